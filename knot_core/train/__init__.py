@@ -1,0 +1,1 @@
+"""Training of the built-in model: procedural portraits, synthetic speech, the codec, the network, evaluation."""
