@@ -1,0 +1,173 @@
+"""What a chunk may attend to: bookkeeping in integers, storage in tensors.
+
+Shapes: B batch, L tokens of the pass, S slots, N heads, K head dim.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class AttentionCache(Protocol):
+    """How the forward meets a cache. Keys arrive rotated to their positions."""
+
+    def read(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values that the pass attends to, its own included."""
+
+    def write(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
+        """Keep the keys and values of a commit pass; called once per layer, after `read`."""
+
+
+class NoCache:
+    """A pass that attends to itself only."""
+
+    def read(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> tuple[Tensor, Tensor]:
+        return k_BLNK, v_BLNK
+
+    def write(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
+        raise AssertionError("nothing to commit into")
+
+
+class CapturingCache(NoCache):
+    """A pass that attends to itself only and keeps its keys and values, layer by layer: the anchor's."""
+
+    def __init__(self) -> None:
+        self.layers: list[tuple[Tensor, Tensor]] = []
+
+    def write(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
+        assert layer == len(self.layers), f"layer {layer} written after {len(self.layers)} layers"
+        self.layers.append((k_BLNK, v_BLNK))
+
+
+@dataclass(frozen=True)
+class Run:
+    """`length` frames in a row: from frame `source` of a chunk to frame-slot `slot` of the window."""
+
+    source: int
+    slot: int
+    length: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheIndex:
+    """A ring of `capacity` frame-slots, filled from the left. Integers only.
+
+    The t-th committed frame sits in slot t mod capacity; attention does not see the order of keys, so nothing moves.
+    """
+
+    capacity: int
+    num_committed: int = 0
+
+    @property
+    def num_valid(self) -> int:
+        """Frames held: slots 0 .. num_valid-1."""
+        return min(self.num_committed, self.capacity)
+
+    def frames(self) -> tuple[int, ...]:
+        """Which committed frame each valid slot holds."""
+        last = self.num_committed - 1
+        return tuple(last - (last - slot) % self.capacity for slot in range(self.num_valid))
+
+    def runs(self, num_frames: int) -> tuple[Run, ...]:
+        """Where the next `num_frames` frames go; of more than the capacity, only the last ones stay."""
+        kept = min(num_frames, self.capacity)
+        if kept == 0:
+            return ()
+        source = num_frames - kept
+        slot = (self.num_committed + source) % self.capacity
+        before_wrap = min(kept, self.capacity - slot)
+        runs = (Run(source, slot, before_wrap), Run(source + before_wrap, 0, kept - before_wrap))
+        return tuple(run for run in runs if run.length)
+
+    def advance(self, num_frames: int) -> "CacheIndex":
+        """The index after `num_frames` more frames are committed."""
+        return CacheIndex(capacity=self.capacity, num_committed=self.num_committed + num_frames)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheShape:
+    """Sizes of a KVCache, in frames and tokens."""
+
+    num_layers: int
+    batch: int
+    num_tokens: int  # per latent frame
+    num_heads: int
+    head_dim: int
+    num_window_frames: int
+    num_anchor_frames: int  # 1, or 0 without an anchor
+    num_pass_frames: int  # the most frames of one pass: chunk and knot
+
+    @property
+    def num_frames(self) -> int:
+        return self.num_pass_frames + self.num_anchor_frames + self.num_window_frames
+
+
+class KVCache:
+    """Keys and values of the window and the anchor, and room for the pass at hand, one buffer each per layer.
+
+    A buffer is [pass, ending at the anchor | anchor | window, a ring filled from the left]: what is valid is always one
+    contiguous slice, so reading concatenates nothing. Window keys are stored rotated at their absolute positions.
+    Denoising passes touch only the pass's own slots; a commit pass writes the window, then `advance` makes it count.
+    """
+
+    def __init__(self, shape: CacheShape, *, dtype: torch.dtype, device: torch.device | str) -> None:
+        self.shape = shape
+        self.index = CacheIndex(capacity=shape.num_window_frames)
+        size = (2, shape.batch, shape.num_frames * shape.num_tokens, shape.num_heads, shape.head_dim)
+        self._layers = [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.num_layers)]
+        self._anchor_slot = shape.num_pass_frames * shape.num_tokens
+        self._window_slot = self._anchor_slot + shape.num_anchor_frames * shape.num_tokens
+
+    def read(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> tuple[Tensor, Tensor]:
+        k_BSNK, v_BSNK = self._layers[layer]
+        start = self._anchor_slot - k_BLNK.shape[1]
+        stop = self._window_slot + self.index.num_valid * self.shape.num_tokens
+        assert start >= 0, f"a pass of {k_BLNK.shape[1]} tokens; the buffer has room for {self._anchor_slot}"
+        k_BSNK[:, start : self._anchor_slot] = k_BLNK
+        v_BSNK[:, start : self._anchor_slot] = v_BLNK
+        return k_BSNK[:, start:stop], v_BSNK[:, start:stop]
+
+    def write(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
+        tokens = self.shape.num_tokens
+        k_window, v_window = self._layers[layer][:, :, self._window_slot :]
+        for run in self.index.runs(k_BLNK.shape[1] // tokens):
+            source = slice(run.source * tokens, (run.source + run.length) * tokens)
+            target = slice(run.slot * tokens, (run.slot + run.length) * tokens)
+            k_window[:, target] = k_BLNK[:, source]
+            v_window[:, target] = v_BLNK[:, source]
+
+    def advance(self, num_frames: int) -> None:
+        """Count what a whole commit pass wrote."""
+        self.index = self.index.advance(num_frames)
+
+    def place_anchor(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
+        """Set the anchor's keys, rotated to its position, and its values."""
+        k_BSNK, v_BSNK = self._layers[layer]
+        k_BSNK[:, self._anchor_slot : self._window_slot] = k_BLNK
+        v_BSNK[:, self._anchor_slot : self._window_slot] = v_BLNK
+
+    def window(self, layer: int) -> Tensor:
+        """The valid window as stored, keys and values: [2, B, S, N, K], a view."""
+        stop = self._window_slot + self.index.num_valid * self.shape.num_tokens
+        return self._layers[layer][:, :, self._window_slot : stop]
+
+    def load_window(self, index: CacheIndex, layers: list[Tensor]) -> None:
+        """Put back what `window` gave, slot by slot, so that a resumed stream sums in the same order."""
+        assert index.capacity == self.shape.num_window_frames and len(layers) == self.shape.num_layers
+        self.index = index
+        for layer, stored in enumerate(layers):
+            self.window(layer).copy_(stored)
+
+    def fork(self) -> "KVCache":
+        """An independent copy: two streams may go on from one state."""
+        twin = KVCache(self.shape, dtype=self._layers[0].dtype, device=self._layers[0].device)
+        twin.index = self.index
+        for mine, theirs in zip(self._layers, twin._layers, strict=True):
+            theirs.copy_(mine)
+        return twin
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(layer.numel() * layer.element_size() for layer in self._layers)

@@ -1,0 +1,169 @@
+"""The one forward pass: for streaming and for training, over our module tree or a host's of the same names.
+
+Shapes: B batch, F latent frames, P tokens of a frame, L = F*P tokens, T text tokens, N heads, K head dim, D model dim,
+C channels, H W latent size. The residual stream, norms, modulation and time embedding are in float32 (or the latents'
+dtype, in tests), matrices and attention in `compute_dtype`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..cache import AttentionCache
+from ..geometry import PATCH
+from .adapters import NO_DRIVING, DrivingFeatures
+from .rope import RopeTable, rotate
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrameInputs:
+    """What one pass is fed."""
+
+    x_BFCHW: Tensor  # all input channels of the layout
+    timestep_BF: Tensor  # 1000 * sigma, per latent frame
+    rope: RopeTable  # of these frames
+    driving: DrivingFeatures = NO_DRIVING
+
+
+@dataclass(frozen=True, eq=False)
+class CrossKeys:
+    """Keys and values of a text, for one layer."""
+
+    k_BTNK: Tensor
+    v_BTNK: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class CrossConstant:
+    """Of a text of one token (the null text): softmax over one key is 1, so cross-attention is o(v) everywhere."""
+
+    out_B1D: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class CrossContext:
+    """A text, ready for every layer; made once per prompt."""
+
+    layers: tuple[CrossKeys | CrossConstant, ...]
+
+
+def encode_context(network: nn.Module, text_BTD: Tensor, *, head_dim: int, compute_dtype: torch.dtype) -> CrossContext:
+    """Cross-attention keys and values of a text, layer by layer."""
+    embedded = network.text_embedding(text_BTD.to(compute_dtype))
+    return CrossContext(tuple(_cross_layer(block.cross_attn, embedded, head_dim) for block in network.blocks))
+
+
+def _cross_layer(attention: nn.Module, text_BTD: Tensor, head_dim: int) -> CrossKeys | CrossConstant:
+    values = attention.v(text_BTD)
+    if text_BTD.shape[1] == 1:
+        return CrossConstant(attention.o(values))
+    keys = attention.norm_k(_at_least_float32(attention.k(text_BTD)))
+    return CrossKeys(_split_heads(keys, head_dim).to(values.dtype), _split_heads(values, head_dim))
+
+
+def wan_forward(
+    network: nn.Module,
+    inputs: FrameInputs,
+    context: CrossContext,
+    cache: AttentionCache,
+    *,
+    commit: bool = False,
+    compute_dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """The velocity of every frame, [B, F, C, H, W]. With `commit`, the cache keeps each layer's keys and values."""
+    x_BFPD = _embed_patches(network, inputs.x_BFCHW, compute_dtype)
+    time_BFD, modulation_BF6D = _embed_time(network, inputs.timestep_BF, x_BFPD.dtype)
+    for layer, block in enumerate(network.blocks):
+        features_BFD = inputs.driving.before(layer)
+        if features_BFD is not None:
+            x_BFPD = x_BFPD + rearrange(features_BFD, "b f d -> b f 1 d")
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = _modulation(block.modulation, modulation_BF6D)
+        y = modulate(block.norm1(x_BFPD), shift, scale).to(compute_dtype)
+        y = _self_attention(block.self_attn, y, inputs.rope, cache, layer, commit)
+        x_BFPD = torch.addcmul(x_BFPD, y.to(x_BFPD.dtype), gate)
+        x_BFPD = x_BFPD + _cross_attention(block, x_BFPD, context.layers[layer], compute_dtype)
+        y = modulate(block.norm2(x_BFPD), ffn_shift, ffn_scale).to(compute_dtype)
+        x_BFPD = torch.addcmul(x_BFPD, block.ffn(y).to(x_BFPD.dtype), ffn_gate)
+    shift, scale = _modulation(network.head.modulation, rearrange(time_BFD, "b f d -> b f 1 d"))
+    y = modulate(network.head.norm(x_BFPD), shift, scale).to(compute_dtype)
+    return _join_patches(network.head.head(y).to(x_BFPD.dtype), inputs.x_BFCHW.shape[-2] // PATCH)
+
+
+def modulate(x_BFPD: Tensor, shift_BF1D: Tensor, scale_BF1D: Tensor) -> Tensor:
+    """x * (1 + scale) + shift (adaptive layer norm, arXiv 2212.09748)"""
+    return torch.addcmul(shift_BF1D, x_BFPD, 1 + scale_BF1D)
+
+
+def attend(q_BLNK: Tensor, k_BSNK: Tensor, v_BSNK: Tensor) -> Tensor:
+    """softmax(q k / sqrt(K)) v per head; views only, [B, L, N*K] out."""
+    out_BNLK = F.scaled_dot_product_attention(q_BLNK.transpose(1, 2), k_BSNK.transpose(1, 2), v_BSNK.transpose(1, 2))
+    return rearrange(out_BNLK, "b n l k -> b l (n k)")
+
+
+def sinusoids(timestep_BF: Tensor, freq_dim: int) -> Tensor:
+    """[cos | sin] of timestep / 10000^(j / (freq_dim/2))"""
+    half = freq_dim // 2
+    exponents = torch.arange(half, dtype=timestep_BF.dtype, device=timestep_BF.device) / half
+    angles = timestep_BF[..., None] * 10000.0**-exponents
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def _embed_patches(network: nn.Module, x_BFCHW: Tensor, compute_dtype: torch.dtype) -> Tensor:
+    x = network.patch_embedding(rearrange(x_BFCHW, "b f c h w -> b c f h w").to(compute_dtype))
+    return rearrange(x, "b d f h w -> b f (h w) d").to(x_BFCHW.dtype)
+
+
+def _join_patches(patches: Tensor, num_rows: int) -> Tensor:
+    return rearrange(patches, "b f (h w) (p q c) -> b f c (h p) (w q)", h=num_rows, p=PATCH, q=PATCH)
+
+
+def _embed_time(network: nn.Module, timestep_BF: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Time embedding [B, F, D] and 6-way modulation [B, F, 6, D]; bfloat16 would blur neighbouring timesteps."""
+    with torch.autocast(timestep_BF.device.type, enabled=False):
+        freq_dim = network.time_embedding[0].in_features
+        time_BFD = network.time_embedding(sinusoids(timestep_BF.to(dtype), freq_dim))
+        modulation = network.time_projection(time_BFD)
+    return time_BFD, rearrange(modulation, "b f (m d) -> b f m d", m=6)
+
+
+def _modulation(table_1MD: Tensor, time_BFMD: Tensor) -> tuple[Tensor, ...]:
+    """The block's own table plus the time embedding: M of [B, F, 1, D]"""
+    return (table_1MD.to(time_BFMD) + time_BFMD).split(1, dim=2)
+
+
+def _self_attention(
+    attention: nn.Module, y_BFPD: Tensor, rope: RopeTable, cache: AttentionCache, layer: int, commit: bool
+) -> Tensor:
+    y_BLD = rearrange(y_BFPD, "b f p d -> b (f p) d")
+    v = _split_heads(attention.v(y_BLD), rope.head_dim)
+    q, k = (
+        rotate(_split_heads(norm(_at_least_float32(project(y_BLD))), rope.head_dim), rope).to(v.dtype)
+        for project, norm in ((attention.q, attention.norm_q), (attention.k, attention.norm_k))
+    )
+    out_BLD = attention.o(attend(q, *cache.read(layer, k, v)))
+    if commit:
+        cache.write(layer, k, v)
+    return rearrange(out_BLD, "b (f p) d -> b f p d", f=y_BFPD.shape[1])
+
+
+def _cross_attention(block: nn.Module, x_BFPD: Tensor, keys: CrossKeys | CrossConstant, dtype: torch.dtype) -> Tensor:
+    if isinstance(keys, CrossConstant):
+        return keys.out_B1D[:, None].to(x_BFPD.dtype)
+    attention, head_dim = block.cross_attn, keys.k_BTNK.shape[-1]
+    y_BLD = rearrange(block.norm3(x_BFPD), "b f p d -> b (f p) d").to(dtype)
+    q = _split_heads(attention.norm_q(_at_least_float32(attention.q(y_BLD))), head_dim).to(keys.v_BTNK.dtype)
+    batch = q.shape[0]
+    k, v = keys.k_BTNK.expand(batch, -1, -1, -1), keys.v_BTNK.expand(batch, -1, -1, -1)
+    out_BLD = attention.o(attend(q, k, v))
+    return rearrange(out_BLD, "b (f p) d -> b f p d", f=x_BFPD.shape[1]).to(x_BFPD.dtype)
+
+
+def _split_heads(x_BLD: Tensor, head_dim: int) -> Tensor:
+    return rearrange(x_BLD, "b l (n k) -> b l n k", k=head_dim)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

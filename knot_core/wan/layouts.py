@@ -1,0 +1,81 @@
+"""Channel layouts: what stands in a network's input channels, and how known frames (knot, reference) enter.
+
+Shapes: B batch, F latent frames, M known latent frames, C channels, H W latent size.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..config import LAYOUT_CHANNELS
+from ..errors import CheckpointError
+
+NUM_MASK_CHANNELS = 4  # Wan-I2V: one per pixel frame of the latent frame
+
+
+@dataclass(frozen=True)
+class Layout(ABC):
+    """Pure functions of latents. `known` are clean latents of the first frames: [B, M, C, H, W], or None."""
+
+    name: str
+
+    @property
+    def in_channels(self) -> int:
+        return LAYOUT_CHANNELS[self.name]
+
+    @abstractmethod
+    def pin(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
+        """The latents to denoise, with known frames put in where the layout wants them there."""
+
+    @abstractmethod
+    def frame_sigmas(self, sigma_BF: Tensor, num_known: int) -> Tensor:
+        """The noise level of each frame, given that the first `num_known` are known."""
+
+    @abstractmethod
+    def channels(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
+        """The network's input."""
+
+
+class Inpaint36(Layout):
+    """Wan-I2V: noise16, mask4 (1 = known), cond16. Known frames stay noisy and stand in the cond channels."""
+
+    def pin(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
+        return x_BFCHW
+
+    def frame_sigmas(self, sigma_BF: Tensor, num_known: int) -> Tensor:
+        return sigma_BF
+
+    def channels(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
+        batch, num_frames, num_channels, *size = x_BFCHW.shape
+        condition = x_BFCHW.new_zeros(batch, num_frames, NUM_MASK_CHANNELS + num_channels, *size)
+        if known is not None:
+            num_known = known.shape[1]
+            condition[:, :num_known, :NUM_MASK_CHANNELS] = 1
+            condition[:, :num_known, NUM_MASK_CHANNELS:] = known
+        return torch.cat([x_BFCHW, condition], dim=2)
+
+
+class T2V16(Layout):
+    """Wan-T2V (Self-Forcing and its family): noise16. Known frames stand in x itself, clean, at timestep 0."""
+
+    def pin(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
+        return x_BFCHW if known is None else torch.cat([known, x_BFCHW[:, known.shape[1] :]], dim=1)
+
+    def frame_sigmas(self, sigma_BF: Tensor, num_known: int) -> Tensor:
+        return torch.cat([torch.zeros_like(sigma_BF[:, :num_known]), sigma_BF[:, num_known:]], dim=1)
+
+    def channels(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
+        return x_BFCHW
+
+
+_LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (Inpaint36("inpaint36"), T2V16("t2v16"))}
+
+
+def get_layout(name: str) -> Layout:
+    """The layout of that name."""
+    if name not in _LAYOUTS:
+        raise CheckpointError(f"channel layout {name!r} cannot stream yet; these can: {', '.join(_LAYOUTS)}")
+    return _LAYOUTS[name]

@@ -1,0 +1,126 @@
+"""The Wan2.1 module tree. Attribute names are the checkpoint's keys; the computation is in forward.py.
+
+Shapes: B batch, F latent frames, C channels, H W latent size, h w token rows and columns, D model dim.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..config import AdapterConfig, NetworkConfig
+from ..geometry import PATCH
+
+
+class PatchEmbedding(nn.Conv3d):
+    """Conv3d whose kernel equals its stride, [B, C, F, H, W] -> [B, D, F, h, w], as the linear map that it is."""
+
+    def __init__(self, in_channels: int, dim: int) -> None:
+        patch = (1, PATCH, PATCH)
+        super().__init__(in_channels, dim, kernel_size=patch, stride=patch)
+
+    def forward(self, x_BCFHW: Tensor) -> Tensor:
+        patches = rearrange(x_BCFHW, "b c f (h p) (w q) -> b f h w (c p q)", p=PATCH, q=PATCH)
+        return rearrange(F.linear(patches, self.weight.flatten(1), self.bias), "b f h w d -> b d f h w")
+
+
+class SelfAttention(nn.Module):
+    """Projections of an attention; q and k are normalised over the full width, before the heads are split."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.q = nn.Linear(dim, dim)
+        self.k = nn.Linear(dim, dim)
+        self.v = nn.Linear(dim, dim)
+        self.o = nn.Linear(dim, dim)
+        self.norm_q = nn.RMSNorm(dim, eps=eps)
+        self.norm_k = nn.RMSNorm(dim, eps=eps)
+
+
+class CrossAttention(SelfAttention):
+    """The same, with keys and values of the text."""
+
+
+class Block(nn.Module):
+    """Transformer block: self-attention, cross-attention, feed-forward; 6-way modulation by the time embedding."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        dim, eps = config.dim, config.eps
+        self.norm1 = nn.LayerNorm(dim, eps, elementwise_affine=False)
+        self.self_attn = SelfAttention(dim, eps)
+        self.norm3 = nn.LayerNorm(dim, eps)
+        self.cross_attn = CrossAttention(dim, eps)
+        self.norm2 = nn.LayerNorm(dim, eps, elementwise_affine=False)
+        self.ffn = nn.Sequential(
+            nn.Linear(dim, config.ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(config.ffn_dim, dim)
+        )
+        self.modulation = nn.Parameter(torch.zeros(1, 6, dim))
+
+
+class Head(nn.Module):
+    """Tokens to patches of velocity."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.dim, config.eps, elementwise_affine=False)
+        self.head = nn.Linear(config.dim, config.out_channels * PATCH * PATCH)
+        self.modulation = nn.Parameter(torch.zeros(1, 2, config.dim))
+
+
+class SignalPack(nn.Module):
+    """The signals of one latent frame's pixel frames, joined and projected."""
+
+    def __init__(self, config: AdapterConfig) -> None:
+        super().__init__()
+        self.proj = nn.Linear(config.num_packed * config.signal_dim, config.hidden_dim)
+        self.norm_out = nn.LayerNorm(config.hidden_dim)
+
+
+class WanNetwork(nn.Module):
+    """Module tree of a Wan2.1 network; `wan_forward` runs it, and any other tree with these names."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.dim
+        self.patch_embedding = PatchEmbedding(config.in_channels, dim)
+        self.text_embedding = nn.Sequential(
+            nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim)
+        )
+        self.time_embedding = nn.Sequential(nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.head = Head(config)
+        if config.adapter is not None:
+            self.audio_proj = SignalPack(config.adapter)
+            self.audio_cond_projs = nn.ModuleList(
+                nn.Linear(config.adapter.hidden_dim, dim) for _ in config.adapter.blocks
+            )
+
+
+def init_weights(network: WanNetwork, rng: torch.Generator) -> WanNetwork:
+    """Starting weights for training, as Wan2.1 starts: Xavier linears, modulation N(0, 1/dim), a head that says 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv3d):
+            nn.init.xavier_uniform_(module.weight.flatten(1), generator=rng)
+            nn.init.zeros_(module.bias)
+    for embedding in (*network.text_embedding, *network.time_embedding):
+        if isinstance(embedding, nn.Linear):
+            nn.init.normal_(embedding.weight, std=0.02, generator=rng)
+    for module in (*network.blocks, network.head):
+        nn.init.normal_(module.modulation, std=network.config.dim**-0.5, generator=rng)
+    nn.init.zeros_(network.head.head.weight)
+    return network
+
+
+def cast_weights(network: WanNetwork, dtype: torch.dtype) -> WanNetwork:
+    """Cast, in place, the matrices that compute in `dtype`; norms, modulation, time and driving stay in float32."""
+    for module in (network.patch_embedding, network.text_embedding, network.head.head):
+        module.to(dtype)
+    for block in network.blocks:
+        block.ffn.to(dtype)
+        for attention in (block.self_attn, block.cross_attn):
+            for name in ("q", "k", "v", "o"):
+                getattr(attention, name).to(dtype)
+    return network
