@@ -3,6 +3,7 @@
 Shapes: B batch, L tokens of the pass, S slots, N heads, K head dim.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,10 +24,10 @@ class AttentionCache(Protocol):
 class NoCache:
     """A pass that attends to itself only."""
 
-    def read(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> tuple[Tensor, Tensor]:
+    def read(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         return k_BLNK, v_BLNK
 
-    def write(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
+    def write(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:  # noqa: ARG002
         raise AssertionError("nothing to commit into")
 
 
@@ -109,7 +110,8 @@ class KVCache:
 
     A buffer is [pass, ending at the anchor | anchor | window, a ring filled from the left]: what is valid is always one
     contiguous slice, so reading concatenates nothing. Window keys are stored rotated at their absolute positions.
-    Denoising passes touch only the pass's own slots; a commit pass writes the window, then `advance` makes it count.
+    No pass writes the window: `commit`, after a commit pass, copies what the pass left in its slots, so a pass that is
+    cut off leaves the window whole.
     """
 
     def __init__(self, shape: CacheShape, *, dtype: torch.dtype, device: torch.device | str) -> None:
@@ -130,16 +132,16 @@ class KVCache:
         return k_BSNK[:, start:stop], v_BSNK[:, start:stop]
 
     def write(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
-        tokens = self.shape.num_tokens
-        k_window, v_window = self._layers[layer][:, :, self._window_slot :]
-        for run in self.index.runs(k_BLNK.shape[1] // tokens):
-            source = slice(run.source * tokens, (run.source + run.length) * tokens)
-            target = slice(run.slot * tokens, (run.slot + run.length) * tokens)
-            k_window[:, target] = k_BLNK[:, source]
-            v_window[:, target] = v_BLNK[:, source]
+        """Nothing to do: `read` has put them into the pass's slots, where `commit` finds them."""
 
-    def advance(self, num_frames: int) -> None:
-        """Count what a whole commit pass wrote."""
+    def commit(self, num_frames: int) -> None:
+        """Move a whole commit pass of `num_frames` frames from the pass's slots into the window."""
+        tokens = self.shape.num_tokens
+        start = self._anchor_slot - num_frames * tokens
+        for run in self.index.runs(num_frames):
+            source, target = start + run.source * tokens, self._window_slot + run.slot * tokens
+            for layer in self._layers:
+                layer[:, :, target : target + run.length * tokens] = layer[:, :, source : source + run.length * tokens]
         self.index = self.index.advance(num_frames)
 
     def place_anchor(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
@@ -153,9 +155,10 @@ class KVCache:
         stop = self._window_slot + self.index.num_valid * self.shape.num_tokens
         return self._layers[layer][:, :, self._window_slot : stop]
 
-    def load_window(self, index: CacheIndex, layers: list[Tensor]) -> None:
+    def load_window(self, index: CacheIndex, layers: Sequence[Tensor]) -> None:
         """Put back what `window` gave, slot by slot, so that a resumed stream sums in the same order."""
-        assert index.capacity == self.shape.num_window_frames and len(layers) == self.shape.num_layers
+        assert index.capacity == self.shape.num_window_frames, f"a window of {index.capacity} frames"
+        assert len(layers) == self.shape.num_layers, f"a window of {len(layers)} layers"
         self.index = index
         for layer, stored in enumerate(layers):
             self.window(layer).copy_(stored)

@@ -70,7 +70,7 @@ class NetworkConfig:
             _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
         _require(
             self.dim % (2 * self.num_heads) == 0 and self.head_dim >= 6,
-            f"dim {self.dim} over {self.num_heads} heads leaves no even head_dim of 6 or more; choose another num_heads",
+            f"dim {self.dim} over {self.num_heads} heads leaves no even head_dim >= 6; choose another num_heads",
         )
         _require(self.freq_dim % 2 == 0, f"freq_dim is {self.freq_dim}; it must be even (sines and cosines)")
         _require(

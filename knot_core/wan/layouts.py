@@ -42,10 +42,10 @@ class Layout(ABC):
 class Inpaint36(Layout):
     """Wan-I2V: noise16, mask4 (1 = known), cond16. Known frames stay noisy and stand in the cond channels."""
 
-    def pin(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
+    def pin(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:  # noqa: ARG002
         return x_BFCHW
 
-    def frame_sigmas(self, sigma_BF: Tensor, num_known: int) -> Tensor:
+    def frame_sigmas(self, sigma_BF: Tensor, num_known: int) -> Tensor:  # noqa: ARG002
         return sigma_BF
 
     def channels(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
@@ -67,7 +67,7 @@ class T2V16(Layout):
     def frame_sigmas(self, sigma_BF: Tensor, num_known: int) -> Tensor:
         return torch.cat([torch.zeros_like(sigma_BF[:, :num_known]), sigma_BF[:, num_known:]], dim=1)
 
-    def channels(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
+    def channels(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:  # noqa: ARG002
         return x_BFCHW
 
 

@@ -33,6 +33,10 @@ class RopeTable:
     def head_dim(self) -> int:
         return 2 * self.turns_L1P.shape[-1]
 
+    def first(self, num_tokens: int) -> "RopeTable":
+        """Of the first `num_tokens` tokens only."""
+        return RopeTable(self.turns_L1P[..., :num_tokens, :, :])
+
 
 def _angles(positions: Positions, axis_dim: int) -> Tensor:
     """position / theta^(2j/axis_dim), float64 on the CPU (some accelerators have no float64)."""

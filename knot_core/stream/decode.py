@@ -1,0 +1,24 @@
+"""Latents to pictures, piece by piece.
+
+Shapes: B batch, F latent frames, T pixel frames, C channels, H W size (of latents, or of pictures).
+"""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from .model import DecoderMemory, StreamCodec
+
+
+def decode(codec: StreamCodec, latents_BFCHW: Tensor, memory: DecoderMemory | None) -> tuple[Tensor, DecoderMemory]:
+    """Pictures uint8 [T, H, W, 3] on the CPU, of a batch of one, and the decoder's memory for the next call."""
+    if isinstance(codec, nn.Module):
+        latents_BFCHW = latents_BFCHW.to(next(codec.parameters()).dtype)
+    pixels_BTCHW, memory = codec.decode(latents_BFCHW, memory)
+    return to_uint8(pixels_BTCHW[0]), memory
+
+
+def to_uint8(pixels_TCHW: Tensor) -> Tensor:
+    """0..1 -> 0..255, rounded, channels last."""
+    scaled = pixels_TCHW.float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return rearrange(scaled, "t c h w -> t h w c").contiguous().cpu()

@@ -1,0 +1,67 @@
+"""What a stream asks of a model, of its codec and of a driving; and how to tell two models apart."""
+
+import hashlib
+import json
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..config import NetworkConfig
+
+DecoderMemory = tuple[Tensor, ...]
+
+_NUM_SAMPLES = (
+    64  # elements looked at per tensor: a finetune differs everywhere, and 14 B weights take too long to read
+)
+
+
+class StreamCodec(Protocol):
+    """A video autoencoder that decodes piece by piece."""
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """[B, T, 3, H, W] in 0..1 -> [B, F, C, h, w]."""
+
+    def decode(self, latents: Tensor, memory: DecoderMemory | None) -> tuple[Tensor, DecoderMemory]:
+        """The reverse, and what the decoder must remember; no memory at the stream's beginning."""
+
+
+class StreamModel(Protocol):
+    """A network that streams, with what belongs to it."""
+
+    network: nn.Module  # its matrices in `dtype`
+    config: NetworkConfig
+    codec: StreamCodec
+    device: torch.device
+    dtype: torch.dtype  # of matrices and attention
+
+
+class StreamDriving(Protocol):
+    """Signals over time, in latent frames of their own time."""
+
+    @property
+    def num_pixel_frames(self) -> int | None:
+        """Its length; None if it never ends."""
+
+    def signal(self, first_latent: int, num_latents: int) -> Tensor:
+        """float32 [F, packed pixel frames, signal dim]; any latent frame, also past the end."""
+
+
+def fingerprint(model: StreamModel) -> str:
+    """Tells models apart: a hash of sizes, dtype, and some elements of every weight of network and codec."""
+    digest = hashlib.sha256(json.dumps([model.config.to_dict(), str(model.dtype)], sort_keys=True).encode())
+    for part in (model.network, model.codec):
+        if not isinstance(part, nn.Module):
+            continue  # a host's codec need not be a module
+        tensors = part.state_dict()
+        for name, tensor in tensors.items():
+            digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        if tensors:
+            samples = torch.cat([_some(tensor) for tensor in tensors.values()])
+            digest.update(samples.cpu().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _some(tensor: Tensor) -> Tensor:
+    flat = tensor.detach().reshape(-1)
+    return flat[:: max(1, flat.numel() // _NUM_SAMPLES)].float()

@@ -1,0 +1,75 @@
+"""What a chunk is, in integers: which frames, where the anchor stands, what is known.
+
+All frames and positions are latent frames counted from the stream's beginning, without bound.
+"""
+
+from dataclasses import dataclass
+
+from ..config import StreamSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """Where a stream stands, between two chunks."""
+
+    chunk: int  # number of the next chunk
+    start: int  # i: the next chunk's first frame
+    anchor_position: int  # n: where the anchor stood for the last chunk
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkPlan:
+    """One chunk: `num_frames` frames that it commits, then `num_knot_frames` that it holds back as the next knot."""
+
+    chunk: int
+    start: int
+    num_frames: int
+    num_knot_frames: int
+    num_known_frames: int  # the first of its frames that the last knot, or the reference, already draws
+    anchor_position: int
+    window: range  # committed frames that it may attend to
+
+    @property
+    def positions(self) -> range:
+        """Of the frames that it denoises."""
+        return range(self.start, self.start + self.num_frames + self.num_knot_frames)
+
+    @property
+    def committed(self) -> range:
+        """The frames that it emits and commits."""
+        return range(self.start, self.start + self.num_frames)
+
+    @property
+    def next_clock(self) -> Clock:
+        """Where the stream stands once this chunk is committed."""
+        return Clock(chunk=self.chunk + 1, start=self.committed.stop, anchor_position=self.anchor_position)
+
+
+def first_clock(settings: StreamSettings, start: int = 0) -> Clock:
+    """A stream's beginning; with another `start`, the same stream moved in time."""
+    ahead = settings.run_ahead_start if settings.run_ahead_stride else 0
+    return Clock(chunk=0, start=start, anchor_position=start + ahead)
+
+
+def run_ahead(position: int, stop: int, stride: int) -> int:
+    """while stop > n: n += stride (Knot Forcing, algorithm 1); stride 0 leaves the anchor where it is."""
+    if stride == 0 or stop <= position:
+        return position
+    return position + stride * -((position - stop) // stride)
+
+
+def plan_chunk(settings: StreamSettings, clock: Clock) -> ChunkPlan:
+    """The chunk that comes next."""
+    chunk_frames, knot_frames = settings.num_chunk_frames, settings.num_knot_frames
+    num_committed = clock.chunk * chunk_frames
+    num_known = knot_frames if clock.chunk > 0 else int(settings.start_from_reference)
+    stop = clock.start + chunk_frames + knot_frames
+    return ChunkPlan(
+        chunk=clock.chunk,
+        start=clock.start,
+        num_frames=chunk_frames,
+        num_knot_frames=knot_frames,
+        num_known_frames=num_known,
+        anchor_position=run_ahead(clock.anchor_position, stop, settings.run_ahead_stride),
+        window=range(clock.start - min(num_committed, settings.num_window_frames), clock.start),
+    )

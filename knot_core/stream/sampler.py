@@ -1,0 +1,282 @@
+"""The stream: one chunk after another, for ever if the driving goes on.
+
+Shapes: S denoising steps, B batch (of one), F latent frames, M known latent frames, T pixel frames,
+C channels, H W size.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from ..cache import CacheShape, KVCache
+from ..config import StreamSettings
+from ..errors import SettingsError
+from ..flow import fuse, schedule
+from ..geometry import TEMPORAL, first_pixel_frame, num_latent_frames, num_tokens
+from .anchor import Anchor
+from .decode import decode
+from .denoise import Conditions, Denoiser, commit, denoise
+from .model import StreamDriving, StreamModel, fingerprint
+from .plan import ChunkPlan, plan_chunk
+from .state import Snapshot, first_snapshot, load_stream, save_stream
+
+logger = logging.getLogger(__name__)
+
+MAX_SEED = 2**64 - 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chunk:
+    """What a stream gives, piece by piece."""
+
+    index: int
+    start_frame: int  # first latent frame
+    latents: Tensor  # float32 [F, C, h, w]
+    pixel_frames: Tensor  # uint8 [T, H, W, 3], on the CPU
+    seconds: Mapping[str, float]  # spent on "denoise", "decode" and "commit"
+
+    @property
+    def first_pixel_frame(self) -> int:
+        """Of the stream."""
+        return first_pixel_frame(self.start_frame)
+
+
+Progress = Callable[[int, int], None]  # stages done, stages of a chunk: its steps, decoding, committing
+ShouldStop = Callable[[], bool]
+
+
+class _Stopped(Exception):  # noqa: N818 - not an error
+    """`should_stop` said so; the chunk under way is dropped, the stream stands where it stood before it."""
+
+
+def open_stream(  # noqa: PLR0913 - the public door; a host's callables may be left out
+    model: StreamModel,
+    anchor: Anchor,
+    settings: StreamSettings,
+    driving: StreamDriving,
+    seed: int = 0,
+    *,
+    progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> "Stream":
+    """Begin a stream; nothing is computed before its first chunk is asked for."""
+    if not 0 <= seed <= MAX_SEED:
+        raise SettingsError(f"seed is {seed}; it must be between 0 and {MAX_SEED}")
+    if anchor.model != fingerprint(model):
+        raise SettingsError("the anchor was encoded by another model, or in another dtype; encode the reference again")
+    return Stream(model, first_snapshot(settings, anchor, seed), driving, progress=progress, should_stop=should_stop)
+
+
+def resume_stream(
+    model: StreamModel,
+    path: str | os.PathLike[str],
+    driving: StreamDriving,
+    *,
+    progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> "Stream":
+    """Go on, bit for bit, from what `Stream.save` wrote, with the driving that was playing."""
+    return Stream(model, load_stream(path, model), driving, progress=progress, should_stop=should_stop)
+
+
+class Stream(Iterator[Chunk]):
+    """One generation. It alone owns and changes its cache; a chunk either happens wholly or not at all.
+
+    `progress` and `should_stop` are called before every stage of a chunk. Stopping ends the iteration and drops the
+    chunk under way; the stream may be saved, or asked for that chunk again.
+    """
+
+    def __init__(
+        self,
+        model: StreamModel,
+        snapshot: Snapshot,
+        driving: StreamDriving,
+        *,
+        progress: Progress | None = None,
+        should_stop: ShouldStop | None = None,
+    ) -> None:
+        self.model, self.anchor, self.settings = model, snapshot.anchor, snapshot.settings
+        self._state, self._driving = snapshot.state, driving
+        self._progress, self._should_stop = progress, should_stop
+        self._cache = _filled_cache(model, snapshot)
+        self._denoiser = Denoiser.of(model, self.anchor.text_BTD)
+        self._sigmas = schedule(self.settings.steps, self.settings.shift)
+        self._anchor_placed_at: int | None = None
+        if model.config.adapter is None:
+            logger.warning("this model has no driving adapter: the driving sets the stream's length and nothing else")
+
+    @property
+    def plan(self) -> ChunkPlan:
+        """The chunk that comes next."""
+        return plan_chunk(self.settings, self._state.clock)
+
+    @property
+    def num_pixel_frames(self) -> int | None:
+        """How many pixel frames the stream has when its driving ends; None if that never ends."""
+        length = self._driving.num_pixel_frames
+        return None if length is None else TEMPORAL * self._state.driving_origin + length
+
+    @property
+    def finished(self) -> bool:
+        """Whether the driving has been played out."""
+        end = self.num_pixel_frames
+        return end is not None and first_pixel_frame(self._state.clock.start) >= end
+
+    def set_driving(self, driving: StreamDriving, *, origin: int | None = None) -> None:
+        """Drive by something else from the next chunk on.
+
+        It starts to play there, unless `origin` names another latent frame of the stream as its beginning: 0 for a
+        driving that shares the stream's own time.
+        """
+        start = self._state.clock.start
+        origin = start if origin is None else origin
+        if not 0 <= origin <= start:
+            raise SettingsError(f"origin is {origin}; it must be between 0 and the next chunk's first frame, {start}")
+        self._driving, self._state = driving, replace(self._state, driving_origin=origin)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything that `resume_stream` needs."""
+        save_stream(path, self._snapshot())
+
+    def fork(self) -> "Stream":
+        """A second stream that goes on from here on its own."""
+        return Stream(
+            self.model, self._snapshot(), self._driving, progress=self._progress, should_stop=self._should_stop
+        )
+
+    @torch.no_grad()
+    def __next__(self) -> Chunk:
+        if self.finished:
+            raise StopIteration
+        try:
+            return self._next_chunk(self.plan)
+        except _Stopped:
+            raise StopIteration from None
+
+    def _next_chunk(self, plan: ChunkPlan) -> Chunk:
+        """Nothing that lasts is written before the commit; the new state is put in place after it."""
+        assert self._cache.index.num_committed == plan.chunk * plan.num_frames, "the cache and the clock disagree"
+        times = [self._now()]
+        conditions = self._conditions(plan)
+        noise, rng_state = self._draw_noise(plan)
+        x0 = self._settle(plan, conditions, noise)
+        times.append(self._now())
+        self._before_stage(self.settings.steps)
+        latents = x0[:, : plan.num_frames].clone()
+        pixel_frames, memory = decode(self.model.codec, latents, self._state.decoder_memory)
+        times.append(self._now())
+        self._before_stage(self.settings.steps + 1)
+        self._commit(plan, conditions, latents)
+        self._state = replace(
+            self._state,
+            clock=plan.next_clock,
+            rng_state=rng_state,
+            knot_BMCHW=x0[:, plan.num_frames :].clone() if plan.num_knot_frames else None,
+            decoder_memory=memory,
+        )
+        times.append(self._now())
+        self._report(self._num_stages)
+        return self._emit(plan, latents[0], pixel_frames, times)
+
+    def _conditions(self, plan: ChunkPlan) -> Conditions:
+        positions = plan.positions
+        signal = self._driving.signal(plan.start - self._state.driving_origin, len(positions))
+        return Conditions(
+            knot_BMCHW=self._state.knot_BMCHW,
+            rope=self._denoiser.rope(positions, self.anchor.latent_size),
+            driving=self._denoiser.driving(torch.as_tensor(signal)),
+        )
+
+    def _draw_noise(self, plan: ChunkPlan) -> tuple[Tensor, Tensor]:
+        """[S, B, F, C, H, W], all of a chunk's noise at once, and the generator's state for the next chunk's."""
+        rng = torch.Generator()
+        rng.set_state(self._state.rng_state)
+        _, _, *frame = self.anchor.reference_BFCHW.shape
+        noise = torch.randn(self.settings.steps, 1, len(plan.positions), *frame, generator=rng)
+        return noise.to(self.model.device), rng.get_state()
+
+    def _settle(self, plan: ChunkPlan, conditions: Conditions, noise: Tensor) -> Tensor:
+        """Denoise the chunk's frames and fuse the knot into them."""
+        self._place_anchor(plan.anchor_position)
+        x0 = denoise(self._denoiser, conditions, noise, self._sigmas, self._cache, self._before_stage)
+        knot = conditions.knot_BMCHW
+        return x0 if knot is None else fuse(knot, x0, self.settings.fusion)
+
+    def _place_anchor(self, position: int) -> None:
+        if not self.settings.use_anchor or position == self._anchor_placed_at:
+            return
+        for layer, (keys, values) in enumerate(self.anchor.at(position)):
+            self._cache.place_anchor(layer, keys, values)
+        self._anchor_placed_at = position
+
+    def _commit(self, plan: ChunkPlan, conditions: Conditions, latents_BFCHW: Tensor) -> None:
+        if self.settings.num_window_frames > 0:
+            settled = conditions.first(plan.num_frames, self._cache.shape.num_tokens)
+            commit(self._denoiser, settled, latents_BFCHW, self._cache)
+        self._cache.commit(plan.num_frames)
+
+    def _emit(self, plan: ChunkPlan, latents: Tensor, pixel_frames: Tensor, times: list[float]) -> Chunk:
+        end = self.num_pixel_frames
+        if end is not None:
+            latents = latents[: num_latent_frames(end) - plan.start]
+            pixel_frames = pixel_frames[: end - first_pixel_frame(plan.start)]
+        denoised, decoded, committed = (stop - start for start, stop in pairwise(times))
+        return Chunk(
+            index=plan.chunk,
+            start_frame=plan.start,
+            latents=latents,
+            pixel_frames=pixel_frames,
+            seconds={"denoise": denoised, "decode": decoded, "commit": committed},
+        )
+
+    @property
+    def _num_stages(self) -> int:
+        return self.settings.steps + 2
+
+    def _before_stage(self, done: int) -> None:
+        self._report(done)
+        if self._should_stop is not None and self._should_stop():
+            raise _Stopped
+
+    def _report(self, done: int) -> None:
+        if self._progress is not None:
+            self._progress(done, self._num_stages)
+
+    def _now(self) -> float:
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
+        return perf_counter()
+
+    def _snapshot(self) -> Snapshot:
+        cache = self._cache
+        return Snapshot(
+            settings=self.settings,
+            anchor=self.anchor,
+            state=self._state,
+            window_index=cache.index,
+            window=tuple(cache.window(layer) for layer in range(cache.shape.num_layers)),
+        )
+
+
+def _filled_cache(model: StreamModel, snapshot: Snapshot) -> KVCache:
+    config, settings, anchor = model.config, snapshot.settings, snapshot.anchor
+    shape = CacheShape(
+        num_layers=config.num_layers,
+        batch=1,
+        num_tokens=num_tokens(*anchor.latent_size),
+        num_heads=config.num_heads,
+        head_dim=config.head_dim,
+        num_window_frames=settings.num_window_frames,
+        num_anchor_frames=int(settings.use_anchor),
+        num_pass_frames=settings.num_chunk_frames + settings.num_knot_frames,
+    )
+    cache = KVCache(shape, dtype=model.dtype, device=model.device)
+    if snapshot.window:
+        cache.load_window(snapshot.window_index, snapshot.window)
+    return cache

@@ -1,0 +1,178 @@
+"""A stream between two chunks, and its one file on disc.
+
+The file is safetensors: a JSON header in the metadata, and every tensor as it stands, slots included, so that a
+resumed stream sums in the same order and continues bit for bit.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..cache import CacheIndex
+from ..config import StreamSettings
+from ..errors import StateError
+from .anchor import Anchor
+from .model import DecoderMemory, StreamModel, fingerprint
+from .plan import Clock, first_clock
+
+FORMAT = "knot-forcing-stream"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StreamState:
+    """Everything that changes from chunk to chunk, but for the cache."""
+
+    clock: Clock
+    rng_state: Tensor  # of the CPU generator that draws the noise
+    knot_BMCHW: Tensor | None
+    decoder_memory: DecoderMemory | None
+    driving_origin: int  # the latent frame of the stream at which the driving's own frame 0 lies
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Snapshot:
+    """A stream between two chunks, whole: what a state file holds, and what a stream is made from."""
+
+    settings: StreamSettings
+    anchor: Anchor
+    state: StreamState
+    window_index: CacheIndex
+    window: tuple[Tensor, ...]  # per layer, as `KVCache.window` gives it; nothing before the first chunk
+
+
+def first_snapshot(settings: StreamSettings, anchor: Anchor, seed: int, start: int = 0) -> Snapshot:
+    """A stream that has not begun; another `start` moves it in time, for tests of very long ones."""
+    state = StreamState(
+        clock=first_clock(settings, start),
+        rng_state=torch.Generator().manual_seed(seed).get_state(),
+        knot_BMCHW=anchor.reference_BFCHW if settings.start_from_reference else None,
+        decoder_memory=None,
+        driving_origin=0,
+    )
+    index = CacheIndex(capacity=settings.num_window_frames)
+    return Snapshot(settings=settings, anchor=anchor, state=state, window_index=index, window=())
+
+
+def save_stream(path: str | os.PathLike[str], saved: Snapshot) -> None:
+    """Write a state file; a file of that name is replaced only once the new one is whole."""
+    anchor, state = saved.anchor, saved.state
+    header = {
+        "version": VERSION,
+        "model": anchor.model,
+        "dtype": _name(anchor.keys[0].dtype),
+        "settings": saved.settings.to_dict(),
+        "clock": dataclasses.asdict(state.clock),
+        "driving_origin": state.driving_origin,
+        "window": dataclasses.asdict(saved.window_index),
+        "anchor": anchor.digest,
+    }
+    tensors = {
+        "rng": state.rng_state,
+        "anchor.reference": anchor.reference_BFCHW,
+        "anchor.text": anchor.text_BTD,
+        **_numbered("anchor.keys", anchor.keys),
+        **_numbered("anchor.values", anchor.values),
+        **_numbered("window", saved.window),
+        **_numbered("decoder", state.decoder_memory or ()),
+        **({} if state.knot_BMCHW is None else {"knot": state.knot_BMCHW}),
+    }
+    _write(Path(path), header, tensors)
+
+
+def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
+    """Read a state file; `StateError` if it is none, or of another model or version."""
+    header, tensors = _read(Path(path))
+    _require_same_model(header, model, path)
+    try:
+        tensors = {name: tensor.to("cpu" if name == "rng" else model.device) for name, tensor in tensors.items()}
+        anchor = Anchor(
+            reference_BFCHW=tensors["anchor.reference"],
+            text_BTD=tensors["anchor.text"],
+            keys=_sequence("anchor.keys", tensors),
+            values=_sequence("anchor.values", tensors),
+            model=header["model"],
+            digest=header["anchor"],
+        )
+        state = StreamState(
+            clock=Clock(**header["clock"]),
+            rng_state=tensors["rng"],
+            knot_BMCHW=tensors.get("knot"),
+            decoder_memory=_sequence("decoder", tensors) or None,
+            driving_origin=header["driving_origin"],
+        )
+        return Snapshot(
+            settings=StreamSettings.from_dict(header["settings"]),
+            anchor=anchor,
+            state=state,
+            window_index=CacheIndex(**header["window"]),
+            window=_sequence("window", tensors),
+        )
+    except (KeyError, TypeError) as error:
+        raise StateError(f"{path} is a damaged state file ({error}); save the stream again") from error
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _numbered(name: str, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {f"{name}.{number}": tensor for number, tensor in enumerate(tensors)}
+
+
+def _sequence(name: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    count = sum(key.startswith(f"{name}.") for key in tensors)
+    return tuple(tensors[f"{name}.{number}"] for number in range(count))
+
+
+def _write(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        save_file(
+            {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
+            partial,
+            metadata={"format": FORMAT, "header": json.dumps(header)},
+        )
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise StateError(
+            f"cannot write the state file {path} ({error}); choose another place or free some room"
+        ) from error
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise StateError(f"{path} is no saved stream; give a file that Stream.save wrote")
+            header = json.loads(metadata["header"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise StateError(f"cannot read the state file {path} ({error}); give a file that Stream.save wrote") from error
+    return header, tensors
+
+
+def _require_same_model(header: Mapping[str, Any], model: StreamModel, path: str | os.PathLike[str]) -> None:
+    if header.get("version") != VERSION:
+        raise StateError(
+            f"{path} has state version {header.get('version')}, this software reads version {VERSION}; "
+            "resume it with the version that saved it"
+        )
+    if header.get("dtype") != _name(model.dtype):
+        raise StateError(
+            f"{path} was saved in {header.get('dtype')}, the model runs in {_name(model.dtype)}; "
+            f"load the model with dtype {header.get('dtype')}"
+        )
+    if header.get("model") != fingerprint(model):
+        raise StateError(f"{path} was saved with another model; load the model that it was saved with")
