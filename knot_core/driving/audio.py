@@ -72,8 +72,13 @@ def _resample_torchaudio(waveform: Tensor, sample_rate: int) -> Tensor:
     # swresample never puts the cut-off above the source's own Nyquist frequency, so neither do we
     cutoff = min(SAMPLE_RATE * CUTOFF, sample_rate) / min(SAMPLE_RATE, sample_rate)
     return torchaudio_or_none().functional.resample(
-        waveform, sample_rate, SAMPLE_RATE, lowpass_filter_width=ZERO_CROSSINGS, rolloff=cutoff,
-        resampling_method="sinc_interp_kaiser", beta=float(KAISER_BETA),
+        waveform,
+        sample_rate,
+        SAMPLE_RATE,
+        lowpass_filter_width=ZERO_CROSSINGS,
+        rolloff=cutoff,
+        resampling_method="sinc_interp_kaiser",
+        beta=float(KAISER_BETA),
     )
 
 
@@ -88,8 +93,11 @@ def _resample_av(waveform: Tensor, sample_rate: int) -> Tensor:
 
     graph = av.filter.Graph()
     source = graph.add_abuffer(sample_rate=sample_rate, format="fltp", layout="mono")
-    convert = graph.add("aresample", f"{SAMPLE_RATE}:filter_size={2 * ZERO_CROSSINGS}:cutoff={CUTOFF}"
-                                     f":filter_type=kaiser:kaiser_beta={KAISER_BETA}:phase_shift=15:exact_rational=1")
+    convert = graph.add(
+        "aresample",
+        f"{SAMPLE_RATE}:filter_size={2 * ZERO_CROSSINGS}:cutoff={CUTOFF}"
+        f":filter_type=kaiser:kaiser_beta={KAISER_BETA}:phase_shift=15:exact_rational=1",
+    )
     sink = graph.add("abuffersink")
     source.link_to(convert)
     convert.link_to(sink)
@@ -105,7 +113,7 @@ def _resample_av(waveform: Tensor, sample_rate: int) -> Tensor:
     parts += _pull_all(graph)
     start = pad * SAMPLE_RATE // sample_rate
     length = math.ceil(waveform.numel() * SAMPLE_RATE / sample_rate)
-    return torch.from_numpy(np.concatenate(parts)[start:start + length].copy())
+    return torch.from_numpy(np.concatenate(parts)[start : start + length].copy())
 
 
 def _pull_all(graph) -> list[np.ndarray]:  # noqa: ANN001 - av.filter.Graph, imported late
@@ -124,8 +132,11 @@ def mel_bank() -> Tensor:
     """Triangles on the HTK mel scale, 0 .. 8000 Hz, no area norm: float32 [FFT // 2 + 1, M]."""
     bins, nyquist = FFT // 2 + 1, SAMPLE_RATE / 2
     if torchaudio_or_none():
-        return torchaudio_or_none().functional.melscale_fbanks(
-            bins, 0.0, nyquist, NUM_MELS, SAMPLE_RATE, norm=None, mel_scale="htk").float()
+        return (
+            torchaudio_or_none()
+            .functional.melscale_fbanks(bins, 0.0, nyquist, NUM_MELS, SAMPLE_RATE, norm=None, mel_scale="htk")
+            .float()
+        )
     return _mel_bank_transformers(bins, nyquist)
 
 
@@ -133,8 +144,10 @@ def _mel_bank_transformers(bins: int, nyquist: float) -> Tensor:
     try:
         audio_utils = importlib.import_module("transformers.audio_utils")
     except ImportError as problem:
-        raise MediaError(f"speech needs torchaudio or transformers for its mel filter bank, and neither imports "
-                         f"({problem}); install one: pip install transformers") from problem
+        raise MediaError(
+            f"speech needs torchaudio or transformers for its mel filter bank, and neither imports "
+            f"({problem}); install one: pip install transformers"
+        ) from problem
     bank = audio_utils.mel_filter_bank(bins, NUM_MELS, 0.0, nyquist, SAMPLE_RATE, norm=None, mel_scale="htk")
     return torch.from_numpy(bank).float()
 

@@ -29,7 +29,7 @@ def test_every_begun_pixel_frame_has_features(noise, num_samples):
 def test_features_follow_their_definition(noise):
     features = audio.log_mel(noise)
     hop, window = 21, torch.hann_window(400)  # hop 21 is the second of pixel frame 10
-    samples = noise[hop * 320 + 160 - 200:][:400]
+    samples = noise[hop * 320 + 160 - 200 :][:400]
     power = torch.fft.rfft(samples * window, n=512).abs() ** 2
     expected = ((torch.log(power @ audio.mel_bank() + 1e-5) + 4) / 4).clamp(-2, 4)
     torch.testing.assert_close(features[10, 32:], expected)
@@ -39,7 +39,7 @@ def test_features_are_local_and_batched(noise):
     features = audio.log_mel(torch.stack([noise, noise.flip(0)]))
     torch.testing.assert_close(features[0], audio.log_mel(noise))
     changed = noise.clone()
-    changed[640 * 10:640 * 11] = 0
+    changed[640 * 10 : 640 * 11] = 0
     rows = (audio.log_mel(changed) != features[0]).any(dim=1).nonzero().flatten().tolist()
     assert set(rows) <= {9, 10, 11}, "a pixel frame hears itself and its neighbours only"
 
@@ -62,8 +62,10 @@ def test_resampling_keeps_an_empty_waveform_and_its_own_rate(noise):
     assert torch.equal(audio.resample(noise, 16_000), noise)
 
 
-@pytest.mark.skipif(audio.torchaudio_or_none() is None,
-                    reason="TORCHAUDIO DOES NOT IMPORT: its equality with PyAV and transformers is not tested here")
+@pytest.mark.skipif(
+    audio.torchaudio_or_none() is None,
+    reason="TORCHAUDIO DOES NOT IMPORT: its equality with PyAV and transformers is not tested here",
+)
 @pytest.mark.parametrize("sample_rate", [8_000, 11_025, 22_050, 24_000, 32_000, 44_100, 48_000, 192_000])
 def test_torchaudio_equals_av_and_transformers(sample_rate):
     # white noise reaches every frequency, also those the low-pass must cut
@@ -73,7 +75,9 @@ def test_torchaudio_equals_av_and_transformers(sample_rate):
     torch.testing.assert_close(audio.log_mel(ours), audio.log_mel(theirs), atol=1e-3, rtol=0)
 
 
-@pytest.mark.skipif(audio.torchaudio_or_none() is None,
-                    reason="TORCHAUDIO DOES NOT IMPORT: its filter bank is not compared with transformers'")
+@pytest.mark.skipif(
+    audio.torchaudio_or_none() is None,
+    reason="TORCHAUDIO DOES NOT IMPORT: its filter bank is not compared with transformers'",
+)
 def test_mel_bank_of_torchaudio_equals_transformers():
     torch.testing.assert_close(audio.mel_bank(), audio._mel_bank_transformers(257, 8000.0), atol=1e-5, rtol=0)

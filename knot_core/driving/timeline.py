@@ -1,0 +1,153 @@
+"""Driving: what moves the portrait over time, as the network is fed it.
+
+One signal a pixel frame, 75 numbers: 64 log-mel values of the speech, 8 expression controls, and a flag each for
+speech, pose and mouth: 1 = given. What is not given is zero, and the model makes it up.
+
+Shapes: F latent frames, T = 4 pixel frames of a latent frame, S signal dim, P pixel frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from .. import geometry
+from ..errors import DrivingError
+from ..geometry import TEMPORAL
+from .audio import MEL_DIM, SILENCE, log_mel, speech_waveform
+from .controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, read_controls
+from .idle import IdleMotion
+from .tracks import Samples, Still, Track
+
+if TYPE_CHECKING:
+    from ..media import Audio
+    from ..model import Model
+
+FLAGS = ("speech", "pose", "mouth")
+SIGNAL_DIM = MEL_DIM + len(CONTROLS) + len(FLAGS)
+
+_POSE_COLUMNS = [MEL_DIM + CONTROLS.index(name) for name in POSE_CONTROLS]
+_MOUTH_COLUMNS = [MEL_DIM + CONTROLS.index(name) for name in MOUTH_CONTROLS]
+_FIRST_FLAG = MEL_DIM + len(CONTROLS)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Driving:
+    """Up to three tracks; None = not given. Equal and hashed by what they hold. Make one with the class methods."""
+
+    speech: Track | None = None  # 64 log-mel values
+    pose: Track | None = None  # POSE_CONTROLS
+    mouth: Track | None = None  # MOUTH_CONTROLS
+
+    @classmethod
+    def none(cls) -> Driving:
+        """Nothing given, without end: the model idles as it learned to."""
+        return cls()
+
+    @classmethod
+    def idle(cls, seed: int = 0) -> Driving:
+        """A listener without end: idle motion by rule, mouth closed."""
+        return cls(pose=IdleMotion(seed), mouth=Still((0.0,) * len(MOUTH_CONTROLS)))
+
+    @classmethod
+    def from_audio(
+        cls, audio: Audio, model: Model | None = None, *, pose: Literal["idle"] | Driving | None = "idle", seed: int = 0
+    ) -> Driving:
+        """Speech moves the mouth. `pose`: idle motion, that of a driving (and its mouth), or None, the model's own."""
+        if model is not None:
+            _check_fits(model)
+        features = log_mel(speech_waveform(audio)).numpy()
+        if len(features) == 0:
+            raise DrivingError("the sound has no samples, so there is nothing to speak; give a longer one")
+        beside = _beside_speech(pose, seed)
+        return cls(speech=Samples(features, beyond=SILENCE), pose=beside.pose, mouth=beside.mouth)
+
+    @classmethod
+    def from_controls(cls, controls: Any) -> Driving:
+        """Array [P, 8], dict of name -> list, dict with keyframes, or the path of a JSON file; see `read_controls`.
+
+        Where only some controls of a group (pose, mouth) are given, its others rest at 0.
+        """
+        given = read_controls(controls)
+        return cls(pose=_group(given, POSE_CONTROLS), mouth=_group(given, MOUTH_CONTROLS))
+
+    @property
+    def num_pixel_frames(self) -> int | None:
+        """Until the longest track with an end has ended; None where no track has one."""
+        tracks = [track for track in (self.speech, self.pose, self.mouth) if track is not None]
+        return max((t.num_pixel_frames for t in tracks if t.num_pixel_frames is not None), default=None)
+
+    @property
+    def num_latent_frames(self) -> int | None:
+        """The fewest latent frames that cover it; None = endless."""
+        length = self.num_pixel_frames
+        return None if length is None else geometry.num_latent_frames(length)
+
+    def signal(self, first_latent: int, num_latents: int) -> Tensor:
+        """float32 [F, 4, 75] of latent frames first_latent ..; past the end speech falls silent and poses hold."""
+        last_pixel = TEMPORAL * np.arange(first_latent, first_latent + num_latents, dtype=np.int64)
+        # latent frame 0 covers pixel frame 0 alone, which fills all four places
+        frames = np.maximum(last_pixel[:, None] - np.arange(TEMPORAL - 1, -1, -1), 0)
+        return rearrange(self.pixel_signal(frames.reshape(-1)), "(f t) s -> f t s", t=TEMPORAL)
+
+    def pixel_signal(self, frames: np.ndarray) -> Tensor:
+        """float32 [P, 75] of those pixel frames."""
+        signal = np.zeros((len(frames), SIGNAL_DIM), dtype=np.float32)
+        places = ((self.speech, slice(MEL_DIM)), (self.pose, _POSE_COLUMNS), (self.mouth, _MOUTH_COLUMNS))
+        for flag, (track, columns) in enumerate(places):
+            if track is not None:
+                signal[:, columns] = track.at(frames)
+                signal[:, _FIRST_FLAG + flag] = 1
+        return torch.from_numpy(signal)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content: the same on every machine."""
+        found = hashlib.sha256()
+        for name, track in zip(FLAGS, (self.speech, self.pose, self.mouth), strict=True):
+            content = b"" if track is None else track.content()
+            found.update(f"{name} {len(content)} ".encode() + content)
+        return found.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Driving) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+def _beside_speech(pose: Literal["idle"] | Driving | None, seed: int) -> Driving:
+    if isinstance(pose, Driving):
+        return pose
+    if pose is None:
+        return Driving.none()
+    if pose == "idle":
+        return Driving(pose=IdleMotion(seed))
+    raise DrivingError(f"pose is {pose!r}; it must be 'idle', a Driving, or None for the model's own")
+
+
+def _group(given: dict[str, np.ndarray], names: tuple[str, ...]) -> Samples | None:
+    if not any(name in given for name in names):
+        return None
+    length = len(next(iter(given.values())))
+    return Samples(np.stack([given.get(name, np.zeros(length)) for name in names], axis=1))
+
+
+def _check_fits(model: Model) -> None:
+    adapter = model.config.adapter
+    if adapter is None:
+        raise DrivingError(
+            "this model has no driving adapter, so speech cannot move it; load one that has, such as knot-tiny"
+        )
+    if (adapter.signal_dim, adapter.num_packed) != (SIGNAL_DIM, TEMPORAL):
+        raise DrivingError(
+            f"this model takes {adapter.num_packed} x {adapter.signal_dim} numbers a latent frame; speech "
+            f"is made into {TEMPORAL} x {SIGNAL_DIM} here: use another model"
+        )

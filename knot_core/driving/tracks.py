@@ -1,0 +1,69 @@
+"""Tracks: values over pixel frames, readable at any frame, frozen. A driving signal is made of up to three of them.
+
+Shapes: T pixel frames stored, P pixel frames asked for, V values a pixel frame.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+Frames = np.ndarray  # int64 [P]: which pixel frames, in any order, at least 0
+Values = np.ndarray  # float32 [P, V]
+
+
+class Track(Protocol):
+    """Values as a function of the pixel frame alone: no state, so any frame may be asked for at any time."""
+
+    @property
+    def num_pixel_frames(self) -> int | None:
+        """How long the track is; None where it has no end."""
+
+    def at(self, frames: Frames) -> Values:
+        """The values at those pixel frames."""
+
+    def content(self) -> bytes:
+        """What tells two tracks apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Stored values [T, V]. Past the end the last ones are held, or every value is `beyond`."""
+
+    values: np.ndarray
+    beyond: float | None = None
+
+    def __post_init__(self) -> None:
+        own = np.array(self.values, dtype=np.float32)  # a copy: the caller's array may change
+        assert own.ndim == 2, own.shape
+        assert len(own) > 0, own.shape
+        own.setflags(write=False)
+        object.__setattr__(self, "values", own)
+
+    @property
+    def num_pixel_frames(self) -> int:
+        return len(self.values)
+
+    def at(self, frames: Frames) -> Values:
+        last = len(self.values) - 1
+        values = self.values[np.minimum(frames, last)]
+        if self.beyond is not None:
+            values[frames > last] = self.beyond
+        return values
+
+    def content(self) -> bytes:
+        return repr((type(self).__name__, self.values.shape, self.beyond)).encode() + self.values.tobytes()
+
+
+@dataclass(frozen=True)
+class Still:
+    """The same values for ever."""
+
+    values: tuple[float, ...]
+    num_pixel_frames: None = None
+
+    def at(self, frames: Frames) -> Values:
+        return np.tile(np.float32(self.values), (len(frames), 1))
+
+    def content(self) -> bytes:
+        return repr(self).encode()
