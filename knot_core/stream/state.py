@@ -55,9 +55,9 @@ def first_snapshot(settings: StreamSettings, anchor: Anchor, seed: int, start: i
     state = StreamState(
         clock=first_clock(settings, start),
         rng_state=torch.Generator().manual_seed(seed).get_state(),
-        knot_BMCHW=anchor.reference_BFCHW if settings.start_from_reference else None,
+        knot_BMCHW=anchor.reference_BFCHW.clone() if settings.start_from_reference else None,
         decoder_memory=None,
-        driving_origin=0,
+        driving_origin=start,
     )
     index = CacheIndex(capacity=settings.num_window_frames)
     return Snapshot(settings=settings, anchor=anchor, state=state, window_index=index, window=())
@@ -157,7 +157,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             if metadata.get("format") != FORMAT:
                 raise StateError(f"{path} is no saved stream; give a file that Stream.save wrote")
             header = json.loads(metadata["header"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            # own copies: in the file tensors lie unaligned, and matrix products over them round differently
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise StateError(f"cannot read the state file {path} ({error}); give a file that Stream.save wrote") from error
     return header, tensors

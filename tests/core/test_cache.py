@@ -1,0 +1,135 @@
+import random
+
+import pytest
+import torch
+
+from knot_core.cache import CacheIndex, CacheShape, KVCache
+from knot_core.train.cache import RolloutCache
+
+TOKENS, HEADS, HEAD_DIM = 2, 1, 4
+
+
+def key(frame):
+    """Keys that say which frame they belong to."""
+    return torch.full((1, TOKENS, HEADS, HEAD_DIM), float(frame))
+
+
+def keys(frames):
+    return torch.cat([key(frame) for frame in frames], dim=1)
+
+
+def frames_in(keys_BSNK):
+    return sorted(keys_BSNK[0, ::TOKENS, 0, 0].int().tolist())
+
+
+def kv_cache(num_window_frames, num_pass_frames=4, num_anchor_frames=1):
+    shape = CacheShape(
+        num_layers=2, batch=1, num_tokens=TOKENS, num_heads=HEADS, head_dim=HEAD_DIM,
+        num_window_frames=num_window_frames, num_anchor_frames=num_anchor_frames, num_pass_frames=num_pass_frames,
+    )  # fmt: skip
+    return KVCache(shape, dtype=torch.float32, device="cpu")
+
+
+def commit(cache, frames):
+    for layer in range(cache.shape.num_layers):
+        cache.read(layer, keys(frames), -keys(frames))
+        cache.write(layer, keys(frames), -keys(frames))
+    cache.commit(len(frames))
+
+
+def test_index_equals_a_naive_list_on_random_streams():
+    rng = random.Random(0)
+    for _ in range(2000):
+        index, naive, slots, committed = CacheIndex(capacity=rng.randint(0, 9)), [], {}, 0
+        for _ in range(rng.randint(1, 12)):
+            count = rng.randint(1, 12)
+            for run in index.runs(count):
+                for offset in range(run.length):
+                    slots[run.slot + offset] = committed + run.source + offset
+            index = index.advance(count)
+            naive = [*naive, *range(committed, committed + count)][max(0, len(naive) + count - index.capacity) :]
+            committed += count
+            assert sorted(index.frames()) == naive
+            assert [slots[slot] for slot in range(index.num_valid)] == list(index.frames())
+
+
+def test_index_needs_no_more_work_far_out():
+    near, far = (CacheIndex(capacity=7, num_committed=start).runs(3) for start in (14, 14 + 7 * 10**9))
+    assert near == far
+
+
+@pytest.mark.parametrize("num_window_frames", [0, 1, 2, 3, 4, 6, 7, 40])
+@pytest.mark.parametrize("num_anchor_frames", [0, 1])
+def test_a_chunk_sees_the_window_the_anchor_and_itself(num_window_frames, num_anchor_frames):
+    cache = kv_cache(num_window_frames, num_anchor_frames=num_anchor_frames)
+    if num_anchor_frames:
+        for layer in range(2):
+            cache.place_anchor(layer, key(-1), -key(-1))
+    anchor = [-1] * num_anchor_frames
+    for start in range(0, 30, 3):
+        chunk = list(range(start, start + 4))
+        window = list(range(max(0, start - num_window_frames), start))
+        for layer in range(2):
+            k, v = cache.read(layer, keys(chunk), -keys(chunk))
+            assert frames_in(k) == sorted(anchor + window + chunk)
+            assert torch.equal(v, -k)
+        commit(cache, chunk[:3])
+
+
+def test_reading_never_changes_window_or_anchor():
+    cache = kv_cache(6)
+    for start in range(0, 12, 3):
+        commit(cache, range(start, start + 3))
+    before = cache.fork()
+    for layer in range(2):
+        cache.read(layer, keys([90, 91, 92, 93]), keys([90, 91, 92, 93]))
+    assert all(torch.equal(cache.window(layer), before.window(layer)) for layer in range(2))
+    assert cache.index == before.index
+
+
+def test_reading_copies_nothing_but_the_pass():
+    cache = kv_cache(6)
+    commit(cache, range(3))
+    k, _ = cache.read(0, keys(range(3, 7)), keys(range(3, 7)))
+    assert k.untyped_storage().data_ptr() == cache.window(0).untyped_storage().data_ptr()
+
+
+def test_a_fork_goes_its_own_way():
+    cache = kv_cache(6)
+    commit(cache, range(3))
+    twin = cache.fork()
+    commit(twin, range(3, 6))
+    assert frames_in(cache.window(0)[0]) == [0, 1, 2]
+    assert frames_in(twin.window(0)[0]) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("num_window_frames", [0, 2, 4, 6, 40])
+def test_the_training_cache_reads_the_same_frames(num_window_frames):
+    streaming = kv_cache(num_window_frames, num_anchor_frames=0)
+    training = RolloutCache(num_window_frames=num_window_frames, num_tokens=TOKENS)
+    for start in range(0, 18, 3):
+        chunk = range(start, start + 4)
+        for layer in range(2):
+            seen = frames_in(streaming.read(layer, keys(chunk), keys(chunk))[0])
+            assert frames_in(training.read(layer, keys(chunk), keys(chunk))[0]) == seen
+            training.write(layer, keys(chunk[:3]), keys(chunk[:3]))
+        commit(streaming, chunk[:3])
+
+
+def test_the_training_cache_lets_gradients_through_and_can_cut_them():
+    cache = RolloutCache(num_window_frames=2, num_tokens=TOKENS)
+    past = key(5).requires_grad_()
+    cache.place_anchor([(past, past)], 3)
+    cache.write(0, past, past)
+    k, v = cache.read(0, key(6), key(6))
+    assert torch.autograd.grad(k.sum() + v.sum(), past)[0].abs().sum() > 0
+    assert not cache.detach().read(0, key(6), key(6))[0].requires_grad
+
+
+def test_a_forked_rollout_goes_its_own_way():
+    cache = RolloutCache(num_window_frames=2, num_tokens=TOKENS)
+    cache.write(0, key(1), key(1))
+    twin = cache.fork()
+    twin.write(0, key(2), key(2))
+    assert frames_in(cache.read(0, key(9), key(9))[0]) == [1, 9]
+    assert frames_in(twin.read(0, key(9), key(9))[0]) == [1, 2, 9]

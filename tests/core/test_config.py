@@ -1,0 +1,68 @@
+import json
+
+import pytest
+
+from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
+from knot_core.errors import CheckpointError, SettingsError
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"num_chunk_frames": 0}, "num_chunk_frames is 0"),
+        ({"num_chunk_frames": 2.0}, "num_chunk_frames is 2.0"),
+        ({"num_knot_frames": -1}, "num_knot_frames is -1"),
+        ({"num_knot_frames": 4}, "longer than a chunk"),
+        ({"num_window_frames": -1}, "num_window_frames is -1"),
+        ({"run_ahead_stride": -4}, "run_ahead_stride is -4"),
+        ({"run_ahead_start": True}, "run_ahead_start is True"),
+        ({"steps": 0}, "steps is 0"),
+        ({"shift": 0.5}, "shift is 0.5"),
+        ({"shift": float("nan")}, "shift is nan"),
+        ({"fusion": 1.5}, "fusion is 1.5"),
+        ({"start_from_reference": True, "num_knot_frames": 0}, "num_knot_frames is 0"),
+    ],
+)
+def test_stream_settings_that_cannot_work_are_refused_by_name(change, named):
+    with pytest.raises(SettingsError, match=named):
+        StreamSettings(**change)
+
+
+def test_every_baseline_is_a_setting():
+    StreamSettings(num_knot_frames=0)
+    StreamSettings(run_ahead_stride=0)
+    StreamSettings(use_anchor=False)
+    StreamSettings(num_window_frames=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"num_heads": 5}, "num_heads"),
+        ({"layout": "inpaint37"}, "'inpaint37'"),
+        ({"in_channels": 16}, "36 input channels, not 16"),
+        ({"adapter": AdapterConfig(blocks=(0, 3))}, "feeds block 3"),
+        ({"freq_dim": 31}, "freq_dim is 31"),
+        ({"num_layers": 0}, "num_layers is 0"),
+    ],
+)
+def test_network_configs_that_cannot_work_are_refused(make_config, change, named):
+    with pytest.raises(SettingsError, match=named):
+        make_config(**change)
+
+
+def test_configs_survive_json(make_config):
+    for config in (make_config(), make_config("t2v16", adapter=None)):
+        assert NetworkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    settings = StreamSettings(num_window_frames=11, fusion=0.25)
+    assert StreamSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+def test_unknown_and_missing_fields_are_refused(make_config):
+    stored = make_config().to_dict()
+    with pytest.raises(CheckpointError, match="colour"):
+        NetworkConfig.from_dict({**stored, "colour": 1})
+    with pytest.raises(CheckpointError, match="ffn_dim"):
+        NetworkConfig.from_dict({name: value for name, value in stored.items() if name != "ffn_dim"})
+    with pytest.raises(CheckpointError, match="smell"):
+        NetworkConfig.from_dict({**stored, "adapter": {"smell": 1}})

@@ -1,0 +1,325 @@
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+
+from knot_core.cache import KVCache
+from knot_core.config import StreamSettings
+from knot_core.errors import DrivingError, SettingsError
+from knot_core.stream import Stream, open_stream, plan_chunk
+from knot_core.stream.plan import Clock, first_clock, run_ahead
+from knot_core.stream.state import first_snapshot
+
+FAR = 3_000_000
+SETTINGS = StreamSettings(steps=2, num_window_frames=4)
+
+
+def take(stream, count):
+    return list(itertools.islice(stream, count))
+
+
+def latents(chunks):
+    return torch.cat([chunk.latents for chunk in chunks])
+
+
+def pixels(chunks):
+    return torch.cat([chunk.pixel_frames for chunk in chunks])
+
+
+def far_stream(model, anchor, settings, driving, **callbacks):
+    return Stream(model, first_snapshot(settings, anchor, 0, start=FAR), driving, **callbacks)
+
+
+# --- the plan, in integers
+
+
+def test_chunks_overlap_by_the_knot_only():
+    clock, plans = first_clock(StreamSettings()), []
+    for _ in range(4):
+        plans.append(plan_chunk(StreamSettings(), clock))
+        clock = plans[-1].next_clock
+    assert [list(plan.positions) for plan in plans[:3]] == [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]
+    assert [list(plan.window) for plan in plans] == [[], [0, 1, 2], [0, 1, 2, 3, 4, 5], [3, 4, 5, 6, 7, 8]]
+    assert [plan.num_known_frames for plan in plans] == [0, 1, 1, 1]
+    assert [frame for plan in plans for frame in plan.committed] == list(range(12))
+
+
+def test_the_anchor_runs_ahead():
+    """Start 8, stride 4, chunks of 3 and a knot of 1: facts of the published third-party run."""
+    clock, positions = first_clock(StreamSettings()), []
+    for _ in range(7):
+        plan = plan_chunk(StreamSettings(), clock)
+        positions.append(plan.anchor_position)
+        clock = plan.next_clock
+    assert positions == [8, 8, 12, 16, 16, 20, 24]
+
+
+@pytest.mark.parametrize("stride", [1, 3, 4, 7])
+@pytest.mark.parametrize("position", [0, 5, 8])
+def test_running_ahead_is_the_loop_it_stands_for(stride, position):
+    for stop in range(60):
+        looped = position
+        while stop > looped:
+            looped += stride
+        assert run_ahead(position, stop, stride) == looped
+
+
+def test_without_a_stride_the_anchor_stays_at_position_zero():
+    settings = StreamSettings(run_ahead_stride=0)
+    assert first_clock(settings).anchor_position == 0
+    clock = Clock(chunk=10**6, start=FAR, anchor_position=0)
+    assert plan_chunk(settings, clock).anchor_position == 0
+
+
+# --- the same bits
+
+
+def test_same_seed_same_bits_and_another_seed_others(model, anchor, waves):
+    first, again, other = (take(open_stream(model, anchor, SETTINGS, waves(), seed), 4) for seed in (3, 3, 4))
+    assert torch.equal(latents(first), latents(again))
+    assert torch.equal(pixels(first), pixels(again))
+    assert not torch.equal(latents(first), latents(other))
+
+
+def test_the_global_random_state_is_neither_read_nor_moved(model, anchor, waves):
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = take(open_stream(model, anchor, SETTINGS, waves()), 2)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert torch.equal(latents(first), latents(take(open_stream(model, anchor, SETTINGS, waves()), 2)))
+
+
+@pytest.mark.parametrize("layout", ["inpaint36", "t2v16"])
+@pytest.mark.parametrize("change", [{}, {"run_ahead_stride": 0}, {"use_anchor": False}], ids=str)
+def test_far_out_in_time_is_the_same_stream(make_model, waves, layout, change):
+    """`first_snapshot` moves the stream, its driving and its anchor together; only distances may count."""
+    model, settings = make_model(layout), replace(SETTINGS, **change)
+    anchor = model.anchor()
+    near = latents(take(open_stream(model, anchor, settings, waves()), 5))
+    far = latents(take(far_stream(model, anchor, settings, waves()), 5))
+    assert (near - far).abs().max() / near.abs().max() < 1e-4
+
+
+# --- nothing grows, nothing leaks
+
+
+def test_a_chunk_costs_the_same_at_the_tenth_and_at_the_three_millionth_frame(model, anchor, waves, monkeypatch):
+    keys_read, read = [], KVCache.read
+
+    def watched_read(*args):
+        keys, values = read(*args)
+        keys_read.append(tuple(keys.shape))
+        return keys, values
+
+    monkeypatch.setattr(KVCache, "read", watched_read)
+
+    def cost(stream):
+        take(stream, 9)
+        keys_read.clear()
+        next(stream)
+        snapshot = stream._snapshot()
+        shapes = [tuple(t.shape) for t in (*snapshot.window, *snapshot.state.decoder_memory, snapshot.state.rng_state)]
+        return list(keys_read), shapes, stream._cache.num_bytes
+
+    near = open_stream(model, anchor, SETTINGS, waves())
+    assert cost(near) == cost(far_stream(model, anchor, SETTINGS, waves()))
+    assert cost(near) == cost(near)
+
+
+def test_denoising_never_writes_the_cache(model, anchor, waves):
+    """Window and index stay as they were through every step of a chunk, until it is committed."""
+    seen = []
+
+    def watch(done, _total):
+        seen.append((done, stream._cache.index, [window.clone() for window in stream._snapshot().window]))
+
+    stream = open_stream(model, anchor, SETTINGS, waves())
+    take(stream, 3)
+    stream = Stream(model, stream._snapshot(), waves(), progress=watch)
+    next(stream)
+    assert [done for done, *_ in seen] == [0, 1, 2, 3, 4]
+    (_, index, window), *others, (_, index_after, window_after) = seen
+    for _, later_index, later_window in others:
+        assert later_index == index
+        assert all(torch.equal(a, b) for a, b in zip(window, later_window, strict=True))
+    assert index_after.num_committed == index.num_committed + 3
+    assert not any(torch.equal(a, b) for a, b in zip(window, window_after, strict=True))
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_stopped_chunk_leaves_no_trace(model, anchor, waves, stage):
+    whole = take(open_stream(model, anchor, SETTINGS, waves()), 4)
+    stages = []
+    stream = open_stream(
+        model, anchor, SETTINGS, waves(),
+        progress=lambda done, _: stages.append(done), should_stop=lambda: len(stages) == 2 * 5 + stage + 1,
+    )  # fmt: skip
+    before = list(stream)  # chunks of 5 reports each: the third one is stopped
+    assert len(before) == 2
+    assert torch.equal(latents([*before, *take(stream, 2)]), latents(whole))
+
+
+def test_an_error_in_the_middle_of_a_chunk_leaves_no_trace(model, anchor, waves):
+    class Failing:
+        num_pixel_frames = None
+        failures = iter([False, True, False, False])
+
+        def signal(self, first, count):
+            if next(self.failures):
+                raise RuntimeError("a cable came loose")
+            return waves().signal(first, count)
+
+    stream = open_stream(model, anchor, SETTINGS, Failing())
+    first = next(stream)
+    with pytest.raises(RuntimeError, match="cable"):
+        next(stream)
+    rest = take(stream, 2)
+    assert torch.equal(latents([first, *rest]), latents(take(open_stream(model, anchor, SETTINGS, waves()), 3)))
+
+
+def test_forks_go_their_own_ways(model, anchor, waves):
+    stream = open_stream(model, anchor, SETTINGS, waves())
+    take(stream, 2)
+    twin, other = stream.fork(), stream.fork()
+    other.set_driving(waves(phase=1.0))
+    mine, same, different = (latents(take(one, 2)) for one in (stream, twin, other))
+    assert torch.equal(mine, same)
+    assert not torch.equal(mine, different)
+
+
+def test_what_a_stream_gave_is_its_user_s_to_change(model, anchor, waves):
+    whole = latents(take(open_stream(model, anchor, SETTINGS, waves()), 3))
+    stream, got = open_stream(model, anchor, SETTINGS, waves()), []
+    for chunk in itertools.islice(stream, 3):
+        got.append(chunk.latents.clone())
+        chunk.latents.fill_(9.0)
+        chunk.pixel_frames.fill_(0)
+    assert torch.equal(torch.cat(got), whole)
+
+
+# --- the knot, and what turning parts off means
+
+
+def test_no_knot_draws_each_chunk_alone(model, anchor, waves):
+    stream = open_stream(model, anchor, replace(SETTINGS, num_knot_frames=0), waves())
+    assert list(stream.plan.positions) == [0, 1, 2]
+    take(stream, 2)
+    assert stream._snapshot().state.knot_BMCHW is None
+
+
+def test_full_fusion_keeps_the_knot_and_none_keeps_the_new_prediction(model, anchor, waves):
+    kept, fresh, half = (
+        take(open_stream(model, anchor, replace(SETTINGS, fusion=weight), waves()), 2) for weight in (1.0, 0.0, 0.5)
+    )
+    assert torch.equal(latents(kept[:1]), latents(fresh[:1]))
+    blend = (kept[1].latents[0] + fresh[1].latents[0]) / 2
+    torch.testing.assert_close(half[1].latents[0], blend)
+    assert torch.equal(kept[1].latents[1:], fresh[1].latents[1:])
+
+
+def test_starting_from_the_reference_makes_it_the_first_frame(model, anchor, waves):
+    settings = replace(SETTINGS, start_from_reference=True, fusion=1.0)
+    chunk = next(open_stream(model, anchor, settings, waves()))
+    assert torch.equal(chunk.latents[0], anchor.reference_BFCHW[0, 0])
+
+
+def test_every_part_matters(model, anchor, waves):
+    """Otherwise the tests above would compare nothing."""
+    changes = (
+        {}, {"num_knot_frames": 0}, {"run_ahead_stride": 0}, {"use_anchor": False}, {"num_window_frames": 0},
+        {"fusion": 0.0}, {"start_from_reference": True}, {"shift": 1.0}, {"run_ahead_start": 20},
+    )  # fmt: skip
+    outcomes = [latents(take(open_stream(model, anchor, replace(SETTINGS, **c), waves()), 3)) for c in changes]
+    outcomes.append(latents(take(open_stream(model, model.anchor(seed=8), SETTINGS, waves()), 3)))
+    outcomes.append(latents(take(open_stream(model, anchor, SETTINGS, waves(phase=1.0)), 3)))
+    for one, other in itertools.combinations(outcomes, 2):
+        assert (one - other).abs().max() > 1e-3
+
+
+# --- driving, and pictures
+
+
+@pytest.mark.parametrize("length", [0, 1, 8, 9, 10, 21, 22, 40])
+def test_a_finite_driving_ends_the_stream_to_the_frame(model, anchor, waves, length):
+    chunks = list(open_stream(model, anchor, SETTINGS, waves(length)))
+    assert sum(len(chunk.pixel_frames) for chunk in chunks) == length
+    assert sum(len(chunk.latents) for chunk in chunks) == (0 if length == 0 else 1 + -(-(length - 1) // 4))
+    endless = take(open_stream(model, anchor, SETTINGS, waves()), len(chunks))
+    if chunks:
+        assert torch.equal(pixels(chunks), pixels(endless)[:length])
+
+
+def test_pixel_frames_are_the_latents_decoded_in_one_go(model, anchor, waves):
+    chunks = take(open_stream(model, anchor, SETTINGS, waves()), 4)
+    assert [len(chunk.pixel_frames) for chunk in chunks] == [9, 12, 12, 12]
+    assert [chunk.first_pixel_frame for chunk in chunks] == [0, 9, 21, 33]
+    at_once, _ = model.codec.decode(latents(chunks)[None])
+    at_once = (at_once[0].clamp(0, 1) * 255).permute(0, 2, 3, 1)
+    assert (pixels(chunks) - at_once).abs().max() <= 0.5 + 1e-3
+
+
+def test_a_new_driving_starts_with_the_next_chunk(model, anchor, waves):
+    stream = open_stream(model, anchor, SETTINGS, waves())
+    old = take(open_stream(model, anchor, SETTINGS, waves()), 4)
+    first = take(stream, 2)
+    stream.set_driving(waves(num_pixel_frames=5))
+    assert stream.num_pixel_frames == 4 * 6 + 5
+    rest = list(stream)
+    assert torch.equal(latents(first), latents(old[:2]))
+    assert not torch.equal(rest[0].latents[:1], old[2].latents[:1])
+    assert sum(len(chunk.pixel_frames) for chunk in [*first, *rest]) == 4 * 6 + 5
+
+
+def test_a_new_driving_may_share_the_stream_s_own_time(model, anchor, waves):
+    stream = open_stream(model, anchor, SETTINGS, waves())
+    take(stream, 2)
+    stream.set_driving(waves(), origin=0)
+    assert torch.equal(next(stream).latents, take(open_stream(model, anchor, SETTINGS, waves()), 3)[2].latents)
+    with pytest.raises(SettingsError, match="origin is 10"):
+        stream.set_driving(waves(), origin=10)
+
+
+def test_a_model_without_an_adapter_streams_and_says_so(make_model, waves, caplog):
+    model = make_model(adapter=None)
+    one, other = (
+        latents(take(open_stream(model, model.anchor(), SETTINGS, waves(phase=phase)), 2)) for phase in (0.0, 1.0)
+    )
+    assert torch.equal(one, other)
+    assert "no driving adapter" in caplog.text
+
+
+def test_bfloat16_streams_like_float32(make_model, waves):
+    exact, rough = (
+        latents(take(open_stream(m, m.anchor(), SETTINGS, waves()), 3))
+        for m in (make_model(), make_model(dtype=torch.bfloat16))
+    )
+    assert rough.dtype == torch.float32
+    assert (exact - rough).norm() / exact.norm() < 0.1
+
+
+# --- what cannot work
+
+
+def test_a_driving_of_another_shape_is_refused(model, anchor):
+    class Narrow:
+        num_pixel_frames = None
+
+        def signal(self, _first, count):
+            return torch.zeros(count, 4, 3)
+
+    with pytest.raises(DrivingError, match=r"\(4, 3\).*\(4, 5\)"):
+        next(open_stream(model, anchor, SETTINGS, Narrow()))
+
+
+def test_an_anchor_of_another_model_is_refused(make_model, anchor, waves):
+    for other in (make_model(seed=1), make_model("t2v16"), make_model(dtype=torch.bfloat16)):
+        with pytest.raises(SettingsError, match="encode the reference again"):
+            open_stream(other, anchor, SETTINGS, waves())
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_out_of_range_is_refused(model, anchor, waves, seed):
+    with pytest.raises(SettingsError, match="seed is"):
+        open_stream(model, anchor, SETTINGS, waves(), seed)
