@@ -1,0 +1,116 @@
+"""Pictures in and out: any file Pillow opens becomes RGB in 0..1, cropped or letterboxed to what the model wants.
+
+Shapes: H W height and width of a picture, T pictures.
+"""
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from ..errors import MediaError
+
+logger = logging.getLogger(__name__)
+
+Fit = Literal["crop", "letterbox"]
+FITS: tuple[Fit, ...] = ("crop", "letterbox")
+
+_LARGEST_16_BIT = 65535
+_BEHIND_ALPHA = 1.0  # white, what a picture viewer shows behind a cut-out
+
+
+def open_image(source: str | os.PathLike[str] | BinaryIO) -> Tensor:
+    """float32 [H, W, 3] in 0..1, upright. Any mode, depth and size; a transparent picture is put on white."""
+    name = getattr(source, "name", None) or (source if isinstance(source, str | os.PathLike) else "the picture")
+    try:
+        with Image.open(source) as found:
+            return _to_rgb(ImageOps.exif_transpose(found), str(name))
+    except UnidentifiedImageError as problem:
+        raise MediaError(f"{name} is no picture that can be read; give a PNG, JPEG, WebP or the like") from problem
+    except Image.DecompressionBombError as problem:
+        raise MediaError(f"{name} is too large a picture ({problem}); make it smaller first") from problem
+    except (OSError, SyntaxError, ValueError) as problem:  # Pillow says all three of damaged files
+        raise MediaError(
+            f"the picture {name} cannot be read ({problem}); is it whole, and is the path right?"
+        ) from problem
+
+
+def _to_rgb(image: Image.Image, name: str) -> Tensor:
+    if image.mode.startswith("I") or image.mode == "F":  # one channel of more than 8 bits
+        grey = np.asarray(image, dtype=np.float32)
+        scale = 1.0 if image.mode == "F" else _LARGEST_16_BIT
+        return torch.from_numpy(grey / scale).nan_to_num().clamp(0, 1)[..., None].repeat(1, 1, 3)
+    if not image.has_transparency_data:
+        return torch.from_numpy(np.array(image.convert("RGB"))).float() / 255
+    logger.info("%s has transparent parts: they are shown on white", name)
+    rgba = torch.from_numpy(np.array(image.convert("RGBA"))).float() / 255
+    colour, alpha = rgba[..., :3], rgba[..., 3:]
+    return torch.lerp(torch.full_like(colour, _BEHIND_ALPHA), colour, alpha)
+
+
+def fit_image(image: Tensor, height: int, width: int, fit: Fit = "crop") -> Tensor:
+    """[H, W, C >= 3] -> [height, width, 3]: cover and cut off what sticks out, or fit inside with black bars."""
+    _check_image(image)
+    if fit not in FITS:
+        raise MediaError(f"fit is {fit!r}; choose one of {', '.join(FITS)}")
+    have_height, have_width = image.shape[:2]
+    ratios = (height / have_height, width / have_width)
+    scale = max(ratios) if fit == "crop" else min(ratios)
+    inner_height, inner_width = max(1, round(have_height * scale)), max(1, round(have_width * scale))
+    if (have_height, have_width) != (height, width):
+        done = "cropped to the centre" if fit == "crop" else "letterboxed"
+        logger.info(
+            "the picture of %dx%d is scaled by %.3g and %s for %dx%d",
+            have_width,
+            have_height,
+            scale,
+            done,
+            width,
+            height,
+        )
+    planes = rearrange(image[..., :3].float().clamp(0, 1), "h w c -> 1 c h w")
+    if (inner_height, inner_width) != (have_height, have_width):
+        planes = F.interpolate(planes, (inner_height, inner_width), mode="bicubic", antialias=True).clamp(0, 1)
+    # negative padding cuts
+    top, left = (height - inner_height) // 2, (width - inner_width) // 2
+    planes = F.pad(planes, (left, width - inner_width - left, top, height - inner_height - top))
+    return rearrange(planes, "1 c h w -> h w c").contiguous()
+
+
+def _check_image(image: Tensor) -> None:
+    if image.ndim != 3 or image.shape[-1] < 3 or 0 in image.shape:
+        raise MediaError(
+            f"the picture has shape {list(image.shape)}; it must be [height, width, 3]: give one RGB picture"
+        )
+    if not image.isfinite().all():
+        raise MediaError("the picture holds values that are no numbers (NaN or infinite); look at what made it")
+
+
+def save_contact_sheet(path: str | os.PathLike[str], pictures: Sequence[tuple[str, Tensor]], columns: int = 6) -> None:
+    """One PNG of labelled pictures, each uint8 [H, W, 3], all of the first one's size, row by row."""
+    height, width = pictures[0][1].shape[:2]
+    margin, label = 4, 14
+    rows = math.ceil(len(pictures) / columns)
+    cell = (width + margin, height + label + margin)
+    sheet = Image.new("RGB", (columns * cell[0] + margin, rows * cell[1] + margin), "white")
+    draw = ImageDraw.Draw(sheet)
+    for place, (text, picture) in enumerate(pictures):
+        x, y = (margin + index * step for index, step in zip((place % columns, place // columns), cell, strict=True))
+        draw.text((x, y), text, fill="black")
+        sheet.paste(Image.fromarray(picture.numpy()), (x, y + label))
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path, format="PNG")
+    except OSError as problem:
+        raise MediaError(
+            f"the contact sheet {path} cannot be written ({problem}); choose another place or free some room"
+        ) from problem
