@@ -134,8 +134,16 @@ class StreamSettings:
             f"num_knot_frames is {self.num_knot_frames}, longer than a chunk of {self.num_chunk_frames}; "
             "shorten the knot or lengthen the chunk",
         )
-        _require(1.0 <= self.shift <= 100.0, f"shift is {self.shift}; it must be between 1 and 100")
-        _require(0.0 <= self.fusion <= 1.0, f"fusion is {self.fusion}; it must be between 0 and 1")
+        for name, (low, high) in _BETWEEN.items():
+            value = getattr(self, name)
+            _require(
+                isinstance(value, int | float) and low <= value <= high,
+                f"{name} is {value!r}; it must be a number between {low} and {high}",
+            )
+        for name in ("use_anchor", "start_from_reference"):
+            _require(
+                isinstance(getattr(self, name), bool), f"{name} is {getattr(self, name)!r}; it must be True or False"
+            )
         _require(
             not self.start_from_reference or self.num_knot_frames > 0,
             "start_from_reference makes the reference the first knot, but num_knot_frames is 0; "
@@ -153,6 +161,7 @@ class StreamSettings:
         return cls(**values)
 
 
+_BETWEEN: Mapping[str, tuple[int, int]] = {"shift": (1, 100), "fusion": (0, 1)}
 _LEAST: Mapping[str, int] = {
     "num_chunk_frames": 1,
     "num_knot_frames": 0,

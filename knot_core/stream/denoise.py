@@ -41,16 +41,16 @@ class Denoiser:
         grid = (height // PATCH, width // PATCH)
         return rope_table(positions, grid, self.model.config.head_dim, device=self.model.device)
 
-    def driving(self, signal_FTS: Tensor) -> DrivingFeatures:
-        """What a chunk's driving adds to its tokens."""
+    def driving(self, signal_FTS: Tensor, num_frames: int) -> DrivingFeatures:
+        """What the driving of `num_frames` latent frames adds to their tokens."""
         adapter = self.model.config.adapter
         if adapter is None:
             return NO_DRIVING
-        wanted = (adapter.num_packed, adapter.signal_dim)
-        if tuple(signal_FTS.shape[1:]) != wanted:
+        got, wanted = tuple(signal_FTS.shape), (num_frames, adapter.num_packed, adapter.signal_dim)
+        if got != wanted:
             raise DrivingError(
-                f"the driving gives {tuple(signal_FTS.shape[1:])} values per latent frame, this model takes {wanted}; "
-                "make the driving for this model"
+                f"the driving gives {got} values (latent frames, pixel frames of each, signal), this model takes "
+                f"{wanted}; make the driving for this model"
             )
         signal_BFTS = signal_FTS[None].to(self.model.device, torch.float32)
         return encode_driving(self.model.network, adapter.blocks, signal_BFTS)
@@ -60,7 +60,7 @@ class Denoiser:
         adapter = self.model.config.adapter
         if adapter is None:
             return NO_DRIVING
-        return self.driving(torch.zeros(num_frames, adapter.num_packed, adapter.signal_dim))
+        return self.driving(torch.zeros(num_frames, adapter.num_packed, adapter.signal_dim), num_frames)
 
     def velocity(self, frames: "Frames", cache: AttentionCache, *, commit: bool = False) -> Tensor:
         """One pass over the network."""

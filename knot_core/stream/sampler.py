@@ -47,7 +47,7 @@ class Chunk:
         return first_pixel_frame(self.start_frame)
 
 
-Progress = Callable[[int, int], None]  # stages done, stages of a chunk: its steps, decoding, committing
+Progress = Callable[[int, int], None]  # stages done, stages of a chunk: its steps, then decoding
 ShouldStop = Callable[[], bool]
 
 
@@ -92,6 +92,7 @@ class Stream(Iterator[Chunk]):
     chunk under way; the stream may be saved, or asked for that chunk again.
     """
 
+    @torch.no_grad()
     def __init__(
         self,
         model: StreamModel,
@@ -129,7 +130,7 @@ class Stream(Iterator[Chunk]):
         return end is not None and first_pixel_frame(self._state.clock.start) >= end
 
     def set_driving(self, driving: StreamDriving, *, origin: int | None = None) -> None:
-        """Drive by something else from the next chunk on.
+        """Drive by something else from the next chunk on; for between two chunks.
 
         It starts to play there, unless `origin` names another latent frame of the stream as its beginning: 0 for a
         driving that shares the stream's own time.
@@ -142,13 +143,29 @@ class Stream(Iterator[Chunk]):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything that `resume_stream` needs."""
-        save_stream(path, self._snapshot())
+        save_stream(path, self.snapshot())
 
     def fork(self) -> "Stream":
         """A second stream that goes on from here on its own."""
         return Stream(
-            self.model, self._snapshot(), self._driving, progress=self._progress, should_stop=self._should_stop
+            self.model, self.snapshot(), self._driving, progress=self._progress, should_stop=self._should_stop
         )
+
+    def snapshot(self) -> Snapshot:
+        """Where the stream stands. The window is a view: make a stream of it, or a file, before this one goes on."""
+        cache = self._cache
+        return Snapshot(
+            settings=self.settings,
+            anchor=self.anchor,
+            state=self._state,
+            window_index=cache.index,
+            window=tuple(cache.window(layer) for layer in range(cache.shape.num_layers)),
+        )
+
+    @property
+    def num_cache_bytes(self) -> int:
+        """Of window, anchor and the pass at hand; the same from the first chunk on."""
+        return self._cache.num_bytes
 
     @torch.no_grad()
     def __next__(self) -> Chunk:
@@ -181,7 +198,6 @@ class Stream(Iterator[Chunk]):
             decoder_memory=memory,
         )
         times.append(self._now())
-        self._report(self._num_stages)
         return self._emit(plan, latents[0], pixel_frames, times)
 
     def _conditions(self, plan: ChunkPlan) -> Conditions:
@@ -190,7 +206,7 @@ class Stream(Iterator[Chunk]):
         return Conditions(
             knot_BMCHW=self._state.knot_BMCHW,
             rope=self._denoiser.rope(positions, self.anchor.latent_size),
-            driving=self._denoiser.driving(torch.as_tensor(signal)),
+            driving=self._denoiser.driving(torch.as_tensor(signal), len(positions)),
         )
 
     def _draw_noise(self, plan: ChunkPlan) -> tuple[Tensor, Tensor]:
@@ -235,33 +251,17 @@ class Stream(Iterator[Chunk]):
             seconds={"denoise": denoised, "decode": decoded, "commit": committed},
         )
 
-    @property
-    def _num_stages(self) -> int:
-        return self.settings.steps + 2
-
     def _before_stage(self, done: int) -> None:
-        self._report(done)
+        """Report, and stop if asked. The last time is before the commit: from there on the chunk happens."""
+        if self._progress is not None:
+            self._progress(done, self.settings.steps + 1)
         if self._should_stop is not None and self._should_stop():
             raise _Stopped
-
-    def _report(self, done: int) -> None:
-        if self._progress is not None:
-            self._progress(done, self._num_stages)
 
     def _now(self) -> float:
         if self.model.device.type == "cuda":
             torch.cuda.synchronize(self.model.device)
         return perf_counter()
-
-    def _snapshot(self) -> Snapshot:
-        cache = self._cache
-        return Snapshot(
-            settings=self.settings,
-            anchor=self.anchor,
-            state=self._state,
-            window_index=cache.index,
-            window=tuple(cache.window(layer) for layer in range(cache.shape.num_layers)),
-        )
 
 
 def _filled_cache(model: StreamModel, snapshot: Snapshot) -> KVCache:
@@ -277,6 +277,6 @@ def _filled_cache(model: StreamModel, snapshot: Snapshot) -> KVCache:
         num_pass_frames=settings.num_chunk_frames + settings.num_knot_frames,
     )
     cache = KVCache(shape, dtype=model.dtype, device=model.device)
-    if snapshot.window:
+    if snapshot.window_index.num_committed:
         cache.load_window(snapshot.window_index, snapshot.window)
     return cache

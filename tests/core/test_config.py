@@ -20,6 +20,8 @@ from knot_core.errors import CheckpointError, SettingsError
         ({"shift": 0.5}, "shift is 0.5"),
         ({"shift": float("nan")}, "shift is nan"),
         ({"fusion": 1.5}, "fusion is 1.5"),
+        ({"fusion": "half"}, "fusion is 'half'"),
+        ({"use_anchor": "no"}, "use_anchor is 'no'"),
         ({"start_from_reference": True, "num_knot_frames": 0}, "num_knot_frames is 0"),
     ],
 )

@@ -82,6 +82,15 @@ def test_same_seed_same_bits_and_another_seed_others(model, anchor, waves):
     assert not torch.equal(latents(first), latents(other))
 
 
+def test_a_stream_needs_no_gradients(make_model, waves):
+    model = make_model()
+    assert all(parameter.requires_grad for parameter in model.network.parameters())
+    stream = open_stream(model, model.anchor(), SETTINGS, waves())
+    take(stream, 2)
+    snapshot = stream.snapshot()
+    assert not any(tensor.requires_grad for tensor in (*snapshot.window, snapshot.state.knot_BMCHW))
+
+
 def test_the_global_random_state_is_neither_read_nor_moved(model, anchor, waves):
     torch.manual_seed(1)
     state = torch.get_rng_state()
@@ -119,9 +128,9 @@ def test_a_chunk_costs_the_same_at_the_tenth_and_at_the_three_millionth_frame(mo
         take(stream, 9)
         keys_read.clear()
         next(stream)
-        snapshot = stream._snapshot()
+        snapshot = stream.snapshot()
         shapes = [tuple(t.shape) for t in (*snapshot.window, *snapshot.state.decoder_memory, snapshot.state.rng_state)]
-        return list(keys_read), shapes, stream._cache.num_bytes
+        return list(keys_read), shapes, stream.num_cache_bytes
 
     near = open_stream(model, anchor, SETTINGS, waves())
     assert cost(near) == cost(far_stream(model, anchor, SETTINGS, waves()))
@@ -132,20 +141,22 @@ def test_denoising_never_writes_the_cache(model, anchor, waves):
     """Window and index stay as they were through every step of a chunk, until it is committed."""
     seen = []
 
-    def watch(done, _total):
-        seen.append((done, stream._cache.index, [window.clone() for window in stream._snapshot().window]))
+    def watch(done, total):
+        window = [layer.clone() for layer in stream.snapshot().window]
+        seen.append(((done, total), stream.snapshot().window_index, window))
 
-    stream = open_stream(model, anchor, SETTINGS, waves())
+    stream = open_stream(model, anchor, SETTINGS, waves(), progress=watch)
     take(stream, 3)
-    stream = Stream(model, stream._snapshot(), waves(), progress=watch)
+    seen.clear()
     next(stream)
-    assert [done for done, *_ in seen] == [0, 1, 2, 3, 4]
-    (_, index, window), *others, (_, index_after, window_after) = seen
-    for _, later_index, later_window in others:
+    assert [progress for progress, *_ in seen] == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    _, index, window = seen[0]
+    for _, later_index, later_window in seen[1:]:
         assert later_index == index
         assert all(torch.equal(a, b) for a, b in zip(window, later_window, strict=True))
-    assert index_after.num_committed == index.num_committed + 3
-    assert not any(torch.equal(a, b) for a, b in zip(window, window_after, strict=True))
+    after = stream.snapshot()
+    assert after.window_index.num_committed == index.num_committed + 3
+    assert not any(torch.equal(a, b) for a, b in zip(window, after.window, strict=True))
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
@@ -156,7 +167,7 @@ def test_a_stopped_chunk_leaves_no_trace(model, anchor, waves, stage):
         model, anchor, SETTINGS, waves(),
         progress=lambda done, _: stages.append(done), should_stop=lambda: len(stages) == 2 * 5 + stage + 1,
     )  # fmt: skip
-    before = list(stream)  # chunks of 5 reports each: the third one is stopped
+    before = list(stream)  # chunks of 4 reports each: the third one is stopped
     assert len(before) == 2
     assert torch.equal(latents([*before, *take(stream, 2)]), latents(whole))
 
@@ -206,7 +217,7 @@ def test_no_knot_draws_each_chunk_alone(model, anchor, waves):
     stream = open_stream(model, anchor, replace(SETTINGS, num_knot_frames=0), waves())
     assert list(stream.plan.positions) == [0, 1, 2]
     take(stream, 2)
-    assert stream._snapshot().state.knot_BMCHW is None
+    assert stream.snapshot().state.knot_BMCHW is None
 
 
 def test_full_fusion_keeps_the_knot_and_none_keeps_the_new_prediction(model, anchor, waves):
@@ -309,7 +320,7 @@ def test_a_driving_of_another_shape_is_refused(model, anchor):
         def signal(self, _first, count):
             return torch.zeros(count, 4, 3)
 
-    with pytest.raises(DrivingError, match=r"\(4, 3\).*\(4, 5\)"):
+    with pytest.raises(DrivingError, match=r"\(4, 4, 3\).*\(4, 4, 5\)"):
         next(open_stream(model, anchor, SETTINGS, Narrow()))
 
 
