@@ -165,7 +165,7 @@ def test_a_stopped_chunk_leaves_no_trace(model, anchor, waves, stage):
     stages = []
     stream = open_stream(
         model, anchor, SETTINGS, waves(),
-        progress=lambda done, _: stages.append(done), should_stop=lambda: len(stages) == 2 * 5 + stage + 1,
+        progress=lambda done, _: stages.append(done), should_stop=lambda: len(stages) == 2 * 4 + stage + 1,
     )  # fmt: skip
     before = list(stream)  # chunks of 4 reports each: the third one is stopped
     assert len(before) == 2
