@@ -1,6 +1,7 @@
 """One chunk: the passes over the network, as functions of what they are given.
 
-Shapes: S denoising steps, B batch, F latent frames, M known latent frames, C channels, H W latent size.
+Shapes: S denoising steps, B batch, F latent frames, M known latent frames, C channels, H W latent size, T text tokens or
+packed pixel frames, D text dim, Q signal dim.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,19 +42,19 @@ class Denoiser:
         grid = (height // PATCH, width // PATCH)
         return rope_table(positions, grid, self.model.config.head_dim, device=self.model.device)
 
-    def driving(self, signal_FTS: Tensor, num_frames: int) -> DrivingFeatures:
+    def driving(self, signal_FTQ: Tensor, num_frames: int) -> DrivingFeatures:
         """What the driving of `num_frames` latent frames adds to their tokens."""
         adapter = self.model.config.adapter
         if adapter is None:
             return NO_DRIVING
-        got, wanted = tuple(signal_FTS.shape), (num_frames, adapter.num_packed, adapter.signal_dim)
+        got, wanted = tuple(signal_FTQ.shape), (num_frames, adapter.num_packed, adapter.signal_dim)
         if got != wanted:
             raise DrivingError(
                 f"the driving gives {got} values (latent frames, pixel frames of each, signal), this model takes "
                 f"{wanted}; make the driving for this model"
             )
-        signal_BFTS = signal_FTS[None].to(self.model.device, torch.float32)
-        return encode_driving(self.model.network, adapter.blocks, signal_BFTS)
+        signal_BFTQ = signal_FTQ[None].to(self.model.device, torch.float32)
+        return encode_driving(self.model.network, adapter.blocks, signal_BFTQ)
 
     def no_signal(self, num_frames: int) -> DrivingFeatures:
         """What frames without any driving are fed: zeros, all flags off."""
