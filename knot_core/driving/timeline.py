@@ -9,7 +9,7 @@ Shapes: F latent frames, T = 4 pixel frames of a latent frame, S signal dim, P p
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,6 +45,7 @@ class Driving:
     speech: Track | None = None  # 64 log-mel values
     pose: Track | None = None  # POSE_CONTROLS
     mouth: Track | None = None  # MOUTH_CONTROLS
+    length: int | None = None  # pixel frames, where it is not that of the tracks
 
     @classmethod
     def none(cls) -> Driving:
@@ -78,9 +79,17 @@ class Driving:
         given = read_controls(controls)
         return cls(pose=_group(given, POSE_CONTROLS), mouth=_group(given, MOUTH_CONTROLS))
 
+    def lasting(self, num_pixel_frames: int) -> Driving:
+        """The same, cut off there, or carried on: speech falls silent and poses hold."""
+        if num_pixel_frames < 1:
+            raise DrivingError(f"a driving cannot last {num_pixel_frames} pixel frames; give it 1 or more")
+        return replace(self, length=num_pixel_frames)
+
     @property
     def num_pixel_frames(self) -> int | None:
         """Until the longest track with an end has ended; None where no track has one."""
+        if self.length is not None:
+            return self.length
         tracks = [track for track in (self.speech, self.pose, self.mouth) if track is not None]
         return max((t.num_pixel_frames for t in tracks if t.num_pixel_frames is not None), default=None)
 
@@ -110,7 +119,7 @@ class Driving:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the content: the same on every machine."""
-        found = hashlib.sha256()
+        found = hashlib.sha256(f"length {self.length} ".encode())
         for name, track in zip(FLAGS, (self.speech, self.pose, self.mouth), strict=True):
             content = b"" if track is None else track.content()
             found.update(f"{name} {len(content)} ".encode() + content)

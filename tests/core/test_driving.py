@@ -218,6 +218,16 @@ def test_bad_json_gets_one_sentence(tmp_path, text):
         Driving.from_controls(tmp_path / "bad.json")
 
 
+def test_any_driving_can_be_given_a_length(ramp):
+    assert Driving.idle(1).lasting(50).num_pixel_frames == 50
+    assert Driving.idle(1).lasting(50) != Driving.idle(1)
+    longer = Driving.from_controls(ramp).lasting(40)
+    assert longer.num_latent_frames == 11
+    assert torch.equal(longer.signal(0, 30), Driving.from_controls(ramp).signal(0, 30))
+    with pytest.raises(DrivingError, match="cannot last 0"):
+        Driving.none().lasting(0)
+
+
 def test_speech_needs_samples_a_known_pose_and_a_model_that_hears():
     with pytest.raises(DrivingError, match="no samples"):
         Driving.from_audio(sound(0))
