@@ -4,22 +4,24 @@ Shapes: B batch, F latent frames, T pixel frames, C channels, H W height and wid
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .codec.taehv import TAEHV
+from .codec.taehv import TAEHV, read_config
 from .config import NetworkConfig, StreamSettings
-from .errors import CheckpointError, SettingsError
+from .errors import CheckpointError, KnotError, SettingsError
+from .flow import schedule
 from .geometry import latent_size
 from .media import Fit, fit_image
 from .stream import Anchor, StreamCodec, encode_anchor
-from .wan.checkpoint import Preset, build_network, open_checkpoint
-from .wan.model import cast_weights
+from .wan.checkpoint import Checkpoint, Preset, build_network, check_tensors, differences, open_checkpoint
+from .wan.model import WanNetwork, cast_weights
 
 ASSETS = Path(__file__).parent / "assets"
 BUILT_IN = ("knot-tiny",)
@@ -87,6 +89,46 @@ def load_model(
         device=device,
         dtype=dtype,
     )
+
+
+def inspect_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a weights file is, from its header alone, as plain values; `problem` says why it would not load."""
+    checkpoint = open_checkpoint(_weights_file(path), header_only=True)
+    tensors = checkpoint.tensors.values()
+    found: dict[str, Any] = {
+        "file": checkpoint.path.name,
+        "family": checkpoint.family,
+        "parameters": sum(tensor.numel() for tensor in tensors),
+        "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors}),
+    }
+    try:
+        with torch.device("meta"):
+            wanted, more = _inspect_codec(checkpoint) if checkpoint.family == "taehv" else _inspect_network(checkpoint)
+        missing, unexpected = differences(checkpoint, wanted.state_dict())
+        found |= more | {"missing": missing, "unexpected": unexpected, "problem": None}
+        check_tensors(checkpoint, wanted.state_dict())
+    except KnotError as problem:
+        found["problem"] = str(problem)
+    return found
+
+
+def _inspect_codec(checkpoint: Checkpoint) -> tuple[nn.Module, dict[str, Any]]:
+    config = read_config(checkpoint.tensors)
+    return TAEHV(config), asdict(config)
+
+
+def _inspect_network(checkpoint: Checkpoint) -> tuple[nn.Module, dict[str, Any]]:
+    config, preset = checkpoint.config, checkpoint.preset
+    sigmas = schedule(preset.settings.steps, preset.settings.shift)
+    return WanNetwork(config), {
+        **config.to_dict(),
+        "schedule": [round(sigma, 4) for sigma in sigmas],
+        "settings": preset.settings.to_dict(),
+        "fps": preset.fps,
+        "width": preset.width,
+        "height": preset.height,
+        "licence": preset.licence,
+    }
 
 
 def native_dtype(device: torch.device) -> torch.dtype:

@@ -5,7 +5,7 @@ Shapes: C channels (1 or 2), S samples.
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import av
@@ -42,6 +42,10 @@ class Audio:
     @property
     def seconds(self) -> float:
         return self.samples.shape[1] / self.sample_rate
+
+    def starting_at(self, seconds: float) -> "Audio":
+        """What is left after so many seconds; may be nothing."""
+        return replace(self, samples=self.samples[:, round(seconds * self.sample_rate) :])
 
 
 def open_audio(source: str | os.PathLike[str] | BinaryIO) -> Audio:

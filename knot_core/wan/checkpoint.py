@@ -66,6 +66,14 @@ _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "model.")
 _HEAD_DIM = 128  # of every Wan2.1 network; shapes do not show it
 _LIVETALK_FIRST_BLOCK = 2  # LiveTalk and OmniAvatar feed blocks 2 .. 15, the built-in model says its own
 _CHANNEL_LAYOUTS = {channels: layout for layout, channels in LAYOUT_CHANNELS.items()}
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
 _SHOWN = 3  # names in a message
 
 
@@ -225,11 +233,14 @@ def _read_safetensors(path: Path, header_only: bool) -> tuple[dict[str, Tensor],
             names = file.keys()
             if not header_only:
                 return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-            slices = {name: file.get_slice(name) for name in names}
-            shapes = {name: torch.empty(part.get_shape(), device="meta") for name, part in slices.items()}
-            return shapes, file.metadata() or {}
+            return {name: _outline(file.get_slice(name)) for name in names}, file.metadata() or {}
     except (SafetensorError, OSError) as problem:
         raise CheckpointError(f"{path} is truncated or damaged ({problem}); download or copy it again") from problem
+
+
+def _outline(stored: Any) -> Tensor:
+    """A safetensors slice as a tensor without data."""
+    return torch.empty(stored.get_shape(), dtype=_DTYPES.get(stored.get_dtype(), torch.uint8), device="meta")
 
 
 def _read_pickle(path: Path, header_only: bool) -> dict[str, Tensor]:
@@ -238,7 +249,7 @@ def _read_pickle(path: Path, header_only: bool) -> dict[str, Tensor]:
             path, map_location="meta" if header_only else "cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
     except pickle.UnpicklingError as problem:
-        if re.search(r"GLOBAL|[Uu]nsupported (global|class|operand)", str(problem)):
+        if re.search(r"GLOBAL|[Uu]nsupported (global|class)", str(problem)):
             raise CheckpointError(f"{path} carries code beside its weights, so it was not opened; "
                                   "get it as safetensors") from problem  # fmt: skip
         raise CheckpointError(f"{path} is no PyTorch file, or damaged; download or copy it again") from problem

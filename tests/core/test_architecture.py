@@ -15,7 +15,7 @@ ROWS = (
     {"wan", "codec", "media", "driving"},
     {"stream"},
     {"model"},
-    {"train", "cli"},
+    {"train", "bench", "animate", "cli"},
     {"__init__", "__main__"},
 )
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "execution", "server", "nodes"}

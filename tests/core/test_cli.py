@@ -1,0 +1,294 @@
+"""The command line on a tiny model: what it writes, what it says, what it refuses."""
+
+import dataclasses
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from knot_core import bench, cli
+from knot_core.codec.taehv import TAEHV, CodecConfig
+from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
+from knot_core.media import Audio, VideoWriter, open_audio
+from knot_core.wan.checkpoint import PRESETS, save_network
+from knot_core.wan.model import WanNetwork
+
+FIGURES = {
+    "fps", "realtime_factor", "first_chunk_s", "chunk_s_p50", "chunk_s_p95", "chunks", "pixel_frames", "peak_rss_mib",
+    "threads", "device", "dtype",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, randomised) -> Path:
+    """A folder with model.safetensors and its codec, face.png, speech.m4a, nod.json."""
+    folder = tmp_path_factory.mktemp("cli")
+    config = NetworkConfig(
+        dim=128,
+        ffn_dim=64,
+        num_heads=1,
+        num_layers=2,
+        in_channels=36,
+        layout="inpaint36",
+        text_dim=24,
+        freq_dim=16,
+        adapter=AdapterConfig(hidden_dim=8, blocks=(0, 1)),
+    )
+    preset = dataclasses.replace(PRESETS["knot-tiny"], height=32, width=32)
+    save_network(folder / "model.safetensors", randomised(WanNetwork(config), 1), preset)
+    codec = randomised(TAEHV(CodecConfig(encoder=(4, 4, 4, 4), decoder=(8, 4, 4, 4))), 2)
+    save_file(codec.state_dict(), folder / "model-codec.safetensors")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 40, 3), dtype=np.uint8)).save(folder / "face.png")
+    speech = Audio(
+        samples=torch.randn(1, 16_000 * 2, generator=torch.Generator().manual_seed(0)) * 0.1, sample_rate=16_000
+    )
+    with VideoWriter(folder / "speech.m4a", width=16, height=16, audio=speech) as writer:
+        writer.write(torch.zeros(50, 16, 16, 3, dtype=torch.uint8))
+    (folder / "nod.json").write_text(json.dumps({"fps": 25, "pitch": np.linspace(0, 1, 30).tolist()}))
+    return folder
+
+
+@pytest.fixture
+def run(files, capsys):
+    """`run("animate", ...)` in the files' folder, with the tiny model: (exit code, standard output, error stream)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        extra = ("--model", files / "model.safetensors", "--dtype", "float32") if arguments[0] != "inspect" else ()
+        code = cli.main([str(argument) for argument in (*arguments, *extra)])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    before = Path.cwd()
+    os.chdir(files)
+    yield call
+    os.chdir(before)
+
+
+def frames_of(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def test_speech_makes_a_video_with_sound_and_figures(run, tmp_path):
+    out = tmp_path / "new folder" / "talk.mp4"
+    code, said, _ = run(
+        "animate",
+        "--reference",
+        "face.png",
+        "--audio",
+        "speech.m4a",
+        "--out",
+        out,
+        "--sheet",
+        tmp_path / "sheet.png",
+        "--stats",
+        tmp_path / "stats.json",
+    )
+    assert code == 0
+    figures = json.loads(said.splitlines()[-1])
+    assert set(figures) == FIGURES
+    assert json.loads((tmp_path / "stats.json").read_text()) == figures
+    pixel_frames = figures["pixel_frames"]
+    assert pixel_frames == pytest.approx(50, abs=2)
+    assert frames_of(out).shape == (pixel_frames, 32, 32, 3)
+    assert open_audio(out).seconds == pytest.approx(pixel_frames / 25, abs=0.1)
+    assert figures["chunks"] == 5
+    assert figures["realtime_factor"] == pytest.approx(figures["fps"] / 25, rel=0.01)
+    sheet = Image.open(tmp_path / "sheet.png")
+    assert sheet.size == (6 * 36 + 4, 50 + 4), "the reference and four pictures, half a second apart"
+
+
+@pytest.mark.parametrize("source", [
+    ("--controls", "nod.json"), ("--idle",), ("--audio", "speech.m4a", "--controls", "nod.json"),
+    ("--audio", "speech.m4a", "--idle")])  # fmt: skip
+def test_everything_drives_for_as_long_as_asked(run, tmp_path, source):
+    code, said, _ = run("animate", "--reference", "face.png", *source, "--seconds", 1, "--out", tmp_path / "v.mp4")
+    assert code == 0
+    assert json.loads(said)["pixel_frames"] == 25
+    assert len(frames_of(tmp_path / "v.mp4")) == 25
+
+
+def test_every_setting_is_an_option(run, tmp_path):
+    assert set(cli.SETTINGS_HELP) == {field.name for field in dataclasses.fields(StreamSettings)}
+    code, said, _ = run("animate", "--reference", "face.png", "--idle", "--seconds", 1, "--out", tmp_path / "v.mp4",
+                        "--num-chunk-frames", 2, "--num-knot-frames", 0, "--num-window-frames", 3, "--steps", 1,
+                        "--run-ahead-stride", 0, "--run-ahead-start", 1, "--shift", 3, "--fusion", 0.1,
+                        "--no-use-anchor", "--no-start-from-reference", "--size", "48x64", "--fit", "letterbox",
+                        "--seed", 3, "--threads", torch.get_num_threads())  # fmt: skip
+    assert code == 0
+    assert json.loads(said)["chunks"] == 4
+    assert frames_of(tmp_path / "v.mp4").shape == (25, 64, 48, 3)
+
+
+def test_a_saved_stream_goes_on_where_it_stood(run, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    start = ("animate", "--audio", "speech.m4a", "--seed", 5)
+    assert run(*start, "--reference", "face.png", "--out", tmp_path / "all.mp4")[0] == 0
+    state = tmp_path / "state.safetensors"
+    code, _, _ = run(
+        *start, "--reference", "face.png", "--seconds", 0.5, "--out", tmp_path / "a.mp4", "--save-state", state
+    )
+    assert code == 0
+    assert "ends at 0.84 s with a whole chunk" in caplog.text
+    assert run(*start, "--resume", state, "--out", tmp_path / "b.mp4")[0] == 0
+    whole, first, second = (frames_of(tmp_path / f"{name}.mp4") for name in ("all", "a", "b"))
+    assert len(first) == 21
+    assert len(first) + len(second) == len(whole)
+    # H.264 starts afresh in the second file, so the pictures agree as well as it codes them
+    assert np.abs(whole[21:].astype(int) - second).mean() < 6
+    code, _, said = run(*start, "--resume", state, "--steps", 2, "--out", tmp_path / "c.mp4")
+    assert code == 1
+    assert "leave out steps" in said
+    code, _, said = run("animate", "--controls", "nod.json", "--resume", tmp_path / "none", "--out", tmp_path / "c.mp4")
+    assert code == 1
+    assert "cannot read the state file" in said
+
+
+def test_resuming_past_the_end_is_refused(run, tmp_path):
+    state = tmp_path / "state.safetensors"
+    run(
+        "animate",
+        "--idle",
+        "--reference",
+        "face.png",
+        "--seconds",
+        2,
+        "--out",
+        tmp_path / "a.mp4",
+        "--save-state",
+        state,
+    )
+    code, _, said = run("animate", "--controls", "nod.json", "--resume", state, "--out", tmp_path / "b.mp4")
+    assert code == 1
+    assert "stands at 2.28 s and what drives it ends at 1.20 s; give --seconds" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--idle", "give --reference to begin a stream"),
+        ("--reference face.png", "nothing drives the portrait"),
+        ("--reference face.png --idle --controls nod.json", "both say what the head does"),
+        ("--reference face.png --idle --seconds 0", "seconds is 0.0"),
+        ("--reference face.png --idle --seconds nan", "seconds is nan"),
+        ("--reference nowhere.png --idle", "nowhere.png cannot be read"),
+        ("--reference nod.json --idle", "nod.json is no picture"),
+        ("--reference face.png --audio face.png", "has no audio stream"),
+        ("--reference face.png --audio nod.json", "nod.json cannot be read"),
+        ("--reference face.png --controls face.png", "is not JSON"),
+        ("--reference face.png --idle --num-window-frames -1", "num_window_frames is -1"),
+        ("--reference face.png --idle --num-knot-frames 4", "longer than a chunk of 3"),
+        ("--reference face.png --idle --size 50", "multiples of 16"),
+        ("--reference face.png --idle --seed -1", "seed is -1"),
+        ("--reference face.png --idle --threads 0", "threads is 0"),
+        ("--reference face.png --idle --device gpu", "device 'gpu'"),
+        ("--reference face.png --idle --codec nod.json", "nod.json is no PyTorch file, or damaged"),
+    ],
+)
+def test_mistakes_get_one_sentence_and_lose_nothing(run, tmp_path, options, says):
+    (tmp_path / "v.mp4").write_text("an older video")
+    code, out, said = run("animate", "--out", tmp_path / "v.mp4", *options.split())
+    assert code == 1
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert says in errors[0]
+    assert "Traceback" not in said
+    assert not out
+    assert (tmp_path / "v.mp4").read_text() == "an older video"
+
+
+def test_a_size_of_the_wrong_kind_is_refused(run, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run("animate", "--reference", "face.png", "--idle", "--out", tmp_path / "v.mp4", "--size", "big")
+    assert "size is 'big'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="THIS SYSTEM HAS NO /dev/full: a full disc is not tested")
+def test_a_full_disc_is_said(run):
+    code, _, said = run("animate", "--reference", "face.png", "--idle", "--seconds", 9, "--out", "/dev/full")
+    assert code == 1
+    assert "disc is full" in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="WINDOWS SENDS NO SIGINT TO ONE PROCESS: Ctrl-C is not tested")
+def test_ctrl_c_ends_the_file_properly(files, tmp_path):
+    out = tmp_path / "v.mp4"
+    command = [
+        sys.executable,
+        "-m",
+        "knot_core",
+        "animate",
+        "--reference",
+        files / "face.png",
+        "--idle",
+        "--out",
+        out,
+        "--model",
+        files / "model.safetensors",
+        "--dtype",
+        "float32",
+        "--save-state",
+        tmp_path / "state",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not (out.exists() and out.stat().st_size > 20_000) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == cli.INTERRUPTED, errors
+    assert "holds the" in errors
+    assert "Traceback" not in errors
+    assert len(frames_of(out)) == json.loads(said)["pixel_frames"] > 0
+    assert (tmp_path / "state").exists()
+
+
+def test_inspect_tells_what_a_file_is(run):
+    code, said, _ = run("inspect", "model.safetensors")
+    found = json.loads(said)
+    assert code == 0
+    wanted = {"family": "knot-tiny", "layout": "inpaint36", "in_channels": 36, "missing": [], "unexpected": [],
+              "problem": None, "dtypes": ["float32"], "dim": 128, "num_layers": 2, "licence": "Apache-2.0"}  # fmt: skip
+    assert found.items() >= wanted.items()
+    assert found["schedule"] == [1.0, 0.9375, 0.8333, 0.625]
+    assert found["parameters"] > 100_000
+    code, said, _ = run("inspect", "model-codec.safetensors")
+    assert (code, json.loads(said)["family"]) == (0, "taehv")
+
+
+def test_inspect_tells_what_is_wrong_with_a_file(run, tmp_path):
+    save_file({"blocks.0.x": torch.zeros(2)}, tmp_path / "odd.safetensors")
+    code, said, _ = run("inspect", tmp_path / "odd.safetensors")
+    assert code == 1
+    assert "is no Wan network" in json.loads(said)["problem"]
+    code, _, said = run("inspect", tmp_path / "none.safetensors")
+    assert code == 1
+    assert "there is no model" in said
+
+
+def test_bench_shows_where_the_time_goes(run):
+    code, said, table = run("bench", "--chunks", 3, "--steps", 2)
+    assert code == 0
+    figures = json.loads(said)
+    assert set(figures) == FIGURES | {"seconds", "stages"}
+    assert set(figures["stages"]) == {"anchor", "denoise", "commit", "decode", "write"}
+    assert sum(figures["stages"].values()) == pytest.approx(figures["seconds"], rel=0.5)
+    assert (figures["chunks"], figures["pixel_frames"]) == (3, 33)
+    for stage in ("anchor", "denoise", "commit", "decode", "write", "other", "all"):
+        assert re.search(rf"^{stage} ", table, re.MULTILINE)
+
+
+def test_peak_memory_is_measured():
+    assert 50 < bench.peak_rss_mib() < 100_000
