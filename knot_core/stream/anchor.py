@@ -13,14 +13,14 @@ from torch import Tensor
 from ..errors import SettingsError
 from ..wan.rope import rotate_time
 from .denoise import Denoiser, capture
-from .model import StreamModel, fingerprint
+from .model import StreamModel, fingerprint, latent_dtype
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Anchor:
     """Immutable: never write into its tensors. Equal and hashed by what it was made of."""
 
-    reference_BFCHW: Tensor  # one clean latent frame, float32
+    reference_BFCHW: Tensor  # one clean latent frame
     text_BTD: Tensor  # the prompt; one zero token where there is none
     # At time 0, where RoPE in time turns nothing: so these are the keys before it, and `at` puts them anywhere.
     keys: tuple[Tensor, ...]  # per layer [B, L, N, K]
@@ -55,9 +55,9 @@ def encode_anchor(model: StreamModel, reference_BFCHW: Tensor, text_BTD: Tensor 
             f"the reference latent has shape {tuple(reference_BFCHW.shape)}, wanted [1, 1, {wanted[2]}, h, w]; "
             "encode one picture"
         )
-    reference = reference_BFCHW.to(model.device, torch.float32, copy=True)
+    reference = reference_BFCHW.to(model.device, latent_dtype(model), copy=True)
     text = torch.zeros(1, 1, model.config.text_dim) if text_BTD is None else text_BTD
-    text = text.to(model.device, torch.float32, copy=True)
+    text = text.to(model.device, latent_dtype(model), copy=True)
     keys, values = zip(*capture(Denoiser.of(model, text), reference), strict=True)
     made_by = fingerprint(model)
     return Anchor(

@@ -1,7 +1,7 @@
 """One chunk: the passes over the network, as functions of what they are given.
 
-Shapes: S denoising steps, B batch, F latent frames, M known latent frames, C channels, H W latent size, T text tokens or
-packed pixel frames, D text dim, Q signal dim.
+Shapes: S denoising steps, B batch, F latent frames, M known latent frames, C channels, H W latent size,
+T text tokens or packed pixel frames, D text dim, Q signal dim.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from ..wan.adapters import NO_DRIVING, DrivingFeatures, encode_driving
 from ..wan.forward import CrossContext, FrameInputs, encode_context, wan_forward
 from ..wan.layouts import Layout, get_layout
 from ..wan.rope import RopeTable, rope_table
-from .model import StreamModel
+from .model import StreamModel, latent_dtype
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +40,8 @@ class Denoiser:
         """Turns of the tokens of latent frames at `positions`."""
         height, width = latent_size
         grid = (height // PATCH, width // PATCH)
-        return rope_table(positions, grid, self.model.config.head_dim, device=self.model.device)
+        dtype = latent_dtype(self.model).to_complex()
+        return rope_table(positions, grid, self.model.config.head_dim, device=self.model.device, dtype=dtype)
 
     def driving(self, signal_FTQ: Tensor, num_frames: int) -> DrivingFeatures:
         """What the driving of `num_frames` latent frames adds to their tokens."""
@@ -53,7 +54,7 @@ class Denoiser:
                 f"the driving gives {got} values (latent frames, pixel frames of each, signal), this model takes "
                 f"{wanted}; make the driving for this model"
             )
-        signal_BFTQ = signal_FTQ[None].to(self.model.device, torch.float32)
+        signal_BFTQ = signal_FTQ[None].to(self.model.device, latent_dtype(self.model))
         return encode_driving(self.model.network, adapter.blocks, signal_BFTQ)
 
     def no_signal(self, num_frames: int) -> DrivingFeatures:

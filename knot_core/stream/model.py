@@ -47,6 +47,11 @@ class StreamDriving(Protocol):
         """float32 [F, packed pixel frames, signal dim]; any latent frame, also past the end."""
 
 
+def latent_dtype(model: StreamModel) -> torch.dtype:
+    """Of latents, signals and the residual stream: float32, or float64 where the model computes in that."""
+    return torch.float64 if model.dtype == torch.float64 else torch.float32
+
+
 def fingerprint(model: StreamModel) -> str:
     """Tells models apart: a hash of sizes, dtype, and some elements of every weight of network and codec."""
     digest = hashlib.sha256(json.dumps([model.config.to_dict(), str(model.dtype)], sort_keys=True).encode())

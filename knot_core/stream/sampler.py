@@ -22,7 +22,7 @@ from ..geometry import TEMPORAL, first_pixel_frame, num_latent_frames, num_token
 from .anchor import Anchor
 from .decode import decode
 from .denoise import Conditions, Denoiser, commit, denoise
-from .model import StreamDriving, StreamModel, fingerprint
+from .model import StreamDriving, StreamModel, fingerprint, latent_dtype
 from .plan import ChunkPlan, plan_chunk
 from .state import Snapshot, first_snapshot, load_stream, save_stream
 
@@ -37,7 +37,7 @@ class Chunk:
 
     index: int
     start_frame: int  # first latent frame
-    latents: Tensor  # float32 [F, C, h, w]
+    latents: Tensor  # float32 [F, C, h, w]; float64 of a float64 model
     pixel_frames: Tensor  # uint8 [T, H, W, 3], on the CPU
     seconds: Mapping[str, float]  # spent on "denoise", "decode" and "commit"
 
@@ -215,7 +215,7 @@ class Stream(Iterator[Chunk]):
         rng.set_state(self._state.rng_state)
         _, _, *frame = self.anchor.reference_BFCHW.shape
         noise = torch.randn(self.settings.steps, 1, len(plan.positions), *frame, generator=rng)
-        return noise.to(self.model.device), rng.get_state()
+        return noise.to(self.model.device, latent_dtype(self.model)), rng.get_state()
 
     def _settle(self, plan: ChunkPlan, conditions: Conditions, noise: Tensor) -> Tensor:
         """Denoise the chunk's frames and fuse the knot into them."""

@@ -74,7 +74,7 @@ class SignalPack(nn.Module):
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
         self.proj = nn.Linear(config.num_packed * config.signal_dim, config.hidden_dim)
-        self.norm_out = nn.LayerNorm(config.hidden_dim)
+        self.norm_out = nn.LayerNorm(config.hidden_dim, eps=1e-5)  # OmniAvatar's, not Wan's
 
 
 class WanNetwork(nn.Module):
@@ -115,7 +115,12 @@ def init_weights(network: WanNetwork, rng: torch.Generator) -> WanNetwork:
 
 
 def cast_weights(network: WanNetwork, dtype: torch.dtype) -> WanNetwork:
-    """Cast, in place, the matrices that compute in `dtype`; norms, modulation, time and driving stay in float32."""
+    """Cast, in place, the matrices that compute in `dtype`; norms, modulation, time and driving stay in float32.
+
+    Of float64 everything is: nothing may be coarser than the matrices.
+    """
+    if dtype == torch.float64:
+        return network.double()
     for module in (network.patch_embedding, network.text_embedding, network.head.head):
         module.to(dtype)
     for block in network.blocks:
