@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""One command from a fresh machine: makes .venv, installs, runs. Needs Python 3.10 to 3.13 with pip, nothing else.
+
+python3 run.py demo         a bundled portrait says a bundled sentence: out/demo.mp4, out/demo.png
+python3 run.py test         the tests
+python3 run.py bench        where the time goes
+python3 run.py train ...    make the built-in model again
+python3 run.py animate ...  your own portrait; also: inspect, evaluate. --help tells more
+"""
+
+from __future__ import annotations  # an older Python must get far enough to be told so
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+ASSETS = ROOT / "knot_core" / "assets"
+OUT = ROOT / "out"
+CORE_COMMANDS = ("animate", "bench", "evaluate", "inspect")
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command; its exit code."""
+    if not (3, 10) <= sys.version_info[:2] <= (3, 13):
+        return _fail(f"this is Python {sys.version.split()[0]}; use one from 3.10 to 3.13")
+    if not arguments or arguments[0] not in ("demo", "test", "train", *CORE_COMMANDS):
+        sys.stderr.write(__doc__)
+        return int(bool(arguments) and arguments[0] not in ("-h", "--help"))
+    command, *options = arguments
+    try:
+        install(with_tests=command == "test")
+    except subprocess.CalledProcessError as problem:
+        return _fail(f"installing failed ({problem}); mend what is said above and run the same command again")
+    except OSError as problem:
+        return _fail(f"{VENV} cannot be made ({problem}); free the place, or remove what is there")
+    return run(command_line(command, options))
+
+
+def command_line(command: str, options: list[str]) -> list[str]:
+    """What the environment's Python is called with."""
+    if command == "test":
+        # isolated: the repository's root stays off the path, where nodes/ would hide ComfyUI's module of that name
+        return ["-I", "-m", "pytest", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), *options]
+    if command == "train":
+        return ["-m", "knot_core.train", *options]
+    if command == "demo":
+        return ["-m", "knot_core", "animate", *demo_options(), *options]
+    return ["-m", "knot_core", command, *options]
+
+
+def demo_options() -> list[str]:
+    """The first portrait and the first speech of the pack."""
+    portrait, speech = (str(sorted((ASSETS / folder).glob("*.*"))[0]) for folder in ("portraits", "speech"))
+    out = ("--out", str(OUT / "demo.mp4"), "--sheet", str(OUT / "demo.png"))
+    return ["--reference", portrait, "--audio", speech, *out]
+
+
+def install(with_tests: bool) -> None:
+    """Make the environment, unless what it was made from has not changed."""
+    wanted = made_from()
+    full, plain = VENV / "installed-with-tests", VENV / "installed"
+    if PYTHON.exists() and any(_holds(stamp, wanted) for stamp in ([full] if with_tests else [full, plain])):
+        return
+    sys.stderr.write(f"installing into {VENV}: the first time takes minutes, torch is large\n")
+    if not PYTHON.exists():
+        venv.create(VENV, with_pip=True)
+    pip("-c", "constraints.txt", "torch", "--editable", ".[test]" if with_tests else ".")
+    (full if with_tests else plain).write_text(wanted, encoding="utf-8")
+
+
+def _holds(stamp: Path, text: str) -> bool:
+    return stamp.is_file() and stamp.read_text(encoding="utf-8") == text
+
+
+def made_from() -> str:
+    """A hash of everything that decides what is installed."""
+    files = ("constraints.txt", "pyproject.toml")
+    return hashlib.sha256(b"\0".join((ROOT / name).read_bytes() for name in files)).hexdigest()
+
+
+def pip(*arguments: str) -> None:
+    """Install; what pip says goes to the error stream, standard output belongs to the command."""
+    command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of the environment's Python. Ctrl-C is the child's to handle: it ends its files first."""
+    test = "pytest" in arguments
+    with subprocess.Popen([str(PYTHON), *arguments], cwd=ROOT if test else None) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
+
+
+def _fail(sentence: str) -> int:
+    sys.stderr.write(f"error: {sentence}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
