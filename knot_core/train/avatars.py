@@ -90,12 +90,19 @@ def stack_identities(identities: list[Identity]) -> Tensor:
 
 
 def render(
-    values: Tensor, controls: Tensor, size: int = 128, regions: bool = False, draw: Callable | None = None
+    values: Tensor,
+    controls: Tensor,
+    size: int = 128,
+    *,
+    regions: bool = False,
+    crop: tuple[Tensor, int] | None = None,
+    draw: Callable | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Draw portraits.
 
     values [B, NUM_IDENTITY_VALUES], controls [B, T, 8] in the order of ``CONTROLS`` -> pixels float [B, T, 3, size, size]
     in 0..1. With ``regions`` also [B, T, 4, size, size]: the share of each pixel that belongs to each of ``REGIONS``.
+    ``crop``: corners [B, 2] (top, left) in pixels and the side of the part of each clip that is drawn.
     ``draw``: what ``compiled_draw()`` returned, several times faster for many pictures of one batch size.
     """
     draw = draw or _draw
@@ -103,7 +110,9 @@ def render(
     rows = values[:, None].expand(B, T, -1).reshape(B * T, -1)
     flat = controls.reshape(B * T, -1)
     angles = tuple(_Angle(one.cos[:, None, None], one.sin[:, None, None]) for one in _angles(flat))
-    picture, parts = draw(rows, flat, angles, size, regions)
+    corners, extent = (torch.zeros(B, 2, device=rows.device), size) if crop is None else crop
+    corners = corners[:, None].expand(B, T, 2).reshape(B * T, 2).to(rows)
+    picture, parts = draw(rows, flat, angles, (size, extent, corners), regions)
     picture = picture.unflatten(0, (B, T))
     return (picture, parts.unflatten(0, (B, T))) if regions else picture
 
@@ -192,15 +201,19 @@ def _turn(X: Tensor | float, Y: Tensor, a: Tensor, b: Tensor, yaw: _Angle, pitch
     return x, y, (yaw.cos - X / Z * yaw.sin * 0.7).clamp(0.4, 1.15), (pitch.cos - Y / Z * pitch.sin * 0.5).clamp(0.6, 1.15)
 
 
-def _draw(rows: Tensor, controls: Tensor, angles: tuple[_Angle, ...], size: int, with_parts: bool) -> tuple[Tensor, Tensor | None]:
-    """rows [N, P], controls [N, 8] -> picture [N, 3, size, size], regions [N, 4, size, size]; painted back to front."""
+def _draw(
+    rows: Tensor, controls: Tensor, angles: tuple[_Angle, ...], view: tuple[int, int, Tensor], with_parts: bool
+) -> tuple[Tensor, Tensor | None]:
+    """rows [N, P], controls [N, 8] -> picture [N, 3, extent, extent], regions [N, 4, extent, extent]; back to front."""
+    size, extent, corners = view
     p = {name: rows[:, i, None, None] for name, i in _INDEX.items()}
     for i, name in enumerate(_COLOURS):
         start = _COLOUR_START + 3 * i
         p[name] = rows[:, start : start + 3, None, None]
     c = {name: controls[:, i, None, None] for i, name in enumerate(CONTROLS)}
-    grid = ((torch.arange(size, device=rows.device, dtype=rows.dtype) + 0.5) * (2 / size) - 1) / ZOOM
-    canvas = _Canvas(p, c, grid[None, None, :], grid[None, :, None] + CENTRE_Y, 1.5 / size / ZOOM, angles, with_parts)
+    steps = torch.arange(extent, device=rows.device, dtype=rows.dtype) + 0.5
+    y, x = (((steps + corners[:, axis, None]) * (2 / size) - 1) / ZOOM for axis in (0, 1))
+    canvas = _Canvas(p, c, x[:, None, :], y[:, :, None] + CENTRE_Y, 1.5 / size / ZOOM, angles, with_parts)
     canvas.background()
     canvas.back_hair()
     canvas.body()

@@ -1,0 +1,137 @@
+"""Training clips: portraits that speak or move, as latents with their driving signals, made once and kept in shards.
+
+Shapes: N clips, F latent frames, R references, S signal values; latents [N, F, 16, h, w].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as fn
+
+from ..codec.taehv import TAEHV
+from ..driving.audio import MEL_DIM, log_mel
+from ..geometry import num_pixel_frames
+from . import avatars
+from .common import box_mask, lively_controls
+from .motion import sample_controls
+from .speech import speak
+
+CLIPS_PER_SPEECH = 4  # neighbouring clips share one recording: starting a voice costs more than letting it talk
+SPEAKING, LIVELY = 0.65, 0.15  # shares of clips: speech moves the mouth; controls cross their ranges fast; else calm motion
+_LATENT_MASK_SCALE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRecipe:
+    """What decides the clips."""
+
+    latent_frames: int = 16
+    references: int = 2
+    shard: int = 64
+    size: int = 128
+    split: str = "train"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clips:
+    """A shard or a batch: everything a training step needs of N clips."""
+
+    latents: Tensor  # [N, F, 16, h, w]
+    references: Tensor  # [N, R, 16, h, w]: the same person at other moments
+    mel: Tensor  # [N, F, 4, 64]
+    controls: Tensor  # [N, F, 4, 8]
+    face: Tensor  # [N, F, h, w]: share of each latent pixel inside the face box
+    speaking: Tensor  # [N]: whether the sound is speech that belongs to the mouth
+
+    def pick(self, rows: Tensor) -> Clips:
+        """The clips of these rows, in float32."""
+        return Clips(**{name: value[rows].float() for name, value in vars(self).items()})
+
+
+def prepare(codec: TAEHV, recipe: ClipRecipe, shards: int, folder: Path) -> list[Path]:
+    """Make the shards that are not there yet; a run that is cut off goes on where it stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{recipe.split}-{number:04d}.safetensors" for number in range(shards)]
+    draw = avatars.compiled_draw()
+    for number, path in enumerate(paths):
+        if not path.exists():
+            clips = make_shard(codec, recipe, number, draw)
+            save_file({name: value.contiguous() for name, value in vars(clips).items()}, path.with_suffix(".part"))
+            path.with_suffix(".part").replace(path)
+    return paths
+
+
+def load(paths: list[Path]) -> Clips:
+    """All shards in memory, in half precision."""
+    shards = [load_file(path) for path in paths]
+    return Clips(**{name: torch.cat([shard[name] for shard in shards]) for name in shards[0]})
+
+
+def make_shard(codec: TAEHV, recipe: ClipRecipe, number: int, draw: Callable) -> Clips:
+    """One shard of clips; a pure function of the recipe and the shard's number."""
+    first, frames = number * recipe.shard, num_pixel_frames(0, recipe.latent_frames)
+    rng = np.random.default_rng([recipe.seed, avatars.SPLITS[recipe.split], number, 7])
+    mel, controls, speaking = _driving(recipe, first, frames, rng)
+    values = avatars.stack_identities([avatars.identity(first + i, recipe.split) for i in range(recipe.shard)])
+    latents = torch.cat([_encode(codec, values[i : i + 2], controls[i : i + 2], draw) for i in range(0, recipe.shard, 2)])
+    poses = _poses(recipe, rng)
+    stills = [avatars.render(values[i : i + 16], poses[i : i + 16]) for i in range(0, recipe.shard, 16)]
+    references = torch.cat([codec.encode(still.flatten(0, 1)[:, None])[:, 0] for still in stills])
+    mask = box_mask(avatars.face_box(values[:, None], controls[:, ::4], recipe.size), recipe.size)
+    return Clips(
+        latents=latents.half(),
+        references=references.unflatten(0, (recipe.shard, recipe.references)).half(),
+        mel=per_latent_frame(mel).half(),
+        controls=per_latent_frame(controls).half(),
+        face=fn.avg_pool2d(mask, _LATENT_MASK_SCALE).half(),
+        speaking=speaking,
+    )
+
+
+def per_latent_frame(signal: Tensor) -> Tensor:
+    """Per pixel frame [..., 1 + 4 (F - 1), S] -> per latent frame [..., F, 4, S]; the first one repeats pixel frame 0."""
+    padded = torch.cat([signal[..., :1, :].expand(*signal.shape[:-2], 3, -1), signal], dim=-2)
+    return rearrange(padded, "... (f t) s -> ... f t s", t=4)
+
+
+@torch.no_grad()
+def _encode(codec: TAEHV, values: Tensor, controls: Tensor, draw: Callable) -> Tensor:
+    pixels = avatars.render(values, controls, draw=draw)
+    with torch.autocast("cpu", torch.bfloat16):
+        return codec.encode(pixels).float()
+
+
+def _driving(recipe: ClipRecipe, first: int, frames: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Sound [N, T, 64], controls [N, T, 8] and whether they belong together [N]."""
+    mel, controls, speaking = torch.zeros(recipe.shard, frames, MEL_DIM), [], rng.random(recipe.shard) < SPEAKING
+    for i in range(recipe.shard):
+        if i % CLIPS_PER_SPEECH == 0:
+            speech = speak((first + i) // CLIPS_PER_SPEECH, recipe.split, seconds=CLIPS_PER_SPEECH * frames / 25 + 0.2)
+            features = log_mel(torch.from_numpy(speech.waveform))
+        start = (i % CLIPS_PER_SPEECH) * frames
+        mouth = speech.mouth[start : start + frames] if speaking[i] else None
+        if speaking[i]:
+            mel[i] = features[start : start + frames]
+        if mouth is None and rng.random() < LIVELY / (1 - SPEAKING):
+            controls.append(lively_controls(rng, 1, frames)[0])
+        else:
+            controls.append(torch.from_numpy(sample_controls(first + i, frames, mouth, recipe.split)))
+    return mel, torch.stack(controls), torch.from_numpy(speaking)
+
+
+def _poses(recipe: ClipRecipe, rng: np.random.Generator) -> Tensor:
+    """Controls of the reference pictures [N, R, 8]: any expression, the head often facing the viewer, eyes mostly open."""
+    poses = lively_controls(rng, recipe.shard * recipe.references, 1)[:, 0]
+    poses[:, :3] *= torch.from_numpy(rng.random((len(poses), 1)).astype(np.float32))
+    poses[:, 3] *= torch.from_numpy((rng.random(len(poses)) < 0.3).astype(np.float32))
+    poses[:, 5] *= torch.from_numpy((rng.random(len(poses)) < 0.5).astype(np.float32))
+    return poses.unflatten(0, (recipe.shard, recipe.references))
