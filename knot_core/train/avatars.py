@@ -274,7 +274,7 @@ class _Canvas:
         x = self.hx + 0.10 * self.yaw.sin
         body = _box(x, self.hy - (top + bottom) / 2, width, (bottom - top) / 2, 0.30)
         shade = 0.72 + 0.12 * self.p["light"] * x
-        shown = _step((p["hair_length"] + 0.1) * 40) * _step((0.85 - p["bald"]) * 60)
+        shown = _step((p["hair_length"] + 0.1) * 400) * _step((0.85 - p["bald"]) * 400)
         self.paint(self.cover(body) * shown, p["hair"] * shade[:, None], region=2)
 
     def body(self) -> None:
@@ -283,7 +283,7 @@ class _Canvas:
         x, y = self.x - sway, self.y - lift
         shade = (0.92 + 0.16 * p["light"] * x - 0.12 * y)[:, None]
         torso = _box(x, y - 1.25, p["shoulder"], 0.62, 0.34)
-        stripe = _step(6 * torch.sin(y * p["stripe_scale"] * 2)) * _step(p["stripes"] * 40) * 0.6
+        stripe = _step(6 * torch.sin(y * p["stripe_scale"] * 2)) * _step(p["stripes"] * 400) * 0.6
         cloth = (p["clothes"] + stripe[:, None] * (p["trim"] - p["clothes"])) * shade
         self.paint(self.cover(torso), cloth, region=1)
         nx = x - 0.5 * (0.09 * c["roll"] + 0.04 * c["yaw"]) * _step(-(y - 0.6) * 8)
@@ -325,10 +325,10 @@ class _Canvas:
         u, v = self.local(0.0, p["mouth_y"], 0.95)
         region = torch.maximum(-(v + 0.02 + 0.55 * (u.abs() - 0.14)), self.skull)
         hole = -(((u / (p["mouth_width"] * 1.15)) ** 2 + (v / 0.085) ** 2).sqrt() - 1) * 0.08
-        shown = _step(p["beard"] * 30) * (0.55 + 0.35 * p["beard"])
+        shown = _step(p["beard"] * 400) * (0.55 + 0.35 * p["beard"])
         self.paint(self.cover(torch.maximum(region, hole), 4) * shown, p["hair"] * 0.95 + 0.03, region=2)
         tash = _bent(u, v + 0.075 - 0.25 * u**2, 0.13, 0.022)
-        self.paint(self.cover(tash, 2) * _step(p["moustache"] * 30) * 0.9, p["hair"] * 0.9, region=2)
+        self.paint(self.cover(tash, 2) * _step(p["moustache"] * 400) * 0.9, p["hair"] * 0.9, region=2)
 
     def nose(self) -> None:
         p = self.p
@@ -410,7 +410,7 @@ class _Canvas:
         part = along - p["parting"]
         line = y + p["fringe"] * (0.4 - torch.exp(-((part / 0.45) ** 2))) * 0.9 + 0.62 * along**4 + 0.10 * along**2
         front = torch.maximum(cap * 0.45, v - line)
-        shown = _step((0.85 - p["bald"]) * 60)
+        shown = _step((0.85 - p["bald"]) * 400)
         strand = 0.06 * torch.sin(part * 9 + 1.5 * v) + 0.10 * torch.exp(-((v + 0.42 + 0.25 * along**2) / 0.07) ** 2)
         shade = 0.90 + strand + 0.10 * p["light"] * along
         self.paint(self.cover(front) * shown, p["hair"] * shade[:, None] + 0.02, region=2)
@@ -425,7 +425,7 @@ class _Canvas:
 
     def glasses(self) -> None:
         p = self.p
-        shown = _step(p["glasses"] * 40)
+        shown = _step(p["glasses"] * 400)
         q = p["glasses_round"]
         for side in (-1.0, 1.0):
             u, v = self.local(side * (p["eye_x"] + 0.004), p["eye_y"] + 0.012, 1.1)

@@ -36,7 +36,7 @@ class CodecRecipe:
     face_crops: float = 0.7  # share of the crops that look at the face
     clips: int = 8
     groups: int = 2  # latent frames of a clip
-    steps: int = 4000
+    steps: int = 2800
     warmup: int = 60
     lr: float = 1.5e-3
     muon_lr: float = 2.5e-3
@@ -129,10 +129,15 @@ def _loss(recipe: CodecRecipe, through: Callable, pixels: Tensor, weight: Tensor
     with torch.autocast(recipe.device.split(":")[0], torch.bfloat16):
         latents, output = through(pixels, noise)
     latents, output = latents.float(), output.float()
+    return picture_loss(recipe, output, pixels, weight) + recipe.pull * latents.square().mean()
+
+
+def picture_loss(recipe: CodecRecipe, output: Tensor, pixels: Tensor, weight: Tensor) -> Tensor:
+    """Colours and edges [B, T, 3, H, W] against the truth's, each pixel counted by its weight [B, T, 1, H, W]."""
     error = output - pixels
     across, down = error[..., :, 1:] - error[..., :, :-1], error[..., 1:, :] - error[..., :-1, :]
     edges = (_charbonnier(across) * weight[..., :, 1:]).mean() + (_charbonnier(down) * weight[..., 1:, :]).mean()
-    return (_charbonnier(error) * weight).mean() + recipe.edges * edges + recipe.pull * latents.square().mean()
+    return (_charbonnier(error) * weight).mean() + recipe.edges * edges
 
 
 def _plain_start(codec: TAEHV) -> TAEHV:

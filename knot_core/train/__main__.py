@@ -1,0 +1,89 @@
+"""``python -m knot_core.train``: reproduce the built-in model, stage by stage. Every stage resumes where it stopped."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..codec.taehv import TAEHV
+from . import avatars
+from .clips import ClipRecipe, load, prepare
+from .codec import CodecRecipe
+from .codec import train as train_codec
+from .common import load_checkpoint
+from .decoder import DecoderRecipe
+from .decoder import train as train_decoder
+from .export import export, write_samples
+from .student import StudentRecipe
+from .student import train as train_student
+
+NUM_SHARDS = 24
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run one stage, or all of them in order."""
+    stages = {"codec": _codec, "clips": _clips, "student": _student, "decoder": _decoder, "export": _export, "samples": _samples}
+    parser = argparse.ArgumentParser(prog="python -m knot_core.train", description=__doc__)
+    parser.add_argument("stage", choices=(*stages, "all"))
+    parser.add_argument("--folder", type=Path, default=Path("out/train"), help="checkpoints, logs and clips")
+    parser.add_argument("--assets", type=Path, default=Path(__file__).parent.parent / "assets", help="where the model goes")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to torch")
+    parser.add_argument("--shards", type=int, default=NUM_SHARDS, help="shards of 64 clips each")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="change a field of the stage's recipe")
+    args = parser.parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    for stage in stages if args.stage == "all" else (args.stage,):
+        stages[stage](args)
+
+
+def _codec(args: argparse.Namespace) -> None:
+    train_codec(_recipe(CodecRecipe, args), args.folder)
+
+
+def _clips(args: argparse.Namespace) -> None:
+    prepare(_trained_codec(args.folder), _recipe(ClipRecipe, args), args.shards, args.folder / "clips")
+
+
+def _student(args: argparse.Namespace) -> None:
+    clips = load(sorted((args.folder / "clips").glob("train-*.safetensors")))
+    train_student(_recipe(StudentRecipe, args), clips, args.folder)
+
+
+def _decoder(args: argparse.Namespace) -> None:
+    train_decoder(_recipe(DecoderRecipe, args), _trained_codec(args.folder), args.folder)
+
+
+def _export(args: argparse.Namespace) -> None:
+    export(args.folder, args.assets)
+
+
+def _samples(args: argparse.Namespace) -> None:
+    write_samples(args.assets)
+
+
+def _trained_codec(folder: Path) -> TAEHV:
+    state = load_checkpoint(folder / "codec.ckpt")
+    if state is None:
+        raise SystemExit(f"there is no trained codec in {folder}; run the stage 'codec' first")
+    return TAEHV.from_state_dict(state["codec"])
+
+
+def _recipe(kind: type, args: argparse.Namespace) -> Any:
+    """The recipe with the fields that ``--set`` changes; a misspelt one is an error."""
+    types = {field.name: type(field.default) for field in fields(kind)}
+    changes = {}
+    for change in args.set:
+        name, _, value = change.partition("=")
+        if types.get(name) not in (int, float, str):
+            raise SystemExit(f"--set {change}: {kind.__name__} has the fields {', '.join(types)}")
+        changes[name] = types[name](value)
+    return kind(**changes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""From checkpoints to the files that ship: half-precision weights with metadata, sample portraits, sample speech."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import wave
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from ..wan.checkpoint import PRESETS, save_network
+from ..wan.model import WanNetwork, cast_weights
+from . import avatars
+from .common import load_checkpoint
+from .speech import speak
+from .student import KNOT_TINY
+
+PORTRAITS = {"ada": 33, "ben": 30, "cleo": 57, "dan": 53}  # name -> identity of the evaluation's split: never trained on
+SPEECH_SEED, SPEECH_SECONDS = 4, 14.0
+
+
+def export(folder: Path, assets: Path) -> dict[str, str]:
+    """Write ``knot-tiny.safetensors`` and ``knot-tiny-codec.safetensors``; returns the files' sha256."""
+    assets.mkdir(parents=True, exist_ok=True)
+    student = load_checkpoint(folder / "student.ckpt")
+    codec = load_checkpoint(folder / "decoder.ckpt") or load_checkpoint(folder / "codec.ckpt")
+    if student is None or codec is None:
+        raise SystemExit(f"there is no trained student and codec in {folder}; run those stages first")
+    network = WanNetwork(KNOT_TINY)
+    network.load_state_dict(student["average"])
+    preset = PRESETS["knot-tiny"]
+    save_network(assets / "knot-tiny.safetensors", cast_weights(network, torch.bfloat16), preset, steps=str(student["step"]))
+    tensors = {name: tensor.half().contiguous() for name, tensor in codec["codec"].items()}
+    metadata = {"family": "taehv", "licence": preset.licence, "size": str(preset.width), "fps": str(preset.fps)}
+    save_file(tensors, assets / "knot-tiny-codec.safetensors", metadata=metadata)
+    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(assets.glob("*.safetensors"))}
+    print(json.dumps(sums, indent=2))  # noqa: T201
+    return sums
+
+
+def write_samples(assets: Path) -> None:
+    """Portraits of people that no training has seen, and a held-out voice saying a held-out text."""
+    (assets / "portraits").mkdir(parents=True, exist_ok=True)
+    (assets / "speech").mkdir(parents=True, exist_ok=True)
+    for name, seed in PORTRAITS.items():
+        values = avatars.stack_identities([avatars.identity(seed, "eval")])
+        picture = avatars.to_uint8(avatars.render(values, torch.zeros(1, 1, 8), size=512)[0, 0])
+        Image.fromarray(picture.numpy()).save(assets / "portraits" / f"{name}.png", optimize=True)
+    speech = speak(SPEECH_SEED, "eval", seconds=SPEECH_SECONDS)
+    with wave.open(str(assets / "speech" / "hello.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes((np.clip(speech.waveform, -1, 1) * 32767).astype("<i2").tobytes())
