@@ -36,7 +36,7 @@ class CodecRecipe:
     face_crops: float = 0.7  # share of the crops that look at the face
     clips: int = 8
     groups: int = 2  # latent frames of a clip
-    steps: int = 2800
+    steps: int = 3600
     warmup: int = 60
     lr: float = 1.5e-3
     muon_lr: float = 2.5e-3

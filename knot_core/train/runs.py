@@ -114,8 +114,8 @@ def read_records(path: Path) -> list[Record]:
 
 
 def append_record(path: Path, record: Record) -> None:
-    """One write of one line: several processes may append to one file."""
-    line = json.dumps(_without_nan(vars(record))) + "\n"
+    """One write of one line: several processes may append to one file. It starts anew after a line that was cut off."""
+    line = "\n" + json.dumps(_without_nan(vars(record)))
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:

@@ -73,7 +73,7 @@ class Scene:
     def driving(self, mode: str, model: Model) -> Driving:
         """What the stream is given."""
         waveform = self.speech.waveform if mode != "silence" else np.zeros_like(self.speech.waveform)
-        audio = Audio(torch.from_numpy(waveform)[None], SAMPLE_RATE)
+        audio = Audio(samples=torch.from_numpy(waveform)[None], sample_rate=SAMPLE_RATE)
         pose = {"full": Driving.from_controls(self.controls) if mode == "full" else None, "free": None}.get(
             mode, "idle"
         )

@@ -41,12 +41,12 @@ class StudentRecipe:
 
     network: NetworkConfig = KNOT_TINY
     settings: StreamSettings = StreamSettings()
-    clips: int = 8
+    clips: int = 4
     chunks: int = 5
-    steps: int = 1500
+    steps: int = 1900
     warmup: int = 60
-    lr: float = 1e-3
-    muon_lr: float = 2e-3
+    lr: float = 1.5e-3
+    muon_lr: float = 4e-3
     first_sigma: float = 0.5  # share of chunks drawn at sigma 1, where everything is decided
     own_start: float = 0.25  # from this share of the training on, the past is more and more the student's own
     own_most: float = 0.8
