@@ -1,0 +1,23 @@
+"""ComfyUI nodes. Each one translates between cables and `knot_core`; the algorithm is not here."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .anchor import EncodeAnchor
+from .driving import DrivingFromAudio, DrivingIdle
+from .loaders import LoadModel, SamplePortrait, SampleSpeech
+from .output import StreamToVideo
+from .sampling import Settings, Stream
+
+NODES: list[type[io.ComfyNode]] = [
+    LoadModel, SamplePortrait, SampleSpeech, EncodeAnchor, DrivingFromAudio, DrivingIdle, Settings, Stream,
+    StreamToVideo,
+]
+
+
+class KnotForcingExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES
+
+
+async def comfy_entrypoint() -> KnotForcingExtension:
+    return KnotForcingExtension()

@@ -1,0 +1,100 @@
+"""The streaming sampler and its settings."""
+
+from comfy_api.latest import io
+
+from . import adapters
+from .adapters import DEFAULTS
+from .types import CATEGORY, KnotAnchor, KnotDriving, KnotModel, KnotSettings
+
+
+class Settings(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KnotForcingSettings",
+            display_name="Knot Forcing Settings",
+            category=CATEGORY,
+            description="How the stream is generated. 1 latent frame is 4 pixel frames: 0.16 s at 25 frames a second. "
+                        "The defaults are what knot-tiny was trained for.",
+            inputs=[
+                io.Int.Input("num_chunk_frames", default=DEFAULTS.num_chunk_frames, min=1, max=16,
+                             tooltip="Latent frames generated and shown together (1 to 16; 3 = 0.48 s)."),
+                io.Int.Input("num_knot_frames", default=DEFAULTS.num_knot_frames, min=0, max=8,
+                             tooltip="Latent frames that two neighbouring chunks share, so that the seam is not seen "
+                                     "(0 to 8, at most the chunk's length; 0 turns it off)."),
+                io.Int.Input("num_window_frames", default=DEFAULTS.num_window_frames, min=0, max=120,
+                             tooltip="Latent frames of the past that a chunk can see (0 to 120; 6 = 0.96 s). Memory "
+                                     "and time per chunk grow with it, not with the length of the video."),
+                io.Int.Input("run_ahead_stride", default=DEFAULTS.run_ahead_stride, min=0, max=120,
+                             tooltip="Latent frames by which the reference is moved on when the stream has caught up "
+                                     "with it (0 to 120; 0 leaves it at the start)."),
+                io.Int.Input("run_ahead_start", default=DEFAULTS.run_ahead_start, min=0, max=120,
+                             tooltip="Where in time the reference stands at first, in latent frames (0 to 120)."),
+                io.Int.Input("steps", default=DEFAULTS.steps, min=1, max=50,
+                             tooltip="Denoising steps per chunk (1 to 50). Time per chunk grows with them."),
+                io.Float.Input("shift", default=DEFAULTS.shift, min=1.0, max=100.0, step=0.1,
+                               tooltip="Moves the noise levels of the steps up (1 to 100, no unit; 1 leaves them)."),
+                io.Float.Input("fusion", default=DEFAULTS.fusion, min=0.0, max=1.0, step=0.05,
+                               tooltip="Share of the earlier chunk's knot in the settled one (0 to 1; 0.5 is the mean, "
+                                       "0 keeps only the later chunk's)."),
+                io.Boolean.Input("use_anchor", default=DEFAULTS.use_anchor,
+                                 tooltip="Whether chunks see the reference. Off: the face drifts; for comparison."),
+                io.Boolean.Input("start_from_reference", default=DEFAULTS.start_from_reference,
+                                 tooltip="On: the first frame is the reference picture itself."),
+            ],
+            outputs=[KnotSettings.Output(display_name="settings", tooltip="Checked: what cannot work is refused.")],
+        )
+
+    @classmethod
+    def execute(cls, **values: float) -> io.NodeOutput:
+        return io.NodeOutput(adapters.stream_settings(**values))
+
+
+def stream_inputs() -> list[io.Input]:
+    """The cables and widgets of everything that runs a stream."""
+    return [
+        KnotModel.Input("model", tooltip="From Load Knot Forcing Model."),
+        KnotAnchor.Input("anchor", tooltip="Who is seen: from Encode Reference Anchor, made with the same model."),
+        KnotDriving.Input("driving", tooltip="How it moves: from a Driving node."),
+        io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True,
+                     tooltip="Same seed, same machine, same settings: same frames."),
+        io.Float.Input("seconds", default=0.0, min=0.0, max=86400.0, step=0.04,
+                       tooltip="Length in seconds (0 to 86400); a longer stream than its driving goes on in silence. "
+                               "0: as long as the driving, which must then have an end."),
+    ]
+
+
+def settings_input() -> io.Input:
+    return KnotSettings.Input("settings", optional=True, tooltip="Not connected: what the model was trained for.")
+
+
+class Stream(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KnotForcingStream",
+            display_name="Knot Forcing Stream",
+            category=CATEGORY,
+            description="Generates the stream and hands on every chunk as it was made: a list, one batch per chunk. "
+                        "All frames are held in memory; for long videos use Knot Forcing Stream to Video.",
+            inputs=[*stream_inputs(), settings_input()],
+            outputs=[
+                io.Image.Output(display_name="images", is_output_list=True,
+                                tooltip="One batch of frames per chunk: 9 frames, then 12, 12, ... The last is cut to "
+                                        "the length asked for."),
+                io.Latent.Output(display_name="latents", is_output_list=True,
+                                 tooltip="One batch of latent frames per chunk, in the model's own latent space: "
+                                         "knot-tiny's is not Wan's."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: adapters.Model, anchor: adapters.Anchor, driving: adapters.Driving, seed: int, seconds: float,
+        settings: adapters.StreamSettings | None = None,
+    ) -> io.NodeOutput:
+        images, latents = [], []
+        for chunk in adapters.stream_chunks(model, anchor, driving, settings, seed, seconds):
+            images.append(adapters.to_image(chunk))
+            latents.append(adapters.to_latent(chunk))
+        return io.NodeOutput(images, latents)
