@@ -1,0 +1,107 @@
+"""What can be checked of the pack without a ComfyUI, by reading its files."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NODES = ROOT / "nodes"
+SOURCES = sorted(NODES.glob("*.py"))
+NODE_IDS = re.findall(r'node_id="(\w+)"', "".join(path.read_text(encoding="utf-8") for path in SOURCES))
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+API_WORKFLOWS = sorted((ROOT / "workflows" / "api").glob("*.json"))
+MAX_EXECUTE_LINES = 25
+
+
+def load(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def functions(path):
+    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.FunctionDef)]
+
+
+def imported(path):
+    """Top-level names of absolute imports, and relative ones with their dots."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "").split(".")[0]
+
+
+def test_there_are_nodes_and_their_ids_are_ours():
+    assert len(NODE_IDS) == len(set(NODE_IDS)) >= 7
+    assert all(name.startswith("KnotForcing") for name in NODE_IDS)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_a_node_translates_in_few_lines(path):
+    long = {f.name: f.end_lineno - f.lineno + 1 for f in functions(path) if f.name == "execute"}
+    assert all(lines <= MAX_EXECUTE_LINES for lines in long.values()), long
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_only_the_adapters_know_both_sides(path):
+    names = set(imported(path))
+    if path.name != "adapters.py":
+        assert "..knot_core" not in names
+        assert not names & {"comfy", "folder_paths", "server", "execution"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_nothing_is_caught(path):
+    """A caught exception could be ComfyUI's stop: up to 0.8 it is an ordinary Exception."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)]
+
+
+def test_the_root_is_a_guard_an_entry_point_and_a_web_directory():
+    body = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8")).body
+    assert [type(node) for node in body] == [ast.Expr, ast.ImportFrom, ast.If, ast.Assign]
+
+
+@pytest.mark.parametrize("node_id", NODE_IDS)
+def test_every_node_has_a_help_page_that_names_its_inputs(node_id):
+    page = (ROOT / "web" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
+    definition = load(ROOT / "locales" / "en" / "nodeDefs.json")[node_id]
+    assert page.startswith(f"# {definition['display_name']}\n")
+    if "Sample" not in node_id:  # one combo each, plain to see
+        assert not [name for name in definition["inputs"] if f"`{name}`" not in page]
+
+
+def test_no_help_page_or_locale_is_left_over():
+    assert {path.stem for path in (ROOT / "web" / "docs").glob("*.md")} == set(NODE_IDS)
+    assert set(load(ROOT / "locales" / "en" / "nodeDefs.json")) == set(NODE_IDS)
+
+
+def test_each_workflow_has_both_forms_and_a_thumbnail():
+    names = {path.stem for path in WORKFLOWS}
+    assert names >= {"portrait_from_audio", "portrait_chunks", "portrait_idle"}
+    assert names == {path.stem for path in API_WORKFLOWS}
+    assert names == {path.stem for path in (ROOT / "workflows").glob("*.jpg")}
+
+
+def test_every_node_stands_in_some_workflow():
+    used = {node["class_type"] for path in API_WORKFLOWS for node in load(path).values()}
+    assert set(NODE_IDS) <= used
+
+
+@pytest.mark.parametrize("path", API_WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_use_bundled_inputs(path):
+    assets = ROOT / "knot_core" / "assets"
+    for node in load(path).values():
+        for folder, name in (("portraits", "portrait"), ("speech", "speech")):
+            if name in node["inputs"]:
+                assert (assets / folder / node["inputs"][name]).is_file()
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, *API_WORKFLOWS, ROOT / "locales/en/nodeDefs.json"], ids=lambda p: p.name)
+def test_json_is_plain_and_ends_with_a_newline(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith("}\n")
+    assert "/root" not in text
+    assert "/home" not in text
