@@ -1,0 +1,69 @@
+"""The workflows in ComfyUI's own editor, in a real browser: dropped on the canvas, they open whole."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..host.comfyui import PACK, Server
+from ..host.conftest import UI_WORKFLOWS, load_json
+
+playwright = pytest.importorskip("playwright.sync_api", reason="NO BROWSER TEST: pip install playwright")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SHOTS = os.environ.get("KNOT_SCREENSHOTS")  # a folder for pictures to look at
+READY = "window.app && window.app.graph && window.app.extensionManager"
+DROP = """([text, name]) => {
+    const data = new DataTransfer();
+    data.items.add(new File([text], name, {type: "application/json"}));
+    const canvas = document.querySelector("#graph-canvas");
+    const box = canvas.getBoundingClientRect();
+    const place = {clientX: box.x + box.width / 2, clientY: box.y + box.height / 2};
+    for (const kind of ["dragenter", "dragover", "drop"])
+        canvas.dispatchEvent(new DragEvent(kind, {dataTransfer: data, bubbles: true, cancelable: true, ...place}));
+}"""
+STATE = """() => app.graph._nodes.map(node => ({
+    id: node.id, type: node.type, missing: !!node.has_errors,
+    known: node.type in LiteGraph.registered_node_types,
+}))"""
+
+
+@pytest.fixture(scope="session")
+def page(server: Server) -> Iterator["playwright.Page"]:
+    if CHROMIUM is None:
+        pytest.skip("NO BROWSER TEST: no chromium on the PATH")
+    server.post("/settings", {"Comfy.TutorialCompleted": True})  # else the template browser opens over the canvas
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1920, "height": 1080})
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        page.wait_for_function(READY, timeout=60_000)
+        yield page
+        browser.close()
+
+
+@pytest.mark.parametrize("path", UI_WORKFLOWS, ids=lambda path: path.stem)
+def test_dropped_workflow_opens_whole_and_queues_as_its_api_form(
+    page: "playwright.Page", server: Server, path: Path
+) -> None:
+    workflow = load_json(path)
+    page.evaluate("app.graph.clear()")
+    page.evaluate(DROP, [path.read_text(encoding="utf-8"), path.name])
+    page.wait_for_function(f"app.graph._nodes.length === {len(workflow['nodes'])}", timeout=20_000)
+    page.wait_for_timeout(1000)
+    if SHOTS:
+        page.screenshot(path=Path(SHOTS) / f"{path.stem}-{server.port}.png")
+    complaints = page.locator(".p-toast-message").all_inner_texts()
+    assert not [text for text in complaints if "workflow" in text.lower()]
+    nodes = page.evaluate(STATE)
+    assert {node["type"] for node in nodes} == {node["type"] for node in workflow["nodes"]}
+    assert not [node for node in nodes if node["missing"] or not node["known"]]
+    queued = json.loads(page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)"))
+    api = load_json(PACK / "workflows" / "api" / path.name)
+    assert queued.keys() == api.keys()
+    for key, node in api.items():
+        assert queued[key]["class_type"] == node["class_type"]
+        assert node["inputs"].items() <= queued[key]["inputs"].items()
