@@ -1,4 +1,4 @@
-"""The evaluation's pictures, drawn with Pillow: curves over time, bars beside them, and contact sheets."""
+"""The evaluation's pictures, drawn with Pillow: curves over time, means with their intervals, contact sheets."""
 
 from __future__ import annotations
 
@@ -62,6 +62,9 @@ class Sheet:
         left, top, right, bottom = (value * _FINE for value in box)
         self._draw.rectangle((left, min(top, bottom), right, max(top, bottom)), fill=colour)
 
+    def dot(self, x: float, y: float, radius: float, colour: str) -> None:
+        self._draw.circle((x * _FINE, y * _FINE), radius * _FINE, fill=colour)
+
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._image.reduce(_FINE).save(path)
@@ -86,7 +89,7 @@ def save_plot(path: Path, report: Report) -> None:
     ):
         line = report.mean("true_boundary").mean if figure == "boundary" else math.nan
         values = {variant: report.mean(figure, variant) for variant in shown}
-        _bars(sheet, values, title, (920, top, 1370, top + 230), line)
+        _dots(sheet, values, title, (920, top, 1370, top + 230), line)
     sheet.save(path)
 
 
@@ -129,7 +132,7 @@ def _curves(sheet: Sheet, curves: Mapping[str, Sequence[float]], title: str, box
             sheet.line(points, COLOURS[name], 2)
 
 
-def _bars(
+def _dots(
     sheet: Sheet, values: Mapping[str, Measured], title: str, box: tuple[int, int, int, int], line: float
 ) -> None:
     left, top, right, bottom = box
@@ -143,12 +146,12 @@ def _bars(
     step = (right - left) / len(found)
     for i, (name, value) in enumerate(found.items()):
         middle, y = left + (i + 0.5) * step, axis.at(value.mean)
-        sheet.bar((middle - 0.35 * step, y, middle + 0.35 * step, bottom), COLOURS[name])
         if math.isfinite(value.half):
             sheet.line(
                 [(middle, axis.at(value.mean - value.half)), (middle, axis.at(value.mean + value.half))], "black", 1.5
             )
-        sheet.text(middle, bottom + 4, name, anchor="ma")
+        sheet.dot(middle, y, 6, COLOURS[name])
+        sheet.text(middle, bottom + (4 if i % 2 == 0 else 19), name, anchor="ma")
     if math.isfinite(line):
         sheet.line([(left, axis.at(line)), (right, axis.at(line))], "black", 1.5)
 
