@@ -292,3 +292,35 @@ def test_bench_shows_where_the_time_goes(run):
 
 def test_peak_memory_is_measured():
     assert 50 < bench.peak_rss_mib() < 100_000
+
+
+def test_the_public_names_do_what_the_readme_says(files, tmp_path):
+    from knot_core import Driving, load_model, open_audio, open_image, open_stream, resume_stream
+
+    model = load_model(files / "model.safetensors", device="cpu", dtype=None)
+    anchor = model.encode_anchor(open_image(files / "face.png"))
+    driving = Driving.from_audio(open_audio(files / "speech.m4a"), model)
+    settings = StreamSettings(num_chunk_frames=3, num_knot_frames=1, num_window_frames=6, run_ahead_stride=4,
+                              run_ahead_start=8, steps=4, shift=5.0, fusion=0.5, use_anchor=True,
+                              start_from_reference=False)  # fmt: skip
+    stream, seen = open_stream(model, anchor, settings, driving, seed=0), []
+    for chunk in stream:
+        seen.append((chunk.index, chunk.start_frame, len(chunk.latents), len(chunk.pixel_frames)))
+        assert set(chunk.seconds) == {"denoise", "decode", "commit"}
+        if chunk.index == 2:
+            stream.set_driving(Driving.idle(seed=1))
+        if chunk.index == 3:
+            break
+    assert seen == [(0, 0, 3, 9), (1, 3, 3, 12), (2, 6, 3, 12), (3, 9, 3, 12)]
+    stream.save(tmp_path / "state.safetensors")
+    resumed = resume_stream(model, tmp_path / "state.safetensors", Driving.idle(seed=1))
+    assert torch.equal(next(resumed).pixel_frames, next(stream).pixel_frames)
+
+
+def test_evaluate_has_its_own_options(monkeypatch):
+    from knot_core.train import evaluate
+
+    given = []
+    monkeypatch.setattr(evaluate, "main", lambda arguments: given.extend(arguments) or 2)
+    assert cli.main(["evaluate", "--json", "out/eval.json"]) == 2
+    assert given == ["--json", "out/eval.json"]
