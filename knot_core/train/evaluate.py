@@ -21,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 from ..errors import SettingsError
+from ..model import Model
 from .plots import save_plot, save_sheet
 from .report import ORDER, Report, describe
 from .runs import VARIANTS, Plan, Record, read_records, run_identity
@@ -35,19 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     plan = _plan(options)
     _run(plan, options.jobs)
-    records = current_records(plan)
-    report = Report(records)
-    _write(options, plan, report)
+    model = plan.load()
+    report = Report(current_records(plan, model))
+    _write(options, plan, model, report)
     for check in report.checks():
         sys.stderr.write(describe(check) + "\n")
     sys.stdout.write(json.dumps({"json": str(options.json), "holds": all(c.holds for c in report.checks())}) + "\n")
     return 0 if all(check.holds for check in report.checks()) else 2
 
 
-def current_records(plan: Plan) -> list[Record]:
+def current_records(plan: Plan, model: Model) -> list[Record]:
     """Those of this plan; lines of other models, settings or lengths are passed over."""
-    model = plan.load()
-    wanted = {(i, *run, plan.made_by(model, run[1])) for i in range(plan.identities) for run in plan.runs()}
+    made_by = plan.made_by(model)
+    wanted = {(i, mode, name, made_by[name]) for i in range(plan.identities) for mode, name in plan.runs()}
     found = {record.key: record for record in read_records(plan.records) if record.key in wanted}
     return [found[key] for key in sorted(found)]
 
@@ -74,14 +75,14 @@ def _shown(items: Iterable, plan: Plan) -> Iterable:
     return tqdm(items, total=plan.identities, unit="identity", file=sys.stderr)
 
 
-def _write(options: argparse.Namespace, plan: Plan, report: Report) -> None:
+def _write(options: argparse.Namespace, plan: Plan, model: Model, report: Report) -> None:
     options.json.parent.mkdir(parents=True, exist_ok=True)
     asked = {
         "model": plan.model,
         "identities": plan.identities,
         "seconds": plan.seconds,
         "steps": plan.steps,
-        "settings": {name: plan.settings(plan.load(), name).to_dict() for name in plan.variants},
+        "settings": {name: plan.settings(model, name).to_dict() for name in plan.variants},
         "device": plan.device,
         "cpus": os.cpu_count(),
     }
@@ -94,7 +95,7 @@ def _write(options: argparse.Namespace, plan: Plan, report: Report) -> None:
     save_plot(options.plot or options.json.with_suffix(".png"), report)
     folder = options.json.with_name(f"{options.json.stem}-sheets")
     for number in range(plan.identities):
-        rows = {name: plan.strip(number, "full", name) for name in ("truth", *ORDER)}
+        rows = {name: plan.strip(number, "full", name) for name in ORDER}
         rows |= {f"{mode} only": plan.strip(number, mode, "full") for mode in plan.modes if mode != "full"}
         save_sheet(folder / f"{number:03d}.png", rows)
 

@@ -73,17 +73,18 @@ class Sheet:
 def save_plot(path: Path, report: Report) -> None:
     """Fidelity and sharpness over time; at the right what they come to at the end, and at the boundaries."""
     sheet = Sheet(1400, 900)
-    _legend(sheet, report.variants())
-    dynamic = [name for name in report.variants() if name not in ("frozen", "mean")]
+    variants = [name for name in report.variants() if name != "truth"]
+    _legend(sheet, variants)
+    dynamic = [name for name in variants if name not in ("frozen", "mean")]
     for name, title, top in (
         ("psnr", "PSNR in the face box, dB, second by second", 60),
         ("identity", "identity: PSNR of hair, clothes, background, dB", 340),
         ("sharpness", "sharpness in the face box (gradient energy over the truth's)", 620),
     ):
-        shown = report.variants() if name == "psnr" else dynamic
+        shown = variants if name == "psnr" else dynamic
         _curves(sheet, {variant: report.curve(name, variant) for variant in shown}, title, (60, top, 820, top + 230))
     for figure, title, top, shown in (
-        ("psnr_last", "PSNR, last 5 s, dB", 60, report.variants()),
+        ("psnr_last", "PSNR, last 5 s, dB", 60, variants),
         ("boundary", "boundary ratio (line: the truth's)", 340, dynamic),
         ("mouth_open_correlation", "mouth opening: correlation with the truth", 620, dynamic),
     ):

@@ -24,7 +24,7 @@ COLUMNS = (
     ("mouth correlation", "mouth_open_correlation"),
     ("PSNR whole picture", "psnr_picture"),
 )
-ORDER = ("codec", "full", "knot0", "nofusion", "norunahead", "noanchor", "frozen", "mean")
+ORDER = ("truth", "codec", "full", "knot0", "nofusion", "norunahead", "noanchor", "frozen", "mean")
 
 
 @dataclass(frozen=True)
@@ -139,13 +139,11 @@ class Report:
         """Variants by figures, in Markdown: mean ± half of the 95 % interval."""
         head = ["", *(heading for heading, _ in COLUMNS)]
         rows = [[name, *(_cell(self.mean(figure, name)) for _, figure in COLUMNS)] for name in self.variants()]
-        truth = self.mean("true_boundary")
-        rows.append(["truth", *(_cell(truth) if figure == "boundary" else "" for _, figure in COLUMNS)])
         return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
 
     def differences(self) -> str:
         """What each part is worth: the full stream less each variant, identity by identity, in Markdown."""
-        others = [name for name in self.variants() if name != "full"]
+        others = [name for name in self.variants() if name not in ("full", "truth")]
         head = ["full less", *(heading for heading, _ in COLUMNS)]
         rows = [
             [name, *(_cell(self.difference(figure, "full", name), "+") for _, figure in COLUMNS)] for name in others
@@ -178,6 +176,7 @@ class Report:
 
 
 _CURVES = ("psnr", "sharpness", "identity")
+_EXACT = 100  # dB: the truth against itself; no figure worth printing
 
 
 def describe(check: Check) -> str:
@@ -196,7 +195,7 @@ def _check(name: str, measured: Measured, low: float = -math.inf, high: float = 
 
 
 def _cell(measured: Measured, sign: str = "") -> str:
-    if not math.isfinite(measured.mean):
+    if not math.isfinite(measured.mean) or measured.mean > _EXACT:
         return ""
     digits = 2 if abs(measured.mean) >= 2 else 3
     spread = f" ± {measured.half:.{digits}f}" if math.isfinite(measured.half) else ""

@@ -40,7 +40,9 @@ VARIANTS: Mapping[str, Mapping[str, int | float | bool]] = {
     "norunahead": {"run_ahead_stride": 0},
     "noanchor": {"use_anchor": False, "start_from_reference": True},
 }
-BASELINES = ("codec", "frozen", "mean")  # the codec alone; the reference as it stands; the truth's mean over time
+# The truth (what is read from it bounds what can be read from any video), the truth through the codec alone; and two
+# trivial answers: the reference as it stands, the truth's mean over time.
+BASELINES = ("truth", "codec", "frozen", "mean")
 _DEFINITION = 1  # of the figures: raise it when their meaning changes, and old lines are measured again
 _SEGMENT = 125  # pixel frames (1 + 4 n) that the codec encodes at once
 _STRIP = 10  # pictures kept of every video, for the contact sheet
@@ -73,10 +75,14 @@ class Plan:
     def load(self) -> Model:
         return load_model(self.model, self.device, self.dtype, self.codec)
 
-    def made_by(self, model: Model, variant: str) -> str:
-        """Tells apart everything that changes a record."""
+    def made_by(self, model: Model) -> dict[str, str]:
+        """Variant -> what tells apart everything that changes its records."""
+        weights = fingerprint(model)
+        return {variant: self._made_by(weights, model, variant) for variant in (*BASELINES, *self.variants, "full")}
+
+    def _made_by(self, weights: str, model: Model, variant: str) -> str:
         settings = None if variant in BASELINES else self.settings(model, variant).to_dict()
-        parts = [_DEFINITION, fingerprint(model), str(model.dtype), self.seconds, settings]
+        parts = [_DEFINITION, weights, str(model.dtype), self.seconds, settings]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def strip(self, number: int, mode: str, variant: str) -> Path:
@@ -130,7 +136,10 @@ def run_identity(plan: Plan, number: int, threads: int | None = None) -> int:
         torch.set_num_threads(threads)
     model = plan.load()
     there = {record.key for record in read_records(plan.records)}
-    missing = [run for run in plan.runs() if (number, *run, plan.made_by(model, run[1])) not in there]
+    made_by = plan.made_by(model)
+    missing = [
+        (mode, variant) for mode, variant in plan.runs() if (number, mode, variant, made_by[variant]) not in there
+    ]
     if missing:
         scene = Scene(number=number, seconds=plan.seconds, size=model.preset.height)
         with tempfile.TemporaryDirectory(prefix="knot-evaluate-") as folder:
@@ -139,10 +148,8 @@ def run_identity(plan: Plan, number: int, threads: int | None = None) -> int:
 
 
 def _run_scene(plan: Plan, model: Model, scene: Scene, runs: list[tuple[str, str]], folder: Path) -> None:
-    reader = Reader.of(scene.identity, scene.size)
+    reader, made_by = Reader.of(scene.identity, scene.size), plan.made_by(model)
     truth = Truth.of(scene, folder) if any(mode == "full" for mode, _ in runs) else None
-    if truth is not None:
-        _save_strip(plan.strip(scene.number, "full", "truth"), [truth.pictures[i] for i in strip_frames(scene)])
     for mode, variant in runs:
         figures, pictures = _run(plan, model, scene, (mode, variant), reader, truth)
         _save_strip(plan.strip(scene.number, mode, variant), pictures)
@@ -152,7 +159,7 @@ def _run_scene(plan: Plan, model: Model, scene: Scene, runs: list[tuple[str, str
                 identity=scene.number,
                 mode=mode,
                 variant=variant,
-                made_by=plan.made_by(model, variant),
+                made_by=made_by[variant],
                 values=figures.values,
                 curves=figures.curves,
             ),
@@ -191,9 +198,11 @@ def strip_frames(scene: Scene) -> list[int]:
 def _baseline(name: str, model: Model, scene: Scene, truth: Truth) -> Iterator[Tensor]:
     if name == "codec":
         return through_codec(model, truth.pictures)
+    parts = [slice(i, i + _SEGMENT) for i in range(0, len(truth.pictures), _SEGMENT)]
+    if name == "truth":
+        return (torch.from_numpy(truth.pictures[part]) for part in parts)
     still = (scene.reference * 255).round().byte() if name == "frozen" else _mean_picture(truth.pictures)
-    parts = range(0, len(truth.pictures), _SEGMENT)
-    return (still.expand(min(_SEGMENT, len(truth.pictures) - i), *still.shape) for i in parts)
+    return (still.expand(len(truth.pictures[part]), *still.shape) for part in parts)
 
 
 @torch.no_grad()

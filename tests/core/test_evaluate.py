@@ -124,7 +124,7 @@ def test_an_evaluation_writes_figures_table_plot_and_pictures(evaluated):
     out, _, code = evaluated
     found = json.loads(out.read_text())
     assert code == 2  # a random network holds nothing
-    assert set(found["figures"]["full"]) == {"full", "knot0", "codec", "frozen", "mean"}
+    assert set(found["figures"]["full"]) == {"full", "knot0", "truth", "codec", "frozen", "mean"}
     assert set(found["figures"]["silence"]) == {"full"}
     assert found["figures"]["full"]["full"]["psnr"]["n"] == 1
     assert any(not check["holds"] for check in found["checks"])
@@ -157,10 +157,12 @@ def test_other_settings_are_other_runs(evaluated):
     plan = evaluate._plan(evaluate._parser().parse_args(options))
     model = plan.load()
     other = dataclasses.replace(plan, steps=2)
-    assert plan.made_by(model, "full") != other.made_by(model, "full")
-    assert plan.made_by(model, "codec") == other.made_by(model, "codec")
-    assert plan.made_by(model, "full") != plan.made_by(model, "knot0")
-    assert evaluate.current_records(other) != evaluate.current_records(plan)
+    ours, theirs = plan.made_by(model), other.made_by(model)
+    assert ours["full"] != theirs["full"]
+    assert ours["codec"] == theirs["codec"]
+    assert ours["full"] != ours["knot0"]
+    assert len(evaluate.current_records(plan, model)) == len(plan.runs())
+    assert {record.variant for record in evaluate.current_records(other, model)} == set(runs.BASELINES)
 
 
 @pytest.mark.parametrize(("option", "value"), [("--variants", "full,knot7"), ("--modes", ""), ("--seconds", "0")])
