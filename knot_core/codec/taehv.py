@@ -4,7 +4,8 @@ Latent frame 0 covers one pixel frame, every later one four. The encoder sees ea
 and everything before it; the decoder remembers the previous frame inside every ``MemBlock``, so decoding chunk by
 chunk with the memory handed on equals decoding in one go.
 
-Shapes: ``B`` batch, ``T`` pixel frames, ``F`` latent frames, ``C`` channels. Inside, time rides in the batch: [B*T, C, H, W].
+Shapes: ``B`` batch, ``T`` pixel frames, ``F`` latent frames, ``C`` channels. Inside, time rides in the batch:
+[B*T, C, H, W].
 Source of the structure: github.com/madebyollin/taehv.
 """
 
@@ -40,7 +41,11 @@ class MemBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv = nn.Sequential(
-            _conv(2 * width, width), nn.ReLU(inplace=True), _conv(width, width), nn.ReLU(inplace=True), _conv(width, width)
+            _conv(2 * width, width),
+            nn.ReLU(inplace=True),
+            _conv(width, width),
+            nn.ReLU(inplace=True),
+            _conv(width, width),
         )
         self.act = nn.ReLU(inplace=True)
 
@@ -141,7 +146,9 @@ class TAEHV(nn.Module):
         if T % TEMPORAL != 1:
             raise ValueError(f"cannot encode {T} pixel frames; give 1, 5, 9, ... (1 + 4 n) of them")
         if pixels.shape[-1] % SPATIAL or pixels.shape[-2] % SPATIAL:
-            raise ValueError(f"cannot encode pictures of {tuple(pixels.shape[-2:])}; both sides must be multiples of {SPATIAL}")
+            raise ValueError(
+                f"cannot encode pictures of {tuple(pixels.shape[-2:])}; both sides must be multiples of {SPATIAL}"
+            )
         pixels = torch.cat([pixels[:, :1].expand(-1, _TRIM, -1, -1, -1), pixels], dim=1)
         latents, _ = run_layers(self.encoder, pixels.flatten(0, 1), B, None)
         return latents.unflatten(0, (B, -1))
@@ -173,7 +180,7 @@ def _conv(inputs: int, outputs: int, stride: int = 1, bias: bool = True) -> nn.C
 
 
 def run_layers(layers: nn.Sequential, x: Tensor, batch: int, memory: Memory | None) -> tuple[Tensor, Memory]:
-    """Apply the layers to [B*T, C, H, W]; every MemBlock reads its past frame from the memory and leaves its last one."""
+    """Apply the layers to [B*T, C, H, W]; every MemBlock takes its past frame from the memory and leaves its last."""
     before, after = iter(memory or ()), []
     for layer in layers:
         if isinstance(layer, MemBlock):

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from ..codec.taehv import TAEHV
-from . import avatars
 from .clips import ClipRecipe, load, prepare
 from .codec import CodecRecipe
 from .codec import train as train_codec
@@ -26,14 +25,25 @@ NUM_SHARDS = 24
 
 def main(argv: list[str] | None = None) -> None:
     """Run one stage, or all of them in order."""
-    stages = {"codec": _codec, "clips": _clips, "student": _student, "decoder": _decoder, "export": _export, "samples": _samples}
+    stages = {
+        "codec": _codec,
+        "clips": _clips,
+        "student": _student,
+        "decoder": _decoder,
+        "export": _export,
+        "samples": _samples,
+    }
     parser = argparse.ArgumentParser(prog="python -m knot_core.train", description=__doc__)
     parser.add_argument("stage", choices=(*stages, "all"))
     parser.add_argument("--folder", type=Path, default=Path("out/train"), help="checkpoints, logs and clips")
-    parser.add_argument("--assets", type=Path, default=Path(__file__).parent.parent / "assets", help="where the model goes")
+    parser.add_argument(
+        "--assets", type=Path, default=Path(__file__).parent.parent / "assets", help="where the model goes"
+    )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to torch")
     parser.add_argument("--shards", type=int, default=NUM_SHARDS, help="shards of 64 clips each")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="change a field of the stage's recipe")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="change a field of the stage's recipe"
+    )
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)

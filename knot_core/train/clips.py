@@ -6,7 +6,7 @@ Shapes: N clips, F latent frames, R references, S signal values; latents [N, F, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,10 @@ from .motion import sample_controls
 from .speech import speak
 
 CLIPS_PER_SPEECH = 4  # neighbouring clips share one recording: starting a voice costs more than letting it talk
-SPEAKING, LIVELY = 0.65, 0.15  # shares of clips: speech moves the mouth; controls cross their ranges fast; else calm motion
+SPEAKING, LIVELY = (
+    0.65,
+    0.15,
+)  # shares of clips: speech moves the mouth; controls cross their ranges fast; else calm motion
 _LATENT_MASK_SCALE = 8
 
 
@@ -56,6 +59,13 @@ class Clips:
         """The clips of these rows, in float32."""
         return Clips(**{name: value[rows].float() for name, value in vars(self).items()})
 
+    def window(self, starts: Tensor, length: int) -> Clips:
+        """``length`` latent frames of every clip, from its own start."""
+        frames = starts[:, None] + torch.arange(length)
+        rows = torch.arange(len(starts))[:, None]
+        cut = {name: getattr(self, name)[rows, frames] for name in ("latents", "mel", "controls", "face")}
+        return replace(self, **cut)
+
 
 def prepare(codec: TAEHV, recipe: ClipRecipe, shards: int, folder: Path) -> list[Path]:
     """Make the shards that are not there yet; a run that is cut off goes on where it stopped."""
@@ -82,7 +92,9 @@ def make_shard(codec: TAEHV, recipe: ClipRecipe, number: int, draw: Callable) ->
     rng = np.random.default_rng([recipe.seed, avatars.SPLITS[recipe.split], number, 7])
     mel, controls, speaking = _driving(recipe, first, frames, rng)
     values = avatars.stack_identities([avatars.identity(first + i, recipe.split) for i in range(recipe.shard)])
-    latents = torch.cat([_encode(codec, values[i : i + 2], controls[i : i + 2], draw) for i in range(0, recipe.shard, 2)])
+    latents = torch.cat(
+        [_encode(codec, values[i : i + 2], controls[i : i + 2], draw) for i in range(0, recipe.shard, 2)]
+    )
     poses = _poses(recipe, rng)
     stills = [avatars.render(values[i : i + 16], poses[i : i + 16]) for i in range(0, recipe.shard, 16)]
     references = torch.cat([codec.encode(still.flatten(0, 1)[:, None])[:, 0] for still in stills])
@@ -98,7 +110,7 @@ def make_shard(codec: TAEHV, recipe: ClipRecipe, number: int, draw: Callable) ->
 
 
 def per_latent_frame(signal: Tensor) -> Tensor:
-    """Per pixel frame [..., 1 + 4 (F - 1), S] -> per latent frame [..., F, 4, S]; the first one repeats pixel frame 0."""
+    """Per pixel frame [..., 1 + 4 (F - 1), S] -> per latent frame [..., F, 4, S]; the first repeats pixel frame 0."""
     padded = torch.cat([signal[..., :1, :].expand(*signal.shape[:-2], 3, -1), signal], dim=-2)
     return rearrange(padded, "... (f t) s -> ... f t s", t=4)
 
@@ -129,7 +141,7 @@ def _driving(recipe: ClipRecipe, first: int, frames: int, rng: np.random.Generat
 
 
 def _poses(recipe: ClipRecipe, rng: np.random.Generator) -> Tensor:
-    """Controls of the reference pictures [N, R, 8]: any expression, the head often facing the viewer, eyes mostly open."""
+    """Controls of the reference pictures [N, R, 8]: any expression; the head often faces the viewer, eyes open."""
     poses = lively_controls(rng, recipe.shard * recipe.references, 1)[:, 0]
     poses[:, :3] *= torch.from_numpy(rng.random((len(poses), 1)).astype(np.float32))
     poses[:, 3] *= torch.from_numpy((rng.random(len(poses)) < 0.3).astype(np.float32))

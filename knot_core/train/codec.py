@@ -26,11 +26,14 @@ _OUTER = ("encoder.0.", "encoder.17.", "decoder.1.", "decoder.22.")  # first and
 _COLOUR_GAIN = 4.0  # colours in 0..1 start as latents in -2..2
 
 
+KNOT_TINY_CODEC = CodecConfig(encoder=(16, 32, 64, 96), decoder=(160, 64, 32, 24))
+
+
 @dataclass(frozen=True, kw_only=True)
 class CodecRecipe:
     """Everything that decides the result of codec training."""
 
-    codec: CodecConfig = CodecConfig(encoder=(16, 32, 64, 96), decoder=(160, 64, 32, 24))
+    codec: CodecConfig = KNOT_TINY_CODEC
     size: int = 128
     crop: int = 64  # side of the part of each clip that is trained on
     face_crops: float = 0.7  # share of the crops that look at the face
@@ -70,7 +73,9 @@ def train(recipe: CodecRecipe, folder: Path, start_from: TAEHV | None = None) ->
         loss.backward()
         norm = optimizer.step(cosine(step, recipe.steps, recipe.warmup))
         if (step + 1) % 20 == 0:
-            log_line(folder / "codec.log", step=step + 1, loss=loss.item(), norm=norm.item(), seconds=time.time() - began)
+            log_line(
+                folder / "codec.log", step=step + 1, loss=loss.item(), norm=norm.item(), seconds=time.time() - began
+            )
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
             state = {"codec": codec.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             save_checkpoint(folder / "codec.ckpt", state)
@@ -89,7 +94,9 @@ def measure(codec: TAEHV, recipe: CodecRecipe, clips: int = 8) -> dict[str, floa
     pixels = codec.decode(latents)[0].clamp(0, 1)
     mask = box_mask(avatars.face_box(values[:, None], controls, recipe.size), recipe.size).to(recipe.device)
     return {
-        "psnr": psnr(pixels, truth), "psnr_face": psnr(pixels, truth, mask), "sharpness_face": sharpness(pixels, truth, mask),
+        "psnr": psnr(pixels, truth),
+        "psnr_face": psnr(pixels, truth, mask),
+        "sharpness_face": sharpness(pixels, truth, mask),
         "latent_std": float(latents.std()), "latent_max": float(latents.abs().max()),
     }  # fmt: skip
 
@@ -141,7 +148,7 @@ def picture_loss(recipe: CodecRecipe, output: Tensor, pixels: Tensor, weight: Te
 
 
 def _plain_start(codec: TAEHV) -> TAEHV:
-    """Start as a picture made small and large again: every residual block the identity, colours passed straight through.
+    """Start as a picture made small and large again: residual blocks do nothing, colours pass straight through.
 
     A deep network without normalisation then trains at a high rate, and spends its steps on what a small picture lacks.
     """
@@ -181,7 +188,7 @@ def _pass_colours(weight: Tensor, gain: float, taps: tuple = (0, 0), repeat: int
 
 
 def _through(codec: TAEHV, pixels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Clips [B, T, 3, H, W] of whole groups of four frames -> latents [B*T/4, 16, h, w] and the pixels they give back."""
+    """Clips [B, T, 3, H, W] of whole groups of four frames -> latents [B*T/4, 16, h, w], and pixels made of them."""
     B = pixels.shape[0]
     latents, _ = run_layers(codec.encoder, pixels.flatten(0, 1), B, None)
     output, _ = run_layers(codec.decoder, latents + noise, B, None)

@@ -20,7 +20,9 @@ def lively_controls(rng: np.random.Generator, clips: int, frames: int) -> Tensor
     knots = rng.uniform(CONTROL_LOW, CONTROL_HIGH, (clips, 3, 8)).astype(np.float32)
     knots[..., 3] *= rng.random((clips, 3)) < 0.5
     knots[..., 5] *= rng.random((clips, 3)) < 0.7
-    time = np.linspace(0, 1, frames, dtype=np.float32)[None, :, None] * rng.uniform(0.0, 1.9, (clips, 1, 8)).astype(np.float32)
+    time = np.linspace(0, 1, frames, dtype=np.float32)[None, :, None] * rng.uniform(0.0, 1.9, (clips, 1, 8)).astype(
+        np.float32
+    )
     left, t = np.minimum(time.astype(int), 1), time - np.minimum(time.astype(int), 1)
     t = t * t * (3 - 2 * t)
     clip, control = np.arange(clips)[:, None, None], np.arange(8)[None, None]
@@ -66,7 +68,7 @@ def log_line(path: Path, **values: float) -> None:
 
 
 def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> float:
-    """Peak signal to noise ratio in dB of pictures in 0..1 [..., 3, H, W], inside a mask [..., H, W] if one is given."""
+    """Peak signal to noise ratio in dB of pictures in 0..1 [..., 3, H, W], inside a mask [..., H, W] if given."""
     error = (a.float() - b.float()).square().mean(dim=-3)
     mse = error.mean() if mask is None else (error * mask).sum() / mask.sum()
     return -10 * math.log10(max(float(mse), 1e-12))

@@ -22,12 +22,14 @@ from .codec import CodecRecipe, measure, picture_loss
 from .common import box_mask, cosine, lively_controls, load_checkpoint, log_line, save_checkpoint
 from .optim import MatrixOptimizer
 
+WHOLE_PICTURES = CodecRecipe(crop=128, face_crops=0.0, face=3.0, features=6.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderRecipe:
     """Everything that decides the result of the decoder's last training."""
 
-    codec: CodecRecipe = CodecRecipe(crop=128, face_crops=0.0, face=3.0, features=6.0)
+    codec: CodecRecipe = WHOLE_PICTURES
     clips: int = 3
     steps: int = 500
     warmup: int = 20
@@ -74,7 +76,9 @@ def _batch(recipe: DecoderRecipe, step: int, draw: Callable) -> tuple[Tensor, Te
     controls = lively_controls(rng, recipe.clips, 12)
     controls[:, :3] = controls[:, 3:4]
     where, size = (values[:, None], controls, recipe.codec.size), recipe.codec.size
-    features = torch.maximum(box_mask(avatars.eye_boxes(*where), size).amax(dim=-3), box_mask(avatars.mouth_box(*where), size))
+    features = torch.maximum(
+        box_mask(avatars.eye_boxes(*where), size).amax(dim=-3), box_mask(avatars.mouth_box(*where), size)
+    )
     weight = 1 + recipe.codec.face * box_mask(avatars.face_box(*where), size) + recipe.codec.features * features
     with torch.no_grad():
         return avatars.render(values, controls, size, draw=draw), (weight / weight.mean())[:, :, None]

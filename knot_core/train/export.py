@@ -19,7 +19,12 @@ from .common import load_checkpoint
 from .speech import speak
 from .student import KNOT_TINY
 
-PORTRAITS = {"ada": 33, "ben": 30, "cleo": 57, "dan": 53}  # name -> identity of the evaluation's split: never trained on
+PORTRAITS = {
+    "ada": 33,
+    "ben": 30,
+    "cleo": 57,
+    "dan": 53,
+}  # name -> identity of the evaluation's split: never trained on
 SPEECH_SEED, SPEECH_SECONDS = 4, 14.0
 
 
@@ -33,7 +38,9 @@ def export(folder: Path, assets: Path) -> dict[str, str]:
     network = WanNetwork(KNOT_TINY)
     network.load_state_dict(student["average"])
     preset = PRESETS["knot-tiny"]
-    save_network(assets / "knot-tiny.safetensors", cast_weights(network, torch.bfloat16), preset, steps=str(student["step"]))
+    save_network(
+        assets / "knot-tiny.safetensors", cast_weights(network, torch.bfloat16), preset, steps=str(student["step"])
+    )
     tensors = {name: tensor.half().contiguous() for name, tensor in codec["codec"].items()}
     metadata = {"family": "taehv", "licence": preset.licence, "size": str(preset.width), "fps": str(preset.fps)}
     save_file(tensors, assets / "knot-tiny-codec.safetensors", metadata=metadata)

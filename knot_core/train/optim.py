@@ -15,7 +15,9 @@ class MatrixOptimizer:
     are given once and scaled together by ``step``.
     """
 
-    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], outer: tuple[str, ...], lr: float, muon_lr: float) -> None:
+    def __init__(
+        self, parameters: Iterable[tuple[str, nn.Parameter]], outer: tuple[str, ...], lr: float, muon_lr: float
+    ) -> None:
         self._pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
         vectors = []
         for name, parameter in parameters:
@@ -32,7 +34,7 @@ class MatrixOptimizer:
         self._rates = ((self._adam, lr), (self._muon, muon_lr))
 
     def step(self, factor: float, max_norm: float = 1.0) -> Tensor:
-        """Clip, update with the learning rates times ``factor``, and clear the gradients; returns the gradient's norm."""
+        """Clip, update with the learning rates times ``factor``, clear the gradients; returns the gradient's norm."""
         weights = [weight for weight, _ in self._pairs] + self._adam.param_groups[0]["params"]
         norm = nn.utils.clip_grad_norm_([weight for weight in weights if weight.grad is not None], max_norm)
         for weight, flat in self._pairs:

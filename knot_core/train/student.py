@@ -12,13 +12,15 @@ Shapes: B clips, F latent frames of a pass, C channels, H W latent size.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..config import AdapterConfig, NetworkConfig, StreamSettings
+from ..driving.audio import MEL_DIM
+from ..driving.controls import CONTROLS
 from ..flow import add_noise, fuse, shift_sigma, to_x0
 from ..stream.denoise import Conditions, Denoiser, Frames, capture, commit
 from ..stream.plan import ChunkPlan, first_clock, plan_chunk
@@ -40,16 +42,19 @@ class StudentRecipe:
     """Everything that decides the result of the student's training."""
 
     network: NetworkConfig = KNOT_TINY
-    settings: StreamSettings = StreamSettings()
+    settings: StreamSettings = field(default_factory=StreamSettings)
     clips: int = 4
     chunks: int = 5
-    steps: int = 1900
+    alone_clips: int = 20  # clips of a step that trains chunks alone: without a past, only the anchor tells who it is
+    alone_first: float = 0.95  # share of such steps at first: what a past shows is not learnt from the reference
+    alone_last: float = 0.2
+    steps: int = 2250
     warmup: int = 60
     lr: float = 1.5e-3
     muon_lr: float = 4e-3
     first_sigma: float = 0.5  # share of chunks drawn at sigma 1, where everything is decided
-    own_start: float = 0.25  # from this share of the training on, the past is more and more the student's own
-    own_most: float = 0.8
+    turn: tuple[float, float] = (0.55, 0.75)  # shares of the training between which chunks get a past, and it their own
+    own_most: float = 0.8  # how often the past is the student's own after the turn
     context_noise: float = 0.12  # most noise added to a true past
     face: float = 3.0  # how much more a latent pixel in the face box counts
     decay: float = 0.995  # of the averaged weights
@@ -69,17 +74,23 @@ class TrainedModel:
     codec: None = None
 
 
-def train(recipe: StudentRecipe, clips: Clips, folder: Path, name: str = "student", start_from: Path | None = None) -> WanNetwork:
+def train(
+    recipe: StudentRecipe, clips: Clips, folder: Path, name: str = "student", start_from: Path | None = None
+) -> WanNetwork:
     """Train, or go on from the folder's checkpoint; returns the network with averaged weights."""
     network = init_weights(WanNetwork(recipe.network), torch.Generator().manual_seed(recipe.seed))
     pass_noise_through(network)
+    weigh_signal(network)
     average = WanNetwork(recipe.network).requires_grad_(False)
     if start_from is not None:
         network.load_state_dict(load_checkpoint(start_from)["average"])
     average.load_state_dict(network.state_dict())
     network.to(recipe.device), average.to(recipe.device)
     optimizer = MatrixOptimizer(
-        ((key, weight) for key, weight in network.named_parameters() if not _idle(key)), _OUTER, recipe.lr, recipe.muon_lr
+        ((key, weight) for key, weight in network.named_parameters() if not _idle(key)),
+        _OUTER,
+        recipe.lr,
+        recipe.muon_lr,
     )
     start, path, began = 0, folder / f"{name}.ckpt", time.time()
     if (state := load_checkpoint(path)) is not None:
@@ -89,8 +100,7 @@ def train(recipe: StudentRecipe, clips: Clips, folder: Path, name: str = "studen
         start = state["step"]
     for step in range(start, recipe.steps):
         rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        batch = clips.pick(torch.randint(len(clips.latents), (recipe.clips,), generator=rng))
-        losses = rollout(network, recipe, batch, own_share(recipe, step), rng)
+        losses = rollout(network, recipe, *_draw(recipe, clips, step, rng), recipe.own_most * turned(recipe, step), rng)
         losses["loss"].backward()
         norm = optimizer.step(cosine(step, recipe.steps, recipe.warmup, floor=0.02))
         follow(average, network, min(recipe.decay, (step + 1) / (step + 10)))
@@ -99,18 +109,35 @@ def train(recipe: StudentRecipe, clips: Clips, folder: Path, name: str = "studen
             log_line(folder / f"{name}.log", step=step + 1, **figures, norm=norm.item(), seconds=time.time() - began)
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
             save_checkpoint(path, {
-                "network": network.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1,
+                "network": network.state_dict(),
+                "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step + 1,
             })  # fmt: skip
     return average
 
 
-def own_share(recipe: StudentRecipe, step: int) -> float:
-    """How often the past is the student's own at this step."""
-    done = step / recipe.steps
-    return recipe.own_most * min(1.0, max(0.0, (done - recipe.own_start) / (0.6 - recipe.own_start)))
+def turned(recipe: StudentRecipe, step: int) -> float:
+    """How far the training has turned from single chunks to streams: 0 before, 1 after."""
+    begin, end = recipe.turn
+    return min(1.0, max(0.0, (step / recipe.steps - begin) / (end - begin)))
 
 
-def rollout(network: WanNetwork, recipe: StudentRecipe, batch: Clips, own: float, rng: torch.Generator) -> dict[str, Tensor]:
+def _draw(recipe: StudentRecipe, clips: Clips, step: int, rng: torch.Generator) -> tuple[Clips, int]:
+    """A step's clips and how many chunks of them to stream."""
+    alone = recipe.alone_first + turned(recipe, step) * (recipe.alone_last - recipe.alone_first)
+    if torch.rand((), generator=rng) >= alone:
+        return clips.pick(torch.randint(len(clips.latents), (recipe.clips,), generator=rng)), recipe.chunks
+    batch = clips.pick(torch.randint(len(clips.latents), (recipe.alone_clips,), generator=rng))
+    length = recipe.settings.num_chunk_frames + recipe.settings.num_knot_frames
+    last = batch.latents.shape[1] - length
+    starts = torch.randint(-last // 3, last + 1, (recipe.alone_clips,), generator=rng).clamp(min=0)  # one in four at 0
+    return batch.window(starts, length), 1
+
+
+def rollout(
+    network: WanNetwork, recipe: StudentRecipe, batch: Clips, chunks: int, own: float, rng: torch.Generator
+) -> dict[str, Tensor]:
     """Stream a batch of clips and regress every chunk; returns the losses."""
     model = TrainedModel(network, recipe.network, torch.device(recipe.device))
     signal, reference = given_signal(batch, rng).to(recipe.device), pick_reference(batch, rng).to(recipe.device)
@@ -122,7 +149,7 @@ def rollout(network: WanNetwork, recipe: StudentRecipe, batch: Clips, own: float
     with torch.autocast(recipe.device.split(":")[0], torch.bfloat16):
         denoiser = Denoiser.of(model, torch.zeros(1, 1, recipe.network.text_dim))
         anchor, clock, position = capture(denoiser, reference), first_clock(recipe.settings), None
-        for _ in range(recipe.chunks):
+        for _ in range(chunks):
             plan = plan_chunk(recipe.settings, clock)
             if position != plan.anchor_position:
                 position = plan.anchor_position
@@ -137,19 +164,30 @@ def rollout(network: WanNetwork, recipe: StudentRecipe, batch: Clips, own: float
             if torch.rand((), generator=rng) < 0.1:
                 knot = None  # knot 0 is a setting too
             clock = plan.next_clock
-            if len(losses) < recipe.chunks:
+            if len(losses) < chunks:
                 commit(denoiser, conditions.first(plan.num_frames, tokens), past[:, : plan.num_frames], cache)
     return {"loss": torch.stack(losses).mean(), "first": losses[0].detach(), "last": losses[-1].detach()}
 
 
 def denoise_once(
-    denoiser: Denoiser, conditions: Conditions, truth: Tensor, recipe: StudentRecipe, cache: RolloutCache, rng: torch.Generator
+    denoiser: Denoiser,
+    conditions: Conditions,
+    truth: Tensor,
+    recipe: StudentRecipe,
+    cache: RolloutCache,
+    rng: torch.Generator,
 ) -> Tensor:
     """The clean latents that the network sees in a chunk at one noise level, with gradient."""
     B, F = truth.shape[:2]
     noise, device = torch.randn(truth.shape, generator=rng).to(truth.device), truth.device
-    levels = torch.tensor([shift_sigma(float(u), recipe.settings.shift) for u in torch.rand(B, generator=rng) * 0.9 + 0.1])
-    sigma = torch.where(torch.rand(B, generator=rng) < recipe.first_sigma, torch.ones(B), levels)[:, None].expand(B, F).to(device)
+    levels = torch.tensor(
+        [shift_sigma(float(u), recipe.settings.shift) for u in torch.rand(B, generator=rng) * 0.9 + 0.1]
+    )
+    sigma = (
+        torch.where(torch.rand(B, generator=rng) < recipe.first_sigma, torch.ones(B), levels)[:, None]
+        .expand(B, F)
+        .to(device)
+    )
     signal = truth
     if torch.rand((), generator=rng) < 0.5:
         with torch.no_grad():
@@ -159,7 +197,7 @@ def denoise_once(
 
 
 def given_signal(batch: Clips, rng: torch.Generator) -> Tensor:
-    """The driving signal [B, F, 4, 75] with parts left out at random: pose, mouth controls, speech; any may be missing."""
+    """The driving signal [B, F, 4, 75] with parts left out at random: pose, mouth controls, speech; or all of them."""
     B = len(batch.latents)
     pose = torch.rand(B, generator=rng) < 0.9
     mouth = torch.rand(B, generator=rng) < torch.where(batch.speaking > 0, 0.35, 0.9)
@@ -189,6 +227,15 @@ def pass_noise_through(network: WanNetwork) -> None:
         patch[channels:, : network.config.out_channels] *= 0.2
         head.zero_()
         head[:, :channels] = torch.eye(channels) * 0.6
+
+
+def weigh_signal(network: WanNetwork) -> None:
+    """Start the adapter with the few controls as loud as the many bands of sound, which would drown them."""
+    adapter = network.config.adapter
+    with torch.no_grad():
+        columns = network.audio_proj.proj.weight.unflatten(1, (adapter.num_packed, adapter.signal_dim))
+        columns[..., :MEL_DIM] *= 0.35
+        columns[..., MEL_DIM : MEL_DIM + len(CONTROLS)] *= 8.0
 
 
 @torch.no_grad()
