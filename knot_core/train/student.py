@@ -45,7 +45,8 @@ class StudentRecipe:
     settings: StreamSettings = field(default_factory=StreamSettings)
     clips: int = 4
     chunks: int = 5
-    alone_clips: int = 20  # clips of a step that trains chunks alone: without a past, only the anchor tells who it is
+    alone_clips: int = 56  # clips of a step that trains without a past: only the anchor tells who it is
+    alone_frames: int = 1  # of each: neighbouring frames would teach the same
     alone_first: float = 0.95  # share of such steps at first: what a past shows is not learnt from the reference
     alone_last: float = 0.2
     steps: int = 2250
@@ -129,10 +130,9 @@ def _draw(recipe: StudentRecipe, clips: Clips, step: int, rng: torch.Generator) 
     if torch.rand((), generator=rng) >= alone:
         return clips.pick(torch.randint(len(clips.latents), (recipe.clips,), generator=rng)), recipe.chunks
     batch = clips.pick(torch.randint(len(clips.latents), (recipe.alone_clips,), generator=rng))
-    length = recipe.settings.num_chunk_frames + recipe.settings.num_knot_frames
-    last = batch.latents.shape[1] - length
+    last = batch.latents.shape[1] - recipe.alone_frames
     starts = torch.randint(-last // 3, last + 1, (recipe.alone_clips,), generator=rng).clamp(min=0)  # one in four at 0
-    return batch.window(starts, length), 1
+    return batch.window(starts, recipe.alone_frames), 1
 
 
 def rollout(
@@ -260,7 +260,7 @@ def _predict(denoiser: Denoiser, conditions: Conditions, x: Tensor, sigma: Tenso
 def _conditions(denoiser: Denoiser, plan: ChunkPlan, knot: Tensor | None, signal: Tensor) -> Conditions:
     adapter = denoiser.model.config.adapter
     driving: DrivingFeatures = encode_driving(denoiser.model.network, adapter.blocks, signal)
-    rope = denoiser.rope(plan.positions, _LATENT_SIZE)
+    rope = denoiser.rope(plan.positions[: signal.shape[1]], _LATENT_SIZE)
     return Conditions(knot_BMCHW=knot, rope=rope, driving=driving)
 
 
