@@ -44,6 +44,7 @@ OWN_CODEC = "the model's own"
 MODEL_FOLDER, CODEC_FOLDER = "diffusion_models", "vae_approx"  # of ComfyUI
 ASSETS = Path(__file__).resolve().parents[1] / "knot_core" / "assets"
 WORKSPACE = 512 * 2**20  # bytes that ComfyUI is asked to free on an accelerator: weights, cache and decoder with room
+STILL_SIZE = 384  # pixels, about: the editor never enlarges a still
 
 
 class HostAudio(TypedDict):
@@ -189,7 +190,9 @@ def _stop_if_asked() -> bool:
 
 
 def _still(chunk: Chunk) -> Image.Image:
-    return Image.fromarray(chunk.pixel_frames[-1].numpy())
+    still = Image.fromarray(chunk.pixel_frames[-1].numpy())
+    scale = max(1, round(STILL_SIZE / min(still.size)))
+    return still.resize((scale * still.width, scale * still.height))
 
 
 def _of_length(model: Model, driving: Driving, seconds: float) -> Driving:

@@ -11,11 +11,13 @@ import pytest
 from ..host.comfyui import PACK, Server
 from ..host.conftest import UI_WORKFLOWS, load_json
 
+pytestmark = pytest.mark.host
+
 playwright = pytest.importorskip("playwright.sync_api", reason="NO BROWSER TEST: pip install playwright")
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SHOTS = os.environ.get("KNOT_SCREENSHOTS")  # a folder for pictures to look at
-READY = "window.app && window.app.graph && window.app.extensionManager"
+READY = "window.app && window.app.graph && window.app.extensionManager && window.app.api.clientId"
 DROP = """([text, name]) => {
     const data = new DataTransfer();
     data.items.add(new File([text], name, {type: "application/json"}));
@@ -29,6 +31,12 @@ STATE = """() => app.graph._nodes.map(node => ({
     id: node.id, type: node.type, missing: !!node.has_errors,
     known: node.type in LiteGraph.registered_node_types,
 }))"""
+NODE = "app.graph._nodes.find(node => node.type === 'KnotForcingStreamToVideo')"
+VIDEO = "document.querySelector('video')"
+SET_WIDGETS = f"""values => {{
+    for (const widget of {NODE}.widgets) if (widget.name in values) widget.value = values[widget.name];
+}}"""
+RUN_LIMIT_MS = 240_000
 
 
 @pytest.fixture(scope="session")
@@ -67,3 +75,17 @@ def test_dropped_workflow_opens_whole_and_queues_as_its_api_form(
     for key, node in api.items():
         assert queued[key]["class_type"] == node["class_type"]
         assert node["inputs"].items() <= queued[key]["inputs"].items()
+
+
+def test_a_run_from_the_editor_shows_stills_and_then_plays_the_video(page: "playwright.Page") -> None:
+    """Twice: the second run starts with the first one's video in the node."""
+    path = next(path for path in UI_WORKFLOWS if path.stem == "portrait_idle")
+    page.evaluate("workflow => app.loadGraphData(workflow)", load_json(path))
+    for seed in (11, 12):
+        page.evaluate(SET_WIDGETS, {"seed": seed, "seconds": 1.0})
+        page.evaluate("app.queuePrompt(0, 1)")
+        page.wait_for_function(f"{NODE}.imgs?.length && !{VIDEO}", timeout=RUN_LIMIT_MS)
+        page.wait_for_function(f"{VIDEO}?.readyState >= 2 && !{NODE}.imgs", timeout=RUN_LIMIT_MS)
+        assert page.evaluate(f"[{VIDEO}.videoWidth, {VIDEO}.duration]") == [128, pytest.approx(1.0, abs=0.1)]
+    if SHOTS:
+        page.screenshot(path=Path(SHOTS) / "played.png")
