@@ -8,6 +8,8 @@ import pytest
 from .comfyui import PACK, Server
 from .conftest import load_json
 
+pytestmark = pytest.mark.host
+
 NODE_IDS = re.findall(r'node_id="(\w+)"', "".join(p.read_text(encoding="utf-8") for p in (PACK / "nodes").glob("*.py")))
 
 

@@ -14,6 +14,8 @@ from safetensors import safe_open
 from .comfyui import Run, Server
 from .conftest import API_WORKFLOWS, load_json
 
+pytestmark = pytest.mark.host
+
 FPS = 25
 NAMES = [path.stem for path in API_WORKFLOWS]
 Json = dict[str, Any]

@@ -8,6 +8,8 @@ import pytest
 from .conftest import API_WORKFLOWS, UI_WORKFLOWS, load_json
 from .test_nodes import widgets
 
+pytestmark = pytest.mark.host
+
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
 EDITOR_ONLY = ("Note", "MarkdownNote")  # they exist in the editor alone
 Json = dict[str, Any]
