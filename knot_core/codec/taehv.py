@@ -92,7 +92,9 @@ class UpConv(nn.Conv2d):
         self.register_buffer("taps", taps, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = torch.einsum("ayv,bxu,oivu->oabiyx", self.taps.float(), self.taps.float(), self.weight.float())
+        precise = torch.promote_types(self.weight.dtype, torch.float32)
+        taps = self.taps.to(precise)
+        kernel = torch.einsum("ayv,bxu,oivu->oabiyx", taps, taps, self.weight.to(precise))
         y = fn.conv2d(x, kernel.flatten(0, 2).to(x.dtype), padding=1)
         return fn.pixel_shuffle(y, 2)
 

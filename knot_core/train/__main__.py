@@ -14,13 +14,11 @@ from .clips import ClipRecipe, load, prepare
 from .codec import CodecRecipe
 from .codec import train as train_codec
 from .common import load_checkpoint
-from .decoder import DecoderRecipe
-from .decoder import train as train_decoder
 from .export import export, write_samples
 from .student import StudentRecipe
 from .student import train as train_student
 
-NUM_SHARDS = 24
+NUM_SHARDS = 14
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -29,7 +27,6 @@ def main(argv: list[str] | None = None) -> None:
         "codec": _codec,
         "clips": _clips,
         "student": _student,
-        "decoder": _decoder,
         "export": _export,
         "samples": _samples,
     }
@@ -44,6 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="NAME=VALUE", help="change a field of the stage's recipe"
     )
+    parser.add_argument("--start-from", type=Path, help="student: begin with the weights of this file")
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -61,11 +59,7 @@ def _clips(args: argparse.Namespace) -> None:
 
 def _student(args: argparse.Namespace) -> None:
     clips = load(sorted((args.folder / "clips").glob("train-*.safetensors")))
-    train_student(_recipe(StudentRecipe, args), clips, args.folder)
-
-
-def _decoder(args: argparse.Namespace) -> None:
-    train_decoder(_recipe(DecoderRecipe, args), _trained_codec(args.folder), args.folder)
+    train_student(_recipe(StudentRecipe, args), clips, args.folder, args.start_from)
 
 
 def _export(args: argparse.Namespace) -> None:

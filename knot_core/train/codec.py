@@ -162,6 +162,9 @@ def _plain_start(codec: TAEHV) -> TAEHV:
                 _pass_colours(layer.conv.weight, 1 / layer.stride, repeat=layer.stride)
             elif isinstance(layer, torch.nn.Conv2d):
                 _pass_colours(layer.weight, 1.0, taps=(slice(1, 3), slice(1, 3)) if layer.stride == (2, 2) else (1, 1))
+        for layer in (*codec.encoder, *codec.decoder):
+            if isinstance(layer, torch.nn.Conv2d) and layer.bias is not None:
+                layer.bias[:3] = 0
         last, first = codec.encoder[-1], codec.decoder[1]
         last.weight[3:] *= 3
         last.weight[:3] *= _COLOUR_GAIN

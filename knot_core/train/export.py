@@ -32,7 +32,7 @@ def export(folder: Path, assets: Path) -> dict[str, str]:
     """Write ``knot-tiny.safetensors`` and ``knot-tiny-codec.safetensors``; returns the files' sha256."""
     assets.mkdir(parents=True, exist_ok=True)
     student = load_checkpoint(folder / "student.ckpt")
-    codec = load_checkpoint(folder / "decoder.ckpt") or load_checkpoint(folder / "codec.ckpt")
+    codec = load_checkpoint(folder / "codec.ckpt")
     if student is None or codec is None:
         raise SystemExit(f"there is no trained student and codec in {folder}; run those stages first")
     network = WanNetwork(KNOT_TINY)

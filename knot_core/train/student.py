@@ -25,6 +25,7 @@ from ..flow import add_noise, fuse, shift_sigma, to_x0
 from ..stream.denoise import Conditions, Denoiser, Frames, capture, commit
 from ..stream.plan import ChunkPlan, first_clock, plan_chunk
 from ..wan.adapters import DrivingFeatures, encode_driving
+from ..wan.checkpoint import open_checkpoint
 from ..wan.model import WanNetwork, init_weights
 from .cache import RolloutCache
 from .clips import Clips
@@ -54,7 +55,7 @@ class StudentRecipe:
     lr: float = 1.5e-3
     muon_lr: float = 4e-3
     first_sigma: float = 0.5  # share of chunks drawn at sigma 1, where everything is decided
-    turn: tuple[float, float] = (0.55, 0.75)  # shares of the training between which chunks get a past, and it their own
+    turn: tuple[float, float] = (0.64, 0.8)  # shares of the training between which chunks get a past, and it their own
     own_most: float = 0.8  # how often the past is the student's own after the turn
     context_noise: float = 0.12  # most noise added to a true past
     face: float = 3.0  # how much more a latent pixel in the face box counts
@@ -75,16 +76,17 @@ class TrainedModel:
     codec: None = None
 
 
-def train(
-    recipe: StudentRecipe, clips: Clips, folder: Path, name: str = "student", start_from: Path | None = None
-) -> WanNetwork:
-    """Train, or go on from the folder's checkpoint; returns the network with averaged weights."""
+def train(recipe: StudentRecipe, clips: Clips, folder: Path, start_from: Path | None = None) -> WanNetwork:
+    """Train, or go on from the folder's checkpoint; returns the network with averaged weights.
+
+    ``start_from``: a weights file, such as the one that ships, whose network is trained further.
+    """
     network = init_weights(WanNetwork(recipe.network), torch.Generator().manual_seed(recipe.seed))
     pass_noise_through(network)
     weigh_signal(network)
     average = WanNetwork(recipe.network).requires_grad_(False)
     if start_from is not None:
-        network.load_state_dict(load_checkpoint(start_from)["average"])
+        network.load_state_dict({name: tensor.float() for name, tensor in open_checkpoint(start_from).tensors.items()})
     average.load_state_dict(network.state_dict())
     network.to(recipe.device), average.to(recipe.device)
     optimizer = MatrixOptimizer(
@@ -93,7 +95,7 @@ def train(
         recipe.lr,
         recipe.muon_lr,
     )
-    start, path, began = 0, folder / f"{name}.ckpt", time.time()
+    start, path, began = 0, folder / "student.ckpt", time.time()
     if (state := load_checkpoint(path)) is not None:
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
@@ -107,7 +109,7 @@ def train(
         follow(average, network, min(recipe.decay, (step + 1) / (step + 10)))
         if (step + 1) % 10 == 0:
             figures = {key: value.item() for key, value in losses.items()}
-            log_line(folder / f"{name}.log", step=step + 1, **figures, norm=norm.item(), seconds=time.time() - began)
+            log_line(folder / "student.log", step=step + 1, **figures, norm=norm.item(), seconds=time.time() - began)
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
             save_checkpoint(path, {
                 "network": network.state_dict(),
@@ -219,6 +221,9 @@ def pass_noise_through(network: WanNetwork) -> None:
     """Start the network as `velocity = x`: the noise, of which a velocity is mostly made, needs no learning."""
     patch, head = network.patch_embedding.weight, network.head.head.weight
     channels = 4 * network.config.out_channels
+    assert network.config.dim >= channels, (
+        f"a width of {network.config.dim} has no room for a patch of {channels} values"
+    )
     with torch.no_grad():
         patch[:channels].zero_()
         for row in range(channels):  # head rows are (row, column, channel), patch columns (channel, row, column)

@@ -1,0 +1,163 @@
+"""Training: what it rolls out is what streams, it learns, and it resumes bit for bit."""
+
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from einops import rearrange
+
+from knot_core.codec.taehv import TAEHV, CodecConfig
+from knot_core.config import AdapterConfig, NetworkConfig
+from knot_core.train import codec as codec_training
+from knot_core.train import student
+from knot_core.train.clips import Clips, per_latent_frame
+from knot_core.train.common import box_mask, cosine, lively_controls, load_checkpoint, psnr, save_checkpoint
+from knot_core.train.optim import MatrixOptimizer
+from knot_core.wan.model import WanNetwork, init_weights
+
+TINY = NetworkConfig(
+    dim=72, ffn_dim=32, num_heads=2, num_layers=2, in_channels=36, layout="inpaint36", text_dim=8, freq_dim=16,
+    adapter=AdapterConfig(hidden_dim=8, blocks=(0, 1)),
+)  # fmt: skip
+RECIPE = student.StudentRecipe(network=TINY, clips=2, chunks=3, alone_clips=3, steps=6, warmup=2, save_every=3)
+
+
+@pytest.fixture(scope="module")
+def clips() -> Clips:
+    torch.manual_seed(0)
+    return Clips(
+        latents=torch.randn(6, 10, 16, 16, 16) * 0.5,
+        references=torch.randn(6, 2, 16, 16, 16) * 0.5,
+        mel=torch.randn(6, 10, 4, 64),
+        controls=torch.rand(6, 10, 4, 8),
+        face=torch.rand(6, 10, 16, 16),
+        speaking=torch.tensor([True, False] * 3),
+    )
+
+
+def _network() -> WanNetwork:
+    """Seeded weights, the head's too."""
+    rng = torch.Generator().manual_seed(0)
+    network = init_weights(WanNetwork(TINY), rng)
+    torch.nn.init.normal_(network.head.head.weight, std=0.05, generator=rng)
+    return network
+
+
+def test_a_rollout_reaches_every_weight_that_the_null_text_reaches(clips: Clips) -> None:
+    network = _network()
+    rng = torch.Generator().manual_seed(1)
+    loss = student.rollout(network, RECIPE, clips.pick(torch.arange(2)), RECIPE.chunks, 0.5, rng)["loss"]
+    loss.backward()
+    without = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert all(student._idle(name) or name.startswith("text_embedding") for name in without), without
+
+
+def test_a_chunk_learns_from_its_past_only_through_the_cache(clips: Clips) -> None:
+    """With the true past, the last chunk's loss depends on earlier frames; without a window it does not."""
+    changed = replace(clips.pick(torch.arange(2)), latents=clips.latents[:2].clone())
+    changed.latents[:, 1] += 1
+    losses = []
+    for window in (6, 0):
+        recipe = replace(RECIPE, settings=replace(RECIPE.settings, num_window_frames=window, num_knot_frames=1))
+        for batch in (clips.pick(torch.arange(2)), changed):
+            rng = torch.Generator().manual_seed(2)
+            losses.append(student.rollout(_network(), recipe, batch, 2, 0.0, rng)["last"].item())
+    assert losses[0] != losses[1]
+    assert losses[2] == losses[3]
+
+
+def test_training_resumes_bit_for_bit(clips: Clips, tmp_path: Path) -> None:
+    whole = student.train(RECIPE, clips, tmp_path / "whole").state_dict()
+    killed = tmp_path / "killed"
+    with pytest.raises(KeyboardInterrupt):
+        student.train(RECIPE, _StopsAfter(clips, picks=4), killed)
+    assert load_checkpoint(killed / "student.ckpt")["step"] == 3
+    resumed = student.train(RECIPE, clips, killed).state_dict()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+class _StopsAfter:
+    """Clips whose run is stopped by hand at a pick."""
+
+    def __init__(self, clips: Clips, picks: int) -> None:
+        self._clips, self._left, self.latents = clips, picks, clips.latents
+
+    def pick(self, rows: torch.Tensor) -> Clips:
+        self._left -= 1
+        if self._left < 0:
+            raise KeyboardInterrupt
+        return self._clips.pick(rows)
+
+
+def test_the_optimiser_learns_and_resumes() -> None:
+    def problem() -> tuple[torch.nn.Module, MatrixOptimizer]:
+        torch.manual_seed(3)
+        model = torch.nn.Sequential(torch.nn.Conv2d(2, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 1, 3))
+        return model, MatrixOptimizer(model.named_parameters(), ("2.",), lr=1e-2, muon_lr=2e-2)
+
+    x, y = torch.randn(4, 2, 8, 8), torch.randn(4, 1, 4, 4)
+    model, optimizer = problem()
+    losses, buffer = [], BytesIO()
+    for step in range(30):
+        if step == 20:
+            saved = {name: tensor.clone() for name, tensor in model.state_dict().items()}, optimizer.state_dict()
+            torch.save(saved, buffer)
+        loss = (model(x) - y).square().mean()
+        loss.backward()
+        optimizer.step(1.0)
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+    buffer.seek(0)
+    weights, state = torch.load(buffer, weights_only=True)
+    again, optimizer = problem()
+    again.load_state_dict(weights)
+    optimizer.load_state_dict(state)
+    for _ in range(10):
+        (again(x) - y).square().mean().backward()
+        optimizer.step(1.0)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_noise_passes_straight_through_at_the_start() -> None:
+    """Each of a patch's 64 values goes in at one channel and comes out as the same value of the velocity."""
+    network = _network()
+    student.pass_noise_through(network)
+    patches = network.patch_embedding.weight.flatten(1)[:64]  # [D, (c p q)]
+    values = rearrange(patches, "d (c p q) -> d p q c", p=2, q=2).flatten(1)
+    through = network.head.head.weight[:, :64] @ values  # head rows are (p q c), and so are the columns now
+    assert torch.equal(through[:, [i for i in range(144) if i % 36 < 16]].ne(0), torch.eye(64, dtype=torch.bool))
+
+
+def test_the_codec_starts_as_a_small_picture() -> None:
+    codec = codec_training._plain_start(TAEHV(CodecConfig(encoder=(8, 8, 8, 8), decoder=(8, 8, 8, 8))))
+    flat = torch.tensor([0.2, 0.5, 0.7]).view(1, 1, 3, 1, 1).expand(1, 5, 3, 64, 64)
+    with torch.no_grad():
+        seen = codec.decode(codec.encode(flat))[0]
+    assert (seen - flat)[..., 24:40, 24:40].abs().max() < 0.15  # away from the border, but for the soft clamp
+
+
+def test_checkpoints_replace_and_missing_ones_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "a.ckpt"
+    assert load_checkpoint(path) is None
+    for step in (1, 2):
+        save_checkpoint(path, {"step": step})
+    assert load_checkpoint(path) == {"step": 2}
+    assert [file.name for file in path.parent.iterdir()] == ["a.ckpt"]
+
+
+def test_small_helpers() -> None:
+    assert cosine(0, 100, 10) == pytest.approx(0.1)
+    assert cosine(10, 100, 10) == pytest.approx(1.0)
+    assert cosine(100, 100, 10) == pytest.approx(0.01)
+    mask = box_mask(torch.tensor([1, 2, 3, 5]), 6)
+    assert mask.sum() == 6
+    assert mask[1:3, 2:5].sum() == 6
+    assert psnr(torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.1)) == pytest.approx(20, abs=1e-3)
+    controls = lively_controls(np.random.default_rng(0), 5, 9)
+    assert controls.shape == (5, 9, 8)
+    assert controls.dtype == torch.float32
+    signal = torch.arange(9.0)[:, None]
+    assert per_latent_frame(signal).squeeze(-1).tolist() == [[0, 0, 0, 0], [1, 2, 3, 4], [5, 6, 7, 8]]
