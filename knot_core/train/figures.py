@@ -15,6 +15,7 @@ from torch import Tensor
 from ..driving.audio import FPS
 from ..driving.controls import CONTROLS
 from . import metrics
+from .common import box_mask
 from .reader import READ, Reader
 from .scenes import REGIONS, Truth
 
@@ -47,7 +48,7 @@ def measure(pieces: Iterable[Tensor], truth: Truth | None, reader: Reader) -> Tr
 
 def _against(truth: Truth, part: slice, pictures: Tensor, before: Tensor | None) -> Track:
     true = torch.from_numpy(truth.pictures[part])
-    face = metrics.box_masks(truth.face[part], *true.shape[1:3])
+    face = box_mask(truth.face[part], true.shape[1])
     track = {
         "error": metrics.squared_error(pictures, true, face),
         "error_picture": metrics.squared_error(pictures, true, torch.ones_like(face)),

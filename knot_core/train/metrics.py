@@ -26,14 +26,6 @@ def to_float(pictures: Tensor) -> Tensor:
     return pictures.float() / 255 if pictures.dtype == torch.uint8 else pictures.float()
 
 
-def box_masks(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Boxes [T, 4] (top, left, bottom, right) -> masks [T, H, W] of 0 and 1."""
-    top, left, bottom, right = (boxes[:, i, None] for i in range(4))
-    rows, columns = torch.arange(height), torch.arange(width)
-    inside_rows, inside_columns = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
-    return (inside_rows[:, :, None] & inside_columns[:, None]).float()
-
-
 def squared_error(pictures: Tensor, truth: Tensor, masks: Tensor) -> np.ndarray:
     """Mean squared difference under the mask, per pixel frame."""
     return _masked_mean((to_float(pictures) - to_float(truth)).square().mean(dim=-1), masks)

@@ -6,6 +6,7 @@ import torch
 
 from knot_core.geometry import num_latent_frames
 from knot_core.train import avatars, metrics
+from knot_core.train.common import box_mask
 from knot_core.train.motion import sample_controls
 from knot_core.train.reader import READ, Reader
 
@@ -17,7 +18,7 @@ def pictures():
 
 @pytest.fixture
 def masks():
-    return metrics.box_masks(torch.tensor([[4, 2, 12, 10]]).expand(6, 4), 16, 16)
+    return box_mask(torch.tensor([[4, 2, 12, 10]]).expand(6, 4), 16)
 
 
 def test_box_masks_cover_their_boxes(masks):
