@@ -50,7 +50,7 @@ class StudentRecipe:
     alone_frames: int = 1  # of each: neighbouring frames would teach the same
     alone_first: float = 0.95  # share of such steps at first: what a past shows is not learnt from the reference
     alone_last: float = 0.2
-    steps: int = 2050
+    steps: int = 1950
     warmup: int = 60
     lr: float = 1.5e-3
     muon_lr: float = 4e-3
