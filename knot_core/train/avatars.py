@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .painter import CENTRE_Y, PITCH, YAW, ZOOM, Angle, angles_of, paint, turn
+from .painter import CENTRE_Y, ZOOM, paint
+from .shapes import PITCH, YAW, Angle, angles_of, turn
 
 CONTROLS = ("yaw", "pitch", "roll", "blink", "gaze", "mouth_open", "mouth_wide", "brow")
 REGIONS = ("background", "clothes", "hair", "skin")

@@ -9,42 +9,12 @@ Shapes: ``N`` frames, ``H W`` pixels; parameters are [N, 1, 1], pictures [N, 3, 
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
+from .shapes import Angle, bent, box, step, turn
+
 ZOOM, CENTRE_Y = 1.22, 0.035
-YAW, PITCH, ROLL = math.radians(30), math.radians(18), math.radians(12)  # what 1 means
-
-
-class Angle(NamedTuple):
-    cos: Tensor
-    sin: Tensor
-
-
-def angles_of(controls: Tensor) -> tuple[Angle, Angle, Angle]:
-    """Yaw, pitch and roll of controls [..., 8]."""
-    turned = controls[..., :3] * torch.tensor([YAW, PITCH, ROLL], device=controls.device, dtype=controls.dtype)
-    cos, sin = turned.cos(), turned.sin()
-    return tuple(Angle(cos[..., i], sin[..., i]) for i in range(3))
-
-
-def turn(  # noqa: PLR0913, PLR0917 - a point, an ellipsoid and two angles
-    X: Tensor | float, Y: Tensor, a: Tensor, b: Tensor, yaw: Angle, pitch: Angle, lift: float = 1.0
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Rotate the surface point (X, Y) of the head ellipsoid: x, y in the head's plane, foreshortening in x and y."""
-    Z = lift * a * (1 - (X / a) ** 2 - (Y / b) ** 2).clamp(min=0.05).sqrt()
-    x = X * yaw.cos + Z * yaw.sin
-    z = Z * yaw.cos - X * yaw.sin
-    y = Y * pitch.cos + z * pitch.sin
-    return (
-        x,
-        y,
-        (yaw.cos - X / Z * yaw.sin * 0.7).clamp(0.4, 1.15),
-        (pitch.cos - Y / Z * pitch.sin * 0.5).clamp(0.6, 1.15),
-    )
 
 
 def paint(
@@ -103,7 +73,7 @@ class _Canvas:
 
     def cover(self, sdf: Tensor, soft: float = 1.0) -> Tensor:
         """Coverage in 0..1 of a shape given by its signed distance (negative inside)."""
-        return _step(sdf * (-2.2 / (self.edge * soft)))
+        return step(sdf * (-2.2 / (self.edge * soft)))
 
     def paint(self, alpha: Tensor, colour: Tensor | float, region: int | None = 3) -> None:
         """Lay a colour [N, 3, 1, 1] (or [N, 3, H, W], or grey) over the picture with coverage alpha [N, H, W]."""
@@ -131,9 +101,9 @@ class _Canvas:
         width, top = self.a * p["hair_width"], -self.b * 0.95 - p["hair_volume"]
         bottom = p["hair_length"] * 0.7
         x = self.hx + 0.10 * self.yaw.sin
-        body = _box(x, self.hy - (top + bottom) / 2, width, (bottom - top) / 2, 0.30)
+        body = box(x, self.hy - (top + bottom) / 2, width, (bottom - top) / 2, 0.30)
         shade = 0.72 + 0.12 * self.p["light"] * x
-        shown = _step((p["hair_length"] + 0.1) * 400) * _step((0.85 - p["bald"]) * 400)
+        shown = step((p["hair_length"] + 0.1) * 400) * step((0.85 - p["bald"]) * 400)
         self.paint(self.cover(body) * shown, p["hair"] * shade[:, None], region=2)
 
     def body(self) -> None:
@@ -141,22 +111,22 @@ class _Canvas:
         sway, lift = 0.05 * c["yaw"] + 0.03 * c["roll"], 0.015 * c["pitch"]
         x, y = self.x - sway, self.y - lift
         shade = (0.92 + 0.16 * p["light"] * x - 0.12 * y)[:, None]
-        torso = _box(x, y - 1.25, p["shoulder"], 0.62, 0.34)
-        stripe = _step(6 * torch.sin(y * p["stripe_scale"] * 2)) * _step(p["stripes"] * 400) * 0.6
+        torso = box(x, y - 1.25, p["shoulder"], 0.62, 0.34)
+        stripe = step(6 * torch.sin(y * p["stripe_scale"] * 2)) * step(p["stripes"] * 400) * 0.6
         cloth = (p["clothes"] + stripe[:, None] * (p["trim"] - p["clothes"])) * shade
         self.paint(self.cover(torso), cloth, region=1)
-        nx = x - 0.5 * (0.09 * c["roll"] + 0.04 * c["yaw"]) * _step(-(y - 0.6) * 8)
-        neck = _box(nx, y - 0.42, p["neck_width"], 0.36, 0.12)
+        nx = x - 0.5 * (0.09 * c["roll"] + 0.04 * c["yaw"]) * step(-(y - 0.6) * 8)
+        neck = box(nx, y - 0.42, p["neck_width"], 0.36, 0.12)
         collar_round = ((x / (p["neck_width"] * 1.25)) ** 2 + ((y - 0.66) / 0.16) ** 2).sqrt() - 1
         collar_v = (x.abs() * 1.3 + (y - 0.92)) * 0.7
         opening = torch.maximum(torch.where(p["collar"] > 0.5, collar_v, collar_round * 0.15), -(y - 0.60))
-        skin_shade = (0.80 + 0.10 * p["light"] * x - 0.18 * _step(-(y - 0.52) * 14))[:, None]
+        skin_shade = (0.80 + 0.10 * p["light"] * x - 0.18 * step(-(y - 0.52) * 14))[:, None]
         self.paint(
             self.cover(torch.maximum(opening, x.abs() - p["neck_width"] * 1.3)) * self.cover(torso),
             p["skin"] * skin_shade,
         )
-        self.paint(self.cover(neck) * _step(-(y - 0.70) * 60), p["skin"] * skin_shade)
-        rim = self.cover((opening.abs() - 0.022)) * self.cover(torso) * _step((y - 0.60) * 60)
+        self.paint(self.cover(neck) * step(-(y - 0.70) * 60), p["skin"] * skin_shade)
+        rim = self.cover((opening.abs() - 0.022)) * self.cover(torso) * step((y - 0.60) * 60)
         self.paint(rim * self.cover(x.abs() - p["neck_width"] * 1.5), p["trim"] * shade, region=1)
 
     def head(self) -> None:
@@ -191,19 +161,17 @@ class _Canvas:
         u, v = self.local(0.0, p["mouth_y"], 0.95)
         region = torch.maximum(-(v + 0.02 + 0.55 * (u.abs() - 0.14)), self.skull)
         hole = -(((u / (p["mouth_width"] * 1.15)) ** 2 + (v / 0.085) ** 2).sqrt() - 1) * 0.08
-        shown = _step(p["beard"] * 400) * (0.55 + 0.35 * p["beard"])
+        shown = step(p["beard"] * 400) * (0.55 + 0.35 * p["beard"])
         self.paint(self.cover(torch.maximum(region, hole), 4) * shown, p["hair"] * 0.95 + 0.03, region=2)
-        tash = _bent(u, v + 0.075 - 0.25 * u**2, 0.13, 0.022)
-        self.paint(self.cover(tash, 2) * _step(p["moustache"] * 400) * 0.9, p["hair"] * 0.9, region=2)
+        tash = bent(u, v + 0.075 - 0.25 * u**2, 0.13, 0.022)
+        self.paint(self.cover(tash, 2) * step(p["moustache"] * 400) * 0.9, p["hair"] * 0.9, region=2)
 
     def nose(self) -> None:
         p = self.p
         u, v = self.local(0.0, p["nose_y"], 1.30)
         side = torch.tanh(p["light"] * 3 + self.c["yaw"] * -1.0)
         ridge = (
-            torch.exp(-(((u + 0.045 * side) / 0.030) ** 2))
-            * _step((v + p["nose_length"]) * 30)
-            * _step(-(v - 0.01) * 40)
+            torch.exp(-(((u + 0.045 * side) / 0.030) ** 2)) * step((v + p["nose_length"]) * 30) * step(-(v - 0.01) * 40)
         )
         self.paint(ridge * 0.22, self.skin * 0.55)
         tip = torch.exp(-((u / (p["nose_width"] * 0.75)) ** 2 + ((v + 0.02) / 0.035) ** 2))
@@ -233,15 +201,15 @@ class _Canvas:
         lips = self.skin * 0.80 + p["lip_red"].unsqueeze(1) * 0.75 * (
             red * (0.45 + 0.55 * p["skin"].mean(1, keepdim=True)) - self.skin * 0.80
         )
-        lips = lips * (1.0 - 0.16 * _step(-(v - 0.0) * 90))[:, None]
-        within = _step((width - u.abs()) * 120)
+        lips = lips * (1.0 - 0.16 * step(-(v - 0.0) * 90))[:, None]
+        within = step((width - u.abs()) * 120)
         self.paint(self.cover(outer, 1.3) * within, lips)
         line = torch.exp(-(((v - 0.0) / 0.008) ** 2)) * within * torch.exp(-opening * 25)
         self.paint(line * 0.75, lips * 0.40)
-        hole = self.cover(inner) * within * _step((opening - 0.04) * 60)
+        hole = self.cover(inner) * within * step((opening - 0.04) * 60)
         dark = torch.tensor([0.25, 0.07, 0.08], device=u.device, dtype=u.dtype).view(1, 3, 1, 1)
         self.paint(hole, dark.expand_as(lips))
-        teeth = _step((inner_top + 0.030 - v) * 150)
+        teeth = step((inner_top + 0.030 - v) * 150)
         self.paint(hole * teeth * 0.95, 0.93)
         tongue = torch.exp(-((u / 0.07) ** 2 + ((v - inner_low) / 0.035) ** 2))
         self.paint(hole * tongue * 0.8 * (1 - teeth), red * 1.05)
@@ -260,7 +228,7 @@ class _Canvas:
             self.paint(socket * 0.25, self.skin * 0.72)
             open_ = torch.maximum(torch.maximum(upper - v, v - lower), (u.abs() - width) * 0.7)
             white = self.cover(open_ + 0.002)
-            self.paint(white, 0.95 - 0.18 * _step(-(v - upper - 0.018) * 120)[:, None].expand(-1, 3, -1, -1))
+            self.paint(white, 0.95 - 0.18 * step(-(v - upper - 0.018) * 120)[:, None].expand(-1, 3, -1, -1))
             gu, gv = u - 0.045 * c["gaze"] - 0.012 * c["yaw"], v + 0.008 - 0.010 * c["pitch"]
             r = (gu**2 + gv**2).clamp(min=1e-8).sqrt()
             self.paint(white * self.cover(r - p["iris"]), p["iris_colour"] * (0.75 + 8 * r)[:, None])
@@ -270,7 +238,7 @@ class _Canvas:
             lid = self.cover(
                 torch.maximum(torch.maximum(-height * arch * 1.02 - v, v - upper), (u.abs() - width) * 0.7)
             )
-            self.paint(lid * _step((shut - 0.03) * 80), self.skin * 0.90)
+            self.paint(lid * step((shut - 0.03) * 80), self.skin * 0.90)
             lash = self.cover((v - upper).abs() - 0.013 * (0.6 + 0.4 * arch)) * self.cover(u.abs() - width * 1.04)
             self.paint(lash * 0.9, p["hair"] * 0.35)
 
@@ -286,7 +254,7 @@ class _Canvas:
         part = along - p["parting"]
         line = y + p["fringe"] * (0.4 - torch.exp(-((part / 0.45) ** 2))) * 0.9 + 0.62 * along**4 + 0.10 * along**2
         front = torch.maximum(cap * 0.45, v - line)
-        shown = _step((0.85 - p["bald"]) * 400)
+        shown = step((0.85 - p["bald"]) * 400)
         strand = 0.06 * torch.sin(part * 9 + 1.5 * v) + 0.10 * torch.exp(-(((v + 0.42 + 0.25 * along**2) / 0.07) ** 2))
         shade = 0.90 + strand + 0.10 * p["light"] * along
         self.paint(self.cover(front) * shown, p["hair"] * shade[:, None] + 0.02, region=2)
@@ -296,12 +264,12 @@ class _Canvas:
         for side in (-1.0, 1.0):
             u, v = self.local(side * p["eye_x"], p["eye_y"] - p["brow_y"] - 0.035 * self.c["brow"])
             tilt = side * p["brow_tilt"] * u - p["brow_arch"] * (1 - (u / 0.11) ** 2)
-            stroke = _bent(u, v - tilt, 0.105, p["brow_thick"])
+            stroke = bent(u, v - tilt, 0.105, p["brow_thick"])
             self.paint(self.cover(stroke, 1.3) * 0.92, p["hair"] * 0.62 + 0.02)
 
     def glasses(self) -> None:
         p = self.p
-        shown = _step(p["glasses"] * 400)
+        shown = step(p["glasses"] * 400)
         q = p["glasses_round"]
         for side in (-1.0, 1.0):
             u, v = self.local(side * (p["eye_x"] + 0.004), p["eye_y"] + 0.012, 1.1)
@@ -312,24 +280,5 @@ class _Canvas:
             self.paint(self.cover((ring - 1) * ry) * 0.10 * shown, 0.95, region=None)
             self.paint(self.cover((ring - 1).abs() * ry - 0.011) * shown, p["frame"])
         u, v = self.local(0.0, p["eye_y"], 1.15)
-        bridge = _box(u, v + 0.012, (p["eye_x"] - p["glasses_size"] * 0.85).clamp(min=0.02), 0.010, 0.008)
+        bridge = box(u, v + 0.012, (p["eye_x"] - p["glasses_size"] * 0.85).clamp(min=0.02), 0.010, 0.008)
         self.paint(self.cover(bridge) * shown, p["frame"])
-
-
-def _box(x: Tensor, y: Tensor, half_w: Tensor | float, half_h: Tensor | float, r: float) -> Tensor:
-    """Signed distance to a rounded box."""
-    qx, qy = x.abs() - half_w + r, y.abs() - half_h + r
-    outside = (qx.clamp(min=0) ** 2 + qy.clamp(min=0) ** 2).clamp(min=1e-9).sqrt()
-    return outside + torch.maximum(qx, qy).clamp(max=0) - r
-
-
-def _step(x: Tensor) -> Tensor:
-    """A smooth step from 0 to 1 with the slope of the logistic function at 0, without its exponential."""
-    t = (x * (1 / 6) + 0.5).clamp(0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def _bent(u: Tensor, v: Tensor, half_length: float, thick: Tensor | float) -> Tensor:
-    """Signed distance to a stroke that tapers towards its ends."""
-    taper = (1 - (u / half_length) ** 2).clamp(min=0.0)
-    return torch.maximum(v.abs() - thick * (0.35 + 0.65 * taper), u.abs() - half_length)
