@@ -157,7 +157,7 @@ def rollout(
                 position = plan.anchor_position
                 cache.place_anchor(anchor, position)
             here = slice(plan.positions.start, plan.positions.stop)
-            conditions = _conditions(denoiser, plan, knot, signal[:, here])
+            conditions = _conditions(denoiser, plan, knot, signal[:, here], truth.shape[-2:])
             x0 = denoise_once(denoiser, conditions, truth[:, here], recipe, cache, rng)
             losses.append(((x0 - truth[:, here]).square() * weight[:, here]).mean())
             settled = x0.detach() if conditions.knot_BMCHW is None else fuse(knot, x0.detach(), recipe.settings.fusion)
@@ -262,10 +262,12 @@ def _predict(denoiser: Denoiser, conditions: Conditions, x: Tensor, sigma: Tenso
     return to_x0(x, denoiser.velocity(frames, cache).float(), sigma)
 
 
-def _conditions(denoiser: Denoiser, plan: ChunkPlan, knot: Tensor | None, signal: Tensor) -> Conditions:
+def _conditions(
+    denoiser: Denoiser, plan: ChunkPlan, knot: Tensor | None, signal: Tensor, latent_size: tuple[int, int]
+) -> Conditions:
     adapter = denoiser.model.config.adapter
     driving: DrivingFeatures = encode_driving(denoiser.model.network, adapter.blocks, signal)
-    rope = denoiser.rope(plan.positions[: signal.shape[1]], _LATENT_SIZE)
+    rope = denoiser.rope(plan.positions[: signal.shape[1]], latent_size)
     return Conditions(knot_BMCHW=knot, rope=rope, driving=driving)
 
 
@@ -275,6 +277,3 @@ def _past(truth: Tensor, settled: Tensor, own: float, noise: float, rng: torch.G
     strength = noise * torch.rand(shape, generator=rng) * torch.randn(truth.shape, generator=rng)
     mine = torch.rand(shape, generator=rng) < own
     return torch.where(mine.to(truth.device), settled, truth + strength.to(truth.device))
-
-
-_LATENT_SIZE = (16, 16)
