@@ -96,7 +96,7 @@ def _write(options: argparse.Namespace, plan: Plan, model: Model, report: Report
     folder = options.json.with_name(f"{options.json.stem}-sheets")
     for number in range(plan.identities):
         rows = {name: plan.strip(number, "full", name) for name in ORDER}
-        rows |= {f"{mode} only": plan.strip(number, mode, "full") for mode in plan.modes if mode != "full"}
+        rows |= {f"full, mode {mode}": plan.strip(number, mode, "full") for mode in plan.modes if mode != "full"}
         save_sheet(folder / f"{number:03d}.png", rows)
 
 

@@ -90,7 +90,7 @@ def save_plot(path: Path, report: Report) -> None:
     ):
         line = report.mean("true_boundary").mean if figure == "boundary" else math.nan
         values = {variant: report.mean(figure, variant) for variant in shown}
-        _dots(sheet, values, title, (920, top, 1370, top + 230), line)
+        _dots(sheet, values, title, (920, top, 1370, top + 215), line)
     sheet.save(path)
 
 
