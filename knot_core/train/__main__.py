@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from ..codec.taehv import TAEHV
+from ..wan.checkpoint import open_checkpoint
 from .clips import ClipRecipe, load, prepare
 from .codec import CodecRecipe
 from .codec import train as train_codec
@@ -54,7 +56,7 @@ def _codec(args: argparse.Namespace) -> None:
 
 
 def _clips(args: argparse.Namespace) -> None:
-    prepare(_trained_codec(args.folder), _recipe(ClipRecipe, args), args.shards, args.folder / "clips")
+    prepare(_trained_codec(args), _recipe(ClipRecipe, args), args.shards, args.folder / "clips")
 
 
 def _student(args: argparse.Namespace) -> None:
@@ -70,11 +72,16 @@ def _samples(args: argparse.Namespace) -> None:
     write_samples(args.assets)
 
 
-def _trained_codec(folder: Path) -> TAEHV:
-    state = load_checkpoint(folder / "codec.ckpt")
-    if state is None:
-        raise SystemExit(f"there is no trained codec in {folder}; run the stage 'codec' first")
-    return TAEHV.from_state_dict(state["codec"])
+def _trained_codec(args: argparse.Namespace) -> TAEHV:
+    """This training's codec; without one, the codec that ships, whose latents the network that ships knows."""
+    state = load_checkpoint(args.folder / "codec.ckpt")
+    if state is not None:
+        return TAEHV.from_state_dict(state["codec"])
+    shipped = args.assets / "knot-tiny-codec.safetensors"
+    if not shipped.exists():
+        raise SystemExit(f"there is no trained codec in {args.folder} and none in {args.assets}; run the stage 'codec'")
+    sys.stderr.write(f"no codec was trained in {args.folder}: the clips are made with {shipped.name}\n")
+    return TAEHV.from_state_dict({name: tensor.float() for name, tensor in open_checkpoint(shipped).tensors.items()})
 
 
 def _recipe(kind: type, args: argparse.Namespace) -> Any:

@@ -31,19 +31,19 @@ SPEECH_SEED, SPEECH_SECONDS = 4, 14.0
 def export(folder: Path, assets: Path) -> dict[str, str]:
     """Write ``knot-tiny.safetensors`` and ``knot-tiny-codec.safetensors``; returns the files' sha256."""
     assets.mkdir(parents=True, exist_ok=True)
-    student = load_checkpoint(folder / "student.ckpt")
-    codec = load_checkpoint(folder / "codec.ckpt")
-    if student is None or codec is None:
-        raise SystemExit(f"there is no trained student and codec in {folder}; run those stages first")
+    student, codec = load_checkpoint(folder / "student.ckpt"), load_checkpoint(folder / "codec.ckpt")
+    if student is None:
+        raise SystemExit(f"there is no trained student in {folder}; run the stage 'student' first")
     network = WanNetwork(KNOT_TINY)
     network.load_state_dict(student["average"])
     preset = PRESETS["knot-tiny"]
     save_network(
         assets / "knot-tiny.safetensors", cast_weights(network, torch.bfloat16), preset, steps=str(student["step"])
     )
-    tensors = {name: tensor.half().contiguous() for name, tensor in codec["codec"].items()}
-    metadata = {"family": "taehv", "licence": preset.licence, "size": str(preset.width), "fps": str(preset.fps)}
-    save_file(tensors, assets / "knot-tiny-codec.safetensors", metadata=metadata)
+    if codec is not None:  # else the student was trained on the shipped codec's latents, and that one stays
+        tensors = {name: tensor.half().contiguous() for name, tensor in codec["codec"].items()}
+        metadata = {"family": "taehv", "licence": preset.licence, "size": str(preset.width), "fps": str(preset.fps)}
+        save_file(tensors, assets / "knot-tiny-codec.safetensors", metadata=metadata)
     sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(assets.glob("*.safetensors"))}
     print(json.dumps(sums, indent=2))  # noqa: T201
     return sums
