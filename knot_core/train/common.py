@@ -76,7 +76,7 @@ def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> float:
 
 def sharpness(a: Tensor, truth: Tensor, mask: Tensor) -> float:
     """Gradient energy of pictures over that of the truth, inside a mask."""
-    return math.sqrt(_gradient_energy(a, mask) / max(_gradient_energy(truth, mask), 1e-12))
+    return _gradient_energy(a, mask) / max(_gradient_energy(truth, mask), 1e-12)
 
 
 def _gradient_energy(x: Tensor, mask: Tensor) -> float:
