@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as fn
 
 from ..errors import CheckpointError
+from ..geometry import SPATIAL, TEMPORAL
 
 Memory = tuple[Tensor, ...]
 
-TEMPORAL, SPATIAL = 4, 8
 _TRIM = TEMPORAL - 1  # latent frame 0 decodes to four pixel frames, of which the last one is the picture
 
 

@@ -25,10 +25,8 @@ from .motion import sample_controls
 from .speech import speak
 
 CLIPS_PER_SPEECH = 4  # neighbouring clips share one recording: starting a voice costs more than letting it talk
-SPEAKING, LIVELY = (
-    0.65,
-    0.15,
-)  # shares of clips: speech moves the mouth; controls cross their ranges fast; else calm motion
+SPEAKING = 0.65  # share of the clips in which speech moves the mouth
+LIVELY = 0.15  # share of the clips in which controls cross their ranges fast; the others move calmly
 _LATENT_MASK_SCALE = 8
 
 
@@ -86,6 +84,7 @@ def load(paths: list[Path]) -> Clips:
     return Clips(**{name: torch.cat([shard[name] for shard in shards]) for name in shards[0]})
 
 
+@torch.no_grad()
 def make_shard(codec: TAEHV, recipe: ClipRecipe, number: int, draw: Callable) -> Clips:
     """One shard of clips; a pure function of the recipe and the shard's number."""
     first, frames = number * recipe.shard, num_pixel_frames(0, recipe.latent_frames)
@@ -115,7 +114,6 @@ def per_latent_frame(signal: Tensor) -> Tensor:
     return rearrange(padded, "... (f t) s -> ... f t s", t=4)
 
 
-@torch.no_grad()
 def _encode(codec: TAEHV, values: Tensor, controls: Tensor, draw: Callable) -> Tensor:
     pixels = avatars.render(values, controls, draw=draw)
     with torch.autocast("cpu", torch.bfloat16):

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ..codec.taehv import TAEHV, CodecConfig, MemBlock, TGrow, TPool, run_layers
 from . import avatars
-from .common import box_mask, cosine, lively_controls, load_checkpoint, log_line, psnr, save_checkpoint, sharpness
+from .common import box_mask, cosine, lively_controls, load_checkpoint, log_line, save_checkpoint
+from .metrics import gradient_energy, psnr, sharpness, squared_error
 from .optim import MatrixOptimizer
 
 _OUTER = ("encoder.0.", "encoder.17.", "decoder.1.", "decoder.22.")  # first and last layers
@@ -54,12 +55,10 @@ class CodecRecipe:
     device: str = "cpu"
 
 
-def train(recipe: CodecRecipe, folder: Path, start_from: TAEHV | None = None) -> TAEHV:
-    """Train, or go on from the folder's checkpoint; ``start_from`` gives the first weights."""
+def train(recipe: CodecRecipe, folder: Path) -> TAEHV:
+    """Train, or go on from the folder's checkpoint."""
     torch.manual_seed(recipe.seed)
     codec = _plain_start(TAEHV(recipe.codec)).to(recipe.device)
-    if start_from is not None:
-        codec.load_state_dict(start_from.state_dict())
     optimizer = MatrixOptimizer(codec.named_parameters(), _OUTER, recipe.lr, recipe.muon_lr)
     start, draw, began = 0, avatars.compiled_draw(), time.time()
     if (state := load_checkpoint(folder / "codec.ckpt")) is not None:
@@ -92,11 +91,12 @@ def measure(codec: TAEHV, recipe: CodecRecipe, clips: int = 8) -> dict[str, floa
     truth = avatars.render(values, controls, recipe.size).to(recipe.device)
     latents = codec.encode(truth)
     pixels = codec.decode(latents)[0].clamp(0, 1)
-    mask = box_mask(avatars.face_box(values[:, None], controls, recipe.size), recipe.size).to(recipe.device)
+    face = box_mask(avatars.face_box(values[:, None], controls, recipe.size), recipe.size).flatten(0, 1)
+    seen, true = (frames.flatten(0, 1).movedim(1, -1).cpu() for frames in (pixels, truth))
     return {
-        "psnr": psnr(pixels, truth),
-        "psnr_face": psnr(pixels, truth, mask),
-        "sharpness_face": sharpness(pixels, truth, mask),
+        "psnr": psnr(squared_error(seen, true, torch.ones_like(face))),
+        "psnr_face": psnr(squared_error(seen, true, face)),
+        "sharpness_face": sharpness(gradient_energy(seen, face), gradient_energy(true, face)),
         "latent_std": float(latents.std()), "latent_max": float(latents.abs().max()),
     }  # fmt: skip
 

@@ -65,20 +65,3 @@ def log_line(path: Path, **values: float) -> None:
     with path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
     print(line, flush=True)  # noqa: T201
-
-
-def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> float:
-    """Peak signal to noise ratio in dB of pictures in 0..1 [..., 3, H, W], inside a mask [..., H, W] if given."""
-    error = (a.float() - b.float()).square().mean(dim=-3)
-    mse = error.mean() if mask is None else (error * mask).sum() / mask.sum()
-    return -10 * math.log10(max(float(mse), 1e-12))
-
-
-def sharpness(a: Tensor, truth: Tensor, mask: Tensor) -> float:
-    """Gradient energy of pictures over that of the truth, inside a mask."""
-    return _gradient_energy(a, mask) / max(_gradient_energy(truth, mask), 1e-12)
-
-
-def _gradient_energy(x: Tensor, mask: Tensor) -> float:
-    dx, dy = x[..., :-1, 1:] - x[..., :-1, :-1], x[..., 1:, :-1] - x[..., :-1, :-1]
-    return float(((dx**2 + dy**2).mean(dim=-3) * mask[..., :-1, :-1]).sum())

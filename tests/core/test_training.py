@@ -14,7 +14,8 @@ from knot_core.config import AdapterConfig, NetworkConfig
 from knot_core.train import codec as codec_training
 from knot_core.train import student
 from knot_core.train.clips import Clips, per_latent_frame
-from knot_core.train.common import box_mask, cosine, lively_controls, load_checkpoint, psnr, save_checkpoint
+from knot_core.train.common import box_mask, cosine, lively_controls, load_checkpoint, save_checkpoint
+from knot_core.train.metrics import psnr, squared_error
 from knot_core.train.optim import MatrixOptimizer
 from knot_core.wan.model import WanNetwork, init_weights
 
@@ -155,7 +156,8 @@ def test_small_helpers() -> None:
     mask = box_mask(torch.tensor([1, 2, 3, 5]), 6)
     assert mask.sum() == 6
     assert mask[1:3, 2:5].sum() == 6
-    assert psnr(torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.1)) == pytest.approx(20, abs=1e-3)
+    errors = squared_error(torch.zeros(1, 4, 4, 3), torch.full((1, 4, 4, 3), 0.1), torch.ones(1, 4, 4))
+    assert psnr(errors) == pytest.approx(20, abs=1e-3)
     controls = lively_controls(np.random.default_rng(0), 5, 9)
     assert controls.shape == (5, 9, 8)
     assert controls.dtype == torch.float32
