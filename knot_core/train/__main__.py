@@ -12,12 +12,12 @@ import torch
 
 from ..codec.taehv import TAEHV
 from ..wan.checkpoint import open_checkpoint
-from .clips import ClipRecipe, load, prepare
+from .clips import ClipRecipe, StillRecipe, load, prepare
 from .codec import CodecRecipe
 from .codec import train as train_codec
 from .common import load_checkpoint
 from .export import export, write_samples
-from .student import StudentRecipe
+from .rollout import StudentRecipe
 from .student import train as train_student
 
 NUM_SHARDS = 14
@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     stages = {
         "codec": _codec,
         "clips": _clips,
+        "stills": _stills,
         "student": _student,
         "export": _export,
         "samples": _samples,
@@ -39,7 +40,9 @@ def main(argv: list[str] | None = None) -> None:
         "--assets", type=Path, default=Path(__file__).parent.parent / "assets", help="where the model goes"
     )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to torch")
-    parser.add_argument("--shards", type=int, default=NUM_SHARDS, help="shards of 64 clips each")
+    parser.add_argument(
+        "--shards", type=int, default=NUM_SHARDS, help="shards of 64 clips, or of 256 people's pictures"
+    )
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="NAME=VALUE", help="change a field of the stage's recipe"
     )
@@ -59,9 +62,14 @@ def _clips(args: argparse.Namespace) -> None:
     prepare(_trained_codec(args), _recipe(ClipRecipe, args), args.shards, args.folder / "clips")
 
 
+def _stills(args: argparse.Namespace) -> None:
+    prepare(_trained_codec(args), _recipe(StillRecipe, args), args.shards, args.folder / "stills")
+
+
 def _student(args: argparse.Namespace) -> None:
-    clips = load(sorted((args.folder / "clips").glob("train-*.safetensors")))
-    train_student(_recipe(StudentRecipe, args), clips, args.folder, args.start_from)
+    clips, stills = (sorted((args.folder / name).glob("train-*.safetensors")) for name in ("clips", "stills"))
+    recipe = _recipe(StudentRecipe, args)
+    train_student(recipe, load(clips), args.folder, args.start_from, load(stills) if stills else None)
 
 
 def _export(args: argparse.Namespace) -> None:

@@ -25,8 +25,7 @@ from .motion import sample_controls
 from .speech import speak
 
 CLIPS_PER_SPEECH = 4  # neighbouring clips share one recording: starting a voice costs more than letting it talk
-SPEAKING = 0.65  # share of the clips in which speech moves the mouth
-LIVELY = 0.15  # share of the clips in which controls cross their ranges fast; the others move calmly
+LIVELY = 0.43  # share of the other clips in which controls cross their ranges fast; the rest move calmly
 _LATENT_MASK_SCALE = 8
 
 
@@ -37,9 +36,21 @@ class ClipRecipe:
     latent_frames: int = 16
     references: int = 8  # with two, the student learns them by heart: other pictures of the same people then fail
     shard: int = 64
+    first: int = 0  # the first identity
+    speaking: float = 0.65  # share of the clips in which speech moves the mouth
     size: int = 128
     split: str = "train"
     seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StillRecipe(ClipRecipe):
+    """Pictures instead of clips: the cheapest way to many people."""
+
+    latent_frames: int = 1
+    shard: int = 256
+    first: int = 1_000_000
+    speaking: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +59,8 @@ class Clips:
 
     latents: Tensor  # [N, F, 16, h, w]
     references: Tensor  # [N, R, 16, h, w]: the same person at other moments
+    reference_controls: Tensor  # [N, R, 8]
+    reference_face: Tensor  # [N, R, h, w]
     mel: Tensor  # [N, F, 4, 64]
     controls: Tensor  # [N, F, 4, 8]
     face: Tensor  # [N, F, h, w]: share of each latent pixel inside the face box
@@ -63,6 +76,31 @@ class Clips:
         rows = torch.arange(len(starts))[:, None]
         cut = {name: getattr(self, name)[rows, frames] for name in ("latents", "mel", "controls", "face")}
         return replace(self, **cut)
+
+    def apart(self, count: int, rng: torch.Generator) -> tuple[Clips, Tensor]:
+        """``count`` single frames of every clip [N count, 1, ...] and one reference of each [N, 1, 16, h, w].
+
+        A frame is any latent frame of the clip or any other reference: people whom only their references show count.
+        """
+        N, F, R = len(self.latents), self.latents.shape[1], self.references.shape[1]
+        still = per_latent_frame(self.reference_controls[:, :, None])[:, :, 0]
+        silent = self.mel.new_zeros(N, R, *self.mel.shape[2:])
+        chosen = torch.rand(N, F + R, generator=rng)
+        rows = torch.arange(N)
+        reference = torch.randint(R, (N,), generator=rng)
+        chosen[rows, F + reference] = -1  # never its own target
+        frames = chosen.topk(count, dim=1).indices
+        parts = {
+            "latents": (self.latents, self.references),
+            "mel": (self.mel, silent),
+            "controls": (self.controls, still),
+            "face": (self.face, self.reference_face),
+        }
+        cut = {
+            name: torch.cat(pair, dim=1)[rows[:, None], frames].flatten(0, 1)[:, None] for name, pair in parts.items()
+        }
+        speaking = (self.speaking[:, None] * (frames < F)).flatten()
+        return replace(self, **cut, speaking=speaking), self.references[rows, reference][:, None]
 
 
 def prepare(codec: TAEHV, recipe: ClipRecipe, shards: int, folder: Path) -> list[Path]:
@@ -87,23 +125,27 @@ def load(paths: list[Path]) -> Clips:
 @torch.no_grad()
 def make_shard(codec: TAEHV, recipe: ClipRecipe, number: int, draw: Callable) -> Clips:
     """One shard of clips; a pure function of the recipe and the shard's number."""
-    first, frames = number * recipe.shard, num_pixel_frames(0, recipe.latent_frames)
+    first, frames = recipe.first + number * recipe.shard, num_pixel_frames(0, recipe.latent_frames)
     rng = np.random.default_rng([recipe.seed, avatars.SPLITS[recipe.split], number, 7])
     mel, controls, speaking = _driving(recipe, first, frames, rng)
     values = avatars.stack_identities([avatars.identity(first + i, recipe.split) for i in range(recipe.shard)])
     latents = torch.cat(
-        [_encode(codec, values[i : i + 2], controls[i : i + 2], draw) for i in range(0, recipe.shard, 2)]
+        [
+            _encode(codec, avatars.render(values[i : i + 2], controls[i : i + 2], draw=draw))
+            for i in range(0, recipe.shard, 2)
+        ]
     )
     poses = _poses(recipe, rng)
     stills = [avatars.render(values[i : i + 16], poses[i : i + 16], draw=draw) for i in range(0, recipe.shard, 16)]
-    references = torch.cat([codec.encode(still.flatten(0, 1)[:, None])[:, 0] for still in stills])
-    mask = box_mask(avatars.face_box(values[:, None], controls[:, ::4], recipe.size), recipe.size)
+    references = torch.cat([_encode(codec, still.flatten(0, 1)[:, None])[:, 0] for still in stills])
     return Clips(
         latents=latents.half(),
         references=references.unflatten(0, (recipe.shard, recipe.references)).half(),
+        reference_controls=poses.half(),
+        reference_face=_face(values, poses, recipe.size).half(),
         mel=per_latent_frame(mel).half(),
         controls=per_latent_frame(controls).half(),
-        face=fn.avg_pool2d(mask, _LATENT_MASK_SCALE).half(),
+        face=_face(values, controls[:, ::4], recipe.size).half(),
         speaking=speaking,
     )
 
@@ -114,24 +156,28 @@ def per_latent_frame(signal: Tensor) -> Tensor:
     return rearrange(padded, "... (f t) s -> ... f t s", t=4)
 
 
-def _encode(codec: TAEHV, values: Tensor, controls: Tensor, draw: Callable) -> Tensor:
-    pixels = avatars.render(values, controls, draw=draw)
+def _face(values: Tensor, controls: Tensor, size: int) -> Tensor:
+    """Share of each latent pixel inside the face box [N, F, h, w], at one pixel frame's controls [N, F, 8] each."""
+    return fn.avg_pool2d(box_mask(avatars.face_box(values[:, None], controls, size), size), _LATENT_MASK_SCALE)
+
+
+def _encode(codec: TAEHV, pixels: Tensor) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16):
         return codec.encode(pixels).float()
 
 
 def _driving(recipe: ClipRecipe, first: int, frames: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Sound [N, T, 64], controls [N, T, 8] and whether they belong together [N]."""
-    mel, controls, speaking = torch.zeros(recipe.shard, frames, MEL_DIM), [], rng.random(recipe.shard) < SPEAKING
+    mel, controls, speaking = torch.zeros(recipe.shard, frames, MEL_DIM), [], rng.random(recipe.shard) < recipe.speaking
     for i in range(recipe.shard):
-        if i % CLIPS_PER_SPEECH == 0:
+        if i % CLIPS_PER_SPEECH == 0 and recipe.speaking > 0:
             speech = speak((first + i) // CLIPS_PER_SPEECH, recipe.split, seconds=CLIPS_PER_SPEECH * frames / 25 + 0.2)
             features = log_mel(torch.from_numpy(speech.waveform))
         start = (i % CLIPS_PER_SPEECH) * frames
         mouth = speech.mouth[start : start + frames] if speaking[i] else None
         if speaking[i]:
             mel[i] = features[start : start + frames]
-        if mouth is None and rng.random() < LIVELY / (1 - SPEAKING):
+        if mouth is None and rng.random() < LIVELY:
             controls.append(lively_controls(rng, 1, frames)[0])
         else:
             controls.append(torch.from_numpy(sample_controls(first + i, frames, mouth, recipe.split)))

@@ -16,8 +16,8 @@ from ..wan.checkpoint import PRESETS, save_network
 from ..wan.model import WanNetwork, cast_weights
 from . import avatars
 from .common import load_checkpoint
+from .rollout import KNOT_TINY
 from .speech import speak
-from .student import KNOT_TINY
 
 PORTRAITS = {
     "ada": 33,

@@ -12,7 +12,7 @@ from einops import rearrange
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig
 from knot_core.train import codec as codec_training
-from knot_core.train import student
+from knot_core.train import rollout, student
 from knot_core.train.clips import Clips, per_latent_frame
 from knot_core.train.common import box_mask, cosine, lively_controls, load_checkpoint, save_checkpoint
 from knot_core.train.metrics import psnr, squared_error
@@ -23,7 +23,9 @@ TINY = NetworkConfig(
     dim=72, ffn_dim=32, num_heads=2, num_layers=2, in_channels=36, layout="inpaint36", text_dim=8, freq_dim=16,
     adapter=AdapterConfig(hidden_dim=8, blocks=(0, 1)),
 )  # fmt: skip
-RECIPE = student.StudentRecipe(network=TINY, clips=2, chunks=3, alone_clips=3, steps=6, warmup=2, save_every=3)
+RECIPE = rollout.StudentRecipe(
+    network=TINY, clips=2, chunks=3, alone_clips=3, alone_frames=2, steps=6, warmup=2, save_every=3
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,8 @@ def clips() -> Clips:
     return Clips(
         latents=torch.randn(6, 10, 16, 16, 16) * 0.5,
         references=torch.randn(6, 2, 16, 16, 16) * 0.5,
+        reference_controls=torch.rand(6, 2, 8),
+        reference_face=torch.rand(6, 2, 16, 16),
         mel=torch.randn(6, 10, 4, 64),
         controls=torch.rand(6, 10, 4, 8),
         face=torch.rand(6, 10, 16, 16),
@@ -50,10 +54,27 @@ def _network() -> WanNetwork:
 def test_a_rollout_reaches_every_weight_but_those_of_the_text(clips: Clips) -> None:
     network = _network()
     rng = torch.Generator().manual_seed(1)
-    loss = student.rollout(network, RECIPE, clips.pick(torch.arange(2)), RECIPE.chunks, 0.5, rng)["loss"]
+    loss = rollout.rollout(network, RECIPE, clips.pick(torch.arange(2)), RECIPE.chunks, 0.5, rng)["loss"]
     loss.backward()
     without = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert [name for name in without if not any(part in name for part in ("text", "cross_attn", "norm3"))] == []
+
+
+def test_single_frames_never_take_their_own_reference_for_a_target(clips: Clips) -> None:
+    whole = clips.latents.shape[1] + clips.references.shape[1]
+    frames, references = clips.pick(torch.arange(6)).apart(whole - 1, torch.Generator().manual_seed(3))
+    targets = frames.latents[:, 0].unflatten(0, (6, -1))
+    same = (targets == references).flatten(2).all(dim=-1)
+    assert not same.any()
+
+
+def test_frames_that_share_an_anchor_learn_as_if_each_had_its_own(clips: Clips) -> None:
+    frames, references = clips.pick(torch.arange(2)).apart(3, torch.Generator().manual_seed(3))
+    losses = [
+        rollout.singles(_network(), RECIPE, frames, shared, torch.Generator().manual_seed(4))["loss"].item()
+        for shared in (references, references.repeat_interleave(3, dim=0))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_a_chunk_learns_from_its_past_only_through_the_cache(clips: Clips) -> None:
@@ -65,7 +86,7 @@ def test_a_chunk_learns_from_its_past_only_through_the_cache(clips: Clips) -> No
         recipe = replace(RECIPE, settings=replace(RECIPE.settings, num_window_frames=window, num_knot_frames=1))
         for batch in (clips.pick(torch.arange(2)), changed):
             rng = torch.Generator().manual_seed(2)
-            losses.append(student.rollout(_network(), recipe, batch, 2, 0.0, rng)["last"].item())
+            losses.append(rollout.rollout(_network(), recipe, batch, 2, 0.0, rng)["last"].item())
     assert losses[0] != losses[1]
     assert losses[2] == losses[3]
 
