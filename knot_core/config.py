@@ -3,13 +3,16 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from .errors import CheckpointError, SettingsError
 from .geometry import LATENT_CHANNELS
 
 # input channels of each channel layout; wan/layouts.py says what stands in them
-LAYOUT_CHANNELS: Mapping[str, int] = {"inpaint36": 36, "t2v16": LATENT_CHANNELS}
+LAYOUT_CHANNELS: Mapping[str, int] = {"inpaint36": 36, "ref33": 33, "t2v16": LATENT_CHANNELS}
+ROPE_POSITIONS = ("absolute", "window")
+TIMESTEP_DTYPES = ("float32", "bfloat16")
 
 
 def _require(holds: bool, message: str) -> None:
@@ -50,6 +53,32 @@ class AdapterConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AudioCrossConfig:
+    """How driving enters (MultiTalk / InfiniteTalk structure): each latent frame attends to tokens made of its sound.
+
+    A latent frame's signal is `num_packed` entries, one per pixel frame that it looks at; a stream's first latent frame
+    covers one pixel frame only and has `num_first` of them.
+    """
+
+    signal_dim: int = 12 * 768  # of one entry: every layer of wav2vec2, layer-major
+    num_packed: int = 8
+    num_first: int = 5
+    hidden_dim: int = 512
+    num_tokens: int = 32  # per latent frame
+    token_dim: int = 768
+    norm_input: bool = True  # whether the picture's tokens are normalised before they look (norm_x)
+    norm_output: bool = True  # whether the sound's tokens are (audio_proj.norm)
+
+    def __post_init__(self) -> None:
+        for name in ("signal_dim", "num_packed", "num_first", "hidden_dim", "num_tokens", "token_dim"):
+            _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
+        _require(
+            self.num_first <= self.num_packed,
+            f"num_first is {self.num_first}, more than the {self.num_packed} entries of a latent frame (num_packed)",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """Sizes of a Wan2.1 network, its channel layout and its driving adapter."""
 
@@ -63,7 +92,9 @@ class NetworkConfig:
     text_dim: int = 4096
     freq_dim: int = 256
     eps: float = 1e-6
-    adapter: AdapterConfig | None = None
+    adapter: AdapterConfig | AudioCrossConfig | None = None
+    image_dim: int | None = None  # of the CLIP tokens of I2V networks; None where there are none
+    timestep_dtype: str = "float32"  # what the timestep is rounded to before the network is fed
 
     def __post_init__(self) -> None:
         for name in ("dim", "ffn_dim", "num_heads", "num_layers", "out_channels", "text_dim", "freq_dim"):
@@ -81,7 +112,15 @@ class NetworkConfig:
             self.in_channels == LAYOUT_CHANNELS[self.layout],
             f"layout {self.layout} has {LAYOUT_CHANNELS[self.layout]} input channels, not {self.in_channels}",
         )
-        if self.adapter is not None:
+        _require(
+            self.image_dim is None or self.image_dim >= 1,
+            f"image_dim is {self.image_dim}; it must be at least 1, or None",
+        )
+        _require(
+            self.timestep_dtype in TIMESTEP_DTYPES,
+            f"timestep_dtype is {self.timestep_dtype!r}; choose one of {', '.join(TIMESTEP_DTYPES)}",
+        )
+        if isinstance(self.adapter, AdapterConfig):
             last = max(self.adapter.blocks, default=0)
             _require(
                 last < self.num_layers,
@@ -93,18 +132,36 @@ class NetworkConfig:
         return self.dim // self.num_heads
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return dataclasses.asdict(self)
+        """Plain values, ready for JSON.
+
+        Fields that came later are left out at their defaults: a network that has no use for them is described, and
+        told apart, as it always was.
+        """
+        values = dataclasses.asdict(self)
+        for name in ("image_dim", "timestep_dtype"):
+            if values[name] == type(self).__dataclass_fields__[name].default:
+                del values[name]
+        if isinstance(self.adapter, AudioCrossConfig):
+            values["adapter"]["kind"] = _AUDIO_CROSS
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "NetworkConfig":
         """Read what `to_dict` gave; unknown or missing fields are errors."""
         _require_known_fields(cls, values)
-        adapter = values.get("adapter")
-        if adapter is not None:
-            _require_known_fields(AdapterConfig, adapter)
-            adapter = AdapterConfig(**adapter)
-        return cls(**{**values, "adapter": adapter})
+        return cls(**{**values, "adapter": _adapter_from_dict(values.get("adapter"))})
+
+
+_AUDIO_CROSS = "audio_cross"
+
+
+def _adapter_from_dict(values: Mapping[str, Any] | None) -> AdapterConfig | AudioCrossConfig | None:
+    if values is None:
+        return None
+    cls = AudioCrossConfig if values.get("kind") == _AUDIO_CROSS else AdapterConfig
+    fields = {name: value for name, value in values.items() if cls is AdapterConfig or name != "kind"}
+    _require_known_fields(cls, fields)
+    return cls(**fields)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +170,16 @@ class StreamSettings:
 
     num_chunk_frames: int = 3  # c: committed together
     num_knot_frames: int = 1  # k: shared by two neighbouring chunks; 0 turns the knot off
-    num_window_frames: int = 6  # L: committed frames a chunk may attend to; 0 leaves the anchor alone
+    num_window_frames: int = 6  # L: committed frames a chunk may attend to, besides sinks; 0 leaves the anchor alone
+    num_sink_frames: int = 0  # first committed frames that every chunk may attend to, for ever
+    sink_decay: float = 1.0  # d: a sink becomes d * sink + (1 - d) * the frame that leaves the window; 1 freezes it
+    rope_positions: str = "absolute"  # or "window": sinks stand just before the window, however far it has gone
     run_ahead_stride: int = 4  # s: how far the anchor jumps; 0 keeps it at position 0
     run_ahead_start: int = 8  # the anchor's first position n; not used with stride 0
     steps: int = 4  # denoising steps
     shift: float = 5.0  # of the noise schedule towards high noise
+    timesteps: tuple[float, ...] = ()  # in (0, 1000], highest first: used instead of `steps` and `shift`
+    first_timesteps: tuple[float, ...] = ()  # the same for the first chunk alone
     fusion: float = 0.5  # the knot's weight in the fused prediction: 0 keeps the new one, 1 the knot
     use_anchor: bool = True
     start_from_reference: bool = False  # the reference is the first knot
@@ -145,6 +207,16 @@ class StreamSettings:
                 isinstance(getattr(self, name), bool), f"{name} is {getattr(self, name)!r}; it must be True or False"
             )
         _require(
+            self.rope_positions in ROPE_POSITIONS,
+            f"rope_positions is {self.rope_positions!r}; choose one of {', '.join(ROPE_POSITIONS)}",
+        )
+        _require(
+            self.sink_decay == 1 or self.num_sink_frames > 0,
+            f"sink_decay is {self.sink_decay}, but there are no sinks; set num_sink_frames, or sink_decay to 1",
+        )
+        for name in ("timesteps", "first_timesteps"):
+            object.__setattr__(self, name, _checked_timesteps(name, getattr(self, name)))
+        _require(
             not self.start_from_reference or self.num_knot_frames > 0,
             "start_from_reference makes the reference the first knot, but num_knot_frames is 0; "
             "set it to 1 or turn start_from_reference off",
@@ -161,11 +233,23 @@ class StreamSettings:
         return cls(**values)
 
 
-_BETWEEN: Mapping[str, tuple[int, int]] = {"shift": (1, 100), "fusion": (0, 1)}
+def _checked_timesteps(name: str, given: Any) -> tuple[float, ...]:
+    """Of JSON they come as a list."""
+    _require(
+        isinstance(given, tuple | list)
+        and all(isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1000 for value in given)
+        and all(a > b for a, b in pairwise(given)),
+        f"{name} are {given!r}; they must be numbers above 0 and up to 1000, each lower than the one before",
+    )
+    return tuple(float(value) for value in given)
+
+
+_BETWEEN: Mapping[str, tuple[int, int]] = {"shift": (1, 100), "fusion": (0, 1), "sink_decay": (0, 1)}
 _LEAST: Mapping[str, int] = {
     "num_chunk_frames": 1,
     "num_knot_frames": 0,
     "num_window_frames": 0,
+    "num_sink_frames": 0,
     "run_ahead_stride": 0,
     "run_ahead_start": 0,
     "steps": 1,

@@ -10,6 +10,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from .config import StreamSettings
+
 NUM_TIMESTEPS = 1000  # the network is fed timestep = 1000 * sigma
 
 
@@ -52,3 +54,22 @@ def shift_sigma(sigma: float, shift: float) -> float:
 def schedule(steps: int, shift: float) -> tuple[float, ...]:
     """`steps` noise levels, descending from 1, evenly spaced before the shift; the last step goes to 0."""
     return tuple(shift_sigma(1 - step / steps, shift) for step in range(steps))
+
+
+def noise_levels(settings: StreamSettings, *, first_chunk: bool = False) -> tuple[float, ...]:
+    """The sigmas that a chunk is denoised at: of the settings' explicit timesteps, or else of steps and shift."""
+    explicit = (settings.first_timesteps if first_chunk else ()) or settings.timesteps
+    if explicit:
+        return tuple(timestep / NUM_TIMESTEPS for timestep in explicit)
+    return schedule(settings.steps, settings.shift)
+
+
+def timesteps(settings: StreamSettings, *, first_chunk: bool = False, dtype: str = "float32") -> tuple[float, ...]:
+    """What the network is fed at each step of a chunk: 1000 * sigma, rounded to its configuration's timestep_dtype."""
+    sigmas = torch.tensor(noise_levels(settings, first_chunk=first_chunk), dtype=torch.float64)
+    return tuple(round_timestep(to_timestep(sigmas), dtype).tolist())
+
+
+def round_timestep(timestep: Tensor, dtype: str) -> Tensor:
+    """As a network of that timestep_dtype is fed: bfloat16 makes 937.5 to 936. The tensor's own dtype stays."""
+    return timestep.to(torch.bfloat16).to(timestep.dtype) if dtype == "bfloat16" else timestep

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
+from knot_core.config import AdapterConfig, AudioCrossConfig, NetworkConfig, StreamSettings
 from knot_core.errors import CheckpointError, SettingsError
 
 
@@ -22,6 +22,14 @@ from knot_core.errors import CheckpointError, SettingsError
         ({"fusion": 1.5}, "fusion is 1.5"),
         ({"fusion": "half"}, "fusion is 'half'"),
         ({"use_anchor": "no"}, "use_anchor is 'no'"),
+        ({"num_sink_frames": -1}, "num_sink_frames is -1"),
+        ({"num_sink_frames": 3, "sink_decay": 1.5}, "sink_decay is 1.5"),
+        ({"sink_decay": 0.9}, "there are no sinks"),
+        ({"rope_positions": "relative"}, "'relative'.* absolute, window"),
+        ({"timesteps": (1000, 1000)}, "each lower than the one before"),
+        ({"timesteps": (1000, 0)}, "above 0"),
+        ({"timesteps": 1000}, "timesteps are 1000"),
+        ({"first_timesteps": (1001.0,)}, "first_timesteps are"),
         ({"start_from_reference": True, "num_knot_frames": 0}, "num_knot_frames is 0"),
     ],
 )
@@ -46,6 +54,9 @@ def test_every_baseline_is_a_setting():
         ({"adapter": AdapterConfig(blocks=(0, 3))}, "feeds block 3"),
         ({"freq_dim": 31}, "freq_dim is 31"),
         ({"num_layers": 0}, "num_layers is 0"),
+        ({"image_dim": 0}, "image_dim is 0"),
+        ({"timestep_dtype": "float8"}, "'float8'"),
+        ({"layout": "ref33", "in_channels": 36}, "33 input channels, not 36"),
     ],
 )
 def test_network_configs_that_cannot_work_are_refused(make_config, change, named):
@@ -54,10 +65,23 @@ def test_network_configs_that_cannot_work_are_refused(make_config, change, named
 
 
 def test_configs_survive_json(make_config):
-    for config in (make_config(), make_config("t2v16", adapter=None)):
+    crossing = AudioCrossConfig(signal_dim=6, norm_output=False)
+    for config in (
+        make_config(),
+        make_config("t2v16", adapter=None),
+        make_config(adapter=crossing, image_dim=12, timestep_dtype="bfloat16"),
+    ):
         assert NetworkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    settings = StreamSettings(num_window_frames=11, fusion=0.25)
+    settings = StreamSettings(num_window_frames=11, fusion=0.25, num_sink_frames=2, timesteps=(1000, 500))
     assert StreamSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+def test_what_older_versions_wrote_is_read(make_config):
+    """Fields that came later take their defaults; and a network without use for them is still written without."""
+    later = {"num_sink_frames", "sink_decay", "rope_positions", "timesteps", "first_timesteps"}
+    old = {name: value for name, value in StreamSettings().to_dict().items() if name not in later}
+    assert StreamSettings.from_dict(old) == StreamSettings()
+    assert {"image_dim", "timestep_dtype"}.isdisjoint(make_config().to_dict())
 
 
 def test_unknown_and_missing_fields_are_refused(make_config):
@@ -68,3 +92,5 @@ def test_unknown_and_missing_fields_are_refused(make_config):
         NetworkConfig.from_dict({name: value for name, value in stored.items() if name != "ffn_dim"})
     with pytest.raises(CheckpointError, match="smell"):
         NetworkConfig.from_dict({**stored, "adapter": {"smell": 1}})
+    with pytest.raises(CheckpointError, match="smell"):
+        NetworkConfig.from_dict({**stored, "adapter": {"kind": "audio_cross", "smell": 1}})

@@ -3,7 +3,8 @@ import itertools
 import pytest
 import torch
 
-from knot_core.flow import add_noise, fuse, schedule, to_velocity, to_x0
+from knot_core.config import StreamSettings
+from knot_core.flow import add_noise, fuse, noise_levels, schedule, timesteps, to_velocity, to_x0
 
 SIGMA_BF = torch.tensor([[0.0, 0.3, 1.0], [0.9, 0.5, 0.0]], dtype=torch.float64)
 
@@ -35,6 +36,18 @@ def test_each_latent_frame_has_its_own_level():
 
 def test_schedule_of_self_forcing_and_livetalk():
     assert schedule(4, 5.0) == pytest.approx((1, 0.9375, 0.8333333, 0.625))
+
+
+def test_timesteps_are_those_of_the_settings():
+    """Steps and shift, unless timesteps are given; the first chunk may have its own; LiveTalk is fed rounded ones."""
+    assert timesteps(StreamSettings()) == pytest.approx((1000, 937.5, 833.3333, 625))
+    assert timesteps(StreamSettings(), dtype="bfloat16") == (1000, 936, 832, 624)
+    causvid = StreamSettings(timesteps=(1000, 757, 522))
+    assert timesteps(causvid) == timesteps(causvid, first_chunk=True) == pytest.approx((1000, 757, 522))
+    two_step = StreamSettings(steps=2, first_timesteps=[1000, 500])
+    assert timesteps(two_step) == pytest.approx((1000, 833.3333))
+    assert timesteps(two_step, first_chunk=True) == (1000, 500)
+    assert noise_levels(two_step, first_chunk=True) == (1.0, 0.5)
 
 
 @pytest.mark.parametrize(("steps", "shift"), [(1, 1.0), (2, 5.0), (8, 8.0), (1000, 3.0)])
