@@ -11,14 +11,18 @@ from .model import DecoderMemory, StreamCodec
 
 
 def decode(codec: StreamCodec, latents_BFCHW: Tensor, memory: DecoderMemory | None) -> tuple[Tensor, DecoderMemory]:
-    """Pictures uint8 [T, H, W, 3] on the CPU, of a batch of one, and the decoder's memory for the next call."""
+    """Pictures uint8 [T, H, W, 3] on the CPU, of a batch of one, and the decoder's memory for the next call.
+
+    From CUDA the pictures are still on their way, into pinned memory: wait for a mark behind this before reading them.
+    """
     if isinstance(codec, nn.Module):
         latents_BFCHW = latents_BFCHW.to(next(codec.parameters()).dtype)
     pixels_BTCHW, memory = codec.decode(latents_BFCHW, memory)
-    return to_uint8(pixels_BTCHW[0]), memory
+    pictures = to_uint8(pixels_BTCHW[0])
+    return pictures.to("cpu", non_blocking=pictures.is_cuda), memory
 
 
 def to_uint8(pixels_TCHW: Tensor) -> Tensor:
     """0..1 -> 0..255, rounded, channels last."""
     scaled = pixels_TCHW.float().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return rearrange(scaled, "t c h w -> t h w c").contiguous().cpu()
+    return rearrange(scaled, "t c h w -> t h w c").contiguous()

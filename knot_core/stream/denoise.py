@@ -14,6 +14,7 @@ from ..cache import AttentionCache, CapturingCache
 from ..errors import DrivingError
 from ..flow import add_noise, to_timestep, to_x0
 from ..geometry import PATCH
+from ..transfer import to_device
 from ..wan.adapters import NO_DRIVING, DrivingFeatures, encode_driving
 from ..wan.forward import CrossContext, FrameInputs, encode_context, wan_forward
 from ..wan.layouts import Layout, get_layout
@@ -54,7 +55,7 @@ class Denoiser:
                 f"the driving gives {got} values (latent frames, pixel frames of each, signal), this model takes "
                 f"{wanted}; make the driving for this model"
             )
-        signal_BFTQ = signal_FTQ[None].to(self.model.device, latent_dtype(self.model))
+        signal_BFTQ = to_device(signal_FTQ[None], self.model.device, latent_dtype(self.model))
         return encode_driving(self.model.network, adapter.blocks, signal_BFTQ)
 
     def no_signal(self, num_frames: int) -> DrivingFeatures:

@@ -8,8 +8,6 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from time import perf_counter
 
 import torch
 from torch import Tensor
@@ -19,12 +17,14 @@ from ..config import StreamSettings
 from ..errors import SettingsError
 from ..flow import fuse, schedule
 from ..geometry import TEMPORAL, first_pixel_frame, num_latent_frames, num_tokens
+from ..transfer import to_device
 from .anchor import Anchor
 from .decode import decode
 from .denoise import Conditions, Denoiser, commit, denoise
 from .model import StreamDriving, StreamModel, fingerprint, latent_dtype
 from .plan import ChunkPlan, plan_chunk
 from .state import Snapshot, first_snapshot, load_stream, save_stream
+from .timing import StageSeconds, mark
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Chunk:
     start_frame: int  # first latent frame
     latents: Tensor  # float32 [F, C, h, w]; float64 of a float64 model
     pixel_frames: Tensor  # uint8 [T, H, W, 3], on the CPU
-    seconds: Mapping[str, float]  # spent on "denoise", "decode" and "commit"
+    seconds: Mapping[str, float]  # spent on "denoise", "decode" and "commit"; reading it waits for the commit
 
     @property
     def first_pixel_frame(self) -> int:
@@ -177,17 +177,21 @@ class Stream(Iterator[Chunk]):
             raise StopIteration from None
 
     def _next_chunk(self, plan: ChunkPlan) -> Chunk:
-        """Nothing that lasts is written before the commit; the new state is put in place after it."""
+        """Nothing that lasts is written before the commit; the new state is put in place after it.
+
+        The host asks for the whole chunk and waits for the device once: for the pictures, while it commits.
+        """
         assert self._cache.index.num_committed == plan.chunk * plan.num_frames, "the cache and the clock disagree"
-        times = [self._now()]
+        device = self.model.device
+        began, ended = mark(device), {}
         conditions = self._conditions(plan)
         noise, rng_state = self._draw_noise(plan)
         x0 = self._settle(plan, conditions, noise)
-        times.append(self._now())
+        ended["denoise"] = mark(device)
         self._before_stage(self.settings.steps)
         latents = x0[:, : plan.num_frames].clone()
         pixel_frames, memory = decode(self.model.codec, latents, self._state.decoder_memory)
-        times.append(self._now())
+        ended["decode"] = mark(device)
         self._before_stage(self.settings.steps + 1)
         self._commit(plan, conditions, latents)
         self._state = replace(
@@ -197,8 +201,9 @@ class Stream(Iterator[Chunk]):
             knot_BMCHW=x0[:, plan.num_frames :].clone() if plan.num_knot_frames else None,
             decoder_memory=memory,
         )
-        times.append(self._now())
-        return self._emit(plan, latents[0], pixel_frames, times)
+        ended["commit"] = mark(device)
+        ended["decode"].synchronize()
+        return self._emit(plan, latents[0], pixel_frames, StageSeconds(began, ended))
 
     def _conditions(self, plan: ChunkPlan) -> Conditions:
         positions = plan.positions
@@ -215,7 +220,7 @@ class Stream(Iterator[Chunk]):
         rng.set_state(self._state.rng_state)
         _, _, *frame = self.anchor.reference_BFCHW.shape
         noise = torch.randn(self.settings.steps, 1, len(plan.positions), *frame, generator=rng)
-        return noise.to(self.model.device, latent_dtype(self.model)), rng.get_state()
+        return to_device(noise, self.model.device, latent_dtype(self.model)), rng.get_state()
 
     def _settle(self, plan: ChunkPlan, conditions: Conditions, noise: Tensor) -> Tensor:
         """Denoise the chunk's frames and fuse the knot into them."""
@@ -237,18 +242,17 @@ class Stream(Iterator[Chunk]):
             commit(self._denoiser, settled, latents_BFCHW, self._cache)
         self._cache.commit(plan.num_frames)
 
-    def _emit(self, plan: ChunkPlan, latents: Tensor, pixel_frames: Tensor, times: list[float]) -> Chunk:
+    def _emit(self, plan: ChunkPlan, latents: Tensor, pixel_frames: Tensor, seconds: StageSeconds) -> Chunk:
         end = self.num_pixel_frames
         if end is not None:
             latents = latents[: num_latent_frames(end) - plan.start]
             pixel_frames = pixel_frames[: end - first_pixel_frame(plan.start)]
-        denoised, decoded, committed = (stop - start for start, stop in pairwise(times))
         return Chunk(
             index=plan.chunk,
             start_frame=plan.start,
             latents=latents,
             pixel_frames=pixel_frames,
-            seconds={"denoise": denoised, "decode": decoded, "commit": committed},
+            seconds=seconds,
         )
 
     def _before_stage(self, done: int) -> None:
@@ -257,11 +261,6 @@ class Stream(Iterator[Chunk]):
             self._progress(done, self.settings.steps + 1)
         if self._should_stop is not None and self._should_stop():
             raise _Stopped
-
-    def _now(self) -> float:
-        if self.model.device.type == "cuda":
-            torch.cuda.synchronize(self.model.device)
-        return perf_counter()
 
 
 def _filled_cache(model: StreamModel, snapshot: Snapshot) -> KVCache:

@@ -12,6 +12,8 @@ import torch
 from einops import repeat
 from torch import Tensor
 
+from ..transfer import to_device
+
 THETA = 10000.0
 
 Positions = int | Sequence[int] | Tensor  # [F], or [B, F] where the streams of a batch differ
@@ -46,7 +48,7 @@ def _angles(positions: Positions, axis_dim: int) -> Tensor:
 
 
 def _turns(angles: Tensor, device: torch.device | str, dtype: torch.dtype) -> Tensor:
-    return torch.polar(torch.ones_like(angles), angles).to(dtype).to(device)
+    return to_device(torch.polar(torch.ones_like(angles), angles), device, dtype)
 
 
 def rope_table(

@@ -11,7 +11,7 @@ CORE = ROOT / "knot_core"
 # Imports point to the same row or an earlier one.
 ROWS = (
     {"errors", "geometry", "config"},
-    {"flow", "cache"},
+    {"flow", "cache", "transfer"},
     {"wan", "codec", "media", "driving"},
     {"stream"},
     {"model"},

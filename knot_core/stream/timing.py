@@ -1,0 +1,58 @@
+"""How long a chunk's stages take, without waiting for the device: marks in the order of its own work."""
+
+from collections.abc import Iterator, Mapping
+from time import perf_counter
+from typing import Protocol
+
+import torch
+
+
+class Mark(Protocol):
+    """A moment in the device's work; `torch.cuda.Event` is one."""
+
+    def synchronize(self) -> None:
+        """Wait until the device has come here."""
+
+    def elapsed_time(self, end: "Mark") -> float:
+        """Milliseconds from here to there; both must have passed."""
+
+
+class HostMark:
+    """Of a device that is done with its work when the call returns."""
+
+    def __init__(self) -> None:
+        self._time = perf_counter()
+
+    def synchronize(self) -> None:
+        """It has passed."""
+
+    def elapsed_time(self, end: "HostMark") -> float:
+        return 1000 * (end._time - self._time)
+
+
+def mark(device: torch.device) -> Mark:
+    """A mark behind everything that was asked of the device so far."""
+    if device.type != "cuda":
+        return HostMark()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+class StageSeconds(Mapping[str, float]):
+    """Seconds by stage. Reading one waits until the device is done with that stage, making this does not."""
+
+    def __init__(self, began: Mark, ended: Mapping[str, Mark]) -> None:
+        starts = (began, *ended.values())
+        self._spans = {name: (start, end) for start, (name, end) in zip(starts, ended.items(), strict=False)}
+
+    def __getitem__(self, stage: str) -> float:
+        start, end = self._spans[stage]
+        end.synchronize()
+        return start.elapsed_time(end) / 1000
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._spans)
+
+    def __len__(self) -> int:
+        return len(self._spans)
