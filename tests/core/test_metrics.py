@@ -96,7 +96,7 @@ def test_a_reader_reads_the_truths_own_frames():
     read = reader.read(frames)
     for i, name in enumerate(READ):
         found = metrics.pearson(read[:, i], controls[:, avatars.CONTROLS.index(name)])
-        # closed eyes hide where they look, and this one's beard the corners of the mouth
+        # closed eyes hide where they look, and this one's beard the corners of the mouth (0.987; shaved: 0.994)
         assert found > {"gaze": 0.9, "mouth_wide": 0.98}.get(name, 0.99), name
     blink = controls[:, avatars.CONTROLS.index("blink")]
     assert metrics.count_blinks(read[:, READ.index("blink")]) == metrics.count_blinks(blink)
