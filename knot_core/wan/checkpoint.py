@@ -1,80 +1,35 @@
-"""Weights files: what is inside, which family it is, and the network that it makes.
+"""A checkpoint: which family it is of, the network that it makes, and how that streams.
 
 A network's sizes are read from its tensors' shapes, so public Wan2.1 checkpoints of any size load; what shapes do not
-tell (how to stream it) comes from the file's metadata, or from the family's row in `PRESETS`.
+tell (how to stream it) comes from the file's metadata, or from the family's row in `families.py`.
 """
 
 import json
-import pickle
-import re
-import zipfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..config import LAYOUT_CHANNELS, AdapterConfig, NetworkConfig, StreamSettings
+from ..config import NetworkConfig, StreamSettings
 from ..errors import CheckpointError, SettingsError
-from ..flow import schedule
-from ..geometry import PATCH, TEMPORAL
-from .model import WanNetwork
+from ..flow import noise_levels
+from .families import PRESETS, Preset, find_family  # noqa: F401 - PRESETS: its former place
+from .lora import Lora
+from .model import WanNetwork, cast_weights
+from .reading import Stored, read_stored, some, without_prefix
+from .recognise import Recognised, Traits, adapter_kind, recognise
+from .shapes import adapter_config, network_config, num_blocks, shape_of, stranger
 
-
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """How a family streams; a file's metadata has the last word."""
-
-    family: str
-    settings: StreamSettings
-    fps: int  # pixel frames a second
-    height: int  # pixels
-    width: int
-    has_own_codec: bool  # a file `<name>-codec.safetensors` lies beside it; otherwise the user names one
-    licence: str = "see where the file came from"
-
-
-PRESETS: Mapping[str, Preset] = {
-    "knot-tiny": Preset(
-        family="knot-tiny",
-        settings=StreamSettings(),
-        fps=25,
-        height=128,
-        width=128,
-        has_own_codec=True,
-        licence="Apache-2.0",
-    ),
-    # Self-Forcing and its family: unmodified Wan2.1 weights, distilled to few steps
-    "wan": Preset(
-        family="wan",
-        settings=StreamSettings(num_window_frames=9),
-        fps=16,
-        height=480,
-        width=832,
-        has_own_codec=False,
-    ),
-}
-
-# The weights that stream, within files that hold several sets; the averaged ones first.
-_WRAPPERS = ("generator_ema", "generator", "state_dict", "model")
-_TRAINING_WRAPPERS = re.compile(r"(_fsdp_wrapped_module|_checkpoint_wrapped_module|_orig_mod)\.")
-_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "model.")
-_HEAD_DIM = 128  # of every Wan2.1 network; shapes do not show it
-_LIVETALK_FIRST_BLOCK = 2  # LiveTalk and OmniAvatar feed blocks 2 .. 15, the built-in model says its own
-_CHANNEL_LAYOUTS = {channels: layout for layout, channels in LAYOUT_CHANNELS.items()}
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-}
-_SHOWN = 3  # names in a message
+_TAIL = 4  # parts of a path that may say the family: file, folders, a download cache's repository
+_SCALES = (".scale_weight", ".weight_scale")  # ComfyUI's scaled fp8, older and newer
+_NO_WEIGHTS = (".scale_input", ".input_scale", "scaled_fp8", ".comfy_quant")
+_OF_TRAINING = ("_cls_pred_branch.", "_register_tokens", "_gan_ca_blocks.")  # Self-Forcing's GAN runs leave them
+_FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,75 +37,82 @@ class Checkpoint:
     """A weights file; of a header alone the tensors are on the meta device, without data."""
 
     path: Path
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor]  # by the network's own names
+    scales: Mapping[str, Tensor] = field(default_factory=dict)  # what fp8 weights are to be multiplied by
     metadata: Mapping[str, str] = field(default_factory=dict)
+    wrapper: str | None = None  # the key that the weights lay under
+    prefix: str = ""  # of their names
+    ignored: tuple[str, ...] = ()  # names that belong to no network that streams
+    chosen_family: str | None = None  # by the user
 
     @property
     def family(self) -> str:
-        """What the metadata says; otherwise by structure."""
-        if "decoder.1.weight" in self.tensors:
-            return "taehv"
-        return self.metadata.get("family", "wan")
+        """What the user says, or the metadata; otherwise by structure and names."""
+        return "taehv" if self.is_codec else self.preset.family
+
+    @property
+    def is_codec(self) -> bool:
+        return "decoder.1.weight" in self.tensors
 
     @property
     def preset(self) -> Preset:
         """How to stream it."""
-        if self.family not in PRESETS:
-            known = ", ".join(PRESETS)
-            raise CheckpointError(f"{self.path} is of the family {self.family!r}; these stream here: {known}")
-        row = PRESETS[self.family]
-        said = {name: self._json(name) for name in ("fps", "height", "width") if name in self.metadata}
-        settings = StreamSettings.from_dict(self._json("settings")) if "settings" in self.metadata else row.settings
-        licence = self.metadata.get("licence", row.licence)
-        return Preset(**{**vars(row), **said, "settings": settings, "licence": licence})
+        return self.recognised.preset
+
+    @cached_property
+    def recognised(self) -> Recognised:
+        """The family, and why."""
+        if self.chosen_family is not None:
+            return Recognised(preset=find_family(self.chosen_family), why="the user says so", sure=True)
+        if "family" in self.metadata:
+            return Recognised(preset=self._preset_from_metadata(), why="the file's metadata says so", sure=True)
+        try:
+            return recognise(self._traits())
+        except CheckpointError as problem:
+            raise CheckpointError(f"{self.path} does not stream here: {problem}") from problem
 
     @property
     def config(self) -> NetworkConfig:
         """Sizes of the network, from the metadata or the shapes."""
         if "network" in self.metadata:
             return NetworkConfig.from_dict(self._json("network"))
-        return self._config_from_shapes()
-
-    def _config_from_shapes(self) -> NetworkConfig:
-        dim, in_channels = self._shape("patch_embedding.weight")[:2]
-        if in_channels not in _CHANNEL_LAYOUTS:
-            known = ", ".join(f"{channels} ({layout})" for channels, layout in _CHANNEL_LAYOUTS.items())
-            raise CheckpointError(f"{self.path} has {in_channels} input channels; networks with {known} can stream")
         try:
-            return NetworkConfig(
-                dim=dim,
-                ffn_dim=self._shape("blocks.0.ffn.0.weight")[0],
-                num_heads=dim // _HEAD_DIM,
-                num_layers=_count(self.tensors, r"blocks\.(\d+)\."),
-                in_channels=in_channels,
-                out_channels=self._shape("head.head.weight")[0] // PATCH**2,
-                text_dim=self._shape("text_embedding.0.weight")[1],
-                freq_dim=self._shape("time_embedding.0.weight")[1],
-                layout=_CHANNEL_LAYOUTS[in_channels],
-                adapter=self._adapter_from_shapes(),
-            )
-        except SettingsError as problem:
-            raise CheckpointError(f"{self.path} is no network that streams here: {problem}") from problem
+            return network_config(self.tensors, self.preset.timestep_dtype)
+        except (SettingsError, ValueError) as problem:
+            raise CheckpointError(f"{self.path} does not stream here: {problem}") from problem
 
-    def _adapter_from_shapes(self) -> AdapterConfig | None:
-        if "audio_proj.proj.weight" not in self.tensors:
-            return None
-        hidden_dim, packed = self._shape("audio_proj.proj.weight")
-        blocks = range(_count(self.tensors, r"audio_cond_projs\.(\d+)\."))
-        return AdapterConfig(
-            signal_dim=packed // TEMPORAL,
-            num_packed=TEMPORAL,
-            hidden_dim=hidden_dim,
-            blocks=tuple(_LIVETALK_FIRST_BLOCK + block for block in blocks),
+    def weight(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+        """A copy of a tensor, straight in its dtype on its device; fp8 with its scale."""
+        stored, scale = self.tensors[name], self.scales.get(name)
+        if scale is None and stored.dtype.is_floating_point:
+            return stored.to(device, dtype, copy=True)
+        if scale is None or stored.dtype not in _FP8 or scale.numel() not in (1, stored.shape[0]):
+            kind = str(stored.dtype).removeprefix("torch.")
+            raise CheckpointError(f"{self.path} holds {name} as {kind} numbers in a packing that is not read here; "
+                                  "load it with ComfyUI's own loader and connect the MODEL")  # fmt: skip
+        scale = scale.to(device, torch.float32).view(-1, *[1] * (stored.dim() - 1))
+        return stored.to(device, torch.float32).mul_(scale).to(dtype)
+
+    def _preset_from_metadata(self) -> Preset:
+        try:
+            row = find_family(self.metadata["family"])
+        except CheckpointError as problem:
+            raise CheckpointError(f"{self.path}: {problem}") from problem
+        said = {name: self._json(name) for name in ("fps", "height", "width") if name in self.metadata}
+        if "settings" in self.metadata:
+            said["settings"] = StreamSettings.from_dict(self._json("settings"))
+        return replace(row, **said, licence=self.metadata.get("licence", row.licence))
+
+    def _traits(self) -> Traits:
+        dim, in_channels = shape_of(self.tensors, "patch_embedding.weight")[:2]
+        return Traits(
+            in_channels=in_channels,
+            dim=dim,
+            num_layers=num_blocks(self.tensors),
+            adapter=adapter_kind(adapter_config(self.tensors)),
+            tail="/".join(self.path.absolute().parts[-_TAIL:]),
+            wrappers={self.wrapper or "", self.prefix},
         )
-
-    def _shape(self, name: str) -> torch.Size:
-        if name not in self.tensors:
-            found = ", ".join(list(self.tensors)[:_SHOWN]) or "nothing"
-            raise CheckpointError(
-                f"{self.path} is no Wan network: it has no {name} but {found} ...; give a Wan2.1 diffusion model"
-            )
-        return self.tensors[name].shape
 
     def _json(self, name: str) -> Any:
         try:
@@ -161,40 +123,95 @@ class Checkpoint:
             ) from problem
 
 
-def open_checkpoint(path: str | Path, *, header_only: bool = False) -> Checkpoint:
-    """Read a safetensors or a PyTorch file; names are those of the bare network, whatever wrapped it."""
+def open_checkpoint(
+    path: str | Path, *, header_only: bool = False, family: str | None = None, overlay: str | Path | None = None
+) -> Checkpoint:
+    """Read a safetensors or a PyTorch file, shards, or a folder; names are those of the bare network.
+
+    An `overlay` is a file of further tensors, such as InfiniteTalk's audio modules; of a name in both it wins.
+    """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"there is no weights file {path}; check the path")
-    if path.suffix == ".safetensors":
-        tensors, metadata = _read_safetensors(path, header_only)
-    else:
-        tensors, metadata = _read_pickle(path, header_only), {}
-    return Checkpoint(path=path, tensors=_bare_names(tensors), metadata=metadata)
+    stored = without_prefix(read_stored(path, header_only=header_only))
+    ignored = list(stored.ignored)
+    tensors, scales = _weights_and_scales(stored, ignored)
+    if overlay is not None:
+        more = without_prefix(read_stored(Path(overlay), header_only=header_only))
+        over, over_scales = _weights_and_scales(more, ignored)
+        scales = {name: scale for name, scale in scales.items() if name not in over} | over_scales
+        tensors |= over
+    return Checkpoint(
+        path=path,
+        tensors=tensors,
+        scales=scales,
+        metadata=stored.metadata,
+        wrapper=stored.wrapper,
+        prefix=stored.prefix,
+        ignored=tuple(ignored),
+        chosen_family=family,
+    )
 
 
-def build_network(checkpoint: Checkpoint) -> WanNetwork:
-    """The network with the file's weights, in float32 on the CPU; every tensor must have its place and be finite."""
+def build_network(
+    checkpoint: Checkpoint,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    lora: Lora | None = None,
+) -> WanNetwork:
+    """The network with the file's weights, its matrices in `dtype`; every tensor must have its place and be finite.
+
+    Tensor by tensor, from the file into its place: no second copy of the weights is ever in memory.
+    """
     with torch.device("meta"):
         network = WanNetwork(checkpoint.config)
-    check_tensors(checkpoint, network.state_dict())
-    weights = {name: tensor.float() for name, tensor in checkpoint.tensors.items()}
-    for name, tensor in weights.items():
-        if not tensor.isfinite().all():
-            raise CheckpointError(f"{checkpoint.path} holds values that are no numbers (NaN or infinite) in {name}; "
-                                  "download or train it again")  # fmt: skip
+    outline = cast_weights(network, dtype).state_dict()
+    check_tensors(checkpoint, outline)
+    weights = {name: _placed(checkpoint, name, like.dtype, device, lora) for name, like in outline.items()}
     network.load_state_dict(weights, assign=True)
     return network.eval().requires_grad_(False)
+
+
+def _placed(
+    checkpoint: Checkpoint, name: str, dtype: torch.dtype, device: torch.device | str, lora: Lora | None
+) -> Tensor:
+    if lora is not None and name in lora.changes:
+        weight = lora.merged(name, checkpoint.weight(name, torch.promote_types(dtype, torch.float32), device)).to(dtype)
+    else:
+        weight = checkpoint.weight(name, dtype, device)
+    if not weight.isfinite().all():
+        raise CheckpointError(_not_finite(checkpoint, name, dtype))
+    return weight
+
+
+def _not_finite(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> str:
+    if checkpoint.weight(name, torch.float32).isfinite().all():
+        return f"{checkpoint.path} holds values in {name} that {dtype} cannot hold; choose bfloat16 or float32"
+    return (f"{checkpoint.path} holds values that are no numbers (NaN or infinite) in {name}; "
+            "download or train it again")  # fmt: skip
+
+
+def _weights_and_scales(stored: Stored, ignored: list[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights, and scales by the names of the weights; what belongs to no network goes to `ignored`."""
+    weights: dict[str, Tensor] = {}
+    scales: dict[str, Tensor] = {}
+    for name, tensor in stored.tensors.items():
+        suffix = next((suffix for suffix in _SCALES if name.endswith(suffix)), None)
+        if suffix is not None:
+            scales[name.removesuffix(suffix) + ".weight"] = tensor
+        elif name.startswith(_OF_TRAINING):
+            ignored.append(name)
+        elif not name.endswith(_NO_WEIGHTS):
+            weights[name] = tensor
+    return weights, scales
 
 
 def check_tensors(checkpoint: Checkpoint, wanted: Mapping[str, Tensor]) -> None:
     """Refuse a file whose tensors are not exactly those wanted, by name and shape."""
     path, (missing, unexpected) = checkpoint.path, differences(checkpoint, wanted)
     if missing:
-        raise CheckpointError(f"{path} lacks {_some(missing)}; it is incomplete: download or export it again")
+        raise CheckpointError(f"{path} lacks {some(missing)}; it is incomplete: download or export it again")
     if unexpected:
         raise CheckpointError(
-            f"{path} holds {_some(unexpected)} that the network has no place for; it is another model"
+            f"{path} holds {some(unexpected)} that the network has no place for; it is {stranger(unexpected)}"
         )
     for name, tensor in wanted.items():
         if checkpoint.tensors[name].shape != tensor.shape:
@@ -217,7 +234,7 @@ def save_network(path: str | Path, network: WanNetwork, preset: Preset, **more: 
         "layout": network.config.layout,
         "network": json.dumps(network.config.to_dict()),
         "settings": json.dumps(preset.settings.to_dict()),
-        "schedule": json.dumps(schedule(preset.settings.steps, preset.settings.shift)),
+        "schedule": json.dumps(noise_levels(preset.settings)),
         "fps": str(preset.fps),
         "height": str(preset.height),
         "width": str(preset.width),
@@ -225,65 +242,3 @@ def save_network(path: str | Path, network: WanNetwork, preset: Preset, **more: 
         **more,
     }
     save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path, metadata=metadata)
-
-
-def _read_safetensors(path: Path, header_only: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = file.keys()
-            if not header_only:
-                return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-            return {name: _outline(file.get_slice(name)) for name in names}, file.metadata() or {}
-    except (SafetensorError, OSError) as problem:
-        raise CheckpointError(f"{path} is truncated or damaged ({problem}); download or copy it again") from problem
-
-
-def _outline(stored: Any) -> Tensor:
-    """A safetensors slice as a tensor without data."""
-    return torch.empty(stored.get_shape(), dtype=_DTYPES.get(stored.get_dtype(), torch.uint8), device="meta")
-
-
-def _read_pickle(path: Path, header_only: bool) -> dict[str, Tensor]:
-    try:
-        found = torch.load(
-            path, map_location="meta" if header_only else "cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
-    except pickle.UnpicklingError as problem:
-        if re.search(r"GLOBAL|[Uu]nsupported (global|class)", str(problem)):
-            raise CheckpointError(f"{path} carries code beside its weights, so it was not opened; "
-                                  "get it as safetensors") from problem  # fmt: skip
-        raise CheckpointError(f"{path} is no PyTorch file, or damaged; download or copy it again") from problem
-    except (RuntimeError, EOFError, OSError, ValueError) as problem:
-        reason = str(problem).partition("\n")[0]
-        raise CheckpointError(
-            f"{path} is truncated or damaged ({reason or 'empty'}); download or copy it again"
-        ) from problem
-    return _unwrap(path, found)
-
-
-def _unwrap(path: Path, found: Any) -> dict[str, Tensor]:
-    for name in _WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
-            found = found[name]
-    tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)} if isinstance(
-        found, Mapping) else {}  # fmt: skip
-    if not tensors:
-        raise CheckpointError(f"{path} holds no named tensors; give a file with a network's weights")
-    return tensors
-
-
-def _bare_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    named = {_TRAINING_WRAPPERS.sub("", name): tensor for name, tensor in tensors.items()}
-    for prefix in _PREFIXES:
-        if f"{prefix}patch_embedding.weight" in named:
-            return {name.removeprefix(prefix): tensor for name, tensor in named.items()}
-    return named
-
-
-def _count(names: Iterable[str], pattern: str) -> int:
-    return 1 + max((int(found[1]) for name in names if (found := re.match(pattern, name))), default=-1)
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

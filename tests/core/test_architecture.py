@@ -20,7 +20,7 @@ ROWS = (
 )
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "execution", "server", "nodes"}
 MAX_LINES = 300
-BIGGER = {"wan/model.py", "wan/checkpoint.py", "train/avatars.py"}
+BIGGER = {"wan/model.py", "wan/families.py", "train/avatars.py"}
 
 
 def sources(folder):

@@ -1,0 +1,302 @@
+"""Families of public checkpoints, one row each: how a file is recognised, and how it streams.
+
+Self-Forcing and its descendants are unmodified Wan2.1 weights, so nothing inside the files tells them apart; then the
+names of file and folder, and of what wraps the weights, are hints, and the user has the last word.
+A family's own papers count the chunk into the window; here `num_window_frames` are committed frames behind it,
+sinks not included.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Literal
+
+from ..config import AdapterConfig, NetworkConfig, StreamSettings
+from ..errors import CheckpointError, SettingsError
+
+AdapterKind = Literal["pack", "cross"]  # AdapterConfig, AudioCrossConfig
+Speech = Literal["mel", "wav2vec2-base-960h", "chinese-wav2vec2-base"]  # what a family's driving is made of
+SMALL, LARGE = 1536, 5120  # widths of the 1.3B and the 14B network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """One family; a file's metadata has the last word on how it streams."""
+
+    family: str
+    settings: StreamSettings
+    fps: int  # pixel frames a second
+    height: int  # pixels that it was trained for
+    width: int
+    has_own_codec: bool = False  # a file `<name>-codec.safetensors` lies beside it; otherwise the user names one
+    licence: str = "see where the file came from"
+    title: str = ""
+    layout: str = "t2v16"
+    adapter: AdapterKind | None = None
+    speech: Speech | None = None
+    needs_text: bool = True  # UMT5 tokens of a prompt; a family without text cannot use one
+    timestep_dtype: str = "float32"  # what the timestep is rounded to before the network is fed
+    widths: tuple[int, ...] = (SMALL,)  # published sizes
+    names: str = ""  # regular expression: names of file and folders that say this family
+    wrappers: tuple[str, ...] = ()  # what wraps the weights in the published file: a key, or a prefix ending in a dot
+    notes: str = ""
+
+
+_Wan = partial(Preset, fps=16, height=480, width=832)
+_THREE_FRAMES = StreamSettings(num_window_frames=18)  # 21 frames with the chunk
+_SINGLE_FRAMES = replace(_THREE_FRAMES, num_chunk_frames=1, num_window_frames=20)
+_FOUR_STEPS = (1000.0, 937.5, 2500 / 3, 625.0)
+
+# The first row of a structure is the nearest to a file that nothing else tells apart.
+ROWS = (
+    _Wan(
+        family="self-forcing",
+        title="Self-Forcing 1.3B",
+        settings=_THREE_FRAMES,
+        licence="Apache-2.0",
+        names=r"self-?forcing|ode-init",
+        wrappers=("generator_ema",),
+        notes="A window of 9 is enough for long streams and takes half the memory.",
+    ),
+    _Wan(
+        family="causal-forcing-1step",
+        title="Causal Forcing++ framewise, 1 step",
+        settings=replace(_SINGLE_FRAMES, steps=1, first_timesteps=_FOUR_STEPS),
+        licence="Apache-2.0",
+        names=r"(framewise|causal-forcing).*(1|one)-?step",
+        wrappers=("generator_ema",),
+    ),
+    _Wan(
+        family="causal-forcing-2step",
+        title="Causal Forcing++ framewise, 2 steps",
+        settings=replace(_SINGLE_FRAMES, steps=2, first_timesteps=_FOUR_STEPS),
+        licence="Apache-2.0",
+        names=r"(framewise|causal-forcing).*(2|two)-?step",
+        wrappers=("generator_ema",),
+    ),
+    _Wan(
+        family="causal-forcing-framewise",
+        title="Causal Forcing framewise",
+        settings=_SINGLE_FRAMES,
+        licence="Apache-2.0",
+        names=r"framewise/(causal-forcing|ar-diffusion|causal-ode|causal-cd)|causal-forcing[^/]*framewise"
+        r"|framewise[^/]*causal-forcing",
+        wrappers=("generator_ema",),
+    ),
+    _Wan(
+        family="causal-forcing",
+        title="Causal Forcing chunkwise",
+        settings=_THREE_FRAMES,
+        licence="Apache-2.0",
+        names=r"causal-forcing|chunkwise|causal-cd",
+        wrappers=("generator",),
+    ),
+    _Wan(
+        family="causvid",
+        title="CausVid 1.3B",
+        settings=replace(_THREE_FRAMES, shift=8.0, timesteps=(1000, 757, 522)),
+        licence="CC-BY-NC-SA-4.0",
+        names=r"causvid(?!-plus)|autoregressive-checkpoint|wan-causal-ode",
+        wrappers=("generator",),
+        notes="Not made to roll: its own long videos restart with an overlap.",
+    ),
+    _Wan(
+        family="longlive",
+        title="LongLive 1.0 1.3B",
+        settings=StreamSettings(num_window_frames=6, num_sink_frames=3),
+        licence="Apache-2.0",
+        names=r"longlive",
+        wrappers=("generator",),
+        notes="longlive_base.pt alone is not the published model: give lora.pt as the LoRA. "
+        "For streams of more than four minutes set rope_positions to window.",
+    ),
+    _Wan(
+        family="reward-forcing",
+        title="Reward Forcing T2V 1.3B",
+        settings=StreamSettings(num_window_frames=3, num_sink_frames=3, sink_decay=0.999, rope_positions="window"),
+        licence="Apache-2.0",
+        names=r"reward-?forcing",
+    ),
+    _Wan(
+        family="infinite-forcing",
+        title="Infinite-Forcing 1.3B",
+        settings=StreamSettings(num_window_frames=15, num_sink_frames=3, rope_positions="window"),
+        licence="Apache-2.0",
+        names=r"infinite-?forcing|infinity-?rope|sotamak1r/.*ema-model",
+        wrappers=("generator_ema",),
+        notes="Its README does not state how long window and sink are; these are Self-Forcing's 21 frames, a chunk of "
+        "them sink.",
+    ),
+    _Wan(
+        family="rolling-forcing",
+        title="Rolling Forcing 1.3B",
+        settings=StreamSettings(num_window_frames=15, num_sink_frames=3, rope_positions="window", steps=5),
+        licence="Tencent: academic use only",
+        names=r"rolling-?forcing",
+        wrappers=("generator_ema", "generator"),
+        notes="Made for a staircase of noise levels over five chunks at once; here its weights denoise chunk by chunk.",
+    ),
+    _Wan(
+        family="krea",
+        title="Krea Realtime 14B",
+        settings=StreamSettings(num_window_frames=3, rope_positions="window", timesteps=(1000, 937, 833, 625)),
+        licence="CC-BY-NC-SA-4.0",
+        widths=(LARGE,),
+        names=r"krea",
+        wrappers=("model.",),
+        notes="Its own sampler computes the window's keys and values anew before each chunk; here they are kept.",
+    ),
+    _Wan(
+        family="streamdiffusion-v2",
+        title="StreamDiffusionV2's Wan, 1.3B and 14B",
+        settings=StreamSettings(
+            num_chunk_frames=1, num_window_frames=2, num_sink_frames=3, shift=8.0, timesteps=(700, 500, 400, 200)
+        ),
+        licence="code Apache-2.0; weights descend from CausVid (CC-BY-NC-SA-4.0): check",
+        widths=(SMALL, LARGE),
+        names=r"streamdiffusion|wan-causal-dmd-v2v|causvid-plus",
+        wrappers=("generator",),
+        notes="Made for video to video: its noise levels begin at 0.7 of a given video. To begin from noise, set "
+        "timesteps to 1000, 757, 522.",
+    ),
+    _Wan(
+        family="wan-t2v",
+        title="Wan2.1 T2V, 1.3B and 14B",
+        settings=replace(_THREE_FRAMES, steps=20, shift=8.0),
+        licence="Apache-2.0",
+        widths=(LARGE, SMALL),
+        names=r"wan-?2-?1.*t2v|t2v.*wan|wan-t2v",
+        notes="Neither causal nor distilled, and guidance is not used: good as the base of a LoRA that makes it both. "
+        "The number of steps is a choice of this software.",
+    ),
+    Preset(
+        family="livetalk",
+        title="LiveTalk 1.3B",
+        settings=StreamSettings(num_window_frames=3, num_sink_frames=9),
+        fps=16,
+        height=512,
+        width=512,
+        licence="Apache-2.0 in its README, CC-BY-NC-SA-4.0 in its LICENSE.md",
+        layout="ref33",
+        adapter="pack",
+        speech="wav2vec2-base-960h",
+        timestep_dtype="bfloat16",
+        names=r"livetalk",
+        notes="Never saw a known frame after the first, so the knot is untested with its real weights.",
+    ),
+    Preset(
+        family="omniavatar",
+        title="OmniAvatar merged into Wan2.1, 1.3B and 14B",
+        settings=replace(_THREE_FRAMES, steps=20),
+        fps=25,
+        height=480,
+        width=832,
+        licence="Apache-2.0",
+        layout="ref33",
+        adapter="pack",
+        speech="wav2vec2-base-960h",
+        widths=(LARGE, SMALL),
+        names=r"omni-?avatar",
+        notes="LiveTalk's teacher: neither causal nor distilled, and guidance is not used. The number of steps, shift "
+        "and size are choices of this software.",
+    ),
+    _Wan(
+        family="wan-i2v",
+        title="Wan2.1 I2V, 1.3B and 14B",
+        settings=replace(_THREE_FRAMES, steps=20, shift=8.0),
+        licence="Apache-2.0",
+        layout="inpaint36",
+        widths=(LARGE, SMALL),
+        names=r"i2v",
+        notes="Neither causal nor distilled, and guidance is not used: good as the base of a LoRA that makes it both. "
+        "The number of steps is a choice of this software.",
+    ),
+    _Wan(
+        family="infinitetalk",
+        title="InfiniteTalk's audio modules on Wan2.1 I2V 14B",
+        settings=replace(_THREE_FRAMES, steps=20, shift=7.0),
+        licence="Apache-2.0",
+        layout="inpaint36",
+        adapter="cross",
+        speech="chinese-wav2vec2-base",
+        widths=(LARGE,),
+        names=r"infinite-?talk|multi-?talk",
+        notes="Its file holds the audio modules only: load Wan2.1 I2V 14B 480P with it as the overlay. Neither causal "
+        "nor distilled, and guidance is not used; the number of steps is a choice of this software.",
+    ),
+    Preset(
+        family="knot-tiny",
+        title="knot-tiny, built in",
+        settings=StreamSettings(),
+        fps=25,
+        height=128,
+        width=128,
+        has_own_codec=True,
+        licence="Apache-2.0",
+        layout="inpaint36",
+        adapter="pack",
+        speech="mel",
+        needs_text=False,
+        widths=(256,),
+        names=r"knot-?tiny",
+    ),
+)
+PRESETS = {row.family: row for row in ROWS}
+
+
+def find_family(name: str) -> Preset:
+    """The row of that name; underscores are as good as hyphens."""
+    found = PRESETS.get(name.lower().replace("_", "-"))
+    if found is None:
+        raise CheckpointError(f"the family {name!r} is not known; these stream here: {', '.join(PRESETS)}")
+    return found
+
+
+def with_settings(settings: StreamSettings, **given: object) -> StreamSettings:
+    """Settings overridden one by one; `steps` or `shift` take the place of explicit timesteps."""
+    unknown = sorted(set(given) - {field.name for field in fields(StreamSettings)})
+    if unknown:
+        known = ", ".join(field.name for field in fields(StreamSettings))
+        raise SettingsError(f"there is no setting {', '.join(unknown)}; there are {known}")
+    if {"steps", "shift"} & set(given):
+        given = {"timesteps": (), "first_timesteps": ()} | given
+    if given.get("num_sink_frames") == 0:
+        given = {"sink_decay": 1.0} | given
+    return replace(settings, **given)
+
+
+def plain(settings: StreamSettings) -> StreamSettings:
+    """As the family streams without what this software adds: no knot, no anchor."""
+    return replace(settings, num_knot_frames=0, use_anchor=False, start_from_reference=False)
+
+
+def check_inputs(
+    preset: Preset,
+    config: NetworkConfig,
+    *,
+    has_text: bool = False,
+    has_speech: bool = False,
+    has_controls: bool = False,
+) -> None:
+    """Refuse by name what the family cannot use, and what it cannot do without."""
+    who = preset.title or preset.family
+    if has_text and not preset.needs_text:
+        raise SettingsError(f"got a prompt, but {who} was trained without text; leave the prompt out")
+    if preset.needs_text and not has_text:
+        raise SettingsError(f"got no prompt, but {who} is driven by text; give one (UMT5 tokens)")
+    if has_speech and config.adapter is None:
+        raise SettingsError(f"got speech, but {who} has no audio modules; {_instead(lambda row: row.adapter)}")
+    if has_controls and not _takes_controls(config):
+        raise SettingsError(
+            f"got expression controls, but {who} takes {'speech' if config.adapter else 'neither these nor speech'}; "
+            f"{_instead(lambda row: row.speech == 'mel')}"
+        )
+
+
+def _takes_controls(config: NetworkConfig) -> bool:
+    """Whether the signal has the built-in driving's width: sound, controls and flags."""
+    return isinstance(config.adapter, AdapterConfig) and config.adapter.signal_dim == AdapterConfig().signal_dim
+
+
+def _instead(serves: Callable[[Preset], object]) -> str:
+    return "leave it out, or take " + " or ".join(row.family for row in ROWS if serves(row))

@@ -1,0 +1,117 @@
+"""A network's sizes, read from the shapes of its tensors; and what a file is that has none of them."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..config import LAYOUT_CHANNELS, AdapterConfig, AudioCrossConfig, NetworkConfig
+from ..errors import CheckpointError
+from ..geometry import PATCH, TEMPORAL
+from .lora import is_lora
+from .reading import some
+
+HEAD_DIM = 128  # of every Wan2.1 network; shapes do not show it
+_LIVETALK_FIRST_BLOCK = 2  # LiveTalk and OmniAvatar feed blocks 2 .. 15, the built-in model says its own
+_CROSS = AudioCrossConfig()  # how many entries a latent frame's sound has; shapes show only their product with the size
+_LAYOUTS = {channels: layout for layout, channels in LAYOUT_CHANNELS.items()}
+# Names that belong to relatives which do not stream here
+_STRANGERS: Mapping[str, str] = {
+    "vace_blocks.": "a Wan VACE network",
+    "control_adapter.": "a Wan network with camera control",
+    "face_adapter.": "a Wan Animate network",
+    "casual_audio_encoder.": "a Wan S2V network",
+    "condition_embedder.": "a Wan network in diffusers' names; give it in its original names",
+    "double_blocks.": "a Flux or HunyuanVideo network",
+    "transformer_blocks.": "a network in diffusers' names; give a Wan2.1 network in its original names",
+    "model.diffusion_model.input_blocks.": "a Stable Diffusion network",
+    "encoder.downsamples.": "a Wan video autoencoder",
+    "token_embedding.": "a text encoder",
+}
+
+
+def shape_of(tensors: Mapping[str, Tensor], name: str) -> torch.Size:
+    """Of a tensor that every Wan network has."""
+    if name not in tensors:
+        raise CheckpointError(f"it is no Wan network: {_what_else(tensors, name)}; give a Wan2.1 diffusion model")
+    return tensors[name].shape
+
+
+def num_blocks(tensors: Iterable[str]) -> int:
+    """Transformer blocks."""
+    return _count(tensors, r"blocks\.(\d+)\.")
+
+
+def network_config(tensors: Mapping[str, Tensor], timestep_dtype: str) -> NetworkConfig:
+    """Sizes of a network; `timestep_dtype` is what shapes do not tell."""
+    dim, in_channels = shape_of(tensors, "patch_embedding.weight")[:2]
+    return NetworkConfig(
+        dim=dim,
+        ffn_dim=shape_of(tensors, "blocks.0.ffn.0.weight")[0],
+        num_heads=dim // HEAD_DIM,
+        num_layers=num_blocks(tensors),
+        in_channels=in_channels,
+        out_channels=shape_of(tensors, "head.head.weight")[0] // PATCH**2,
+        text_dim=shape_of(tensors, "text_embedding.0.weight")[1],
+        freq_dim=shape_of(tensors, "time_embedding.0.weight")[1],
+        layout=_LAYOUTS[in_channels],
+        adapter=adapter_config(tensors),
+        image_dim=tensors["img_emb.proj.0.weight"].shape[0] if "img_emb.proj.0.weight" in tensors else None,
+        timestep_dtype=timestep_dtype,
+    )
+
+
+def adapter_config(tensors: Mapping[str, Tensor]) -> AdapterConfig | AudioCrossConfig | None:
+    """How driving enters, if it does."""
+    if "audio_proj.proj.weight" in tensors:
+        return _pack_config(tensors)
+    return _cross_config(tensors) if "audio_proj.proj1.weight" in tensors else None
+
+
+def stranger(names: Collection[str]) -> str:
+    """What a file is that holds names which no network that streams has."""
+    return next((what for mark, what in _STRANGERS.items() if any(name.startswith(mark) for name in names)),
+                "another model")  # fmt: skip
+
+
+def _pack_config(tensors: Mapping[str, Tensor]) -> AdapterConfig:
+    hidden_dim, packed = tensors["audio_proj.proj.weight"].shape
+    blocks = range(_count(tensors, r"audio_cond_projs\.(\d+)\."))
+    return AdapterConfig(
+        signal_dim=packed // TEMPORAL,
+        num_packed=TEMPORAL,
+        hidden_dim=hidden_dim,
+        blocks=tuple(_LIVETALK_FIRST_BLOCK + block for block in blocks),
+    )
+
+
+def _cross_config(tensors: Mapping[str, Tensor]) -> AudioCrossConfig:
+    hidden_dim, first = tensors["audio_proj.proj1.weight"].shape
+    token_dim = shape_of(tensors, "blocks.0.audio_cross_attn.kv_linear.weight")[1]
+    return AudioCrossConfig(
+        signal_dim=first // _CROSS.num_first,
+        num_packed=_CROSS.num_packed,
+        num_first=_CROSS.num_first,
+        hidden_dim=hidden_dim,
+        num_tokens=shape_of(tensors, "audio_proj.proj3.weight")[0] // token_dim,
+        token_dim=token_dim,
+        norm_input="blocks.0.norm_x.weight" in tensors,
+        norm_output="audio_proj.norm.weight" in tensors,
+    )
+
+
+def _what_else(tensors: Mapping[str, Tensor], name: str) -> str:
+    names: Sequence[str] = list(tensors)
+    if "audio_proj.proj1.weight" in tensors:
+        return ("it holds InfiniteTalk's audio modules without the network that they belong to; name Wan2.1 I2V 14B "
+                "as the model and this file as its overlay")  # fmt: skip
+    if is_lora(names):
+        return "it is a LoRA; name the network that it changes as the model and this file as its lora"
+    kind = stranger(names)
+    looks = "" if kind == "another model" else f" and looks like {kind}"
+    return f"it has no {name} but {some(names) or 'nothing'}{looks}"
+
+
+def _count(names: Iterable[str], pattern: str) -> int:
+    return 1 + max((int(found[1]) for name in names if (found := re.match(pattern, name))), default=-1)
