@@ -4,7 +4,7 @@ Shapes: B batch, L tokens of the pass, S slots, N heads, K head dim.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -44,7 +44,7 @@ class CapturingCache(NoCache):
 
 @dataclass(frozen=True)
 class Run:
-    """`length` frames in a row: from frame `source` of a chunk to frame-slot `slot` of the window."""
+    """`length` frames in a row: from frame `source` to frame-slot `slot`."""
 
     source: int
     slot: int
@@ -53,38 +53,59 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheIndex:
-    """A ring of `capacity` frame-slots, filled from the left. Integers only.
+    """Which slot holds which committed frame. Integers only.
 
-    The t-th committed frame sits in slot t mod capacity; attention does not see the order of keys, so nothing moves.
+    The first `num_sinks` frames stay in the slots of their own numbers; behind them a ring of `capacity` slots is
+    filled from the left, and then over and over. Attention does not see the order of keys, so nothing moves.
     """
 
     capacity: int
+    num_sinks: int = 0
     num_committed: int = 0
 
     @property
     def num_valid(self) -> int:
         """Frames held: slots 0 .. num_valid-1."""
-        return min(self.num_committed, self.capacity)
+        return min(self.num_committed, self.num_sinks + self.capacity)
+
+    def slot(self, frame: int) -> int:
+        """Where a committed frame goes."""
+        return frame if frame < self.num_sinks else self.num_sinks + (frame - self.num_sinks) % self.capacity
 
     def frames(self) -> tuple[int, ...]:
         """Which committed frame each valid slot holds."""
-        last = self.num_committed - 1
-        return tuple(last - (last - slot) % self.capacity for slot in range(self.num_valid))
+        last, sinks = self.num_committed - 1, self.num_sinks
+        in_ring = (last - (last - slot) % self.capacity for slot in range(sinks, self.num_valid))
+        return (*range(min(self.num_committed, sinks)), *in_ring)
 
     def runs(self, num_frames: int) -> tuple[Run, ...]:
-        """Where the next `num_frames` frames go; of more than the capacity, only the last ones stay."""
-        kept = min(num_frames, self.capacity)
-        if kept == 0:
-            return ()
-        source = num_frames - kept
-        slot = (self.num_committed + source) % self.capacity
-        before_wrap = min(kept, self.capacity - slot)
-        runs = (Run(source, slot, before_wrap), Run(source + before_wrap, 0, kept - before_wrap))
-        return tuple(run for run in runs if run.length)
+        """Where the next `num_frames` frames go; what neither is a sink nor fits into the ring's end goes nowhere."""
+        first, stop = self.num_committed, self.num_committed + num_frames
+        sinks = range(first, min(stop, self.num_sinks))
+        ring = range(max(first, self.num_sinks, stop - self.capacity), stop)
+        before_wrap = min(len(ring), self.num_sinks + self.capacity - self.slot(ring.start)) if ring else 0
+        parts = (sinks, ring[:before_wrap], ring[before_wrap:])
+        return tuple(Run(part.start - first, self.slot(part.start), len(part)) for part in parts if part)
+
+    def leaving(self, num_frames: int) -> tuple[Run, ...]:
+        """Which frames leave the ring, or pass it by, when `num_frames` more come: `source`, their number; `slot`, the
+        sink that each joins, which is its number modulo the sinks. Frames of one run lie side by side.
+        """
+        runs, frame = [], max(self.num_sinks, self.num_committed - self.capacity)
+        stop = max(self.num_sinks, self.num_committed + num_frames - self.capacity)
+        while frame < stop and self.num_sinks:
+            sink = frame % self.num_sinks
+            length = min(stop - frame, self.num_sinks - sink)
+            if frame < self.num_committed:
+                before_wrap = self.num_sinks + self.capacity - self.slot(frame)
+                length = min(length, before_wrap, self.num_committed - frame)
+            runs.append(Run(frame, sink, length))
+            frame += length
+        return tuple(runs)
 
     def advance(self, num_frames: int) -> "CacheIndex":
         """The index after `num_frames` more frames are committed."""
-        return CacheIndex(capacity=self.capacity, num_committed=self.num_committed + num_frames)
+        return replace(self, num_committed=self.num_committed + num_frames)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,24 +120,26 @@ class CacheShape:
     num_window_frames: int
     num_anchor_frames: int  # 1, or 0 without an anchor
     num_pass_frames: int  # the most frames of one pass: chunk and knot
+    num_sink_frames: int = 0
 
     @property
     def num_frames(self) -> int:
-        return self.num_pass_frames + self.num_anchor_frames + self.num_window_frames
+        return self.num_pass_frames + self.num_anchor_frames + self.num_sink_frames + self.num_window_frames
 
 
 class KVCache:
-    """Keys and values of the window and the anchor, and room for the pass at hand, one buffer each per layer.
+    """Keys and values of sinks, window and anchor, and room for the pass at hand, one buffer each per layer.
 
-    A buffer is [pass, ending at the anchor | anchor | window, a ring filled from the left]: what is valid is always one
-    contiguous slice, so reading concatenates nothing. Window keys are stored rotated at their absolute positions.
+    A buffer is [pass, ending at the anchor | anchor | sinks | window, a ring filled from the left]: sinks fill before
+    the window begins to, so what is valid is always one contiguous slice, and reading concatenates nothing. Keys are
+    stored rotated: the window's at their absolute positions, sinks there too unless stream/sinks.py moves them.
     No pass writes the window: `commit`, after a commit pass, copies what the pass left in its slots, so a pass that is
     cut off leaves the window whole.
     """
 
     def __init__(self, shape: CacheShape, *, dtype: torch.dtype, device: torch.device | str) -> None:
         self.shape = shape
-        self.index = CacheIndex(capacity=shape.num_window_frames)
+        self.index = CacheIndex(capacity=shape.num_window_frames, num_sinks=shape.num_sink_frames)
         size = (2, shape.batch, shape.num_frames * shape.num_tokens, shape.num_heads, shape.head_dim)
         self._layers = [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.num_layers)]
         self._anchor_slot = shape.num_pass_frames * shape.num_tokens
@@ -135,7 +158,7 @@ class KVCache:
         """Nothing to do: `read` has put them into the pass's slots, where `commit` finds them."""
 
     def commit(self, num_frames: int) -> None:
-        """Move a whole commit pass of `num_frames` frames from the pass's slots into the window."""
+        """Move a whole commit pass of `num_frames` frames from the pass's slots to the sinks and the window."""
         tokens = self.shape.num_tokens
         start = self._anchor_slot - num_frames * tokens
         for run in self.index.runs(num_frames):
@@ -150,14 +173,31 @@ class KVCache:
         k_BSNK[:, self._anchor_slot : self._window_slot] = k_BLNK
         v_BSNK[:, self._anchor_slot : self._window_slot] = v_BLNK
 
+    def sinks(self, layer: int) -> Tensor:
+        """The sinks' slots, keys and values: [2, B, S, N, K], a view to read and to write."""
+        stop = self._window_slot + self.shape.num_sink_frames * self.shape.num_tokens
+        return self._layers[layer][:, :, self._window_slot : stop]
+
+    def settled(self, layer: int, frame: int, length: int, num_passing: int) -> Tensor:
+        """`length` frames from committed frame `frame` on, a view: of the window, or of a commit pass of `num_passing`
+        frames that stands in the pass's slots, to be committed next. They must lie side by side, as in one run.
+        """
+        tokens, passing = self.shape.num_tokens, frame - self.index.num_committed
+        if passing < 0:
+            start = self._window_slot + self.index.slot(frame) * tokens
+        else:
+            start = self._anchor_slot + (passing - num_passing) * tokens
+        return self._layers[layer][:, :, start : start + length * tokens]
+
     def window(self, layer: int) -> Tensor:
-        """The valid window as stored, keys and values: [2, B, S, N, K], a view."""
+        """The valid sinks and window as stored, keys and values: [2, B, S, N, K], a view."""
         stop = self._window_slot + self.index.num_valid * self.shape.num_tokens
         return self._layers[layer][:, :, self._window_slot : stop]
 
     def load_window(self, index: CacheIndex, layers: Sequence[Tensor]) -> None:
         """Put back what `window` gave, slot by slot, so that a resumed stream sums in the same order."""
         assert index.capacity == self.shape.num_window_frames, f"a window of {index.capacity} frames"
+        assert index.num_sinks == self.shape.num_sink_frames, f"{index.num_sinks} sinks"
         assert len(layers) == self.shape.num_layers, f"a window of {len(layers)} layers"
         self.index = index
         for layer, stored in enumerate(layers):

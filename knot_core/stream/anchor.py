@@ -1,9 +1,11 @@
 """The anchor: what every chunk sees of the reference, wherever in time it stands.
 
-Shapes: B batch, F latent frames, T text tokens, D text dim, L tokens, N heads, K head dim, C channels, H W latent size.
+Shapes: B batch, F latent frames, T text or image tokens, D text dim, E image dim, L tokens, N heads, K head dim,
+C channels, H W latent size.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +17,8 @@ from ..wan.rope import rotate_time
 from .denoise import Denoiser, capture
 from .model import StreamModel, fingerprint, latent_dtype
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Anchor:
@@ -22,6 +26,7 @@ class Anchor:
 
     reference_BFCHW: Tensor  # one clean latent frame
     text_BTD: Tensor  # the prompt; one zero token where there is none
+    image_BTE: Tensor | None = None  # CLIP tokens of the reference, for I2V networks
     # At time 0, where RoPE in time turns nothing: so these are the keys before it, and `at` puts them anywhere.
     keys: tuple[Tensor, ...]  # per layer [B, L, N, K]
     values: tuple[Tensor, ...]
@@ -47,7 +52,12 @@ class Anchor:
 
 
 @torch.no_grad()
-def encode_anchor(model: StreamModel, reference_BFCHW: Tensor, text_BTD: Tensor | None = None) -> Anchor:
+def encode_anchor(
+    model: StreamModel,
+    reference_BFCHW: Tensor,
+    text_BTD: Tensor | None = None,
+    image_BTE: Tensor | None = None,
+) -> Anchor:
     """Run the clean reference latent through the network once, at timestep 0, seeing only itself."""
     wanted = (1, 1, model.config.out_channels)
     if reference_BFCHW.dim() != 5 or tuple(reference_BFCHW.shape[:3]) != wanted:
@@ -55,19 +65,34 @@ def encode_anchor(model: StreamModel, reference_BFCHW: Tensor, text_BTD: Tensor 
             f"the reference latent has shape {tuple(reference_BFCHW.shape)}, wanted [1, 1, {wanted[2]}, h, w]; "
             "encode one picture"
         )
-    reference = reference_BFCHW.to(model.device, latent_dtype(model), copy=True)
-    text = torch.zeros(1, 1, model.config.text_dim) if text_BTD is None else text_BTD
-    text = text.to(model.device, latent_dtype(model), copy=True)
-    keys, values = zip(*capture(Denoiser.of(model, text), reference), strict=True)
+    _check_image(model, image_BTE)
+    text_BTD = torch.zeros(1, 1, model.config.text_dim) if text_BTD is None else text_BTD
+    reference, text, image = (
+        None if given is None else given.to(model.device, latent_dtype(model), copy=True)
+        for given in (reference_BFCHW, text_BTD, image_BTE)
+    )
+    denoiser = Denoiser.of(model, text, reference_B1CHW=reference, image_BTE=image)
+    keys, values = zip(*capture(denoiser, reference), strict=True)
     made_by = fingerprint(model)
     return Anchor(
         reference_BFCHW=reference,
         text_BTD=text,
+        image_BTE=image,
         keys=keys,
         values=values,
         model=made_by,
-        digest=_digest(made_by, reference, text),
+        digest=_digest(made_by, *(made_of for made_of in (reference, text, image) if made_of is not None)),
     )
+
+
+def _check_image(model: StreamModel, image_BTE: Tensor | None) -> None:
+    wanted = model.config.image_dim
+    if image_BTE is None:
+        if wanted is not None:
+            logger.warning("This network also looks at CLIP tokens of the reference, and has none; give them as image.")
+    elif wanted is None or image_BTE.dim() != 3 or image_BTE.shape[-1] != wanted:
+        takes = "no CLIP tokens; leave image out" if wanted is None else f"CLIP tokens of [1, number, {wanted}]"
+        raise SettingsError(f"the image has shape {tuple(image_BTE.shape)}, but this network takes {takes}")
 
 
 def _digest(made_by: str, *tensors: Tensor) -> str:

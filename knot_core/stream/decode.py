@@ -5,7 +5,7 @@ Shapes: B batch, F latent frames, T pixel frames, C channels, H W size (of laten
 
 import torch
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from .model import DecoderMemory, StreamCodec
 
@@ -15,8 +15,6 @@ def decode(codec: StreamCodec, latents_BFCHW: Tensor, memory: DecoderMemory | No
 
     From CUDA the pictures are still on their way, into pinned memory: wait for a mark behind this before reading them.
     """
-    if isinstance(codec, nn.Module):
-        latents_BFCHW = latents_BFCHW.to(next(codec.parameters()).dtype)
     pixels_BTCHW, memory = codec.decode(latents_BFCHW, memory)
     pictures = to_uint8(pixels_BTCHW[0])
     return pictures.to("cpu", non_blocking=pictures.is_cuda), memory

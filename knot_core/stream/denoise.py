@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from ..cache import AttentionCache, CapturingCache
+from ..config import AudioCrossConfig
 from ..errors import DrivingError
-from ..flow import add_noise, to_timestep, to_x0
+from ..flow import add_noise, round_timestep, to_timestep, to_x0
 from ..geometry import PATCH
 from ..transfer import to_device
-from ..wan.adapters import NO_DRIVING, DrivingFeatures, encode_driving
+from ..wan.adapters import NO_DRIVING, DrivingFeatures, encode_driving, encode_sound
 from ..wan.forward import CrossContext, FrameInputs, encode_context, wan_forward
 from ..wan.layouts import Layout, get_layout
 from ..wan.rope import RopeTable, rope_table
@@ -24,18 +25,31 @@ from .model import StreamModel, latent_dtype
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Denoiser:
-    """A network with its prompt: everything that stays the same from pass to pass."""
+    """A network with its prompt and its reference: everything that stays the same from pass to pass."""
 
     model: StreamModel
     layout: Layout
     context: CrossContext
+    reference_B1CHW: Tensor | None = None  # clean; for layouts that show it beside every frame
 
     @classmethod
-    def of(cls, model: StreamModel, text_BTD: Tensor) -> "Denoiser":
+    def of(
+        cls,
+        model: StreamModel,
+        text_BTD: Tensor,
+        *,
+        reference_B1CHW: Tensor | None = None,
+        image_BTE: Tensor | None = None,
+    ) -> "Denoiser":
         context = encode_context(
-            model.network, text_BTD.to(model.device), head_dim=model.config.head_dim, compute_dtype=model.dtype
+            model.network,
+            text_BTD.to(model.device),
+            head_dim=model.config.head_dim,
+            compute_dtype=model.dtype,
+            image_BTE=None if image_BTE is None else image_BTE.to(model.device),
         )
-        return cls(model=model, layout=get_layout(model.config.layout), context=context)
+        layout = get_layout(model.config.layout)
+        return cls(model=model, layout=layout, context=context, reference_B1CHW=reference_B1CHW)
 
     def rope(self, positions: Sequence[int], latent_size: tuple[int, int]) -> RopeTable:
         """Turns of the tokens of latent frames at `positions`."""
@@ -44,8 +58,8 @@ class Denoiser:
         dtype = latent_dtype(self.model).to_complex()
         return rope_table(positions, grid, self.model.config.head_dim, device=self.model.device, dtype=dtype)
 
-    def driving(self, signal_FTQ: Tensor, num_frames: int) -> DrivingFeatures:
-        """What the driving of `num_frames` latent frames adds to their tokens."""
+    def driving(self, signal_FTQ: Tensor, num_frames: int, *, starts: bool = False) -> DrivingFeatures:
+        """What the blocks take of the driving of `num_frames` latent frames; `starts`: the first is its very first."""
         adapter = self.model.config.adapter
         if adapter is None:
             return NO_DRIVING
@@ -56,20 +70,24 @@ class Denoiser:
                 f"{wanted}; make the driving for this model"
             )
         signal_BFTQ = to_device(signal_FTQ[None], self.model.device, latent_dtype(self.model))
-        return encode_driving(self.model.network, adapter.blocks, signal_BFTQ)
+        network, head_dim, dtype = self.model.network, self.model.config.head_dim, self.model.dtype
+        if isinstance(adapter, AudioCrossConfig):
+            return encode_sound(network, adapter, signal_BFTQ, starts=starts, head_dim=head_dim, compute_dtype=dtype)
+        return encode_driving(network, adapter.blocks, signal_BFTQ)
 
     def no_signal(self, num_frames: int) -> DrivingFeatures:
         """What frames without any driving are fed: zeros, all flags off."""
         adapter = self.model.config.adapter
         if adapter is None:
             return NO_DRIVING
-        return self.driving(torch.zeros(num_frames, adapter.num_packed, adapter.signal_dim), num_frames)
+        nothing = torch.zeros(num_frames, adapter.num_packed, adapter.signal_dim)
+        return self.driving(nothing, num_frames, starts=True)  # a picture is a video's very first frame
 
     def velocity(self, frames: "Frames", cache: AttentionCache, *, commit: bool = False) -> Tensor:
         """One pass over the network."""
         inputs = FrameInputs(
-            x_BFCHW=self.layout.channels(frames.x_BFCHW, frames.known_BMCHW),
-            timestep_BF=to_timestep(frames.sigma_BF),
+            x_BFCHW=self.layout.channels(frames.x_BFCHW, frames.known_BMCHW, self.reference_B1CHW),
+            timestep_BF=round_timestep(to_timestep(frames.sigma_BF), self.model.config.timestep_dtype),
             rope=frames.rope,
             driving=frames.driving,
         )
@@ -97,10 +115,12 @@ class Conditions:
     rope: RopeTable
     driving: DrivingFeatures
 
-    def first(self, num_frames: int, num_tokens: int) -> "Conditions":
-        """Of the first `num_frames` frames, without the knot: how a settled chunk is committed."""
+    def first(self, num_frames: int, num_tokens: int, known_BMCHW: Tensor | None = None) -> "Conditions":
+        """Of the first `num_frames` frames, without the knot unless given: how a settled chunk is committed."""
         return Conditions(
-            knot_BMCHW=None, rope=self.rope.first(num_frames * num_tokens), driving=self.driving.first(num_frames)
+            knot_BMCHW=known_BMCHW,
+            rope=self.rope.first(num_frames * num_tokens),
+            driving=self.driving.first(num_frames),
         )
 
 
@@ -122,9 +142,9 @@ def denoise(
         frames = Frames(
             x_BFCHW=x, sigma_BF=sigma_BF, known_BMCHW=knot, rope=conditions.rope, driving=conditions.driving
         )
-        x0 = to_x0(x, denoiser.velocity(frames, cache), sigma_BF)
+        x0 = layout.pin(to_x0(x, denoiser.velocity(frames, cache), sigma_BF), knot)
         if step + 1 < len(levels):
-            x = add_noise(x0, noise_SBFCHW[step + 1], levels[step + 1])
+            x = layout.pin(add_noise(x0, noise_SBFCHW[step + 1], levels[step + 1]), knot)
     return x0
 
 
@@ -133,7 +153,7 @@ def commit(denoiser: Denoiser, conditions: Conditions, x0_BFCHW: Tensor, cache: 
     frames = Frames(
         x_BFCHW=x0_BFCHW,
         sigma_BF=x0_BFCHW.new_zeros(x0_BFCHW.shape[:2]),
-        known_BMCHW=None,
+        known_BMCHW=conditions.knot_BMCHW,
         rope=conditions.rope,
         driving=conditions.driving,
     )

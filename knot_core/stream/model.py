@@ -23,7 +23,10 @@ class StreamCodec(Protocol):
         """[B, T, 3, H, W] in 0..1 -> [B, F, C, h, w]."""
 
     def decode(self, latents: Tensor, memory: DecoderMemory | None) -> tuple[Tensor, DecoderMemory]:
-        """The reverse, and what the decoder must remember; no memory at the stream's beginning."""
+        """The reverse, and what the decoder must remember; no memory at the stream's beginning.
+
+        Latents are normalised, as networks have them, in float32: scale and dtype are the codec's own matter.
+        """
 
 
 class StreamModel(Protocol):

@@ -27,7 +27,8 @@ class ChunkPlan:
     num_knot_frames: int
     num_known_frames: int  # the first of its frames that the last knot, or the reference, already draws
     anchor_position: int
-    window: range  # committed frames that it may attend to
+    sinks: range  # the first committed frames, which it may attend to wherever it is
+    window: range  # the last ones, which it may attend to as well
 
     @property
     def positions(self) -> range:
@@ -63,6 +64,7 @@ def plan_chunk(settings: StreamSettings, clock: Clock) -> ChunkPlan:
     chunk_frames, knot_frames = settings.num_chunk_frames, settings.num_knot_frames
     num_committed = clock.chunk * chunk_frames
     num_known = knot_frames if clock.chunk > 0 else int(settings.start_from_reference)
+    num_sinks = min(num_committed, settings.num_sink_frames)
     stop = clock.start + chunk_frames + knot_frames
     return ChunkPlan(
         chunk=clock.chunk,
@@ -71,5 +73,6 @@ def plan_chunk(settings: StreamSettings, clock: Clock) -> ChunkPlan:
         num_knot_frames=knot_frames,
         num_known_frames=num_known,
         anchor_position=run_ahead(clock.anchor_position, stop, settings.run_ahead_stride),
-        window=range(clock.start - min(num_committed, settings.num_window_frames), clock.start),
+        sinks=range(clock.start - num_committed, clock.start - num_committed + num_sinks),
+        window=range(clock.start - min(num_committed - num_sinks, settings.num_window_frames), clock.start),
     )

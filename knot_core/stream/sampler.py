@@ -15,7 +15,7 @@ from torch import Tensor
 from ..cache import CacheShape, KVCache
 from ..config import StreamSettings
 from ..errors import SettingsError
-from ..flow import fuse, schedule
+from ..flow import fuse, noise_levels
 from ..geometry import TEMPORAL, first_pixel_frame, num_latent_frames, num_tokens
 from ..transfer import to_device
 from .anchor import Anchor
@@ -23,6 +23,7 @@ from .decode import decode
 from .denoise import Conditions, Denoiser, commit, denoise
 from .model import StreamDriving, StreamModel, fingerprint, latent_dtype
 from .plan import ChunkPlan, plan_chunk
+from .sinks import Sinks
 from .state import Snapshot, first_snapshot, load_stream, save_stream
 from .timing import StageSeconds, mark
 
@@ -106,8 +107,13 @@ class Stream(Iterator[Chunk]):
         self._state, self._driving = snapshot.state, driving
         self._progress, self._should_stop = progress, should_stop
         self._cache = _filled_cache(model, snapshot)
-        self._denoiser = Denoiser.of(model, self.anchor.text_BTD)
-        self._sigmas = schedule(self.settings.steps, self.settings.shift)
+        self._sinks = Sinks(self.settings, self._cache, snapshot.sinks)
+        self._denoiser = Denoiser.of(
+            model,
+            self.anchor.text_BTD,
+            reference_B1CHW=self.anchor.reference_BFCHW,
+            image_BTE=self.anchor.image_BTE,
+        )
         self._anchor_placed_at: int | None = None
         if model.config.adapter is None:
             logger.warning("this model has no driving adapter: the driving sets the stream's length and nothing else")
@@ -116,6 +122,11 @@ class Stream(Iterator[Chunk]):
     def plan(self) -> ChunkPlan:
         """The chunk that comes next."""
         return plan_chunk(self.settings, self._state.clock)
+
+    @property
+    def _sigmas(self) -> tuple[float, ...]:
+        """Noise levels of the chunk that comes next, or is under way."""
+        return noise_levels(self.settings, first_chunk=self._state.clock.chunk == 0)
 
     @property
     def num_pixel_frames(self) -> int | None:
@@ -160,12 +171,13 @@ class Stream(Iterator[Chunk]):
             state=self._state,
             window_index=cache.index,
             window=tuple(cache.window(layer) for layer in range(cache.shape.num_layers)),
+            sinks=self._sinks.layers,
         )
 
     @property
     def num_cache_bytes(self) -> int:
-        """Of window, anchor and the pass at hand; the same from the first chunk on."""
-        return self._cache.num_bytes
+        """Of sinks, window, anchor and the pass at hand; the same from the first chunk on."""
+        return self._cache.num_bytes + self._sinks.num_bytes
 
     @torch.no_grad()
     def __next__(self) -> Chunk:
@@ -188,11 +200,11 @@ class Stream(Iterator[Chunk]):
         noise, rng_state = self._draw_noise(plan)
         x0 = self._settle(plan, conditions, noise)
         ended["denoise"] = mark(device)
-        self._before_stage(self.settings.steps)
+        self._before_stage(len(self._sigmas))
         latents = x0[:, : plan.num_frames].clone()
         pixel_frames, memory = decode(self.model.codec, latents, self._state.decoder_memory)
         ended["decode"] = mark(device)
-        self._before_stage(self.settings.steps + 1)
+        self._before_stage(len(self._sigmas) + 1)
         self._commit(plan, conditions, latents)
         self._state = replace(
             self._state,
@@ -207,11 +219,12 @@ class Stream(Iterator[Chunk]):
 
     def _conditions(self, plan: ChunkPlan) -> Conditions:
         positions = plan.positions
-        signal = self._driving.signal(plan.start - self._state.driving_origin, len(positions))
+        first = plan.start - self._state.driving_origin
+        signal = torch.as_tensor(self._driving.signal(first, len(positions)))
         return Conditions(
             knot_BMCHW=self._state.knot_BMCHW,
             rope=self._denoiser.rope(positions, self.anchor.latent_size),
-            driving=self._denoiser.driving(torch.as_tensor(signal), len(positions)),
+            driving=self._denoiser.driving(signal, len(positions), starts=first == 0),
         )
 
     def _draw_noise(self, plan: ChunkPlan) -> tuple[Tensor, Tensor]:
@@ -219,7 +232,7 @@ class Stream(Iterator[Chunk]):
         rng = torch.Generator()
         rng.set_state(self._state.rng_state)
         _, _, *frame = self.anchor.reference_BFCHW.shape
-        noise = torch.randn(self.settings.steps, 1, len(plan.positions), *frame, generator=rng)
+        noise = torch.randn(len(self._sigmas), 1, len(plan.positions), *frame, generator=rng)
         return to_device(noise, self.model.device, latent_dtype(self.model)), rng.get_state()
 
     def _settle(self, plan: ChunkPlan, conditions: Conditions, noise: Tensor) -> Tensor:
@@ -237,10 +250,12 @@ class Stream(Iterator[Chunk]):
         self._anchor_placed_at = position
 
     def _commit(self, plan: ChunkPlan, conditions: Conditions, latents_BFCHW: Tensor) -> None:
-        if self.settings.num_window_frames > 0:
-            settled = conditions.first(plan.num_frames, self._cache.shape.num_tokens)
+        if self.settings.num_window_frames + self.settings.num_sink_frames > 0:
+            from_reference = plan.chunk == 0 and self.settings.start_from_reference
+            known = self._denoiser.layout.known_at_commit(conditions.knot_BMCHW, from_reference=from_reference)
+            settled = conditions.first(plan.num_frames, self._cache.shape.num_tokens, known)
             commit(self._denoiser, settled, latents_BFCHW, self._cache)
-        self._cache.commit(plan.num_frames)
+        self._sinks.commit(self._cache, plan.num_frames)
 
     def _emit(self, plan: ChunkPlan, latents: Tensor, pixel_frames: Tensor, seconds: StageSeconds) -> Chunk:
         end = self.num_pixel_frames
@@ -258,7 +273,7 @@ class Stream(Iterator[Chunk]):
     def _before_stage(self, done: int) -> None:
         """Report, and stop if asked. The last time is before the commit: from there on the chunk happens."""
         if self._progress is not None:
-            self._progress(done, self.settings.steps + 1)
+            self._progress(done, len(self._sigmas) + 1)
         if self._should_stop is not None and self._should_stop():
             raise _Stopped
 
@@ -274,6 +289,7 @@ def _filled_cache(model: StreamModel, snapshot: Snapshot) -> KVCache:
         num_window_frames=settings.num_window_frames,
         num_anchor_frames=int(settings.use_anchor),
         num_pass_frames=settings.num_chunk_frames + settings.num_knot_frames,
+        num_sink_frames=settings.num_sink_frames,
     )
     cache = KVCache(shape, dtype=model.dtype, device=model.device)
     if snapshot.window_index.num_committed:

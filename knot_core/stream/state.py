@@ -48,6 +48,7 @@ class Snapshot:
     state: StreamState
     window_index: CacheIndex
     window: tuple[Tensor, ...]  # per layer, as `KVCache.window` gives it; nothing before the first chunk
+    sinks: tuple[Tensor, ...] = ()  # per layer, as `Sinks` keeps them; nothing where they stand still
 
 
 def first_snapshot(settings: StreamSettings, anchor: Anchor, seed: int, start: int = 0) -> Snapshot:
@@ -59,7 +60,7 @@ def first_snapshot(settings: StreamSettings, anchor: Anchor, seed: int, start: i
         decoder_memory=None,
         driving_origin=start,
     )
-    index = CacheIndex(capacity=settings.num_window_frames)
+    index = CacheIndex(capacity=settings.num_window_frames, num_sinks=settings.num_sink_frames)
     return Snapshot(settings=settings, anchor=anchor, state=state, window_index=index, window=())
 
 
@@ -83,8 +84,10 @@ def save_stream(path: str | os.PathLike[str], saved: Snapshot) -> None:
         **_numbered("anchor.keys", anchor.keys),
         **_numbered("anchor.values", anchor.values),
         **_numbered("window", saved.window),
+        **_numbered("sinks", saved.sinks),
         **_numbered("decoder", state.decoder_memory or ()),
-        **({} if state.knot_BMCHW is None else {"knot": state.knot_BMCHW}),
+        **_given("knot", state.knot_BMCHW),
+        **_given("anchor.image", anchor.image_BTE),
     }
     _write(Path(path), header, tensors)
 
@@ -98,6 +101,7 @@ def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
         anchor = Anchor(
             reference_BFCHW=tensors["anchor.reference"],
             text_BTD=tensors["anchor.text"],
+            image_BTE=tensors.get("anchor.image"),
             keys=_sequence("anchor.keys", tensors),
             values=_sequence("anchor.values", tensors),
             model=header["model"],
@@ -116,6 +120,7 @@ def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
             state=state,
             window_index=CacheIndex(**header["window"]),
             window=_sequence("window", tensors),
+            sinks=_sequence("sinks", tensors),
         )
     except (KeyError, TypeError) as error:
         raise StateError(f"{path} is a damaged state file ({error}); save the stream again") from error
@@ -123,6 +128,10 @@ def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def _given(name: str, tensor: Tensor | None) -> dict[str, Tensor]:
+    return {} if tensor is None else {name: tensor}
 
 
 def _numbered(name: str, tensors: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -1,28 +1,51 @@
-"""How driving enters: signals packed per latent frame, projected, added to the tokens before some blocks.
+"""How driving enters: added to the tokens before some blocks, or attended to in every block.
 
-Shapes: B batch, F latent frames, T packed pixel frames, S signal dim, D model dim.
+Shapes: B batch, F latent frames, T packed signal entries or sound tokens of a latent frame, S signal dim, D model dim,
+N heads, K head dim, X token dim.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..config import AudioCrossConfig
+
+
+@dataclass(frozen=True, eq=False)
+class SoundKeys:
+    """Keys and values of every latent frame's sound, for one block."""
+
+    k_BFTNK: Tensor
+    v_BFTNK: Tensor
+
+    def first(self, num_frames: int) -> "SoundKeys":
+        """Of the first `num_frames` latent frames only."""
+        return SoundKeys(self.k_BFTNK[:, :num_frames], self.v_BFTNK[:, :num_frames])
+
 
 @dataclass(frozen=True, eq=False)
 class DrivingFeatures:
-    """What is added to every token of a latent frame just before a block."""
+    """What the blocks take of a driving: computed once per chunk, used at every step."""
 
-    by_block: dict[int, Tensor]  # block number -> [B, F, D]
+    by_block: dict[int, Tensor]  # block number -> [B, F, D], added to every token of a latent frame before the block
+    sound: dict[int, SoundKeys] = field(default_factory=dict)  # block number -> what its tokens attend to
 
     def before(self, block: int) -> Tensor | None:
         """[B, F, D], or None where nothing enters."""
         return self.by_block.get(block)
 
+    def heard(self, block: int) -> SoundKeys | None:
+        """What the tokens attend to after the text, or None."""
+        return self.sound.get(block)
+
     def first(self, num_frames: int) -> "DrivingFeatures":
         """Of the first `num_frames` latent frames only."""
-        return DrivingFeatures({block: features[:, :num_frames] for block, features in self.by_block.items()})
+        return DrivingFeatures(
+            {block: features[:, :num_frames] for block, features in self.by_block.items()},
+            {block: keys.first(num_frames) for block, keys in self.sound.items()},
+        )
 
 
 NO_DRIVING = DrivingFeatures({})
@@ -36,3 +59,34 @@ def encode_driving(adapter: nn.Module, blocks: tuple[int, ...], signal_BFTS: Ten
         return DrivingFeatures(
             {block: project(hidden) for block, project in zip(blocks, adapter.audio_cond_projs, strict=True)}
         )
+
+
+def encode_sound(
+    network: nn.Module,
+    config: AudioCrossConfig,
+    signal_BFTS: Tensor,
+    *,
+    starts: bool,
+    head_dim: int,
+    compute_dtype: torch.dtype,
+) -> DrivingFeatures:
+    """Sound tokens of each latent frame, and each block's keys and values of them, once per chunk.
+
+    `starts`: the first latent frame is the driving's very first; it covers one pixel frame, whose entries come first.
+    """
+    tokens_BFTX = _sound_tokens(network.audio_proj, config, signal_BFTS, starts).to(compute_dtype)
+    return DrivingFeatures({}, {
+        number: SoundKeys(*rearrange(
+            block.audio_cross_attn.kv_linear(tokens_BFTX), "b f t (two n k) -> two b f t n k", two=2, k=head_dim
+        ))
+        for number, block in enumerate(network.blocks)
+    })  # fmt: skip
+
+
+def _sound_tokens(pack: nn.Module, config: AudioCrossConfig, signal_BFTS: Tensor, starts: bool) -> Tensor:
+    """[B, F, T, X]: three layers with ReLU between (MultiTalk's audio projection), in float32."""
+    with torch.autocast(signal_BFTS.device.type, enabled=False):
+        first, rest = signal_BFTS[:, : int(starts), : config.num_first], signal_BFTS[:, int(starts) :]
+        hidden = [pack.proj1(first.flatten(2)), pack.proj1_vf(rest.flatten(2))]
+        hidden = pack.proj2(torch.cat(hidden, dim=1).relu()).relu()
+        return pack.norm(rearrange(pack.proj3(hidden), "b f (t x) -> b f t x", t=config.num_tokens))

@@ -1,8 +1,13 @@
 """The one forward pass: for streaming and for training, over our module tree or a host's of the same names.
 
-Shapes: B batch, F latent frames, P tokens of a frame, L = F*P tokens, T text tokens, N heads, K head dim, D model dim,
-C channels, H W latent size. The residual stream, norms, modulation and time embedding are in float32 (or the latents'
-dtype, in tests), matrices and attention in `compute_dtype`.
+Shapes: B batch, F latent frames, P tokens of a frame, L = F*P tokens, T tokens of text, image or sound, N heads,
+K head dim, D model dim, E image dim, C channels, H W latent size. The residual stream, norms, modulation and time
+embedding are in float32 (or the latents' dtype, in tests), matrices and attention in `compute_dtype`.
+
+Of a foreign tree this much is asked (`missing_parts` in tree.py checks it): leaves are called, never read, so they may
+keep their weights quantised, patched or on another device as long as they take `compute_dtype`; those with weights in
+float32 are fed float32. The two tables that belong to no leaf, `block.modulation` and `head.modulation`, are cast to
+the activations' dtype and device where they are used.
 """
 
 from dataclasses import dataclass
@@ -14,7 +19,7 @@ from torch import Tensor, nn
 
 from ..cache import AttentionCache
 from ..geometry import PATCH
-from .adapters import NO_DRIVING, DrivingFeatures
+from .adapters import NO_DRIVING, DrivingFeatures, SoundKeys
 from .rope import RopeTable, rotate
 
 
@@ -30,10 +35,18 @@ class FrameInputs:
 
 @dataclass(frozen=True, eq=False)
 class CrossKeys:
-    """Keys and values of a text, for one layer."""
+    """Keys and values of a text, or of an image, for one layer."""
 
     k_BTNK: Tensor
     v_BTNK: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class TextAndImage:
+    """Of an I2V network with its image tokens: both are attended to with the same queries, each by itself."""
+
+    text: CrossKeys
+    image: CrossKeys
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,24 +56,49 @@ class CrossConstant:
     out_B1D: Tensor
 
 
+CrossLayer = CrossKeys | TextAndImage | CrossConstant
+
+
 @dataclass(frozen=True, eq=False)
 class CrossContext:
     """A text, ready for every layer; made once per prompt."""
 
-    layers: tuple[CrossKeys | CrossConstant, ...]
+    layers: tuple[CrossLayer, ...]
 
 
-def encode_context(network: nn.Module, text_BTD: Tensor, *, head_dim: int, compute_dtype: torch.dtype) -> CrossContext:
-    """Cross-attention keys and values of a text, layer by layer."""
-    embedded = network.text_embedding(text_BTD.to(compute_dtype))
-    return CrossContext(tuple(_cross_layer(block.cross_attn, embedded, head_dim) for block in network.blocks))
+def encode_context(
+    network: nn.Module,
+    text_BTD: Tensor,
+    *,
+    head_dim: int,
+    compute_dtype: torch.dtype,
+    image_BTE: Tensor | None = None,
+) -> CrossContext:
+    """Cross-attention keys and values of a text, and of CLIP tokens of the reference for I2V networks, by layer."""
+    text = network.text_embedding(text_BTD.to(compute_dtype))
+    image = None if image_BTE is None else _embed_image(network.img_emb, image_BTE, compute_dtype)
+    return CrossContext(tuple(_cross_layer(block.cross_attn, text, image, head_dim) for block in network.blocks))
 
 
-def _cross_layer(attention: nn.Module, text_BTD: Tensor, head_dim: int) -> CrossKeys | CrossConstant:
-    values = attention.v(text_BTD)
-    if text_BTD.shape[1] == 1:
-        return CrossConstant(attention.o(values))
-    keys = attention.norm_k(_at_least_float32(attention.k(text_BTD)))
+def _embed_image(embedding: nn.Module, image_BTE: Tensor, compute_dtype: torch.dtype) -> Tensor:
+    x = image_BTE.to(compute_dtype)
+    for part in embedding.proj:
+        x = _feed(part, x, compute_dtype).to(compute_dtype)
+    return x
+
+
+def _cross_layer(attention: nn.Module, text_BTD: Tensor, image_BTD: Tensor | None, head_dim: int) -> CrossLayer:
+    if text_BTD.shape[1] == 1 and image_BTD is None:
+        return CrossConstant(attention.o(attention.v(text_BTD)))
+    text = _cross_keys(attention.k, attention.norm_k, attention.v, text_BTD, head_dim)
+    if image_BTD is None:
+        return text
+    return TextAndImage(text, _cross_keys(attention.k_img, attention.norm_k_img, attention.v_img, image_BTD, head_dim))
+
+
+def _cross_keys(project_k: nn.Module, norm_k: nn.Module, project_v: nn.Module, x: Tensor, head_dim: int) -> CrossKeys:
+    values = project_v(x)
+    keys = _feed(norm_k, _at_least_float32(project_k(x)), values.dtype)
     return CrossKeys(_split_heads(keys, head_dim).to(values.dtype), _split_heads(values, head_dim))
 
 
@@ -75,7 +113,7 @@ def wan_forward(
 ) -> Tensor:
     """The velocity of every frame, [B, F, C, H, W]. With `commit`, the cache keeps each layer's keys and values."""
     x_BFPD = _embed_patches(network, inputs.x_BFCHW, compute_dtype)
-    time_BFD, modulation_BF6D = _embed_time(network, inputs.timestep_BF, x_BFPD.dtype)
+    time_BFD, modulation_BF6D = _embed_time(network, inputs.timestep_BF, x_BFPD.dtype, compute_dtype)
     for layer, block in enumerate(network.blocks):
         features_BFD = inputs.driving.before(layer)
         if features_BFD is not None:
@@ -85,6 +123,9 @@ def wan_forward(
         y = _self_attention(block.self_attn, y, inputs.rope, cache, layer, commit)
         x_BFPD = torch.addcmul(x_BFPD, y.to(x_BFPD.dtype), gate)
         x_BFPD = x_BFPD + _cross_attention(block, x_BFPD, context.layers[layer], compute_dtype)
+        sound = inputs.driving.heard(layer)
+        if sound is not None:
+            x_BFPD = x_BFPD + _sound_attention(block, x_BFPD, sound, compute_dtype)
         y = modulate(block.norm2(x_BFPD), ffn_shift, ffn_scale).to(compute_dtype)
         x_BFPD = torch.addcmul(x_BFPD, block.ffn(y).to(x_BFPD.dtype), ffn_gate)
     shift, scale = _modulation(network.head.modulation, rearrange(time_BFD, "b f d -> b f 1 d"))
@@ -120,7 +161,7 @@ def sinusoids(timestep_BF: Tensor, freq_dim: int) -> Tensor:
 
 
 def _embed_patches(network: nn.Module, x_BFCHW: Tensor, compute_dtype: torch.dtype) -> Tensor:
-    x = network.patch_embedding(rearrange(x_BFCHW, "b f c h w -> b c f h w").to(compute_dtype))
+    x = _feed(network.patch_embedding, rearrange(x_BFCHW, "b f c h w -> b c f h w"), compute_dtype)
     return rearrange(x, "b d f h w -> b f (h w) d").to(x_BFCHW.dtype)
 
 
@@ -128,12 +169,18 @@ def _join_patches(patches: Tensor, num_rows: int) -> Tensor:
     return rearrange(patches, "b f (h w) (p q c) -> b f c (h p) (w q)", h=num_rows, p=PATCH, q=PATCH)
 
 
-def _embed_time(network: nn.Module, timestep_BF: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _embed_time(
+    network: nn.Module, timestep_BF: Tensor, dtype: torch.dtype, compute_dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """Time embedding [B, F, D] and 6-way modulation [B, F, 6, D]; bfloat16 would blur neighbouring timesteps."""
+    embedding, projection = network.time_embedding, network.time_projection
     with torch.autocast(timestep_BF.device.type, enabled=False):
-        freq_dim = network.time_embedding[0].in_features
-        time_BFD = network.time_embedding(sinusoids(timestep_BF.to(dtype), freq_dim))
-        modulation = network.time_projection(time_BFD)
+        time_BFD = sinusoids(timestep_BF.to(dtype), embedding[0].in_features)
+        for part in embedding:
+            time_BFD = _feed(part, time_BFD, compute_dtype).to(dtype)
+        modulation = time_BFD
+        for part in projection:
+            modulation = _feed(part, modulation, compute_dtype).to(dtype)
     return time_BFD, rearrange(modulation, "b f (m d) -> b f m d", m=6)
 
 
@@ -148,7 +195,7 @@ def _self_attention(
     y_BLD = rearrange(y_BFPD, "b f p d -> b (f p) d")
     v = _split_heads(attention.v(y_BLD), rope.head_dim)
     q, k = (
-        rotate(_split_heads(norm(_at_least_float32(project(y_BLD))), rope.head_dim), rope).to(v.dtype)
+        rotate(_split_heads(_feed(norm, _at_least_float32(project(y_BLD)), v.dtype), rope.head_dim), rope).to(v.dtype)
         for project, norm in ((attention.q, attention.norm_q), (attention.k, attention.norm_k))
     )
     out_BLD = attention.o(attend(q, *cache.read(layer, k, v)))
@@ -157,16 +204,34 @@ def _self_attention(
     return rearrange(out_BLD, "b (f p) d -> b f p d", f=y_BFPD.shape[1])
 
 
-def _cross_attention(block: nn.Module, x_BFPD: Tensor, keys: CrossKeys | CrossConstant, dtype: torch.dtype) -> Tensor:
+def _cross_attention(block: nn.Module, x_BFPD: Tensor, keys: CrossLayer, dtype: torch.dtype) -> Tensor:
     if isinstance(keys, CrossConstant):
         return keys.out_B1D[:, None].to(x_BFPD.dtype)
-    attention, head_dim = block.cross_attn, keys.k_BTNK.shape[-1]
-    y_BLD = rearrange(block.norm3(x_BFPD), "b f p d -> b (f p) d").to(dtype)
-    q = _split_heads(attention.norm_q(_at_least_float32(attention.q(y_BLD))), head_dim).to(keys.v_BTNK.dtype)
-    batch = q.shape[0]
-    k, v = keys.k_BTNK.expand(batch, -1, -1, -1), keys.v_BTNK.expand(batch, -1, -1, -1)
-    out_BLD = attention.o(attend(q, k, v))
+    attention, parts = block.cross_attn, (keys,) if isinstance(keys, CrossKeys) else (keys.text, keys.image)
+    head_dim, kept = parts[0].k_BTNK.shape[-1], parts[0].v_BTNK.dtype
+    y_BLD = rearrange(_feed(block.norm3, x_BFPD, dtype), "b f p d -> b (f p) d").to(dtype)
+    q = _split_heads(_feed(attention.norm_q, _at_least_float32(attention.q(y_BLD)), dtype), head_dim).to(kept)
+    out_BLD, *more = (_attend_to(q, part) for part in parts)
+    out_BLD = attention.o(sum(more, out_BLD))
     return rearrange(out_BLD, "b (f p) d -> b f p d", f=x_BFPD.shape[1]).to(x_BFPD.dtype)
+
+
+def _attend_to(q_BLNK: Tensor, keys: CrossKeys) -> Tensor:
+    """One text or image may serve a whole batch."""
+    batch = q_BLNK.shape[0]
+    return attend(q_BLNK, keys.k_BTNK.expand(batch, -1, -1, -1), keys.v_BTNK.expand(batch, -1, -1, -1))
+
+
+def _sound_attention(block: nn.Module, x_BFPD: Tensor, sound: SoundKeys, dtype: torch.dtype) -> Tensor:
+    """Each latent frame attends to its own sound (MultiTalk / InfiniteTalk)."""
+    attention, head_dim = block.audio_cross_attn, sound.k_BFTNK.shape[-1]
+    y_XPD = rearrange(_feed(block.norm_x, x_BFPD, dtype), "b f p d -> (b f) p d").to(dtype)
+    q, k, v = (
+        _split_heads(attention.q_linear(y_XPD), head_dim),
+        *(x.flatten(0, 1) for x in (sound.k_BFTNK, sound.v_BFTNK)),
+    )
+    out_XPD = attention.proj(attend(q, k, v))
+    return rearrange(out_XPD, "(b f) p d -> b f p d", f=x_BFPD.shape[1]).to(x_BFPD.dtype)
 
 
 def _split_heads(x_BLD: Tensor, head_dim: int) -> Tensor:
@@ -175,3 +240,10 @@ def _split_heads(x_BLD: Tensor, head_dim: int) -> Tensor:
 
 def _at_least_float32(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
+
+
+def _feed(leaf: nn.Module, x: Tensor, compute_dtype: torch.dtype) -> Tensor:
+    """Run a leaf on `x` as it stands where its weights are that precise, or it has none; else on `compute_dtype`."""
+    weight = getattr(leaf, "weight", None)
+    precise = weight is None or weight.dtype in (torch.float32, torch.float64)
+    return leaf(x if precise else x.to(compute_dtype))

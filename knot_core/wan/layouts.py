@@ -18,7 +18,11 @@ NUM_MASK_CHANNELS = 4  # Wan-I2V: one per pixel frame of the latent frame
 
 @dataclass(frozen=True)
 class Layout(ABC):
-    """Pure functions of latents. `known` are clean latents of the first frames: [B, M, C, H, W], or None."""
+    """Pure functions of latents. `known` are clean latents of the first frames: [B, M, C, H, W], or None.
+
+    Where known frames are pinned into x itself, the pin is also what is settled: such a network's prediction of a frame
+    that it was given was never trained, and fusion mixes the knot with itself.
+    """
 
     name: str
 
@@ -35,8 +39,12 @@ class Layout(ABC):
         """The noise level of each frame, given that the first `num_known` are known."""
 
     @abstractmethod
-    def channels(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
-        """The network's input."""
+    def channels(self, x_BFCHW: Tensor, known: Tensor | None, reference_B1CHW: Tensor | None = None) -> Tensor:
+        """The network's input; the reference is what some layouts show beside every frame."""
+
+    def known_at_commit(self, known: Tensor | None, *, from_reference: bool) -> Tensor | None:  # noqa: ARG002
+        """What a chunk's commit pass still calls known; `from_reference`: it begins the stream with the reference."""
+        return None
 
 
 class Inpaint36(Layout):
@@ -48,7 +56,7 @@ class Inpaint36(Layout):
     def frame_sigmas(self, sigma_BF: Tensor, num_known: int) -> Tensor:  # noqa: ARG002
         return sigma_BF
 
-    def channels(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
+    def channels(self, x_BFCHW: Tensor, known: Tensor | None, reference_B1CHW: Tensor | None = None) -> Tensor:  # noqa: ARG002
         batch, num_frames, num_channels, *size = x_BFCHW.shape
         condition = x_BFCHW.new_zeros(batch, num_frames, NUM_MASK_CHANNELS + num_channels, *size)
         if known is not None:
@@ -58,20 +66,50 @@ class Inpaint36(Layout):
         return torch.cat([x_BFCHW, condition], dim=2)
 
 
+def _pinned(x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
+    return x_BFCHW if known is None else torch.cat([known, x_BFCHW[:, known.shape[1] :]], dim=1)
+
+
+class Ref33(Layout):
+    """LiveTalk, OmniAvatar: noise16, reference16, mask1 (0 = known). Known frames stand in x itself, at any timestep.
+
+    The reference stands beside every frame, whatever is known. LiveTalk begins its streams with the reference as frame
+    0, and tells its commit pass so; later frames it commits as unknown.
+    """
+
+    def pin(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
+        return _pinned(x_BFCHW, known)
+
+    def frame_sigmas(self, sigma_BF: Tensor, num_known: int) -> Tensor:  # noqa: ARG002
+        return sigma_BF
+
+    def channels(self, x_BFCHW: Tensor, known: Tensor | None, reference_B1CHW: Tensor | None = None) -> Tensor:
+        assert reference_B1CHW is not None, "this layout shows the reference beside every frame"
+        mask = torch.ones_like(x_BFCHW[:, :, :1])
+        if known is not None:
+            mask[:, : known.shape[1]] = 0
+        return torch.cat([x_BFCHW, reference_B1CHW.expand_as(x_BFCHW), mask], dim=2)
+
+    def known_at_commit(self, known: Tensor | None, *, from_reference: bool) -> Tensor | None:
+        return known if from_reference else None
+
+
 class T2V16(Layout):
     """Wan-T2V (Self-Forcing and its family): noise16. Known frames stand in x itself, clean, at timestep 0."""
 
     def pin(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
-        return x_BFCHW if known is None else torch.cat([known, x_BFCHW[:, known.shape[1] :]], dim=1)
+        return _pinned(x_BFCHW, known)
 
     def frame_sigmas(self, sigma_BF: Tensor, num_known: int) -> Tensor:
         return torch.cat([torch.zeros_like(sigma_BF[:, :num_known]), sigma_BF[:, num_known:]], dim=1)
 
-    def channels(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:  # noqa: ARG002
+    def channels(self, x_BFCHW: Tensor, known: Tensor | None, reference_B1CHW: Tensor | None = None) -> Tensor:  # noqa: ARG002
         return x_BFCHW
 
 
-_LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (Inpaint36("inpaint36"), T2V16("t2v16"))}
+_LAYOUTS: Mapping[str, Layout] = {
+    layout.name: layout for layout in (Inpaint36("inpaint36"), Ref33("ref33"), T2V16("t2v16"))
+}
 
 
 def get_layout(name: str) -> Layout:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..config import AdapterConfig, NetworkConfig
+from ..config import AdapterConfig, AudioCrossConfig, NetworkConfig
 from ..geometry import PATCH
 
 
@@ -38,7 +38,24 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(SelfAttention):
-    """The same, with keys and values of the text."""
+    """The same, with keys and values of the text, and in I2V networks of the reference's CLIP tokens."""
+
+    def __init__(self, dim: int, eps: float, *, with_image: bool) -> None:
+        super().__init__(dim, eps)
+        if with_image:
+            self.k_img = nn.Linear(dim, dim)
+            self.v_img = nn.Linear(dim, dim)
+            self.norm_k_img = nn.RMSNorm(dim, eps=eps)
+
+
+class SoundAttention(nn.Module):
+    """Projections of the attention to a latent frame's sound; keys and values in one, nothing normalised."""
+
+    def __init__(self, dim: int, token_dim: int) -> None:
+        super().__init__()
+        self.q_linear = nn.Linear(dim, dim)
+        self.kv_linear = nn.Linear(token_dim, 2 * dim)
+        self.proj = nn.Linear(dim, dim)
 
 
 class Block(nn.Module):
@@ -50,7 +67,10 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps, elementwise_affine=False)
         self.self_attn = SelfAttention(dim, eps)
         self.norm3 = nn.LayerNorm(dim, eps)
-        self.cross_attn = CrossAttention(dim, eps)
+        self.cross_attn = CrossAttention(dim, eps, with_image=config.image_dim is not None)
+        if isinstance(config.adapter, AudioCrossConfig):
+            self.norm_x = nn.LayerNorm(dim, eps) if config.adapter.norm_input else nn.Identity()
+            self.audio_cross_attn = SoundAttention(dim, config.adapter.token_dim)
         self.norm2 = nn.LayerNorm(dim, eps, elementwise_affine=False)
         self.ffn = nn.Sequential(
             nn.Linear(dim, config.ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(config.ffn_dim, dim)
@@ -77,6 +97,30 @@ class SignalPack(nn.Module):
         self.norm_out = nn.LayerNorm(config.hidden_dim, eps=1e-5)  # OmniAvatar's, not Wan's
 
 
+class SoundPack(nn.Module):
+    """The signal of one latent frame as tokens to attend to; a driving's first frame has fewer entries."""
+
+    def __init__(self, config: AudioCrossConfig) -> None:
+        super().__init__()
+        hidden, tokens = config.hidden_dim, config.num_tokens
+        self.proj1 = nn.Linear(config.num_first * config.signal_dim, hidden)
+        self.proj1_vf = nn.Linear(config.num_packed * config.signal_dim, hidden)
+        self.proj2 = nn.Linear(hidden, hidden)
+        self.proj3 = nn.Linear(hidden, tokens * config.token_dim)
+        self.norm = nn.LayerNorm(config.token_dim, eps=1e-5) if config.norm_output else nn.Identity()
+
+
+class ImageEmbedding(nn.Module):
+    """CLIP tokens of the reference as context of an I2V network."""
+
+    def __init__(self, image_dim: int, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(
+            nn.LayerNorm(image_dim, eps=1e-5), nn.Linear(image_dim, image_dim), nn.GELU(),
+            nn.Linear(image_dim, dim), nn.LayerNorm(dim, eps=1e-5),
+        )  # fmt: skip
+
+
 class WanNetwork(nn.Module):
     """Module tree of a Wan2.1 network; `wan_forward` runs it, and any other tree with these names."""
 
@@ -92,7 +136,11 @@ class WanNetwork(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.head = Head(config)
-        if config.adapter is not None:
+        if config.image_dim is not None:
+            self.img_emb = ImageEmbedding(config.image_dim, dim)
+        if isinstance(config.adapter, AudioCrossConfig):
+            self.audio_proj = SoundPack(config.adapter)
+        elif config.adapter is not None:
             self.audio_proj = SignalPack(config.adapter)
             self.audio_cond_projs = nn.ModuleList(
                 nn.Linear(config.adapter.hidden_dim, dim) for _ in config.adapter.blocks
@@ -121,11 +169,9 @@ def cast_weights(network: WanNetwork, dtype: torch.dtype) -> WanNetwork:
     """
     if dtype == torch.float64:
         return network.double()
-    for module in (network.patch_embedding, network.text_embedding, network.head.head):
-        module.to(dtype)
-    for block in network.blocks:
-        block.ffn.to(dtype)
-        for attention in (block.self_attn, block.cross_attn):
-            for name in ("q", "k", "v", "o"):
-                getattr(attention, name).to(dtype)
+    parts = (network.patch_embedding, network.text_embedding, network.head.head, getattr(network, "img_emb", None))
+    for module in (*parts, *network.blocks):
+        for matrix in () if module is None else module.modules():
+            if isinstance(matrix, nn.Linear | nn.Conv3d):
+                matrix.to(dtype)
     return network

@@ -1,0 +1,87 @@
+"""Sinks that do not stand still: they follow the window in time, or fade into what leaves it.
+
+`rope_positions="window"` means to number sinks, window and chunk from 0 on at every read, however far the stream has
+gone (LongLive's unlimited mode, Reward Forcing, Infinity-RoPE). RoPE sees distances only, and between window and chunk
+they are the same under both numberings. So it is enough to move the sinks: to just before the window, once per chunk,
+from where each was committed. The anchor keeps the distance to the chunk that running ahead gives it.
+
+`sink_decay` d < 1: sink = d * sink + (1 - d) * frame, for every frame that leaves the window, keys and values; keys are
+averaged as if the frame stood where the sink does (Reward Forcing, which keeps them before RoPE). Frame t joins sink
+t modulo the number of sinks.
+
+Shapes: B batch, S slots of the sinks, N heads, K head dim; the 2 are keys and values.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..cache import CacheIndex, KVCache
+from ..config import StreamSettings
+from ..wan.rope import rotate_time
+
+
+class Sinks:
+    """The sinks as they stood when they were committed, to be moved from there; owned, as the cache, by one stream.
+
+    Their keys, and where they fade, then also their values. Nothing at all where the cache's own slots are enough.
+    """
+
+    def __init__(self, settings: StreamSettings, cache: KVCache, layers: Sequence[Tensor] = ()) -> None:
+        self._decay, self._follow = settings.sink_decay, settings.rope_positions == "window"
+        if not settings.num_sink_frames or not (self._follow or self._decay < 1):
+            self.layers: tuple[Tensor, ...] = ()
+        elif layers:
+            self.layers = tuple(layer.clone() for layer in layers)
+        else:
+            self.layers = tuple(self._copy(cache.sinks(layer)) for layer in range(cache.shape.num_layers))
+
+    def commit(self, cache: KVCache, num_frames: int) -> None:
+        """Commit a pass of `num_frames` frames; then sinks have taken in what left, and stand where they belong."""
+        if not self.layers:
+            cache.commit(num_frames)
+            return
+        before = cache.index
+        leaving = before.leaving(num_frames)
+        if self._decay < 1:
+            for run in leaving:
+                self._absorb(cache, run.source, run.slot, run.length, num_frames)
+        cache.commit(num_frames)
+        if before.num_committed < before.num_sinks:
+            self._take_over(cache, before)
+        if leaving:
+            self._place(cache)
+
+    def _absorb(self, cache: KVCache, frame: int, sink: int, length: int, num_passing: int) -> None:
+        tokens = cache.shape.num_tokens
+        for layer, kept in enumerate(self.layers):
+            into = kept[:, :, sink * tokens : (sink + length) * tokens]
+            keys, values = cache.settled(layer, frame, length, num_passing).to(kept.dtype)
+            into.lerp_(torch.stack([rotate_time(keys, sink - frame), values]), 1 - self._decay)
+
+    def _take_over(self, cache: KVCache, before: CacheIndex) -> None:
+        tokens = cache.shape.num_tokens
+        new = slice(before.num_committed * tokens, min(cache.index.num_committed, before.num_sinks) * tokens)
+        for layer, kept in enumerate(self.layers):
+            kept[:, :, new] = cache.sinks(layer)[: len(kept), :, new]
+
+    def _place(self, cache: KVCache) -> None:
+        """Sink j was committed at j, counted from the stream's beginning, and belongs at j + shift."""
+        index = cache.index
+        shift = max(0, index.num_committed - index.capacity - index.num_sinks) if self._follow else 0
+        for layer, kept in enumerate(self.layers):
+            slots = cache.sinks(layer)
+            slots[0] = rotate_time(kept[0], shift)
+            if self._decay < 1:
+                slots[1] = kept[1]
+
+    def _copy(self, slots: Tensor) -> Tensor:
+        """In at least float32 where they fade: a thousandth of a frame is lost in bfloat16."""
+        if self._decay == 1:
+            return slots[:1].clone()
+        return slots.to(torch.promote_types(slots.dtype, torch.float32), copy=True)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(layer.numel() * layer.element_size() for layer in self.layers)
