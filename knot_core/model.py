@@ -51,14 +51,23 @@ class Model:
 
     @torch.no_grad()
     def encode_anchor(
-        self, image: Tensor, *, text: Tensor | None = None, size: tuple[int, int] | None = None, fit: Fit = "crop"
+        self,
+        image: Tensor,
+        *,
+        text: Tensor | None = None,
+        image_tokens: Tensor | None = None,
+        size: tuple[int, int] | None = None,
+        fit: Fit = "crop",
     ) -> Anchor:
-        """The anchor of a picture [H, W, 3] in 0..1; `size` is (height, width) in pixels, `text` [1, T, text_dim]."""
+        """The anchor of a picture [H, W, 3] in 0..1; `size` is (height, width) in pixels, `text` [1, T, text_dim].
+
+        `image_tokens` are the picture's CLIP tokens [1, T, image_dim], for networks that look at them.
+        """
         height, width = size or (self.preset.height, self.preset.width)
         latent_size(height, width)  # refuses what does not divide into tokens
         pixels = rearrange(fit_image(image, height, width, fit), "h w c -> 1 1 c h w")
         latents = self.codec.encode(pixels.to(self.device, self._codec_dtype))
-        return encode_anchor(self, latents.float(), text)
+        return encode_anchor(self, latents.float(), text, image_tokens)
 
     @cached_property
     def _codec_dtype(self) -> torch.dtype:
