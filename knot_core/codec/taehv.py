@@ -12,7 +12,7 @@ Source of the structure: github.com/madebyollin/taehv.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from torch.nn import functional as fn
 
 from ..errors import CheckpointError
 from ..geometry import SPATIAL, TEMPORAL
+from .latents import denormalise, normalise
 
 Memory = tuple[Tensor, ...]
 
@@ -30,9 +31,10 @@ _TRIM = TEMPORAL - 1  # latent frame 0 decodes to four pixel frames, of which th
 class CodecConfig:
     """Widths by stage. Encoder: pixels, 1/2, 1/4, 1/8 of the size; decoder: 1/8, 1/4, 1/2, pixels."""
 
-    encoder: tuple[int, int, int, int] = (64, 64, 64, 64)
+    encoder: tuple[int, int, int, int] | None = (64, 64, 64, 64)  # None: a decoder alone
     decoder: tuple[int, int, int, int] = (256, 128, 64, 64)
     latent_channels: int = 16
+    vae_latents: bool = False  # trained on the latents that Wan's VAE makes (lighttaew2_1), not on normalised ones
 
 
 class MemBlock(nn.Module):
@@ -111,19 +113,13 @@ class _Elsewhere(nn.Identity):
 
 
 class TAEHV(nn.Module):
-    """Encoder and decoder; either may be used alone. Pixels are in 0..1."""
+    """Encoder and decoder; either may be used alone. Pixels are in 0..1, latents normalised, as networks have them."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.config = config
-        e, d, latent = config.encoder, config.decoder, config.latent_channels
-        self.encoder = nn.Sequential(
-            _conv(3, e[0]), nn.ReLU(inplace=True),
-            TPool(e[0], 2), _conv(e[0], e[1], stride=2, bias=False), *(MemBlock(e[1]) for _ in range(3)),
-            TPool(e[1], 2), _conv(e[1], e[2], stride=2, bias=False), *(MemBlock(e[2]) for _ in range(3)),
-            TPool(e[2], 1), _conv(e[2], e[3], stride=2, bias=False), *(MemBlock(e[3]) for _ in range(3)),
-            _conv(e[3], latent),
-        )  # fmt: skip
+        d, latent = config.decoder, config.latent_channels
+        self.encoder = None if config.encoder is None else _encoder(config.encoder, latent)
         self.decoder = nn.Sequential(
             Clamp(), _conv(latent, d[0]), nn.ReLU(inplace=True),
             *(MemBlock(d[0]) for _ in range(3)), _Elsewhere(), TGrow(d[0], 1), UpConv(d[0], d[1]),
@@ -133,9 +129,9 @@ class TAEHV(nn.Module):
         )  # fmt: skip
 
     @staticmethod
-    def from_state_dict(state: Mapping[str, Tensor]) -> TAEHV:
+    def from_state_dict(state: Mapping[str, Tensor], *, vae_latents: bool = False) -> TAEHV:
         """Build with the widths that the tensors have, and load them; ``CheckpointError`` where they do not fit."""
-        codec = TAEHV(read_config(state))
+        codec = TAEHV(replace(read_config(state), vae_latents=vae_latents))
         try:
             codec.load_state_dict(state)
         except RuntimeError as error:
@@ -144,6 +140,10 @@ class TAEHV(nn.Module):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels [B, T, 3, H, W], T = 1 + 4 (F - 1), H and W multiples of 8 -> latents [B, F, 16, H/8, W/8]."""
+        if self.encoder is None:
+            raise CheckpointError(
+                "this autoencoder's file holds a decoder alone, so it cannot encode; give one with an encoder"
+            )
         B, T = pixels.shape[:2]
         if T % TEMPORAL != 1:
             raise ValueError(f"cannot encode {T} pixel frames; give 1, 5, 9, ... (1 + 4 n) of them")
@@ -153,7 +153,8 @@ class TAEHV(nn.Module):
             )
         pixels = torch.cat([pixels[:, :1].expand(-1, _TRIM, -1, -1, -1), pixels], dim=1)
         latents, _ = run_layers(self.encoder, pixels.flatten(0, 1), B, None)
-        return latents.unflatten(0, (B, -1))
+        latents = latents.unflatten(0, (B, -1))
+        return normalise(latents).to(latents.dtype) if self.config.vae_latents else latents
 
     def decode(self, latents: Tensor, memory: Memory | None = None) -> tuple[Tensor, Memory]:
         """latents [B, F, 16, h, w] -> pixels [B, T, 3, 8h, 8w] in 0..1, and the memory for the next call.
@@ -161,6 +162,8 @@ class TAEHV(nn.Module):
         Without memory the first latent is the stream's first: it gives one pixel frame, all others give four.
         """
         B = latents.shape[0]
+        latents = denormalise(latents) if self.config.vae_latents else latents
+        latents = latents.to(self.decoder[1].weight.dtype)
         pixels, after = run_layers(self.decoder, latents.flatten(0, 1), B, memory)
         pixels = pixels.unflatten(0, (B, -1))
         return (pixels[:, _TRIM:] if memory is None else pixels), after
@@ -169,12 +172,23 @@ class TAEHV(nn.Module):
 def read_config(state: Mapping[str, Tensor]) -> CodecConfig:
     """Widths from the tensors' shapes."""
     try:
-        encoder = tuple(state[f"encoder.{i}.weight"].shape[0] for i in (0, 3, 8, 13))
+        has_encoder = any(name.startswith("encoder.") for name in state)
+        encoder = tuple(state[f"encoder.{i}.weight"].shape[0] for i in (0, 3, 8, 13)) if has_encoder else None
         decoder = tuple(state[f"decoder.{i}.weight"].shape[0] for i in (1, 8, 14, 20))
         latent = state["decoder.1.weight"].shape[1]
     except KeyError as error:
         raise CheckpointError(f"this is no TAEHV autoencoder: the tensor {error} is missing") from error
     return CodecConfig(encoder=encoder, decoder=decoder, latent_channels=latent)
+
+
+def _encoder(e: tuple[int, int, int, int], latent: int) -> nn.Sequential:
+    return nn.Sequential(
+        _conv(3, e[0]), nn.ReLU(inplace=True),
+        TPool(e[0], 2), _conv(e[0], e[1], stride=2, bias=False), *(MemBlock(e[1]) for _ in range(3)),
+        TPool(e[1], 2), _conv(e[1], e[2], stride=2, bias=False), *(MemBlock(e[2]) for _ in range(3)),
+        TPool(e[2], 1), _conv(e[2], e[3], stride=2, bias=False), *(MemBlock(e[3]) for _ in range(3)),
+        _conv(e[3], latent),
+    )  # fmt: skip
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
