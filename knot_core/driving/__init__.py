@@ -1,5 +1,8 @@
 """Speech, expression and idle motion, as signals per latent frame."""
 
+from .hearing import SpeechWindow
 from .timeline import Driving
+from .wav2vec import SpeechEncoder, load_speech_encoder
+from .waveform import LiveAudio
 
-__all__ = ["Driving"]
+__all__ = ["Driving", "LiveAudio", "SpeechEncoder", "SpeechWindow", "load_speech_encoder"]

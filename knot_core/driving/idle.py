@@ -8,6 +8,7 @@ Shapes: P pixel frames.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class IdleMotion:
 
     seed: int
     num_pixel_frames: None = None
+    num_ready: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**64:

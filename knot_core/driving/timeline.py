@@ -9,6 +9,7 @@ Shapes: F latent frames, T = 4 pixel frames of a latent frame, S signal dim, P p
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,11 +25,15 @@ from ..geometry import TEMPORAL
 from .audio import MEL_DIM, SILENCE, log_mel, speech_waveform
 from .controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, read_controls
 from .idle import IdleMotion
+from .mel import LiveMel
 from .tracks import Samples, Still, Track
+from .waveform import LiveAudio
 
 if TYPE_CHECKING:
     from ..media import Audio
     from ..model import Model
+    from .hearing import SpeechWindow
+    from .wav2vec import SpeechEncoder
 
 FLAGS = ("speech", "pose", "mouth")
 SIGNAL_DIM = MEL_DIM + len(CONTROLS) + len(FLAGS)
@@ -59,16 +64,45 @@ class Driving:
 
     @classmethod
     def from_audio(
-        cls, audio: Audio, model: Model | None = None, *, pose: Literal["idle"] | Driving | None = "idle", seed: int = 0
+        cls,
+        audio: Audio | LiveAudio,
+        model: Model | None = None,
+        *,
+        pose: Literal["idle"] | Driving | None = "idle",
+        seed: int = 0,
+        encoder: SpeechEncoder | None = None,
+        window: SpeechWindow | None = None,
     ) -> Driving:
-        """Speech moves the mouth. `pose`: idle motion, that of a driving (and its mouth), or None, the model's own."""
-        if model is not None:
-            _check_fits(model)
-        features = log_mel(speech_waveform(audio)).numpy()
-        if len(features) == 0:
-            raise DrivingError("the sound has no samples, so there is nothing to speak; give a longer one")
+        """Speech moves the mouth: a recording, or one that still arrives. How it is heard is the model's matter.
+
+        `pose`: idle motion, that of a driving (and its mouth), or None, the model's own; models that hear through
+        wav2vec2 have their own and no other. They need that as `encoder`; `window`: see `hearing`.
+        """
+        if model is not None and _hears_through_wav2vec2(model):
+            from .speech import SpeechDriving  # which is a Driving
+
+            if isinstance(pose, Driving):
+                raise DrivingError(
+                    "this model moves head and eyes as it likes, so controls cannot; drive it by speech alone"
+                )
+            return SpeechDriving.hearing(audio, model, encoder, window)
         beside = _beside_speech(pose, seed)
-        return cls(speech=Samples(features, beyond=SILENCE), pose=beside.pose, mouth=beside.mouth)
+        return cls(speech=_mel(audio), pose=beside.pose, mouth=beside.mouth)
+
+    @classmethod
+    def from_speech_features(cls, features: Mapping[str, Any], model: Model) -> Driving:
+        """For a model that hears through wav2vec2, from what ComfyUI's Audio Encoder Encode gives: see `HeardLayers`.
+
+        `features` has `encoded_audio_all_layers`, one tensor [B, steps, hidden] a layer, and `audio_samples`, how many
+        samples at 16 kHz they were made of.
+        """
+        from .speech import SpeechDriving  # which is a Driving
+
+        if not _hears_through_wav2vec2(model):
+            raise DrivingError(
+                "this model does not hear through wav2vec2, so features of it cannot move it; give it the sound itself"
+            )
+        return SpeechDriving.of_layers(features, model)
 
     @classmethod
     def from_controls(cls, controls: Any) -> Driving:
@@ -98,6 +132,13 @@ class Driving:
         """The fewest latent frames that cover it; None = endless."""
         length = self.num_pixel_frames
         return None if length is None else geometry.num_latent_frames(length)
+
+    @property
+    def num_ready_latents(self) -> int | None:
+        """Latent frames whose signal can be had by now; None = all. Less only while live sound still arrives."""
+        tracks = [track for track in (self.speech, self.pose, self.mouth) if track is not None]
+        ready = min((track.num_ready for track in tracks if track.num_ready is not None), default=None)
+        return None if ready is None else (ready + TEMPORAL - 1) // TEMPORAL
 
     def signal(self, first_latent: int, num_latents: int) -> Tensor:
         """float32 [F, 4, 75] of latent frames first_latent ..; past the end speech falls silent and poses hold."""
@@ -149,14 +190,19 @@ def _group(given: dict[str, np.ndarray], names: tuple[str, ...]) -> Samples | No
     return Samples(np.stack([given.get(name, np.zeros(length)) for name in names], axis=1))
 
 
-def _check_fits(model: Model) -> None:
+def _mel(audio: Audio | LiveAudio) -> Track:
+    if isinstance(audio, LiveAudio):
+        return LiveMel(audio)
+    features = log_mel(speech_waveform(audio)).numpy()
+    if len(features) == 0:
+        raise DrivingError("the sound has no samples, so there is nothing to speak; give a longer one")
+    return Samples(features, beyond=SILENCE)
+
+
+def _hears_through_wav2vec2(model: Model) -> bool:
     adapter = model.config.adapter
     if adapter is None:
         raise DrivingError(
             "this model has no driving adapter, so speech cannot move it; load one that has, such as knot-tiny"
         )
-    if (adapter.signal_dim, adapter.num_packed) != (SIGNAL_DIM, TEMPORAL):
-        raise DrivingError(
-            f"this model takes {adapter.num_packed} x {adapter.signal_dim} numbers a latent frame; speech "
-            f"is made into {TEMPORAL} x {SIGNAL_DIM} here: use another model"
-        )
+    return (adapter.signal_dim, adapter.num_packed) != (SIGNAL_DIM, TEMPORAL)

@@ -4,7 +4,7 @@ Shapes: T pixel frames stored, P pixel frames asked for, V values a pixel frame.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -19,6 +19,10 @@ class Track(Protocol):
     def num_pixel_frames(self) -> int | None:
         """How long the track is; None where it has no end."""
 
+    @property
+    def num_ready(self) -> int | None:
+        """How many pixel frames can be had by now; None = all. Less only of sound that still arrives."""
+
     def at(self, frames: Frames) -> Values:
         """The values at those pixel frames."""
 
@@ -32,6 +36,7 @@ class Samples:
 
     values: np.ndarray
     beyond: float | None = None
+    num_ready: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         own = np.array(self.values, dtype=np.float32)  # a copy: the caller's array may change
@@ -61,6 +66,7 @@ class Still:
 
     values: tuple[float, ...]
     num_pixel_frames: None = None
+    num_ready: ClassVar[None] = None
 
     def at(self, frames: Frames) -> Values:
         return np.tile(np.float32(self.values), (len(frames), 1))

@@ -1,0 +1,190 @@
+"""Driving of networks that hear through wav2vec2: which pixel frames' features each latent frame gets, and how.
+
+Latent frame f covers pixel frames 4f - 3 .. 4f, the first one pixel frame 0 alone.
+
+Shapes: F latent frames, R entries of a latent frame, V = values of an entry, P pixel frames, L layers, H hidden dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import AudioCrossConfig
+from ..errors import DrivingError
+from ..geometry import TEMPORAL
+from .audio import SAMPLE_RATE, speech_waveform
+from .hearing import LIVE, RECORDED, HeardLayers, Hearing, SpeechWindow
+from .timeline import Driving
+from .waveform import LiveAudio, Recording
+
+if TYPE_CHECKING:
+    from ..media import Audio
+    from ..model import Model
+    from .wav2vec import SpeechEncoder
+
+_HALF_WINDOW = 2  # pixel frames that InfiniteTalk hears to either side of each of its own
+
+
+def last_and_all_states(states_PLH: Tensor) -> Tensor:
+    """[P, 1 + L, H] -> [P, (L + 2) H]: the last layer, then all from the input on (LiveTalk, OmniAvatar)."""
+    return torch.cat([states_PLH[:, -1:], states_PLH], dim=1).flatten(1)
+
+
+def layer_states(states_PLH: Tensor) -> Tensor:
+    """[P, 1 + L, H] -> [P, L H]: every layer, without what entered them (MultiTalk, InfiniteTalk)."""
+    return states_PLH[:, 1:].flatten(1)
+
+
+def packed_frames(latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[F] -> [F, 4] pixel frames, and which count: its own four, the first latent frame's one four times."""
+    frames = np.maximum(TEMPORAL * latents[:, None] + np.arange(1 - TEMPORAL, 1), 0)
+    return frames, np.full(frames.shape, True)
+
+
+def window_frames(latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[F] -> [F, 8] pixel frames, and which count: its own four with two on either side; the first: five, then none.
+
+    In MultiTalk's words: windows of five, of which the first of four gives 3, the middle two 1 each, the last 3.
+    """
+    frames = TEMPORAL * latents[:, None] + np.arange(1 - TEMPORAL - _HALF_WINDOW, 1 + _HALF_WINDOW)
+    counts = np.full(frames.shape, True)
+    first = latents == 0
+    frames[first] = np.minimum(np.arange(frames.shape[1]) - _HALF_WINDOW, _HALF_WINDOW)
+    counts[first] = np.arange(frames.shape[1]) <= 2 * _HALF_WINDOW
+    return np.maximum(frames, 0), counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How a family is fed."""
+
+    name: str
+    choose: Callable[[Tensor], Tensor]  # of wav2vec2's states
+    extra_states: int  # beside the layers': (layers + this) * hidden dim values come out
+    frames: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    ahead: int  # pixel frames past its own that a latent frame hears
+
+
+PACKED = Form(name="packed", choose=last_and_all_states, extra_states=2, frames=packed_frames, ahead=0)
+WINDOWS = Form(name="windows", choose=layer_states, extra_states=0, frames=window_frames, ahead=_HALF_WINDOW)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpeechDriving(Driving):
+    """A driving whose only track is speech, as wav2vec2 features."""
+
+    form: Form
+
+    @classmethod
+    def hearing(
+        cls, audio: Audio | LiveAudio, model: Model, encoder: SpeechEncoder | None, window: SpeechWindow | None
+    ) -> SpeechDriving:
+        """Of sound; features are made when the stream asks for them."""
+        form = _form(model)
+        if encoder is None:
+            raise DrivingError(
+                "this model hears through wav2vec2; load one with load_speech_encoder(FOLDER), give it "
+                "as encoder (--speech-encoder FOLDER)"
+            )
+        _check_width(model, form, encoder.num_layers, encoder.hidden_dim)
+        live = isinstance(audio, LiveAudio)
+        waveform = audio if live else Recording(speech_waveform(audio))
+        if waveform.num_samples == 0:
+            raise DrivingError("the sound has no samples, so there is nothing to speak; give a longer one")
+        track = Hearing(
+            waveform=waveform,
+            encoder=encoder,
+            window=window or (LIVE if live else RECORDED),
+            samples_per_frame=_samples_per_frame(model),
+            phase=1 + form.ahead,
+            choose=form.choose,
+        )
+        return cls(speech=track, form=form)
+
+    @classmethod
+    def of_layers(cls, features: Mapping[str, Any], model: Model) -> SpeechDriving:
+        """Of a host's features; see `Driving.from_speech_features`."""
+        form = _form(model)
+        try:
+            layers, num_samples = (
+                [layer[0] for layer in features["encoded_audio_all_layers"]],
+                features["audio_samples"],
+            )
+            shapes = {tuple(layer.shape) for layer in layers}
+            (_, hidden_dim), *others = shapes
+        except (KeyError, TypeError, IndexError, ValueError, AttributeError) as problem:
+            raise DrivingError(
+                "these are no features of a wav2vec2: they lack encoded_audio_all_layers, or audio_samples; "
+                "use ComfyUI's Audio Encoder Encode with wav2vec2-base"
+            ) from problem
+        if others or num_samples < 1:
+            raise DrivingError(
+                f"the speech features are of shapes {shapes} and {num_samples} samples; all layers must be "
+                "of one shape, and of at least one sample"
+            )
+        _check_width(model, form, len(layers) - 1, hidden_dim)
+        track = HeardLayers(
+            layers_NH=tuple(layers),
+            num_samples=int(num_samples),
+            samples_per_frame=_samples_per_frame(model),
+            choose=form.choose,
+        )
+        return cls(speech=track, form=form)
+
+    @property
+    def num_ready_latents(self) -> int | None:
+        """Latent frames whose signal can be had by now; None = all."""
+        ready = self.speech.num_ready
+        return None if ready is None else max(0, ready - self.form.ahead + TEMPORAL - 1) // TEMPORAL
+
+    def signal(self, first_latent: int, num_latents: int) -> Tensor:
+        """float32 [F, R, V] of latent frames first_latent .."""
+        latents = np.arange(first_latent, first_latent + num_latents, dtype=np.int64)
+        frames, counts = self.form.frames(latents)
+        end = self.speech.num_pixel_frames
+        if end is not None:  # what a latent frame of the sound looks ahead to does not go past it
+            frames = np.minimum(frames, np.maximum(end - 1, TEMPORAL * latents)[:, None])
+        wanted, places = np.unique(frames, return_inverse=True)
+        values = self.pixel_signal(wanted)
+        signal = values[torch.from_numpy(places.reshape(frames.shape))]
+        return signal * torch.from_numpy(counts)[..., None]
+
+    def pixel_signal(self, frames: np.ndarray) -> Tensor:
+        """float32 [P, V] of those pixel frames."""
+        return torch.from_numpy(self.speech.at(frames))
+
+
+def _form(model: Model) -> Form:
+    form = WINDOWS if isinstance(model.config.adapter, AudioCrossConfig) else PACKED
+    entries = form.frames(np.zeros(1, dtype=np.int64))[0].shape[1]
+    if model.config.adapter.num_packed != entries:
+        raise DrivingError(
+            f"this model takes {model.config.adapter.num_packed} entries a latent frame; speech is made into "
+            f"{entries} here: use another model"
+        )
+    return form
+
+
+def _check_width(model: Model, form: Form, num_layers: int, hidden_dim: int) -> None:
+    made, wanted = (num_layers + form.extra_states) * hidden_dim, model.config.adapter.signal_dim
+    if made != wanted:
+        raise DrivingError(
+            f"this model takes {wanted} numbers a pixel frame, a speech encoder of {num_layers} layers of "
+            f"{hidden_dim} makes {made}; for 10752 use wav2vec2-base-960h, for 9216 "
+            "chinese-wav2vec2-base"
+        )
+
+
+def _samples_per_frame(model: Model) -> int:
+    if SAMPLE_RATE % model.fps:
+        raise DrivingError(
+            f"this model makes {model.fps} pixel frames a second, which does not divide {SAMPLE_RATE} Hz; "
+            "set its fps to 16 or 25"
+        )
+    return SAMPLE_RATE // model.fps

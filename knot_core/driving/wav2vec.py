@@ -1,0 +1,163 @@
+"""wav2vec2 as LiveTalk, OmniAvatar and InfiniteTalk hear through it: one vector of all layers a pixel frame.
+
+All of them stretch the output of wav2vec2's convolutions to one vector a pixel frame before the transformer, so its
+layers run at the video's rate: 16 or 25 frames a second, not 50. Base models only (facebook/wav2vec2-base-960h,
+TencentGameMate/chinese-wav2vec2-base).
+
+Shapes: S samples at 16 kHz, N convolution steps (about 50 a second), P pixel frames, L layers, H hidden dim.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as fn
+from torch import Tensor, nn
+
+from ..errors import CheckpointError, DrivingError
+from ..wan.checkpoint import open_checkpoint
+
+_HEAD_DIM = 64  # of every wav2vec2
+_PREFIX = "wav2vec2."
+_OLD_NAMES = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
+_SAMPLED = 64  # numbers looked at per tensor to tell two encoders apart
+
+
+class SpeechEncoder:
+    """A `transformers.Wav2Vec2Model` and how its input is prepared. Nothing in it changes: drivings may share it."""
+
+    def __init__(self, network: nn.Module, *, normalise: bool = True) -> None:
+        config = network.config
+        if config.feat_extract_norm != "group" or config.do_stable_layer_norm:
+            raise CheckpointError(
+                f"this wav2vec2 has hidden size {config.hidden_size} and the structure of the large models; portrait "
+                "networks here hear through base models, such as wav2vec2-base-960h"
+            )
+        self.network = network.eval().requires_grad_(False)
+        self.normalise = normalise
+        self.num_layers: int = config.num_hidden_layers
+        self.hidden_dim: int = config.hidden_size
+
+    @torch.no_grad()
+    def states(self, samples_S: Tensor, num_pixel_frames: int) -> Tensor:
+        """float32 [P, 1 + L, H] on the CPU: what enters the transformer, then what leaves each of its layers.
+
+        All of the sound is seen at once: this is the model as it was trained, whole. Its convolution steps are spread
+        evenly over the pixel frames, first on first and last on last (linear, `align_corners`).
+        """
+        weight = next(self.network.parameters())
+        x = samples_S.to(weight.device, weight.dtype)[None]
+        if self.normalise:
+            x = (x - x.mean()) / (x.var(correction=0) + 1e-7).sqrt()
+        steps = self.network.feature_extractor(x)
+        frames = fn.interpolate(steps, size=num_pixel_frames, mode="linear", align_corners=True)
+        hidden, _ = self.network.feature_projection(frames.transpose(1, 2))
+        encoder = self.network.encoder
+        hidden = encoder.layer_norm(hidden + encoder.pos_conv_embed(hidden))
+        states = [hidden]
+        for layer in encoder.layers:
+            found = layer(states[-1])
+            states.append(found if isinstance(found, Tensor) else found[0])  # older transformers give a tuple
+        return torch.stack(states, dim=2)[0].float().cpu()
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells encoders apart: sizes, and some numbers of every tensor."""
+        found = hashlib.sha256(f"{self.num_layers} {self.hidden_dim} {self.normalise}".encode())
+        for name, tensor in self.network.state_dict().items():
+            flat = tensor.detach().reshape(-1)
+            some = flat[:: max(1, flat.numel() // _SAMPLED)].float().cpu()
+            found.update(f"{name} {tuple(tensor.shape)}".encode() + some.numpy().tobytes())
+        return found.hexdigest()
+
+
+def load_speech_encoder(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> SpeechEncoder:
+    """wav2vec2 from a folder as transformers saves it, or a weights file; only from this machine, never the network."""
+    path = Path(path)
+    if path.is_dir():
+        network, normalise = _from_folder(path), _folder_normalises(path)
+    else:
+        network, normalise = _from_file(path), True
+    return SpeechEncoder(network.to(device, torch.float32), normalise=normalise)
+
+
+def _transformers() -> ModuleType:
+    try:
+        import transformers
+    except ImportError as problem:
+        raise DrivingError(
+            f"hearing through wav2vec2 needs transformers, which does not import ({problem}); pip install transformers"
+        ) from problem
+    return transformers
+
+
+def _from_folder(folder: Path) -> nn.Module:
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"the folder {folder} holds no config.json; give a folder of wav2vec2-base-960h, or its weights file"
+        )
+    try:
+        return _transformers().Wav2Vec2Model.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as problem:
+        reason = str(problem).splitlines()[0]
+        raise CheckpointError(f"{folder} holds no wav2vec2 that loads ({reason}); download it again") from problem
+
+
+def _folder_normalises(folder: Path) -> bool:
+    """Whether the sound is brought to mean 0 and variance 1 first; transformers' default is that it is."""
+    try:
+        found = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        return bool(found.get("do_normalize", True))
+    except (OSError, json.JSONDecodeError, AttributeError):
+        return True
+
+
+def _from_file(path: Path) -> nn.Module:
+    tensors = {_current_name(name): tensor for name, tensor in open_checkpoint(path).tensors.items()}
+    transformers = _transformers()
+    try:
+        network = transformers.Wav2Vec2Model(transformers.Wav2Vec2Config(**_sizes(tensors)))
+    except KeyError as problem:
+        raise CheckpointError(f"{path} is no wav2vec2: it has no {problem}; give wav2vec2-base-960h") from problem
+    wanted = network.state_dict()
+    missing = sorted(set(wanted) - set(tensors) - {"masked_spec_embed"})  # that one is for training alone
+    wrong = [name for name in wanted if name in tensors and tensors[name].shape != wanted[name].shape]
+    if missing or wrong:
+        raise CheckpointError(
+            f"{path} is no wav2vec2 base model: {(missing + wrong)[0]} is missing or of another shape; "
+            "give wav2vec2-base-960h or chinese-wav2vec2-base"
+        )
+    network.load_state_dict({name: tensors.get(name, default) for name, default in wanted.items()})
+    return network
+
+
+def _current_name(name: str) -> str:
+    name = name.removeprefix(_PREFIX)
+    stem, _, last = name.rpartition(".")
+    return f"{stem}.{_OLD_NAMES[last]}" if last in _OLD_NAMES else name
+
+
+def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Settings of a `Wav2Vec2Config`, from the tensors' shapes; the rest is as in every base model."""
+    hidden = tensors["encoder.layer_norm.weight"].shape[0]
+    position = tensors["encoder.pos_conv_embed.conv.parametrizations.weight.original1"].shape
+    convolutions = [tensors[f"feature_extractor.conv_layers.{i}.conv.weight"].shape for i in range(7)]
+    layers = [int(found[1]) for name in tensors if (found := re.match(r"encoder\.layers\.(\d+)\.", name))]
+    return {
+        "hidden_size": hidden,
+        "num_hidden_layers": 1 + max(layers, default=-1),
+        "num_attention_heads": max(1, hidden // _HEAD_DIM),
+        "intermediate_size": tensors["encoder.layers.0.feed_forward.intermediate_dense.weight"].shape[0],
+        "conv_dim": tuple(shape[0] for shape in convolutions),
+        "conv_kernel": tuple(shape[2] for shape in convolutions),
+        "num_conv_pos_embeddings": position[2],
+        "num_conv_pos_embedding_groups": hidden // position[1],
+        "feat_extract_norm": "layer" if "feature_extractor.conv_layers.1.layer_norm.weight" in tensors else "group",
+    }

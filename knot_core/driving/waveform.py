@@ -1,0 +1,175 @@
+"""Speech as 16 kHz mono that may still be growing: a recording, or what a microphone gives.
+
+Shapes: C channels, S samples.
+"""
+
+import math
+import threading
+import uuid
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as fn
+from torch import Tensor
+
+from ..errors import DrivingError
+from .audio import SAMPLE_RATE, ZERO_CROSSINGS, resample
+
+
+class Waveform(Protocol):
+    """16 kHz mono samples; silence is assumed before them, and after them once they have ended."""
+
+    @property
+    def num_samples(self) -> int | None:
+        """Its length; None while it goes on."""
+
+    @property
+    def num_ready(self) -> int:
+        """So many samples are here."""
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """float32 [stop - start], zeros outside; of a waveform that goes on, only what is here may be read."""
+
+    def content(self) -> bytes:
+        """What tells two waveforms apart."""
+
+
+class Recording:
+    """All of it is here."""
+
+    def __init__(self, samples: Tensor) -> None:
+        self._samples = samples.detach().to("cpu", torch.float32)
+
+    @property
+    def num_samples(self) -> int:
+        return self._samples.numel()
+
+    @property
+    def num_ready(self) -> int:
+        return self._samples.numel()
+
+    def read(self, start: int, stop: int) -> Tensor:
+        return _cut(self._samples, start, stop)
+
+    def content(self) -> bytes:
+        return self._samples.numpy().tobytes()
+
+
+class LiveAudio:
+    """Speech that arrives while the stream runs: `push` samples as they come, `close` when the speaker has ended.
+
+    A driving made of it says how far the stream may go (`Driving.num_ready_latents`); asked for more, it refuses, and
+    the stream may be asked again later. Push and read may happen in different threads. Samples are forgotten
+    `keep_seconds` behind the oldest one that was read last, so memory stays constant as long as somebody reads.
+    """
+
+    def __init__(self, sample_rate: int = SAMPLE_RATE, *, keep_seconds: float = 10.0) -> None:
+        if sample_rate != int(sample_rate) or sample_rate <= 0:
+            raise DrivingError(f"the sample rate is {sample_rate}; it must be a whole number of Hz above 0")
+        self._keep = round(keep_seconds * SAMPLE_RATE)
+        self._resampler = None if sample_rate == SAMPLE_RATE else _Resampler(int(sample_rate))
+        self._samples, self._first = torch.zeros(0), 0  # what is kept, and which sample stands first in it
+        self._closed = False
+        self._name = uuid.uuid4().hex
+        self._lock = threading.RLock()
+
+    def push(self, samples: Tensor | np.ndarray | Sequence[float]) -> None:
+        """Append samples [S] or [C, S] (their mean is heard), full scale -1 .. 1."""
+        new = torch.as_tensor(samples).detach().to("cpu", torch.float32)
+        new = new.mean(dim=0) if new.dim() == 2 else new
+        if new.dim() != 1 or not new.isfinite().all():
+            raise DrivingError(
+                f"got samples of shape {list(new.shape)}; push [samples] or [channels, samples], all finite"
+            )
+        with self._lock:
+            if self._closed:
+                raise DrivingError("this live sound was closed, so nothing can be pushed; open another LiveAudio")
+            self._append(new if self._resampler is None else self._resampler.push(new))
+
+    def close(self) -> None:
+        """The speech has ended: silence follows."""
+        with self._lock:
+            if not self._closed and self._resampler is not None:
+                self._append(self._resampler.finish())
+            self._closed = True
+
+    @property
+    def num_samples(self) -> int | None:
+        return self.num_ready if self._closed else None
+
+    @property
+    def num_ready(self) -> int:
+        with self._lock:
+            return self._first + self._samples.numel()
+
+    def read(self, start: int, stop: int) -> Tensor:
+        with self._lock:
+            if max(0, start) < self._first:
+                raise DrivingError(
+                    f"second {start / SAMPLE_RATE:.2f} of the live sound is forgotten: it is kept from second "
+                    f"{self._first / SAMPLE_RATE:.2f} on; give LiveAudio a longer keep_seconds"
+                )
+            assert self._closed or stop <= self.num_ready, (stop, self.num_ready)
+            found = _cut(self._samples, start - self._first, stop - self._first)
+            drop = min(max(0, start - self._keep - self._first), self._samples.numel())
+            if drop:
+                self._samples, self._first = self._samples[drop:].clone(), self._first + drop
+            return found
+
+    def content(self) -> bytes:
+        return self._name.encode()  # what will be said is not known, so no two are equal
+
+    def _append(self, samples: Tensor) -> None:
+        self._samples = torch.cat([self._samples, samples])
+
+
+class _Resampler:
+    """`resample`, piece by piece: each with as much sound around it as its low-pass reaches."""
+
+    def __init__(self, sample_rate: int) -> None:
+        common = math.gcd(sample_rate, SAMPLE_RATE)
+        self._rate, self._period, self._made = sample_rate, sample_rate // common, SAMPLE_RATE // common
+        reach = math.ceil(1.25 * ZERO_CROSSINGS * max(1.0, sample_rate / SAMPLE_RATE))
+        self._margin = math.ceil(reach / self._period)  # in periods: so many samples in, a whole number of samples out
+        self._input = torch.zeros(self._margin * self._period)  # silence before the beginning
+        self._num_in = self._num_out = 0
+
+    def push(self, samples: Tensor) -> Tensor:
+        """All 16 kHz samples that nothing to come can change."""
+        self._input = torch.cat([self._input, samples])
+        self._num_in += samples.numel()
+        periods = self._input.numel() // self._period - 2 * self._margin
+        return self._take(periods) if periods > 0 else torch.zeros(0)
+
+    def finish(self) -> Tensor:
+        """The rest."""
+        wanted = math.ceil(self._num_in * SAMPLE_RATE / self._rate) - self._num_out
+        periods = math.ceil(wanted / self._made)
+        missing = (periods + 2 * self._margin) * self._period - self._input.numel()
+        self._input = fn.pad(self._input, (0, max(0, missing)))
+        return self._take(periods)[:wanted] if wanted > 0 else torch.zeros(0)
+
+    def _take(self, periods: int) -> Tensor:
+        block = self._input[: (periods + 2 * self._margin) * self._period]
+        skip = self._margin * self._made
+        found = resample(block, self._rate)[skip : skip + periods * self._made]
+        self._input = self._input[periods * self._period :].clone()
+        self._num_out += found.numel()
+        return found
+
+
+def _cut(samples: Tensor, start: int, stop: int) -> Tensor:
+    """[stop - start], zeros where there is nothing."""
+    inside = samples[max(0, start) : max(0, stop)]
+    before = min(max(0, -start), stop - start)
+    return fn.pad(inside, (before, stop - start - before - inside.numel()))
+
+
+def not_ready(wanted: int, ready: int) -> DrivingError:
+    """What to say when more of a live sound is asked for than is here; both in samples."""
+    return DrivingError(
+        f"the stream wants to hear the first {wanted / SAMPLE_RATE:.2f} s of a live sound, of which "
+        f"{ready / SAMPLE_RATE:.2f} s are here; push more samples, or close it if the speech has ended"
+    )
