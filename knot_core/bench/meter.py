@@ -8,8 +8,8 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from .model import Model
-from .stream import Chunk
+from ..model import Model
+from ..stream import Chunk
 
 
 @dataclass(kw_only=True)

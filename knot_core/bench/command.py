@@ -1,0 +1,75 @@
+"""The command `bench`, where it measures the engine alone."""
+
+import contextlib
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..driving import Driving
+from ..errors import SettingsError
+from ..geometry import latent_size
+from ..model import Model, native_dtype
+from ..wan.families import with_settings
+from .compiled import compiled_blocks
+from .engine import Task, measure
+from .models import PUBLISHED, Hum, network_config, random_model, random_text
+from .table import table
+
+# "auto" leaves the choice to torch
+ATTENTION = {
+    "auto": (),
+    "flash": (SDPBackend.FLASH_ATTENTION,),
+    "cudnn": (SDPBackend.CUDNN_ATTENTION,),
+    "efficient": (SDPBackend.EFFICIENT_ATTENTION,),
+    "math": (SDPBackend.MATH,),
+}
+
+
+def bench_engine(options: Namespace, load: Callable[[], Model], given: dict[str, Any]) -> int:
+    """Measure, write a table to the error stream and JSON to standard output; `given` are the user's settings."""
+    if options.chunks < 1:
+        raise SettingsError(f"chunks is {options.chunks}; it must be at least 1")
+    if options.plain < 0:
+        raise SettingsError(f"plain is {options.plain}; it must be 0 or more")
+    task = _task(options, load, given)
+    with contextlib.ExitStack() as around:
+        if ATTENTION[options.attention]:
+            around.enter_context(sdpa_kernel(list(ATTENTION[options.attention])))
+        if options.compile:
+            around.enter_context(compiled_blocks())
+        figures = measure(task)
+    figures |= {"attention": options.attention, "compiled": options.compile}
+    sys.stderr.write(table(figures) + "\n")
+    sys.stdout.write(json.dumps(figures) + "\n")
+    return 0
+
+
+def _task(options: Namespace, load: Callable[[], Model], given: dict[str, Any]) -> Task:
+    published = options.model in PUBLISHED
+    if options.layers is not None and not published:
+        raise SettingsError(f"layers is {options.layers}, but {options.model} is as deep as it is; leave it out, or "
+                            f"measure one of {', '.join(PUBLISHED)}")  # fmt: skip
+    model = _random(options) if published else load()
+    size = options.size or (model.preset.height, model.preset.width)
+    latent_size(*size)  # refuses what does not divide into tokens
+    return Task(
+        model=model,
+        settings=with_settings(model.settings, **given),
+        size=size,
+        driving=Hum(model.config) if published else Driving.idle(),
+        text=random_text(model),
+        num_chunks=options.chunks,
+        num_pairs=options.plain,
+        full_depth=network_config(options.model).num_layers if published else None,
+    )
+
+
+def _random(options: Namespace) -> Model:
+    device = torch.device(options.device)
+    dtype = getattr(torch, options.dtype) if options.dtype != "auto" else native_dtype(device)
+    return random_model(options.model, device, dtype, options.layers)

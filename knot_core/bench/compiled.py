@@ -1,0 +1,22 @@
+"""The network's forward, compiled, for as long as a context lasts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+import torch
+
+from ..cache import KVCache
+from ..stream import denoise
+
+
+@contextmanager
+def compiled_blocks() -> Iterator[None]:
+    """torch.compile of the forward. The cache stays outside: its integers change from chunk to chunk.
+
+    Shapes are constant once the window is full, so a warm stream compiles nothing more.
+    """
+    outside = {name: torch.compiler.disable(getattr(KVCache, name)) for name in ("read", "write")}
+    forward = torch.compile(denoise.wan_forward, dynamic=False)
+    with mock.patch.multiple(KVCache, **outside), mock.patch.object(denoise, "wan_forward", forward):
+        yield
