@@ -3,14 +3,14 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .anchor import EncodeAnchor
-from .driving import DrivingFromAudio, DrivingIdle
-from .loaders import LoadModel, SamplePortrait, SampleSpeech
+from .driving import DrivingFromAudio, DrivingFromEncodedAudio, DrivingIdle
+from .loaders import FromModel, LoadModel, SamplePortrait, SampleSpeech
 from .output import StreamToVideo
 from .sampling import Settings, Stream
 
 NODES: list[type[io.ComfyNode]] = [
-    LoadModel, SamplePortrait, SampleSpeech, EncodeAnchor, DrivingFromAudio, DrivingIdle, Settings, Stream,
-    StreamToVideo,
+    LoadModel, FromModel, SamplePortrait, SampleSpeech, EncodeAnchor, DrivingFromAudio, DrivingFromEncodedAudio,
+    DrivingIdle, Settings, Stream, StreamToVideo,
 ]
 
 

@@ -1,4 +1,6 @@
-"""The node that turns the reference picture into an anchor."""
+"""The node that turns the reference picture, the prompt, or both into an anchor."""
+
+from typing import Any
 
 import torch
 from comfy_api.latest import io
@@ -17,11 +19,14 @@ class EncodeAnchor(io.ComfyNode):
             display_name="Encode Reference Anchor",
             category=CATEGORY,
             description="Runs the reference picture through the model once and keeps what every chunk will look back "
-                        "at: the person's looks. Encode once, use for any number of streams.",
+                        "at: the person's looks, and the prompt of a model that is driven by text. Encode once, use "
+                        "for any number of streams.",
             inputs=[
                 KnotModel.Input("model", tooltip="The model that will stream; an anchor fits only the model it was "
                                                  "made with."),
-                io.Image.Input("image", tooltip="The reference portrait: one picture, any size."),
+                io.Image.Input("image", optional=True,
+                               tooltip="The reference portrait: one picture, any size. Not connected: the prompt "
+                                       "alone, for models that make video from text."),
                 io.Combo.Input("fit", options=list(adapters.FITS), default=adapters.FITS[0],
                                tooltip="How a picture of another shape is brought to the video's: crop keeps the "
                                        "centre, letterbox keeps everything and adds bars."),
@@ -29,10 +34,27 @@ class EncodeAnchor(io.ComfyNode):
                              tooltip="Of the video, in pixels: a multiple of 16. 0: the model's own."),
                 io.Int.Input("height", **SIZE_RANGE,
                              tooltip="Of the video, in pixels: a multiple of 16. 0: the model's own."),
+                io.Conditioning.Input("conditioning", optional=True,
+                                      tooltip="The prompt, for Wan models: from CLIP Text Encode with the UMT5 text "
+                                              "encoder (CLIP type wan); of several entries the first. knot-tiny takes "
+                                              "none."),
+                io.ClipVisionOutput.Input("clip_vision_output", optional=True,
+                                          tooltip="The reference as image to video models (36 input channels, with "
+                                                  "image embedding) also see it: from CLIP Vision Encode."),
+                io.Vae.Input("vae", optional=True,
+                             tooltip="Wan 2.1 VAE that encodes the reference, more exactly than a tiny codec does. Not "
+                                     "connected: the model's codec does."),
             ],
-            outputs=[KnotAnchor.Output(display_name="anchor", tooltip="The reference's keys and values; immutable.")],
+            outputs=[KnotAnchor.Output(display_name="anchor", tooltip="The reference's keys and values, and the "
+                                                                      "prompt; immutable.")],
         )
 
     @classmethod
-    def execute(cls, model: adapters.Model, image: torch.Tensor, fit: str, width: int, height: int) -> io.NodeOutput:
-        return io.NodeOutput(adapters.encode_anchor(model, image, fit, height, width))
+    def execute(  # noqa: PLR0913, PLR0917 - one for every cable and widget
+        cls, model: adapters.Model, fit: str, width: int, height: int, image: torch.Tensor | None = None,
+        conditioning: Any = None, clip_vision_output: Any = None, vae: Any = None,
+    ) -> io.NodeOutput:
+        size = adapters.picture_size(height, width)
+        return io.NodeOutput(
+            adapters.encode_anchor(model, image, fit, size, conditioning, clip_vision_output, vae)
+        )

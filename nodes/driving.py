@@ -1,5 +1,7 @@
 """Nodes that say how the portrait moves over time."""
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from . import adapters
@@ -15,21 +17,54 @@ class DrivingFromAudio(io.ComfyNode):
             node_id="KnotForcingDrivingFromAudio",
             display_name="Driving from Audio",
             category=CATEGORY,
-            description="Speech drives the mouth. Head, eyes and breathing can move by themselves beside it.",
+            description="Speech drives the mouth. Head, eyes and breathing can move by themselves beside it. LiveTalk, "
+                        "OmniAvatar and InfiniteTalk hear through the wav2vec2 that they were trained with, and move "
+                        "everything as they like.",
             inputs=[
                 KnotModel.Input("model", tooltip="The model that will be driven."),
                 io.Audio.Input("audio", tooltip="Speech: any rate, any number of channels, any length."),
                 io.Combo.Input("pose", options=list(adapters.POSES), default="idle",
                                tooltip="idle: blinks, glances, sway and breathing are added by rule. "
-                                       "model: the model moves head and eyes as it likes."),
+                                       "model: the model moves head and eyes as it likes. Of use for knot-tiny alone."),
                 io.Int.Input("seed", **SEED_RANGE, tooltip="Which idle motion; the same seed moves the same way."),
+                io.AudioEncoder.Input("audio_encoder", optional=True,
+                                      tooltip="For models that hear through wav2vec2, from Audio Encoder Loader: "
+                                              "wav2vec2-base-960h for LiveTalk and OmniAvatar, chinese-wav2vec2-base "
+                                              "for InfiniteTalk. knot-tiny takes none."),
             ],
             outputs=[KnotDriving.Output(display_name="driving", tooltip="As long as the sound.")],
         )
 
     @classmethod
-    def execute(cls, model: adapters.Model, audio: adapters.HostAudio, pose: str, seed: int) -> io.NodeOutput:
-        return io.NodeOutput(adapters.driving_from_audio(model, audio, pose, seed))
+    def execute(
+        cls, model: adapters.Model, audio: adapters.HostAudio, pose: str, seed: int, audio_encoder: Any = None
+    ) -> io.NodeOutput:
+        return io.NodeOutput(adapters.driving_from_audio(model, audio, pose, seed, audio_encoder))
+
+
+class DrivingFromEncodedAudio(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KnotForcingDrivingFromEncodedAudio",
+            display_name="Driving from Encoded Audio",
+            category=CATEGORY,
+            description="Speech drives a model that hears through wav2vec2, from features that are there already. "
+                        "ComfyUI makes 50 a second of them, the models were trained on one a pixel frame: they are "
+                        "stretched here. Driving from Audio with an audio_encoder is exact.",
+            inputs=[
+                KnotModel.Input("model", tooltip="The model that will be driven."),
+                io.AudioEncoderOutput.Input("audio_encoder_output",
+                                            tooltip="From Audio Encoder Encode, with the encoder that the model was "
+                                                    "trained with: wav2vec2-base-960h for LiveTalk and OmniAvatar, "
+                                                    "chinese-wav2vec2-base for InfiniteTalk."),
+            ],
+            outputs=[KnotDriving.Output(display_name="driving", tooltip="As long as the sound.")],
+        )
+
+    @classmethod
+    def execute(cls, model: adapters.Model, audio_encoder_output: Any) -> io.NodeOutput:
+        return io.NodeOutput(adapters.driving_from_encoded_audio(model, audio_encoder_output))
 
 
 class DrivingIdle(io.ComfyNode):

@@ -1,9 +1,17 @@
 """Nodes that bring something in: the model, and the pack's own portraits and speech."""
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from . import adapters
 from .types import CATEGORY, KnotModel
+
+FAMILY_TIP = (
+    "Which public model it is: how it streams (steps, window, sinks, frame rate, size). auto: by structure and by the "
+    "file's name; the node's log says what it was taken for and why."
+)
+VAE_TIP = "A Wan 2.1 VAE: makes the pictures where no tiny decoder is chosen or found."
 
 
 class LoadModel(io.ComfyNode):
@@ -13,28 +21,79 @@ class LoadModel(io.ComfyNode):
             node_id="KnotForcingLoadModel",
             display_name="Load Knot Forcing Model",
             category=CATEGORY,
-            description="Loads a streaming portrait model. knot-tiny comes with the pack and needs no download.",
+            description="Loads a streaming portrait model. knot-tiny comes with the pack and needs no download. Wan2.1 "
+                        "files of the causal families load too, also those that ComfyUI's own loader cannot unwrap "
+                        "(.pt files with several sets of weights, LiveTalk's audio modules).",
             inputs=[
                 io.Combo.Input("model_name", options=adapters.model_names(), default=adapters.BUILT_IN_MODEL,
                                tooltip="knot-tiny is built in (128 x 128 pixels, 25 frames a second). Other files are "
                                        "taken from ComfyUI's models/diffusion_models folder."),
-                io.Combo.Input("codec", options=adapters.codec_names(), default=adapters.OWN_CODEC,
-                               tooltip="Tiny video autoencoder (TAEHV structure) for a model that brings none, such as "
-                                       "taew2_1 for Wan2.1; from ComfyUI's models/vae_approx folder."),
+                io.Combo.Input("codec", options=adapters.codec_names(adapters.OWN_CODEC), default=adapters.OWN_CODEC,
+                               tooltip="What makes the pictures. The model's own: of knot-tiny its codec; of a Wan "
+                                       "model a tiny decoder (taew2_1) if one lies in models/vae_approx, else the "
+                                       "connected vae. vae: the connected one. Or a file of models/vae_approx."),
                 io.Combo.Input("dtype", options=list(adapters.DTYPES), default="auto",
                                tooltip="Number format of the network's arithmetic. auto: bfloat16 where the device "
-                                       "computes it natively, else float32."),
+                                       "computes it natively, else float32; of a Wan model what ComfyUI chooses."),
+                io.Combo.Input("family", options=adapters.FAMILIES, default=adapters.AUTO, tooltip=FAMILY_TIP),
+                io.Combo.Input("lora_name", options=adapters.lora_names(), default=adapters.NONE,
+                               tooltip="LoRA from ComfyUI's models/loras folder, also in styles that Load LoRA does "
+                                       "not read, such as LongLive's lora.pt. More: put Load LoRA behind the MODEL "
+                                       "output, and Knot Forcing from MODEL behind that."),
+                io.Float.Input("lora_strength", default=1.0, min=-100.0, max=100.0, step=0.01,
+                               tooltip="How strongly the LoRA changes the network (-100 to 100, no unit; 1 = wholly)."),
+                io.Vae.Input("vae", optional=True, tooltip=VAE_TIP),
             ],
-            outputs=[KnotModel.Output(display_name="model", tooltip="Network and codec, on ComfyUI's device.")],
+            outputs=[
+                KnotModel.Output(display_name="model", tooltip="Network and codec, on ComfyUI's device."),
+                io.Model.Output(display_name="MODEL", tooltip="The network of a Wan file for ComfyUI's own nodes, such "
+                                                              "as Load LoRA; it carries its audio modules along. "
+                                                              "knot-tiny has none."),
+            ],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, model_name: str, codec: str, **_: str) -> str:
-        return adapters.model_fingerprint(model_name, codec)
+    def fingerprint_inputs(cls, model_name: str, codec: str, lora_name: str, **_: object) -> str:
+        return adapters.model_fingerprint(model_name, codec, lora_name)
 
     @classmethod
-    def execute(cls, model_name: str, codec: str, dtype: str) -> io.NodeOutput:
-        return io.NodeOutput(adapters.open_model(model_name, codec, dtype))
+    def execute(  # noqa: PLR0913, PLR0917 - one for every cable and widget
+        cls, model_name: str, codec: str, dtype: str, family: str, lora_name: str, lora_strength: float,
+        vae: Any = None,
+    ) -> io.NodeOutput:
+        return io.NodeOutput(*adapters.open_model(model_name, codec, dtype, family, lora_name, lora_strength, vae))
+
+
+class FromModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KnotForcingFromModel",
+            display_name="Knot Forcing from MODEL",
+            category=CATEGORY,
+            description="Streams with a Wan2.1 MODEL as ComfyUI loaded it: fp8, GGUF, LoRAs applied, partly offloaded. "
+                        "The weights stay in ComfyUI's hands. Guidance, samplers and patches of other nodes are not "
+                        "used.",
+            inputs=[
+                io.Model.Input("model", tooltip="A plain Wan2.1 network (text or image to video, 1.3B or 14B): from "
+                                                "Load Diffusion Model, a GGUF loader, Load LoRA."),
+                io.Combo.Input("family", options=adapters.FAMILIES, default=adapters.AUTO, tooltip=FAMILY_TIP),
+                io.Combo.Input("codec", options=adapters.codec_names(adapters.AUTO), default=adapters.AUTO,
+                               tooltip="What makes the pictures. auto: a tiny decoder (taew2_1) if one lies in "
+                                       "models/vae_approx, since it is fast, else the connected vae. vae: the "
+                                       "connected one. Or a file of models/vae_approx."),
+                io.Combo.Input("audio_modules", options=adapters.audio_module_names(), default=adapters.NONE,
+                               tooltip="File of models/diffusion_models whose audio modules (LiveTalk's, OmniAvatar's, "
+                                       "InfiniteTalk's) the network gets: ComfyUI's own loader leaves them out. none: "
+                                       "what Load Knot Forcing Model gave the MODEL along, if it did."),
+                io.Vae.Input("vae", optional=True, tooltip=VAE_TIP),
+            ],
+            outputs=[KnotModel.Output(display_name="model", tooltip="The same network, ready to stream.")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, family: str, codec: str, audio_modules: str, vae: Any = None) -> io.NodeOutput:
+        return io.NodeOutput(adapters.model_from_host(model, family, codec, audio_modules, vae))
 
 
 class SamplePortrait(io.ComfyNode):

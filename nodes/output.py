@@ -30,8 +30,8 @@ class StreamToVideo(io.ComfyNode):
 
     @classmethod
     def execute(  # noqa: PLR0913, PLR0917 - one for every cable and widget
-        cls, model: adapters.Model, anchor: adapters.Anchor, driving: adapters.Driving, seed: int, seconds: float,
-        filename_prefix: str, settings: adapters.StreamSettings | None = None,
+        cls, model: adapters.Model, anchor: adapters.Anchor, seed: int, seconds: float, filename_prefix: str,
+        driving: adapters.Driving | None = None, settings: adapters.StreamSettings | None = None,
         audio: adapters.HostAudio | None = None,
     ) -> io.NodeOutput:
         target = adapters.output_file(filename_prefix)

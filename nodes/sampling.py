@@ -53,9 +53,12 @@ class Settings(io.ComfyNode):
 def stream_inputs() -> list[io.Input]:
     """The cables and widgets of everything that runs a stream."""
     return [
-        KnotModel.Input("model", tooltip="From Load Knot Forcing Model."),
-        KnotAnchor.Input("anchor", tooltip="Who is seen: from Encode Reference Anchor, made with the same model."),
-        KnotDriving.Input("driving", tooltip="How it moves: from a Driving node."),
+        KnotModel.Input("model", tooltip="From Load Knot Forcing Model, or Knot Forcing from MODEL."),
+        KnotAnchor.Input("anchor", tooltip="Who is seen, or what the prompt says: from Encode Reference Anchor, made "
+                                           "with the same model."),
+        KnotDriving.Input("driving", optional=True,
+                          tooltip="How it moves: from a Driving node. Not connected: the model moves as it likes, "
+                                  "and models driven by text alone need none."),
         io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True,
                      tooltip="Same seed, same machine, same settings: same frames."),
         io.Float.Input("seconds", default=0.0, min=0.0, max=86400.0, step=0.04,
@@ -83,18 +86,18 @@ class Stream(io.ComfyNode):
                                 tooltip="One batch of frames per chunk: 9 frames, then 12, 12, ... The last is cut to "
                                         "the length asked for."),
                 io.Latent.Output(display_name="latents", is_output_list=True,
-                                 tooltip="One batch of latent frames per chunk, in the model's own latent space: "
-                                         "knot-tiny's is not Wan's."),
+                                 tooltip="One batch of latent frames per chunk. Of a Wan model as its VAE decodes "
+                                         "them; knot-tiny's latent space is its own, not Wan's."),
             ],
         )
 
     @classmethod
     def execute(
-        cls, model: adapters.Model, anchor: adapters.Anchor, driving: adapters.Driving, seed: int, seconds: float,
-        settings: adapters.StreamSettings | None = None,
+        cls, model: adapters.Model, anchor: adapters.Anchor, seed: int, seconds: float,
+        driving: adapters.Driving | None = None, settings: adapters.StreamSettings | None = None,
     ) -> io.NodeOutput:
         images, latents = [], []
         for chunk in adapters.stream_chunks(model, anchor, driving, settings, seed, seconds):
             images.append(adapters.to_image(chunk))
-            latents.append(adapters.to_latent(chunk))
+            latents.append(adapters.to_latent(chunk, model))
         return io.NodeOutput(images, latents)

@@ -1,0 +1,50 @@
+"""wav2vec2 as ComfyUI loaded it, as the speech encoder of a driving."""
+
+from typing import Any
+
+import comfy.model_management as host
+import torch
+from comfy.model_patcher import ModelPatcher
+from einops import rearrange
+from torch import Tensor
+from torch.nn import functional as fn
+
+from ...knot_core import KnotError, Model
+from ...knot_core.driving import SpeechEncoder
+from .host_model import HostModel
+
+NORMALISED = "wav2vec2-base-960h"  # was trained on sound of mean 0 and variance 1; ComfyUI's encoder leaves it as it is
+
+
+class HostSpeechEncoder(SpeechEncoder):
+    """Its layers run at the video's rate, as portrait networks were trained; ComfyUI's own node runs them 50 a second."""
+
+    def __init__(self, encoder: Any, model: Model) -> None:
+        network = getattr(encoder, "model", None)
+        parts = ("feature_extractor", "feature_projection", "encoder")
+        if not all(hasattr(network, part) for part in parts) or network.encoder.do_stable_layer_norm:
+            raise KnotError(f"got an audio encoder of {type(network).__name__}, wanted a wav2vec2 base model: choose "
+                            f"{model.preset.speech}")  # fmt: skip
+        self.network, self._patcher = network, encoder.patcher
+        self._beside: tuple[ModelPatcher, ...] = model.patchers if isinstance(model, HostModel) else ()
+        self.normalise = model.preset.speech == NORMALISED or network.do_normalize
+        self.num_layers = len(network.encoder.layers)
+        self.hidden_dim = network.encoder.layer_norm.normalized_shape[0]
+
+    @property
+    def digest(self) -> str:
+        """Tells encoders apart."""
+        return f"{self._patcher.patches_uuid} {self.normalise}"
+
+    @torch.no_grad()
+    def states(self, samples_S: Tensor, num_pixel_frames: int) -> Tensor:
+        """float32 [P, 1 + L, H] on the CPU: what enters the transformer, then what leaves each of its layers."""
+        host.load_models_gpu([self._patcher, *self._beside])
+        x = samples_S.to(self._patcher.load_device, torch.float32)[None]
+        if self.normalise:
+            x = (x - x.mean()) / (x.var(correction=0) + 1e-7).sqrt()
+        steps = rearrange(self.network.feature_extractor(x), "b n h -> b h n")
+        frames = fn.interpolate(steps, size=num_pixel_frames, mode="linear", align_corners=True)
+        hidden = self.network.feature_projection(rearrange(frames, "b h p -> b p h"))
+        _, states = self.network.encoder(hidden)
+        return torch.stack(states, dim=2)[0].float().cpu()

@@ -1,0 +1,168 @@
+"""Anchor, driving, stream.
+
+Shapes: B batch, T text tokens, D text dim, E image dim, F latent frames, C channels, H W height and width.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import comfy.model_management as host
+import torch
+from comfy.utils import ProgressBar
+from torch import Tensor
+from torch.nn import functional as fn
+
+from ...knot_core import Anchor, Chunk, Driving, KnotError, Model, StreamSettings, open_stream
+from ...knot_core.geometry import SPATIAL, latent_size
+from ...knot_core.stream import encode_anchor as encode_latent_anchor
+from ...knot_core.wan.families import check_inputs
+from .hearing import HostSpeechEncoder
+from .host_model import HostModel, HostVae, at_hand, running, stored
+from .media import HostAudio, still, to_audio, to_picture
+from .room import check_room, needed_for_anchor
+
+logger = logging.getLogger(__name__)
+
+POSES: dict[str, str | None] = {"idle": "idle", "model": None}
+NUM_TEXT_TOKENS = 512  # that Wan's networks were trained with; what the prompt does not fill is zero
+
+Conditioning = list[tuple[Tensor, dict[str, Any]]]  # ComfyUI's
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextOnly(Anchor):
+    """Of a stream that has a prompt and a size but no picture: its keys and values are of nothing, and never used."""
+
+
+def encode_anchor(  # noqa: PLR0913, PLR0917 - one for every cable and widget
+    model: Model, image: Tensor | None, fit: str, size: tuple[int, int] | None, conditioning: Conditioning | None,
+    clip_vision: Any, vae: Any,
+) -> Anchor:
+    """The anchor of a picture, of a prompt, or of both; what the model cannot use is refused by name."""
+    check_inputs(model.preset, model.config, has_text=conditioning is not None)
+    _check_host_inputs(model, vae, clip_vision)
+    text, tokens = _text(conditioning), _image_tokens(clip_vision, conditioning)
+    size = size or (model.preset.height, model.preset.width)
+    if vae is not None:
+        model = replace(model, codec=HostVae(vae, model.patchers))
+    with running(model, needed_for_anchor(model, size)):
+        if image is None:
+            return _text_only(model, size, text)
+        picture = to_picture(image)
+        return stored(model.encode_anchor(picture, text=text, image_tokens=tokens, size=size, fit=fit))
+
+
+def picture_size(height: int, width: int) -> tuple[int, int] | None:
+    """None: the model's own."""
+    if bool(height) != bool(width):
+        raise KnotError(f"got width {width} and height {height}: set both, or leave both at 0 for the model's own size")
+    return (height, width) if height else None
+
+
+def _check_host_inputs(model: Model, vae: Any, clip_vision: Any) -> None:
+    if vae is not None and not isinstance(model, HostModel):
+        raise KnotError(f"got a vae for {model.preset.family}, which has a codec of its own: leave vae out")
+    if clip_vision is not None and model.config.image_dim is None:
+        raise KnotError(f"got clip_vision_output, but {model.preset.family} does not look at one: leave it out")
+
+
+def _text(conditioning: Conditioning | None) -> Tensor | None:
+    """[1, 512, D] of the first entry."""
+    if conditioning is None:
+        return None
+    text_BTD = conditioning[0][0]
+    return fn.pad(text_BTD[:1, :NUM_TEXT_TOKENS].float(), (0, 0, 0, max(0, NUM_TEXT_TOKENS - text_BTD.shape[1])))
+
+
+def _image_tokens(clip_vision: Any, conditioning: Conditioning | None) -> Tensor | None:
+    """[1, T, E] of a CLIP vision model's last layer but one, given by itself or with the prompt."""
+    carried = conditioning[0][1].get("clip_vision_output") if conditioning else None
+    output = clip_vision if clip_vision is not None else carried
+    return None if output is None else output.penultimate_hidden_states[:1].float()
+
+
+def _text_only(model: Model, size: tuple[int, int], text: Tensor | None) -> TextOnly:
+    latent_size(*size)  # refuses what does not divide into tokens
+    nothing = torch.zeros(1, 1, model.config.out_channels, *(side // SPATIAL for side in size))
+    anchor = stored(encode_latent_anchor(model, nothing, text))
+    return TextOnly(**vars(anchor))
+
+
+def driving_from_audio(model: Model, audio: HostAudio, pose: str, seed: int, audio_encoder: Any) -> Driving:
+    """What listens is the model's matter: mel bands of the built-in one, else the audio encoder."""
+    check_inputs(model.preset, model.config, has_text=model.preset.needs_text, has_speech=True)
+    if audio_encoder is not None and model.preset.speech == "mel":
+        raise KnotError(f"got an audio_encoder for {model.preset.family}, which hears without one: leave it out")
+    if audio_encoder is None and model.preset.speech != "mel":
+        raise KnotError(f"got no audio_encoder for {model.preset.title}: connect {model.preset.speech} from Audio "
+                        "Encoder Loader")  # fmt: skip
+    encoder = None if audio_encoder is None else HostSpeechEncoder(audio_encoder, model)
+    return Driving.from_audio(to_audio(audio), model, pose=POSES[pose], seed=seed, encoder=encoder)
+
+
+def driving_idle(seed: int) -> Driving:
+    return Driving.idle(seed)
+
+
+def driving_from_encoded_audio(model: Model, encoded: Any) -> Driving:
+    """Of ComfyUI's AUDIO_ENCODER_OUTPUT."""
+    check_inputs(model.preset, model.config, has_text=model.preset.needs_text, has_speech=True)
+    return Driving.from_speech_features(encoded, model)
+
+
+def stream_settings(**values: float) -> StreamSettings:
+    return StreamSettings(**values)
+
+
+def stream_chunks(
+    model: Model, anchor: Anchor, driving: Driving | None, settings: StreamSettings | None, seed: int, seconds: float
+) -> Iterator[Chunk]:
+    """The stream, watched by ComfyUI: a progress bar, a still of every chunk, and stop obeyed before every step."""
+    _check_driving(model, driving)
+    timed = _of_length(model, driving or Driving.none(), seconds)
+    settings = _fitting(anchor, settings or model.settings)
+    bar = ProgressBar(timed.num_pixel_frames)
+    with running(model, check_room(model, anchor, settings)):
+        stream = open_stream(model, at_hand(anchor, model), settings, timed, seed, should_stop=_stop_if_asked)
+        while (chunk := _next(stream, model)) is not None:
+            done = chunk.first_pixel_frame + len(chunk.pixel_frames)
+            bar.update_absolute(done, preview=("JPEG", still(chunk), None))
+            yield chunk
+
+
+def _check_driving(model: Model, driving: Driving | None) -> None:
+    if driving is not None:
+        speech, controls = driving.speech is not None, (driving.pose or driving.mouth) is not None
+        check_inputs(model.preset, model.config, has_text=model.preset.needs_text, has_speech=speech,
+                     has_controls=controls)  # fmt: skip
+
+
+def _next(stream: Iterator[Chunk], model: Model) -> Chunk | None:
+    """None after the last; what is computed with must be at hand before each: other nodes' models may have come."""
+    _stop_if_asked()
+    if isinstance(model, HostModel):
+        model.bring_in()
+    return next(stream, None)
+
+
+def _stop_if_asked() -> bool:
+    """Never True: ComfyUI's own exception must reach ComfyUI, so it is raised here and passes through the stream."""
+    host.throw_exception_if_processing_interrupted()
+    return False
+
+
+def _fitting(anchor: Anchor, settings: StreamSettings) -> StreamSettings:
+    if not isinstance(anchor, TextOnly) or not (settings.use_anchor or settings.start_from_reference):
+        return settings
+    logger.info("There is no picture, only a prompt: the stream runs without an anchor")
+    return replace(settings, use_anchor=False, start_from_reference=False)
+
+
+def _of_length(model: Model, driving: Driving, seconds: float) -> Driving:
+    if seconds > 0:
+        return driving.lasting(round(seconds * model.fps))
+    if driving.num_pixel_frames is None:
+        raise KnotError("this driving never ends and seconds is 0: set seconds to the length wanted")
+    return driving
