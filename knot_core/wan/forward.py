@@ -11,16 +11,19 @@ the activations' dtype and device where they are used.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..cache import AttentionCache
 from ..geometry import PATCH
 from .adapters import NO_DRIVING, DrivingFeatures, SoundKeys
 from .rope import RopeTable, rotate
+from .tree import feed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +86,7 @@ def encode_context(
 def _embed_image(embedding: nn.Module, image_BTE: Tensor, compute_dtype: torch.dtype) -> Tensor:
     x = image_BTE.to(compute_dtype)
     for part in embedding.proj:
-        x = _feed(part, x, compute_dtype).to(compute_dtype)
+        x = feed(part, x, compute_dtype).to(compute_dtype)
     return x
 
 
@@ -98,7 +101,7 @@ def _cross_layer(attention: nn.Module, text_BTD: Tensor, image_BTD: Tensor | Non
 
 def _cross_keys(project_k: nn.Module, norm_k: nn.Module, project_v: nn.Module, x: Tensor, head_dim: int) -> CrossKeys:
     values = project_v(x)
-    keys = _feed(norm_k, _at_least_float32(project_k(x)), values.dtype)
+    keys = feed(norm_k, _at_least_float32(project_k(x)), values.dtype)
     return CrossKeys(_split_heads(keys, head_dim).to(values.dtype), _split_heads(values, head_dim))
 
 
@@ -114,23 +117,49 @@ def wan_forward(
     """The velocity of every frame, [B, F, C, H, W]. With `commit`, the cache keeps each layer's keys and values."""
     x_BFPD = _embed_patches(network, inputs.x_BFCHW, compute_dtype)
     time_BFD, modulation_BF6D = _embed_time(network, inputs.timestep_BF, x_BFPD.dtype, compute_dtype)
+    run = _run_again_in_backward if _saves_memory(network) else _run_block
     for layer, block in enumerate(network.blocks):
-        features_BFD = inputs.driving.before(layer)
-        if features_BFD is not None:
-            x_BFPD = x_BFPD + rearrange(features_BFD, "b f d -> b f 1 d")
-        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = _modulation(block.modulation, modulation_BF6D)
-        y = modulate(block.norm1(x_BFPD), shift, scale).to(compute_dtype)
-        y = _self_attention(block.self_attn, y, inputs.rope, cache, layer, commit)
-        x_BFPD = torch.addcmul(x_BFPD, y.to(x_BFPD.dtype), gate)
-        x_BFPD = x_BFPD + _cross_attention(block, x_BFPD, context.layers[layer], compute_dtype)
-        sound = inputs.driving.heard(layer)
-        if sound is not None:
-            x_BFPD = x_BFPD + _sound_attention(block, x_BFPD, sound, compute_dtype)
-        y = modulate(block.norm2(x_BFPD), ffn_shift, ffn_scale).to(compute_dtype)
-        x_BFPD = torch.addcmul(x_BFPD, block.ffn(y).to(x_BFPD.dtype), ffn_gate)
+        x_BFPD = run(block, x_BFPD, modulation_BF6D, inputs, context.layers[layer], cache, layer, commit, compute_dtype)
     shift, scale = _modulation(network.head.modulation, rearrange(time_BFD, "b f d -> b f 1 d"))
     y = modulate(network.head.norm(x_BFPD), shift, scale).to(compute_dtype)
     return _join_patches(network.head.head(y).to(x_BFPD.dtype), inputs.x_BFCHW.shape[-2] // PATCH)
+
+
+def _run_block(  # noqa: PLR0913, PLR0917 - all that a block meets, in the order in which it meets it
+    block: nn.Module,
+    x_BFPD: Tensor,
+    modulation_BF6D: Tensor,
+    inputs: FrameInputs,
+    keys: CrossLayer,
+    cache: AttentionCache,
+    layer: int,
+    commit: bool,
+    compute_dtype: torch.dtype,
+) -> Tensor:
+    """One transformer block."""
+    features_BFD = inputs.driving.before(layer)
+    if features_BFD is not None:
+        x_BFPD = x_BFPD + rearrange(features_BFD, "b f d -> b f 1 d")
+    shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = _modulation(block.modulation, modulation_BF6D)
+    y = modulate(block.norm1(x_BFPD), shift, scale).to(compute_dtype)
+    y = _self_attention(block.self_attn, y, inputs.rope, cache, layer, commit)
+    x_BFPD = torch.addcmul(x_BFPD, y.to(x_BFPD.dtype), gate)
+    x_BFPD = x_BFPD + _cross_attention(block, x_BFPD, keys, compute_dtype)
+    sound = inputs.driving.heard(layer)
+    if sound is not None:
+        x_BFPD = x_BFPD + _sound_attention(block, x_BFPD, sound, compute_dtype)
+    y = modulate(block.norm2(x_BFPD), ffn_shift, ffn_scale).to(compute_dtype)
+    return torch.addcmul(x_BFPD, block.ffn(y).to(x_BFPD.dtype), ffn_gate)
+
+
+def _saves_memory(network: nn.Module) -> bool:
+    """Whether a network in training asks to keep no activations inside its blocks (diffusers' name for it)."""
+    return torch.is_grad_enabled() and getattr(network, "gradient_checkpointing", False)
+
+
+def _run_again_in_backward(*args: Any) -> Tensor:
+    """The block's activations are computed again for the gradient. Nothing may change the cache's reads until then."""
+    return checkpoint(_run_block, *args, use_reentrant=False, preserve_rng_state=False)
 
 
 def modulate(x_BFPD: Tensor, shift_BF1D: Tensor, scale_BF1D: Tensor) -> Tensor:
@@ -138,17 +167,20 @@ def modulate(x_BFPD: Tensor, shift_BF1D: Tensor, scale_BF1D: Tensor) -> Tensor:
     return torch.addcmul(shift_BF1D, x_BFPD, 1 + scale_BF1D)
 
 
-def attend(q_BLNK: Tensor, k_BSNK: Tensor, v_BSNK: Tensor) -> Tensor:
-    """softmax(q k / sqrt(K)) v per head, [B, L, N*K] out."""
+def attend(q_BLNK: Tensor, k_BSNK: Tensor, v_BSNK: Tensor, seen_BS: Tensor | None = None) -> Tensor:
+    """softmax(q k / sqrt(K)) v per head, [B, L, N*K] out; over the keys that are `seen`, or over all."""
     q, k, v = (x.transpose(1, 2) for x in (q_BLNK, k_BSNK, v_BSNK))
+    seen = None if seen_BS is None else rearrange(seen_BS, "b s -> b 1 1 s")
     by_matmul = q.dtype == torch.bfloat16 and q.device.type == "cpu"
-    out_BNLK = _attend_by_matmul(q, k, v) if by_matmul else F.scaled_dot_product_attention(q, k, v)
+    out_BNLK = _attend_by_matmul(q, k, v, seen) if by_matmul else F.scaled_dot_product_attention(q, k, v, seen)
     return rearrange(out_BNLK, "b n l k -> b l (n k)")
 
 
-def _attend_by_matmul(q_BNLK: Tensor, k_BNSK: Tensor, v_BNSK: Tensor) -> Tensor:
+def _attend_by_matmul(q_BNLK: Tensor, k_BNSK: Tensor, v_BNSK: Tensor, seen_B11S: Tensor | None) -> Tensor:
     """Two plain products: in bfloat16 on a CPU twice as fast as the fused kernel, forward and backward."""
     logits_BNLS = (q_BNLK * q_BNLK.shape[-1] ** -0.5) @ k_BNSK.transpose(-1, -2)
+    if seen_B11S is not None:
+        logits_BNLS = logits_BNLS.masked_fill(~seen_B11S, -torch.inf)
     return logits_BNLS.softmax(dim=-1) @ v_BNSK
 
 
@@ -161,7 +193,7 @@ def sinusoids(timestep_BF: Tensor, freq_dim: int) -> Tensor:
 
 
 def _embed_patches(network: nn.Module, x_BFCHW: Tensor, compute_dtype: torch.dtype) -> Tensor:
-    x = _feed(network.patch_embedding, rearrange(x_BFCHW, "b f c h w -> b c f h w"), compute_dtype)
+    x = feed(network.patch_embedding, rearrange(x_BFCHW, "b f c h w -> b c f h w"), compute_dtype)
     return rearrange(x, "b d f h w -> b f (h w) d").to(x_BFCHW.dtype)
 
 
@@ -177,10 +209,10 @@ def _embed_time(
     with torch.autocast(timestep_BF.device.type, enabled=False):
         time_BFD = sinusoids(timestep_BF.to(dtype), embedding[0].in_features)
         for part in embedding:
-            time_BFD = _feed(part, time_BFD, compute_dtype).to(dtype)
+            time_BFD = feed(part, time_BFD, compute_dtype).to(dtype)
         modulation = time_BFD
         for part in projection:
-            modulation = _feed(part, modulation, compute_dtype).to(dtype)
+            modulation = feed(part, modulation, compute_dtype).to(dtype)
     return time_BFD, rearrange(modulation, "b f (m d) -> b f m d", m=6)
 
 
@@ -195,7 +227,7 @@ def _self_attention(
     y_BLD = rearrange(y_BFPD, "b f p d -> b (f p) d")
     v = _split_heads(attention.v(y_BLD), rope.head_dim)
     q, k = (
-        rotate(_split_heads(_feed(norm, _at_least_float32(project(y_BLD)), v.dtype), rope.head_dim), rope).to(v.dtype)
+        rotate(_split_heads(feed(norm, _at_least_float32(project(y_BLD)), v.dtype), rope.head_dim), rope).to(v.dtype)
         for project, norm in ((attention.q, attention.norm_q), (attention.k, attention.norm_k))
     )
     out_BLD = attention.o(attend(q, *cache.read(layer, k, v)))
@@ -209,8 +241,8 @@ def _cross_attention(block: nn.Module, x_BFPD: Tensor, keys: CrossLayer, dtype: 
         return keys.out_B1D[:, None].to(x_BFPD.dtype)
     attention, parts = block.cross_attn, (keys,) if isinstance(keys, CrossKeys) else (keys.text, keys.image)
     head_dim, kept = parts[0].k_BTNK.shape[-1], parts[0].v_BTNK.dtype
-    y_BLD = rearrange(_feed(block.norm3, x_BFPD, dtype), "b f p d -> b (f p) d").to(dtype)
-    q = _split_heads(_feed(attention.norm_q, _at_least_float32(attention.q(y_BLD)), dtype), head_dim).to(kept)
+    y_BLD = rearrange(feed(block.norm3, x_BFPD, dtype), "b f p d -> b (f p) d").to(dtype)
+    q = _split_heads(feed(attention.norm_q, _at_least_float32(attention.q(y_BLD)), dtype), head_dim).to(kept)
     out_BLD, *more = (_attend_to(q, part) for part in parts)
     out_BLD = attention.o(sum(more, out_BLD))
     return rearrange(out_BLD, "b (f p) d -> b f p d", f=x_BFPD.shape[1]).to(x_BFPD.dtype)
@@ -225,7 +257,7 @@ def _attend_to(q_BLNK: Tensor, keys: CrossKeys) -> Tensor:
 def _sound_attention(block: nn.Module, x_BFPD: Tensor, sound: SoundKeys, dtype: torch.dtype) -> Tensor:
     """Each latent frame attends to its own sound (MultiTalk / InfiniteTalk)."""
     attention, head_dim = block.audio_cross_attn, sound.k_BFTNK.shape[-1]
-    y_XPD = rearrange(_feed(block.norm_x, x_BFPD, dtype), "b f p d -> (b f) p d").to(dtype)
+    y_XPD = rearrange(feed(block.norm_x, x_BFPD, dtype), "b f p d -> (b f) p d").to(dtype)
     q, k, v = (
         _split_heads(attention.q_linear(y_XPD), head_dim),
         *(x.flatten(0, 1) for x in (sound.k_BFTNK, sound.v_BFTNK)),
@@ -240,10 +272,3 @@ def _split_heads(x_BLD: Tensor, head_dim: int) -> Tensor:
 
 def _at_least_float32(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
-
-
-def _feed(leaf: nn.Module, x: Tensor, compute_dtype: torch.dtype) -> Tensor:
-    """Run a leaf on `x` as it stands where its weights are that precise, or it has none; else on `compute_dtype`."""
-    weight = getattr(leaf, "weight", None)
-    precise = weight is None or weight.dtype in (torch.float32, torch.float64)
-    return leaf(x if precise else x.to(compute_dtype))
