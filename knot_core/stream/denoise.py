@@ -73,7 +73,7 @@ class Denoiser:
         network, head_dim, dtype = self.model.network, self.model.config.head_dim, self.model.dtype
         if isinstance(adapter, AudioCrossConfig):
             return encode_sound(network, adapter, signal_BFTQ, starts=starts, head_dim=head_dim, compute_dtype=dtype)
-        return encode_driving(network, adapter.blocks, signal_BFTQ)
+        return encode_driving(network, adapter.blocks, signal_BFTQ, compute_dtype=dtype)
 
     def no_signal(self, num_frames: int) -> DrivingFeatures:
         """What frames without any driving are fed: zeros, all flags off."""

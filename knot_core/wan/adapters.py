@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import AudioCrossConfig
+from .tree import feed
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +52,19 @@ class DrivingFeatures:
 NO_DRIVING = DrivingFeatures({})
 
 
-def encode_driving(adapter: nn.Module, blocks: tuple[int, ...], signal_BFTS: Tensor) -> DrivingFeatures:
-    """Features of a signal, once per chunk; `adapter` holds `audio_proj` and `audio_cond_projs`, in float32."""
+def encode_driving(
+    adapter: nn.Module,
+    blocks: tuple[int, ...],
+    signal_BFTS: Tensor,
+    *,
+    compute_dtype: torch.dtype = torch.float32,
+) -> DrivingFeatures:
+    """Features of a signal, once per chunk; `adapter` holds `audio_proj` and `audio_cond_projs`, ours in float32."""
     packed = rearrange(signal_BFTS, "b f t s -> b f (t s)")
     with torch.autocast(packed.device.type, enabled=False):  # small matrices: precision costs nothing
-        hidden = adapter.audio_proj.norm_out(adapter.audio_proj.proj(packed))
-        return DrivingFeatures(
-            {block: project(hidden) for block, project in zip(blocks, adapter.audio_cond_projs, strict=True)}
-        )
+        pack, projections = adapter.audio_proj, zip(blocks, adapter.audio_cond_projs, strict=True)
+        hidden = feed(pack.norm_out, feed(pack.proj, packed, compute_dtype), compute_dtype)
+        return DrivingFeatures({block: feed(project, hidden, compute_dtype) for block, project in projections})
 
 
 def encode_sound(
@@ -74,7 +80,8 @@ def encode_sound(
 
     `starts`: the first latent frame is the driving's very first; it covers one pixel frame, whose entries come first.
     """
-    tokens_BFTX = _sound_tokens(network.audio_proj, config, signal_BFTS, starts).to(compute_dtype)
+    first, rest = signal_BFTS[:, : int(starts), : config.num_first], signal_BFTS[:, int(starts) :]
+    tokens_BFTX = _sound_tokens(network.audio_proj, config.num_tokens, first, rest, compute_dtype).to(compute_dtype)
     return DrivingFeatures({}, {
         number: SoundKeys(*rearrange(
             block.audio_cross_attn.kv_linear(tokens_BFTX), "b f t (two n k) -> two b f t n k", two=2, k=head_dim
@@ -83,10 +90,13 @@ def encode_sound(
     })  # fmt: skip
 
 
-def _sound_tokens(pack: nn.Module, config: AudioCrossConfig, signal_BFTS: Tensor, starts: bool) -> Tensor:
-    """[B, F, T, X]: three layers with ReLU between (MultiTalk's audio projection), in float32."""
-    with torch.autocast(signal_BFTS.device.type, enabled=False):
-        first, rest = signal_BFTS[:, : int(starts), : config.num_first], signal_BFTS[:, int(starts) :]
-        hidden = [pack.proj1(first.flatten(2)), pack.proj1_vf(rest.flatten(2))]
-        hidden = pack.proj2(torch.cat(hidden, dim=1).relu()).relu()
-        return pack.norm(rearrange(pack.proj3(hidden), "b f (t x) -> b f t x", t=config.num_tokens))
+def _sound_tokens(
+    pack: nn.Module, num_tokens: int, first_BFTS: Tensor, rest_BFTS: Tensor, compute_dtype: torch.dtype
+) -> Tensor:
+    """[B, F, T, X]: three layers with ReLU between (MultiTalk's audio projection), in float32 where the weights are."""
+    with torch.autocast(rest_BFTS.device.type, enabled=False):
+        parts = ((pack.proj1, first_BFTS), (pack.proj1_vf, rest_BFTS))
+        hidden = torch.cat([feed(project, signal.flatten(2), compute_dtype) for project, signal in parts], dim=1)
+        hidden = feed(pack.proj2, hidden.relu(), compute_dtype).relu()
+        tokens = rearrange(feed(pack.proj3, hidden, compute_dtype), "b f (t x) -> b f t x", t=num_tokens)
+        return feed(pack.norm, tokens, compute_dtype)

@@ -1,6 +1,7 @@
-"""Whether a module tree, ours or a host's, has everything that `wan_forward` looks for in it."""
+"""Module trees, ours or a host's: whether one has all that `wan_forward` looks for, and how its leaves are fed."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..config import AudioCrossConfig, NetworkConfig
 from ..errors import CheckpointError
@@ -56,6 +57,13 @@ def require_parts(network: nn.Module, config: NetworkConfig) -> None:
             f"this {type(network).__name__} cannot stream: it lacks {', '.join(missing[:_SHOWN])}{more}; give a Wan2.1 "
             "network, and if it is one, a version of this software that knows the host's new names"
         )
+
+
+def feed(leaf: nn.Module, x: Tensor, compute_dtype: torch.dtype) -> Tensor:
+    """Run a leaf on `x` as it stands where its weights are that precise, or it has none; else on `compute_dtype`."""
+    weight = getattr(leaf, "weight", None)
+    precise = weight is None or weight.dtype in (torch.float32, torch.float64)
+    return leaf(x if precise else x.to(compute_dtype))
 
 
 def _has(network: nn.Module, name: str) -> bool:

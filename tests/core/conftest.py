@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from knot_core.codec.taehv import TAEHV, CodecConfig
-from knot_core.config import AdapterConfig, NetworkConfig
+from knot_core.config import LAYOUT_CHANNELS, AdapterConfig, NetworkConfig
 from knot_core.stream import Anchor, encode_anchor
 from knot_core.wan.model import WanNetwork, cast_weights
 
@@ -33,7 +33,7 @@ class TinyModel:
 def tiny_config(layout: str = "inpaint36", **changes) -> NetworkConfig:
     sizes = {"dim": 48, "ffn_dim": 64, "num_heads": 2, "num_layers": 3, "text_dim": 20, "freq_dim": 32}
     adapter = AdapterConfig(signal_dim=5, num_packed=4, hidden_dim=8, blocks=(0, 2))
-    channels = {"t2v16": 16}.get(layout, 36)
+    channels = LAYOUT_CHANNELS.get(layout, 36)
     return NetworkConfig(**{**sizes, "in_channels": channels, "layout": layout, "adapter": adapter, **changes})
 
 

@@ -22,10 +22,11 @@ def frames_in(keys_BSNK):
     return sorted(keys_BSNK[0, ::TOKENS, 0, 0].int().tolist())
 
 
-def kv_cache(num_window_frames, num_pass_frames=4, num_anchor_frames=1):
+def kv_cache(num_window_frames, num_pass_frames=4, num_anchor_frames=1, num_sink_frames=0):
     shape = CacheShape(
         num_layers=2, batch=1, num_tokens=TOKENS, num_heads=HEADS, head_dim=HEAD_DIM,
         num_window_frames=num_window_frames, num_anchor_frames=num_anchor_frames, num_pass_frames=num_pass_frames,
+        num_sink_frames=num_sink_frames,
     )  # fmt: skip
     return KVCache(shape, dtype=torch.float32, device="cpu")
 
@@ -40,17 +41,37 @@ def commit(cache, frames):
 def test_index_equals_a_naive_list_on_random_streams():
     rng = random.Random(0)
     for _ in range(2000):
-        index, naive, slots, committed = CacheIndex(capacity=rng.randint(0, 9)), [], {}, 0
+        index, slots, committed = CacheIndex(capacity=rng.randint(0, 9), num_sinks=rng.choice([0, 1, 3, 5])), {}, 0
+        sinks, window, left = [], [], []
         for _ in range(rng.randint(1, 12)):
             count = rng.randint(1, 12)
+            left += [(run.source + offset, run.slot + offset) for run in index.leaving(count)
+                     for offset in range(run.length)]  # fmt: skip
             for run in index.runs(count):
                 for offset in range(run.length):
                     slots[run.slot + offset] = committed + run.source + offset
             index = index.advance(count)
-            naive = [*naive, *range(committed, committed + count)][max(0, len(naive) + count - index.capacity) :]
+            for frame in range(committed, committed + count):
+                (sinks if len(sinks) < index.num_sinks else window).append(frame)
             committed += count
-            assert sorted(index.frames()) == naive
+            held = window[max(0, len(window) - index.capacity) :]
+            assert sorted(index.frames()) == [*sinks, *held]
             assert [slots[slot] for slot in range(index.num_valid)] == list(index.frames())
+            if index.num_sinks:
+                gone = window[: len(window) - len(held)]
+                assert left == [(frame, frame % index.num_sinks) for frame in gone]
+
+
+def test_frames_that_leave_together_lie_together():
+    """One run is one slice: never across the ring's end, nor from the ring into the pass."""
+    rng = random.Random(0)
+    for _ in range(2000):
+        index = CacheIndex(capacity=rng.randint(0, 6), num_sinks=rng.randint(1, 5), num_committed=rng.randint(0, 30))
+        for run in index.leaving(rng.randint(1, 12)):
+            frames = range(run.source, run.source + run.length)
+            assert all(frame >= index.num_committed for frame in frames) or [index.slot(f) for f in frames] == list(
+                range(index.slot(frames[0]), index.slot(frames[0]) + run.length)
+            )
 
 
 def test_index_needs_no_more_work_far_out():
@@ -60,15 +81,17 @@ def test_index_needs_no_more_work_far_out():
 
 @pytest.mark.parametrize("num_window_frames", [0, 1, 2, 3, 4, 6, 7, 40])
 @pytest.mark.parametrize("num_anchor_frames", [0, 1])
-def test_a_chunk_sees_the_window_the_anchor_and_itself(num_window_frames, num_anchor_frames):
-    cache = kv_cache(num_window_frames, num_anchor_frames=num_anchor_frames)
+@pytest.mark.parametrize("num_sink_frames", [0, 2, 3, 7])
+def test_a_chunk_sees_sinks_window_anchor_and_itself(num_window_frames, num_anchor_frames, num_sink_frames):
+    cache = kv_cache(num_window_frames, num_anchor_frames=num_anchor_frames, num_sink_frames=num_sink_frames)
     if num_anchor_frames:
         for layer in range(2):
             cache.place_anchor(layer, key(-1), -key(-1))
     anchor = [-1] * num_anchor_frames
     for start in range(0, 30, 3):
         chunk = list(range(start, start + 4))
-        window = list(range(max(0, start - num_window_frames), start))
+        sinks = list(range(min(start, num_sink_frames)))
+        window = sinks + list(range(max(len(sinks), start - num_window_frames), start))
         for layer in range(2):
             k, v = cache.read(layer, keys(chunk), -keys(chunk))
             assert frames_in(k) == sorted(anchor + window + chunk)
@@ -88,7 +111,7 @@ def test_reading_never_changes_window_or_anchor():
 
 
 def test_reading_copies_nothing_but_the_pass():
-    cache = kv_cache(6)
+    cache = kv_cache(6, num_sink_frames=2)
     commit(cache, range(3))
     k, _ = cache.read(0, keys(range(3, 7)), keys(range(3, 7)))
     assert k.untyped_storage().data_ptr() == cache.window(0).untyped_storage().data_ptr()

@@ -37,6 +37,12 @@ def context(model, num_text_tokens=1, batch=1):
 def diffusers_key(key):
     """Ours to theirs."""
     for ours, theirs in (
+        ("cross_attn.k_img.", "attn2.add_k_proj."), ("cross_attn.v_img.", "attn2.add_v_proj."),
+        ("cross_attn.norm_k_img.", "attn2.norm_added_k."),
+        ("img_emb.proj.0.", "condition_embedder.image_embedder.norm1."),
+        ("img_emb.proj.1.", "condition_embedder.image_embedder.ff.net.0.proj."),
+        ("img_emb.proj.3.", "condition_embedder.image_embedder.ff.net.2."),
+        ("img_emb.proj.4.", "condition_embedder.image_embedder.norm2."),
         ("self_attn.o.", "attn1.to_out.0."), ("cross_attn.o.", "attn2.to_out.0."),
         ("self_attn.norm_", "attn1.norm_"), ("cross_attn.norm_", "attn2.norm_"),
         ("self_attn.", "attn1.to_"), ("cross_attn.", "attn2.to_"),
@@ -58,22 +64,29 @@ def diffusers_key(key):
     reason="NOT CHECKED against the public implementation: diffusers is missing (pip install diffusers)",
 )
 @pytest.mark.parametrize("start", [0, 5])
-def test_full_sequence_equals_diffusers(make_model, start):
+@pytest.mark.parametrize("image_dim", [None, 24], ids=["T2V", "I2V"])
+def test_full_sequence_equals_diffusers(make_model, start, image_dim):
+    """I2V: 36 input channels and CLIP tokens, which are told from the text by the text's length of 512."""
     from diffusers import WanTransformer3DModel
 
-    model = make_model("t2v16", adapter=None)
+    model = make_model("inpaint36" if image_dim else "t2v16", adapter=None, image_dim=image_dim)
     config = model.config
     theirs = WanTransformer3DModel(
         patch_size=(1, 2, 2), num_attention_heads=config.num_heads, attention_head_dim=config.head_dim,
-        in_channels=16, out_channels=16, text_dim=config.text_dim, freq_dim=config.freq_dim, ffn_dim=config.ffn_dim,
-        num_layers=config.num_layers, cross_attn_norm=True, qk_norm="rms_norm_across_heads", eps=config.eps,
+        in_channels=config.in_channels, out_channels=16, text_dim=config.text_dim, freq_dim=config.freq_dim,
+        ffn_dim=config.ffn_dim, num_layers=config.num_layers, cross_attn_norm=True, eps=config.eps,
+        qk_norm="rms_norm_across_heads", image_dim=image_dim, added_kv_proj_dim=config.dim if image_dim else None,
     ).eval()  # fmt: skip
     theirs.load_state_dict({diffusers_key(key): value for key, value in model.network.state_dict().items()})
 
-    x, timestep, text = rand(2, 5, 16, 4, 6), torch.tensor([833.25, 120.0]), rand(2, 7, config.text_dim, seed=1)
+    x, timestep = rand(2, 5, config.in_channels, 4, 6), torch.tensor([833.25, 120.0])
+    text = rand(2, 512 if image_dim else 7, config.text_dim, seed=1)
+    image = rand(2, 9, image_dim, seed=2) if image_dim else None
     with torch.no_grad():
-        want = theirs(rearrange(x, "b f c h w -> b c f h w"), timestep, text, return_dict=False)[0]
-        prompt = encode_context(model.network, text, head_dim=config.head_dim, compute_dtype=torch.float32)
+        want = theirs(rearrange(x, "b f c h w -> b c f h w"), timestep, text, image, return_dict=False)[0]
+        prompt = encode_context(
+            model.network, text, head_dim=config.head_dim, compute_dtype=torch.float32, image_BTE=image
+        )
         inputs = frames(model, x, timestep[:, None].expand(-1, 5), range(start, start + 5))
         got = wan_forward(model.network, inputs, prompt, NoCache())
     error = (got - rearrange(want, "b c f h w -> b f c h w")).abs().max() / want.abs().max()

@@ -47,8 +47,11 @@ def rewrite(path, **header):
         SETTINGS,
         StreamSettings(steps=2, num_knot_frames=2, num_window_frames=7, start_from_reference=True),
         StreamSettings(steps=1, num_knot_frames=0, num_window_frames=0, use_anchor=False),
+        StreamSettings(steps=1, num_window_frames=2, num_sink_frames=4),
+        StreamSettings(steps=1, num_window_frames=4, num_sink_frames=3, rope_positions="window"),
+        StreamSettings(steps=1, num_window_frames=4, num_sink_frames=4, rope_positions="window", sink_decay=0.9),
     ],
-    ids=["default", "long knot", "all off"],
+    ids=["default", "long knot", "all off", "sinks", "sinks that follow", "sinks that fade"],
 )
 def test_resuming_continues_bit_for_bit_at_any_chunk(model, anchor, waves, tmp_path, settings, num_before):
     whole = take(open_stream(model, anchor, settings, waves(), seed=5), 8)
@@ -63,7 +66,7 @@ def test_resuming_continues_bit_for_bit_at_any_chunk(model, anchor, waves, tmp_p
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("layout", ["inpaint36", "t2v16"])
+@pytest.mark.parametrize("layout", ["inpaint36", "ref33", "t2v16"])
 def test_so_does_every_layout_and_dtype_and_a_prompt(make_model, waves, tmp_path, layout, dtype):
     model = make_model(layout, dtype=dtype)
     anchor = model.anchor(text=torch.randn(1, 3, model.config.text_dim, generator=torch.Generator().manual_seed(1)))
@@ -72,6 +75,29 @@ def test_so_does_every_layout_and_dtype_and_a_prompt(make_model, waves, tmp_path
     take(stream, 3)
     stream.save(tmp_path / "s")
     assert same(take(resume_stream(model, tmp_path / "s", waves()), 2), whole[3:])
+
+
+def test_sinks_survive_a_fork_and_a_dtype_coarser_than_they_are(make_model, waves, tmp_path):
+    model = make_model(dtype=torch.bfloat16)
+    settings = StreamSettings(steps=1, num_window_frames=3, num_sink_frames=3, rope_positions="window", sink_decay=0.99)
+    stream = open_stream(model, model.anchor(), settings, waves())
+    take(stream, 5)
+    stream.save(tmp_path / "s")
+    twin, resumed = stream.fork(), resume_stream(model, tmp_path / "s", waves())
+    mine, forked, saved = (take(one, 3) for one in (stream, twin, resumed))
+    assert same(mine, forked)
+    assert same(mine, saved)
+
+
+def test_a_state_from_before_there_were_sinks_is_resumed(model, anchor, waves, saved):
+    whole = take(open_stream(model, anchor, SETTINGS, waves()), 4)
+    with safe_open(saved, framework="pt") as file:
+        header = json.loads(file.metadata()["header"])
+    old = {"num_chunk_frames", "num_knot_frames", "num_window_frames", "run_ahead_stride", "run_ahead_start", "steps",
+           "shift", "fusion", "use_anchor", "start_from_reference"}  # fmt: skip
+    window = {name: header["window"][name] for name in ("capacity", "num_committed")}
+    rewrite(saved, settings={name: header["settings"][name] for name in old}, window=window)
+    assert same(take(resume_stream(model, saved, waves()), 2), whole[2:])
 
 
 def test_resuming_twice_gives_the_same_twice(model, waves, saved):

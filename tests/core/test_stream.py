@@ -7,12 +7,19 @@ import torch
 from knot_core.cache import KVCache
 from knot_core.config import StreamSettings
 from knot_core.errors import DrivingError, SettingsError
-from knot_core.stream import Stream, open_stream, plan_chunk
+from knot_core.stream import Stream, denoise, open_stream, plan_chunk
 from knot_core.stream.plan import Clock, first_clock, run_ahead
 from knot_core.stream.state import first_snapshot
+from knot_core.wan.forward import wan_forward
 
 FAR = 3_000_000
 SETTINGS = StreamSettings(steps=2, num_window_frames=4)
+POLICIES = (
+    {},
+    {"num_sink_frames": 3},
+    {"num_sink_frames": 3, "rope_positions": "window"},
+    {"num_sink_frames": 2, "rope_positions": "window", "sink_decay": 0.9},
+)
 
 
 def take(stream, count):
@@ -43,6 +50,16 @@ def test_chunks_overlap_by_the_knot_only():
     assert [list(plan.window) for plan in plans] == [[], [0, 1, 2], [0, 1, 2, 3, 4, 5], [3, 4, 5, 6, 7, 8]]
     assert [plan.num_known_frames for plan in plans] == [0, 1, 1, 1]
     assert [frame for plan in plans for frame in plan.committed] == list(range(12))
+
+
+def test_sinks_come_before_the_window():
+    settings = StreamSettings(num_sink_frames=4, num_window_frames=2)
+    clock, plans = first_clock(settings, start=100), []
+    for _ in range(4):
+        plans.append(plan_chunk(settings, clock))
+        clock = plans[-1].next_clock
+    assert [list(plan.sinks) for plan in plans] == [[], [100, 101, 102], [100, 101, 102, 103], [100, 101, 102, 103]]
+    assert [list(plan.window) for plan in plans] == [[], [], [104, 105], [107, 108]]
 
 
 def test_the_anchor_runs_ahead():
@@ -102,7 +119,7 @@ def test_the_global_random_state_is_neither_read_nor_moved(model, anchor, waves)
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-8)], ids=str)
 @pytest.mark.parametrize("layout", ["inpaint36", "t2v16"])
-@pytest.mark.parametrize("change", [{}, {"run_ahead_stride": 0}, {"use_anchor": False}], ids=str)
+@pytest.mark.parametrize("change", [*POLICIES, {"run_ahead_stride": 0}, {"use_anchor": False}], ids=str)
 def test_far_out_in_time_is_the_same_stream(make_model, waves, layout, change, dtype, tolerance):
     """`first_snapshot` moves the stream, its driving and its anchor together; only distances may count."""
     model, settings = make_model(layout, dtype=dtype), replace(SETTINGS, **change)
@@ -116,8 +133,11 @@ def test_far_out_in_time_is_the_same_stream(make_model, waves, layout, change, d
 # --- nothing grows, nothing leaks
 
 
-def test_a_chunk_costs_the_same_at_the_tenth_and_at_the_three_millionth_frame(model, anchor, waves, monkeypatch):
-    keys_read, read = [], KVCache.read
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_a_chunk_costs_the_same_at_the_tenth_and_at_the_three_millionth_frame(
+    model, anchor, waves, monkeypatch, policy
+):
+    settings, keys_read, read = replace(SETTINGS, **policy), [], KVCache.read
 
     def watched_read(*args):
         keys, values = read(*args)
@@ -131,11 +151,12 @@ def test_a_chunk_costs_the_same_at_the_tenth_and_at_the_three_millionth_frame(mo
         keys_read.clear()
         next(stream)
         snapshot = stream.snapshot()
-        shapes = [tuple(t.shape) for t in (*snapshot.window, *snapshot.state.decoder_memory, snapshot.state.rng_state)]
+        kept = (*snapshot.window, *snapshot.sinks, *snapshot.state.decoder_memory, snapshot.state.rng_state)
+        shapes = [tuple(tensor.shape) for tensor in kept]
         return list(keys_read), shapes, stream.num_cache_bytes
 
-    near = open_stream(model, anchor, SETTINGS, waves())
-    assert cost(near) == cost(far_stream(model, anchor, SETTINGS, waves()))
+    near = open_stream(model, anchor, settings, waves())
+    assert cost(near) == cost(far_stream(model, anchor, settings, waves()))
     assert cost(near) == cost(near)
 
 
@@ -232,6 +253,53 @@ def test_full_fusion_keeps_the_knot_and_none_keeps_the_new_prediction(model, anc
     assert torch.equal(kept[1].latents[1:], fresh[1].latents[1:])
 
 
+def test_sinks_that_follow_stand_elsewhere_than_those_that_stay_once_the_window_has_moved(model, anchor, waves):
+    stay = replace(SETTINGS, num_sink_frames=2)
+    follow, fade = (replace(stay, rope_positions="window", sink_decay=decay) for decay in (1.0, 0.5))
+    some, others, faded = (take(open_stream(model, anchor, one, waves()), 5) for one in (stay, follow, fade))
+    assert torch.equal(latents(some[:3]), latents(others[:3]))
+    assert torch.equal(latents(some[:3]), latents(faded[:3]))
+    for one, other in itertools.combinations((some, others, faded), 2):
+        assert (one[4].latents - other[4].latents).abs().max() > 1e-3
+
+
+def test_livetalk_starts_with_the_reference_itself(make_model, waves):
+    model = make_model("ref33")
+    anchor = model.anchor()
+    settings = replace(SETTINGS, start_from_reference=True)
+    chunk = next(open_stream(model, anchor, settings, waves()))
+    assert torch.equal(chunk.latents[0], anchor.reference_BFCHW[0, 0])
+
+
+def test_the_network_is_fed_the_timesteps_that_its_configuration_rounds(make_model, waves, monkeypatch):
+    fed = []
+
+    def watched(network, inputs, *args, **kwargs):
+        fed.append(inputs.timestep_BF[0, -1].item())
+        return wan_forward(network, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(denoise, "wan_forward", watched)
+    for dtype, wanted in (("float32", [1000, 937.5, 833.3333, 625]), ("bfloat16", [1000, 936, 832, 624])):
+        model = make_model("ref33", timestep_dtype=dtype)
+        stream = open_stream(model, model.anchor(), replace(SETTINGS, steps=4), waves())
+        fed.clear()
+        next(stream)
+        assert fed == pytest.approx([*wanted, 0])  # and the commit pass
+
+
+def test_a_prompt_s_keys_are_computed_once(make_model, waves):
+    """512 tokens, in every layer: for the anchor, and for the stream; never per chunk."""
+    model, calls = make_model("t2v16"), []
+    text = torch.randn(1, 512, model.config.text_dim, generator=torch.Generator().manual_seed(0))
+    for block in model.network.blocks:
+        block.cross_attn.k.register_forward_hook(lambda *_: calls.append(1))
+    stream = open_stream(model, model.anchor(text=text), SETTINGS, waves())
+    count = len(calls)
+    assert count == 2 * model.config.num_layers
+    take(stream, 2)
+    assert len(calls) == count
+
+
 def test_starting_from_the_reference_makes_it_the_first_frame(model, anchor, waves):
     settings = replace(SETTINGS, start_from_reference=True, fusion=1.0)
     chunk = next(open_stream(model, anchor, settings, waves()))
@@ -243,6 +311,8 @@ def test_every_part_matters(model, anchor, waves):
     changes = (
         {}, {"num_knot_frames": 0}, {"run_ahead_stride": 0}, {"use_anchor": False}, {"num_window_frames": 0},
         {"fusion": 0.0}, {"start_from_reference": True}, {"shift": 1.0}, {"run_ahead_start": 20},
+        {"timesteps": (1000, 300)}, {"first_timesteps": (1000, 900, 300)},
+        {"num_window_frames": 2, "num_sink_frames": 2},
     )  # fmt: skip
     outcomes = [latents(take(open_stream(model, anchor, replace(SETTINGS, **c), waves()), 3)) for c in changes]
     outcomes.append(latents(take(open_stream(model, model.anchor(seed=8), SETTINGS, waves()), 3)))
