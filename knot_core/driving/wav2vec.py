@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as fn
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, DrivingError
@@ -105,7 +106,7 @@ def _from_folder(folder: Path) -> nn.Module:
         )
     try:
         return _transformers().Wav2Vec2Model.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as problem:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as problem:
         reason = str(problem).splitlines()[0]
         raise CheckpointError(f"{folder} holds no wav2vec2 that loads ({reason}); download it again") from problem
 

@@ -294,6 +294,10 @@ def test_a_file_that_is_no_base_wav2vec2_is_refused(tmp_path):
         load_speech_encoder(tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         load_speech_encoder(tmp_path)
+    network().save_pretrained(tmp_path / "damaged")
+    (tmp_path / "damaged/model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(CheckpointError, match="no wav2vec2 that loads"):
+        load_speech_encoder(tmp_path / "damaged")
     large = network(feat_extract_norm="layer", do_stable_layer_norm=True)
     with pytest.raises(CheckpointError, match="structure of the large models"):
         SpeechEncoder(large)

@@ -1,0 +1,95 @@
+"""A prompt as Wan networks read it: 512 UMT5 features, zero where there is no text.
+
+In ComfyUI the stock text encoder nodes do this; here it is for stand-alone use.
+
+Shapes: B batch (of one), T = 512 tokens, D text dim (4096 of UMT5-XXL).
+"""
+
+import html
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from .errors import CheckpointError, SettingsError
+
+logger = logging.getLogger(__name__)
+
+NUM_TOKENS = 512
+_PARTS = ("text_encoder", "tokenizer")  # folders within a pipeline that diffusers saved
+
+
+class TextEncoder:
+    """A `transformers.UMT5EncoderModel` with its tokenizer."""
+
+    def __init__(self, network: nn.Module, tokenizer: Any) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+
+    @torch.no_grad()
+    def encode(self, prompt: str) -> Tensor:
+        """float32 [1, 512, D] on the CPU; an empty prompt is its end token alone."""
+        tokens = self.tokenizer(cleaned(prompt), add_special_tokens=True, return_tensors="pt").input_ids
+        if tokens.shape[1] > NUM_TOKENS:
+            logger.warning("the prompt has %d tokens: the first %d are used", tokens.shape[1], NUM_TOKENS)
+            tokens = tokens[:, :NUM_TOKENS]
+        device = next(self.network.parameters()).device
+        features_BTD = self.network(tokens.to(device), torch.ones_like(tokens, device=device)).last_hidden_state
+        # without the padding, which the text would not look at, the encoder's work is that of the text alone
+        return pad(features_BTD.float().cpu(), (0, 0, 0, NUM_TOKENS - tokens.shape[1]))
+
+
+def load_text_encoder(
+    folder: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype = torch.bfloat16
+) -> TextEncoder:
+    """UMT5 and its tokenizer from a folder on this machine, never the network.
+
+    One that transformers saved, or a pipeline of diffusers with `text_encoder` and `tokenizer` in it, such as
+    Wan2.1-T2V-1.3B-Diffusers.
+    """
+    transformers = _transformers()
+    encoder, tokenizer = _folders(Path(folder))
+    kind = "dtype" if int(transformers.__version__.partition(".")[0]) >= 5 else "torch_dtype"
+    try:
+        network = transformers.UMT5EncoderModel.from_pretrained(encoder, local_files_only=True, **{kind: dtype})
+        reader = transformers.AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as problem:
+        reason = str(problem).strip().splitlines()[0]
+        raise CheckpointError(
+            f"{folder} holds no UMT5 text encoder that loads ({reason}); give a folder with config.json, weights and "
+            "tokenizer, such as that of Wan2.1-T2V-1.3B-Diffusers"
+        ) from problem
+    return TextEncoder(network.to(device), reader)
+
+
+def cleaned(prompt: str) -> str:
+    """As Wan cleans it: web escapes resolved (twice: they come doubled), white space single."""
+    return re.sub(r"\s+", " ", html.unescape(html.unescape(prompt))).strip()
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as problem:
+        raise SettingsError(
+            f"encoding a prompt needs transformers, which does not import ({problem}); pip install transformers"
+        ) from problem
+    return transformers
+
+
+def _folders(folder: Path) -> tuple[Path, Path]:
+    if (folder / "config.json").is_file():
+        return folder, folder
+    parts = tuple(folder / part for part in _PARTS)
+    if not all(part.is_dir() for part in parts):
+        raise CheckpointError(
+            f"the text encoder's folder {folder} holds neither config.json nor {' and '.join(_PARTS)}; give one that "
+            "transformers or diffusers saved"
+        )
+    return parts
