@@ -350,7 +350,7 @@ SINKS = [
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 @pytest.mark.parametrize(
-    ("change", "layout"), zip(SINKS, itertools.cycle(["inpaint36", "ref33", "t2v16"]), strict=False), ids=str
+    ("change", "layout"), list(zip(SINKS, itertools.cycle(["inpaint36", "ref33", "t2v16"]), strict=False)), ids=str
 )
 def test_sinks_stay_follow_and_fade(make_model, waves, layout, change, dtype):
     """Also of less than a chunk, cut by a chunk, more than the window, and none; 7 chunks, so that much leaves it."""
