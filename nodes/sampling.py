@@ -1,5 +1,7 @@
 """The streaming sampler and its settings."""
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from . import adapters
@@ -15,7 +17,7 @@ class Settings(io.ComfyNode):
             display_name="Knot Forcing Settings",
             category=CATEGORY,
             description="How the stream is generated. 1 latent frame is 4 pixel frames: 0.16 s at 25 frames a second. "
-                        "The defaults are what knot-tiny was trained for.",
+                        "The defaults are what knot-tiny was trained for; Wan models were trained for others.",
             inputs=[
                 io.Int.Input("num_chunk_frames", default=DEFAULTS.num_chunk_frames, min=1, max=16,
                              tooltip="Latent frames generated and shown together (1 to 16; 3 = 0.48 s)."),
@@ -41,13 +43,26 @@ class Settings(io.ComfyNode):
                                  tooltip="Whether chunks see the reference. Off: the face drifts; for comparison."),
                 io.Boolean.Input("start_from_reference", default=DEFAULTS.start_from_reference,
                                  tooltip="On: the first frame is the reference picture itself."),
+                io.Int.Input("num_sink_frames", default=DEFAULTS.num_sink_frames, min=0, max=120,
+                             tooltip="First latent frames of the stream that every chunk sees for ever, besides the "
+                                     "window (0 to 120; LongLive and Reward Forcing were trained with 3, LiveTalk "
+                                     "with 9)."),
+                io.Float.Input("sink_decay", default=DEFAULTS.sink_decay, min=0.0, max=1.0, step=0.001, round=0.001,
+                               tooltip="Share of the sinks that stays when a frame leaves the window (0 to 1; 1 "
+                                       "freezes them, Reward Forcing was trained with 0.999)."),
+                io.Combo.Input("rope_positions", options=list(adapters.ROPE_POSITIONS), default=DEFAULTS.rope_positions,
+                               tooltip="absolute: frames stand where they are in time. window: sinks, window and chunk "
+                                       "are counted from 0 anew for every chunk, for models trained so."),
+                io.String.Input("timesteps", default="",
+                                tooltip="Noise levels of the steps, 1000 to above 0, highest first, such as 1000, 757, "
+                                        "522. Used instead of steps and shift; empty: these."),
             ],
             outputs=[KnotSettings.Output(display_name="settings", tooltip="Checked: what cannot work is refused.")],
         )
 
     @classmethod
-    def execute(cls, **values: float) -> io.NodeOutput:
-        return io.NodeOutput(adapters.stream_settings(**values))
+    def execute(cls, timesteps: str, **values: Any) -> io.NodeOutput:
+        return io.NodeOutput(adapters.stream_settings(timesteps, **values))
 
 
 def stream_inputs() -> list[io.Input]:

@@ -1,6 +1,7 @@
 """The only package that knows both sides: ComfyUI's values and services, and `knot_core`'s."""
 
 from ...knot_core import FITS, Anchor, Driving, Model, StreamSettings
+from ...knot_core.config import ROPE_POSITIONS
 from .codecs import AUTO, OWN_CODEC, codec_names
 from .media import (
     HostAudio,
@@ -48,6 +49,7 @@ __all__ = [
     "NONE",
     "OWN_CODEC",
     "POSES",
+    "ROPE_POSITIONS",
     "Anchor",
     "Driving",
     "HostAudio",

@@ -17,7 +17,7 @@ NORMALISED = "wav2vec2-base-960h"  # was trained on sound of mean 0 and variance
 
 
 class HostSpeechEncoder(SpeechEncoder):
-    """Its layers run at the video's rate, as portrait networks were trained; ComfyUI's own node runs them 50 a second."""
+    """Its layers run at the video's rate, as portrait networks were trained; ComfyUI's own node runs 50 a second."""
 
     def __init__(self, encoder: Any, model: Model) -> None:
         network = getattr(encoder, "model", None)

@@ -21,6 +21,7 @@ from ...knot_core.wan.tree import require_parts
 from .audio_modules import audio_tensors, managed_audio_modules, network_tensors
 from .codecs import AUTO, choose_codec, codec_path
 from .host_model import ROOM, HostModel
+from .room import say
 from .tree import HostTree
 
 logger = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ def _from_patcher(patcher: ModelPatcher, source: Path, family: str, codec: str, 
     config, recognised = checkpoint.config, checkpoint.recognised
     require_parts(network, replace(config, adapter=None))
     _say_bypassed(patcher)
-    logger.info("Streams as %s: %s", recognised.preset.title, recognised.why)
+    say(f"Streams as {recognised.preset.title}: {recognised.why}")
     patchers = (patcher,) if audio is None else (patcher, audio)
     device, dtype = patcher.load_device, _compute_dtype(patcher)
     return HostModel(

@@ -112,8 +112,13 @@ def driving_from_encoded_audio(model: Model, encoded: Any) -> Driving:
     return Driving.from_speech_features(encoded, model)
 
 
-def stream_settings(**values: float) -> StreamSettings:
-    return StreamSettings(**values)
+def stream_settings(timesteps: str, **values: Any) -> StreamSettings:
+    """`timesteps`: numbers, with commas or spaces between."""
+    words = timesteps.replace(",", " ").split()
+    wrong = [word for word in words if not word.replace(".", "", 1).isdecimal()]
+    if wrong:
+        raise KnotError(f"got timesteps {timesteps!r}, wanted numbers such as 1000, 757, 522: {wrong[0]!r} is none")
+    return StreamSettings(timesteps=tuple(float(word) for word in words), **values)
 
 
 def stream_chunks(

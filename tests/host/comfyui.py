@@ -18,6 +18,7 @@ from typing import Any
 import websocket
 
 PACK = Path(__file__).resolve().parents[2]
+STAND_INS = Path(__file__).with_name("stand_ins")
 PACK_PARTS = ("__init__.py", "pyproject.toml", "knot_core", "nodes", "web", "workflows", "locales")
 START_LIMIT = 300  # seconds; a start takes about 12 on two idle cores
 RUN_LIMIT = 600  # seconds for one prompt; the longest takes about 10 there
@@ -88,6 +89,7 @@ class Server:
         self.log = base / "comfyui.log"
         self.pack = base / "custom_nodes" / "knot-forcing"
         install_pack(self.pack)
+        shutil.copytree(STAND_INS, base / "custom_nodes" / STAND_INS.name)
 
     def __enter__(self) -> "Server":
         arguments = ["--cpu", "--port", str(self.port), "--base-directory", str(self.base), "--disable-auto-launch"]

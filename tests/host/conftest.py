@@ -20,6 +20,7 @@ if not HOSTS:
 
 UI_WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 API_WORKFLOWS = sorted((PACK / "workflows" / "api").glob("*.json"))
+BUNDLED_WORKFLOWS = [path for path in API_WORKFLOWS if path.stem.startswith("portrait_")]  # they need no download
 
 
 def load_json(path: Path) -> dict[str, Any]:

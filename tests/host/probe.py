@@ -32,9 +32,10 @@ import comfy.ldm.wan.vae  # noqa: E402
 import comfy.model_management as management  # noqa: E402
 import comfy.sd  # noqa: E402
 import folder_paths  # noqa: E402
-import nodes as host_nodes  # noqa: E402
 import torch  # noqa: E402
 from comfy.audio_encoders.audio_encoders import AudioEncoderModel  # noqa: E402
+
+import nodes as host_nodes  # noqa: E402
 
 SIZE = {"width": 32, "height": 32}  # 2 x 2 tokens
 TEXT = torch.randn(1, 7, 4096, generator=torch.Generator().manual_seed(1))
@@ -64,7 +65,8 @@ def load_files() -> ModuleType:
 FILES = load_files()
 pack = load_pack()
 core = importlib.import_module(f"{pack.__name__}.knot_core")
-for part in ("config", "codec.taehv", "driving", "wan.model", "wan.families", "wan.checkpoint", "stream", "stream.sampler"):
+PARTS = ("config", "codec.taehv", "driving", "wan.model", "wan.families", "wan.checkpoint", "stream", "stream.sampler")
+for part in PARTS:
     importlib.import_module(f"{core.__name__}.{part}")
 knot = {node.define_schema().node_id: node for node in sys.modules[f"{pack.__name__}.nodes"].NODES}
 
@@ -78,7 +80,9 @@ def load_unet(name: str, dtype: str = "default") -> Any:
     return host_nodes.UNETLoader().load_unet(name, dtype)[0]
 
 
-def from_model(model: Any, family: str = "auto", audio_modules: str = "none", codec: str = "auto", vae: Any = None) -> Any:
+def from_model(
+    model: Any, family: str = "auto", audio_modules: str = "none", codec: str = "auto", vae: Any = None
+) -> Any:
     return run("KnotForcingFromModel", model=model, family=family, codec=codec, audio_modules=audio_modules, vae=vae)[0]
 
 
@@ -93,7 +97,9 @@ def encode(model: Any, **more: Any) -> Any:
     return run("KnotForcingEncodeAnchor", model=model, **inputs)[0]
 
 
-def stream(model: Any, anchor: Any, settings: Any = None, driving: Any = None, seconds: float = SECONDS) -> torch.Tensor:
+def stream(
+    model: Any, anchor: Any, settings: Any = None, driving: Any = None, seconds: float = SECONDS
+) -> torch.Tensor:
     """Latents as the network made them, [F, C, h, w]."""
     _, latents = run("KnotForcingStream", model=model, anchor=anchor, driving=driving, seed=5, seconds=seconds,
                      settings=settings)
@@ -101,12 +107,14 @@ def stream(model: Any, anchor: Any, settings: Any = None, driving: Any = None, s
     return comfy.latent_formats.Wan21().process_in(whole)[0].movedim(0, 1)
 
 
-def alone(name: str, family: str | None = None, settings: Any = None, driving: Any = None, image: Any = None) -> torch.Tensor:
+def alone(
+    name: str, family: str | None = None, settings: Any = None, driving: Any = None, image: Any = None
+) -> torch.Tensor:
     """The same by the engine itself, from the same file."""
     path = SCRATCH / "models" / "diffusion_models" / name
     checkpoint = core.wan.checkpoint.open_checkpoint(path, family=family)
     network = core.wan.checkpoint.build_network(checkpoint)
-    codec = importlib.import_module(f"{core.__name__}.codec").load_codec(SCRATCH / "models/vae_approx/taew2_1.safetensors")
+    codec = core.codec.load_codec(SCRATCH / "models/vae_approx/taew2_1.safetensors")
     model = core.Model(network=network, codec=codec, config=network.config, preset=checkpoint.preset,
                        device=torch.device("cpu"), dtype=torch.float32)
     text = torch.nn.functional.pad(TEXT, (0, 0, 0, 512 - TEXT.shape[1]))
@@ -224,7 +232,11 @@ def partly_loaded() -> Json:
     """The host is made to believe in little room: layers stay where they are and are cast at use, LoRA and all."""
     wanted = alone("merged_self_forcing.safetensors", "self-forcing")
     budget, load = 200_000, management.LoadedModel.model_load
-    management.LoadedModel.model_load = lambda self, lowvram_model_memory=0, **more: load(self, budget, **more)
+
+    def load_little(self: Any, _: float = 0, **more: Any) -> Any:
+        return load(self, budget, **more)
+
+    management.LoadedModel.model_load = load_little
     try:
         changed = host_nodes.LoraLoaderModelOnly().load_lora_model_only(
             load_unet("self_forcing.safetensors"), "host.safetensors", 0.75)[0]
@@ -252,7 +264,8 @@ def vae() -> Json:
         theirs = found.decode(comfy.latent_formats.Wan21().process_out(latents.movedim(1, 2)))
         encoded = codec.encode(PICTURE[None].movedim(-1, 2)[:, :, :, :32, :32])
         their_encoded = comfy.latent_formats.Wan21().process_in(found.encode(PICTURE[:, :32, :32]))
-    images, _ = run("KnotForcingStream", model=model, anchor=encode(model, vae=found), driving=None, seed=5, seconds=1.0)
+    anchor = encode(model, vae=found)
+    images, _ = run("KnotForcingStream", model=model, anchor=anchor, driving=None, seed=5, seconds=1.0)
     return {
         "chunks_equal": bool(torch.equal(torch.cat(pieces, dim=1), whole)),
         "theirs": apart(whole[0], theirs[0].movedim(-1, 1))["apart"],
@@ -285,6 +298,8 @@ def refusals() -> Json:
     model = from_model(load_unet("self_forcing.safetensors"), "self-forcing")
     tiny, blocked = load_model("knot-tiny", dtype="auto")
     anchor = encode(model)
+    other = from_model(load_unet("self_forcing.safetensors"), "self-forcing")
+    linear = SimpleNamespace(diffusion_model=torch.nn.Linear(2, 2))
     wide = core.StreamSettings(num_window_frames=120_000)
     return {
         "no_prompt": refusal(lambda: encode(model, conditioning=None)),
@@ -294,9 +309,8 @@ def refusals() -> Json:
         "size": refusal(lambda: encode(model, width=40, height=32)),
         "room": refusal(lambda: stream(model, anchor, wide)),
         "no_codec": refusal(lambda: from_model(load_unet("self_forcing.safetensors"), codec="vae")),
-        "other_anchor": refusal(lambda: stream(from_model(load_unet("self_forcing.safetensors"), "self-forcing"), anchor)),
-        "no_model": refusal(lambda: from_model(SimpleNamespace(clone=lambda: SimpleNamespace(model=SimpleNamespace(
-            diffusion_model=torch.nn.Linear(2, 2)))))),
+        "other_anchor": refusal(lambda: stream(other, anchor)),
+        "no_model": refusal(lambda: from_model(SimpleNamespace(clone=lambda: SimpleNamespace(model=linear)))),
         "tiny_is_no_model": blocked.message,
     }
 
@@ -306,11 +320,11 @@ def flat_memory() -> Json:
     model = from_model(load_unet("self_forcing.safetensors"), "self-forcing")
     settings = core.StreamSettings(num_window_frames=6, steps=1)
     adapters = sys.modules[f"{pack.__name__}.nodes.adapters"]
-    peaks, chunk = [], None
+    peaks = []
     with torch.inference_mode():
-        for chunk in adapters.stream_chunks(model, encode(model), None, settings, 5, 200 * 12 / 16):
+        for _ in adapters.stream_chunks(model, encode(model), None, settings, 5, (200 * 12 - 3) / 16):
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-    return {"chunks": chunk.index + 1, "after_40": peaks[39], "after_200": peaks[199]}
+    return {"chunks": len(peaks), "after_40": peaks[39], "after_200": peaks[-1]}
 
 
 def causal_sampler() -> Json:
@@ -353,7 +367,9 @@ def compare(theirs: Any, ours: Any, num_chunks: int) -> Json:
                                            "their_seconds": their_seconds, "their_bytes": their_bytes}
 
 
-def stream_with_noise(model: Any, first: torch.Tensor, num_chunks: int, seed: int, side: int) -> tuple[torch.Tensor, float, int]:
+def stream_with_noise(
+    model: Any, first: torch.Tensor, num_chunks: int, seed: int, side: int
+) -> tuple[torch.Tensor, float, int]:
     """The stream's seconds per chunk by its own clock, decoding left out: the host's sampler does not decode."""
     sampler = core.stream.sampler.Stream
     drawn = sampler._draw_noise
@@ -399,7 +415,7 @@ def main() -> None:
         began = time.perf_counter()
         try:
             found[check.__name__] = check()
-        except Exception:  # noqa: BLE001 - every check has its own test
+        except Exception:
             found[check.__name__] = {"error": traceback.format_exc()}
         found[check.__name__]["took"] = time.perf_counter() - began
     (SCRATCH / "found.json").write_text(json.dumps(found, indent=1), encoding="utf-8")

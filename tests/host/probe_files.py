@@ -19,10 +19,8 @@ def write_files(core: ModuleType, models: Path) -> None:
     t2v = random_network(core, "t2v16", 16)
     save_file(t2v, networks / "self_forcing.safetensors")
     save_file({f"model.{name}": tensor for name, tensor in t2v.items()}, networks / "prefixed.safetensors")
-    torch.save(
-        {"generator": {}, "generator_ema": {f"model._fsdp_wrapped_module.{name}": t for name, t in t2v.items()}, "step": 9},
-        networks / "self_forcing_wrapped.pt",
-    )
+    trained = {f"model._fsdp_wrapped_module.{name}": tensor for name, tensor in t2v.items()}
+    torch.save({"generator": {}, "generator_ema": trained, "step": 9}, networks / "self_forcing_wrapped.pt")
     save_file({name: in_fp8(name, tensor) for name, tensor in t2v.items()}, networks / "fp8.safetensors")
     save_file({name: tensor.bfloat16() for name, tensor in t2v.items()}, networks / "bf16.safetensors")
     save_file(random_network(core, "inpaint36", 36, image_dim=1280), networks / "wan_i2v.safetensors")
@@ -65,12 +63,14 @@ def write_loras(network: dict[str, torch.Tensor], folder: Path) -> None:
     for name, weight in network.items():
         if not name.startswith("blocks.") or weight.dim() != 2:
             continue
-        up, down = (torch.randn(*shape, generator=rng) / 8 for shape in ((weight.shape[0], rank), (rank, weight.shape[1])))
+        up = torch.randn(weight.shape[0], rank, generator=rng) / 8
+        down = torch.randn(rank, weight.shape[1], generator=rng) / 8
         module = name.removesuffix(".weight")
         host |= {f"diffusion_model.{module}.lora_up.weight": up, f"diffusion_model.{module}.lora_down.weight": down,
                  f"diffusion_model.{module}.alpha": torch.tensor(alpha)}
-        peft |= {f"base_model.model.{module}.lora_A.weight": down, f"base_model.model.{module}.lora_B.weight": up * alpha / rank}
-        merged[name] = weight + 0.75 * alpha / rank * up @ down
+        scaled = alpha / rank * up
+        peft |= {f"base_model.model.{module}.lora_A.weight": down, f"base_model.model.{module}.lora_B.weight": scaled}
+        merged[name] = weight + 0.75 * scaled @ down
     save_file(host, folder / "host.safetensors")
     torch.save({"generator_lora": peft, "critic_lora": {}}, folder / "peft.pt")
     save_file(merged, folder.parent / "diffusion_models" / "merged_self_forcing.safetensors")

@@ -12,12 +12,12 @@ from PIL import Image
 from safetensors import safe_open
 
 from .comfyui import Run, Server
-from .conftest import API_WORKFLOWS, load_json
+from .conftest import BUNDLED_WORKFLOWS, load_json
 
 pytestmark = pytest.mark.host
 
 FPS = 25
-NAMES = [path.stem for path in API_WORKFLOWS]
+NAMES = [path.stem for path in BUNDLED_WORKFLOWS]
 Json = dict[str, Any]
 
 
@@ -27,7 +27,7 @@ def num_chunks(pixel_frames: int) -> int:
 
 
 def workflow(name: str) -> Json:
-    return load_json(next(path for path in API_WORKFLOWS if path.stem == name))
+    return load_json(next(path for path in BUNDLED_WORKFLOWS if path.stem == name))
 
 
 def node_of(prompt: Json, class_type: str) -> str:
@@ -85,7 +85,8 @@ def check_video(path: Path, *, seconds: float | None, sound: bool) -> np.ndarray
 @pytest.fixture(scope="session")
 def runs(server: Server) -> dict[str, tuple[Run, Run]]:
     """Every workflow as it is shipped, queued twice in a row."""
-    return {path.stem: (succeed(server, load_json(path)), succeed(server, load_json(path))) for path in API_WORKFLOWS}
+    prompts = {path.stem: load_json(path) for path in BUNDLED_WORKFLOWS}
+    return {name: (succeed(server, prompt), succeed(server, prompt)) for name, prompt in prompts.items()}
 
 
 @pytest.mark.parametrize("name", NAMES)
