@@ -9,8 +9,8 @@ from knot_core.stream.denoise import Denoiser, Frames
 
 def encode_at(model, anchor, position):
     """The reference run through the network again, standing at `position`."""
-    denoiser, cache = Denoiser.of(model, anchor.text_BTD), CapturingCache()
     reference = anchor.reference_BFCHW
+    denoiser, cache = Denoiser.of(model, anchor.text_BTD, reference_B1CHW=reference), CapturingCache()
     frames = Frames(
         x_BFCHW=reference, sigma_BF=torch.zeros(1, 1), known_BMCHW=reference,
         rope=denoiser.rope([position], reference.shape[-2:]), driving=denoiser.no_signal(1),
@@ -20,7 +20,7 @@ def encode_at(model, anchor, position):
     return cache.layers
 
 
-@pytest.mark.parametrize("layout", ["inpaint36", "t2v16"])
+@pytest.mark.parametrize("layout", ["inpaint36", "ref33", "t2v16"])
 @pytest.mark.parametrize("position", [0, 1, 8, 12, 3_000_008])
 def test_moving_the_anchor_equals_encoding_it_anew(make_model, layout, position):
     model = make_model(layout)

@@ -1,6 +1,7 @@
 """The forward pass: equal to the public implementation, to itself in other guises, and open to gradients."""
 
 import importlib.util
+import itertools
 
 import pytest
 import torch
@@ -248,3 +249,24 @@ def test_t2v16_puts_known_frames_into_x_at_timestep_zero():
     assert torch.equal(pinned[:, 2:], x[:, 2:])
     assert layout.frame_sigmas(torch.full((1, 3), 0.5), 2).tolist() == [[0.0, 0.0, 0.5]]
     assert torch.equal(layout.channels(x, known), x)
+
+
+def test_ref33_puts_noise_reference_and_mask_in_this_order_and_0_means_known():
+    layout, x, reference = get_layout("ref33"), rand(2, 3, 16, 4, 6), rand(1, 1, 16, 4, 6, seed=1)
+    known = rand(2, 1, 16, 4, 6, seed=2)
+    channels = layout.channels(x, known, reference)
+    assert channels.shape[2] == layout.in_channels == 33
+    assert torch.equal(channels[:, :, :16], x)
+    assert torch.equal(channels[:, :, 16:32], reference.expand(2, 3, -1, -1, -1))
+    assert torch.equal(channels[:, :, 32].amax(dim=(2, 3)), torch.tensor([[0.0, 1.0, 1.0]] * 2))
+    assert torch.equal(channels[:, :, 32].amin(dim=(2, 3)), torch.tensor([[0.0, 1.0, 1.0]] * 2))
+    assert torch.equal(layout.channels(x, None, reference)[:, :, 32], torch.ones(2, 3, 4, 6))
+    assert torch.equal(layout.pin(x, known), torch.cat([known, x[:, 1:]], dim=1))
+    assert layout.frame_sigmas(torch.full((1, 3), 0.5), 1).tolist() == [[0.5, 0.5, 0.5]]
+
+
+def test_only_livetalk_s_first_frame_is_known_when_it_is_committed():
+    known = rand(1, 1, 16, 4, 6)
+    for name, from_reference in itertools.product(("inpaint36", "ref33", "t2v16"), (False, True)):
+        kept = get_layout(name).known_at_commit(known, from_reference=from_reference)
+        assert (kept is not None) == (name == "ref33" and from_reference)
