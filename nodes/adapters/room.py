@@ -1,7 +1,7 @@
 """Room: what a stream needs beside the weights, checked and said before its first step."""
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import comfy.model_management as host
 from comfy_execution.utils import get_executing_context
@@ -18,18 +18,26 @@ GIB = 2**30
 ONE_FRAME = StreamSettings(num_chunk_frames=1, num_knot_frames=0, num_window_frames=0, use_anchor=False)
 
 
+@dataclass(frozen=True)
+class Room:
+    """Bytes beside the weights."""
+
+    whole: int  # before a stream begins: its cache, and what a pass takes
+    a_pass: int  # once the cache is there
+
+
 def needed_for_anchor(model: Model, size: tuple[int, int]) -> int:
     """Bytes beside the weights, for the one latent frame of a picture of (height, width) pixels."""
     return _beside_weights(_need(model, ONE_FRAME, size)) if isinstance(model, HostModel) else ROOM
 
 
-def check_room(model: Model, anchor: Anchor, settings: StreamSettings) -> int:
-    """Bytes beside the weights that a stream takes from its first chunk to its last; refused where they cannot be had.
+def check_room(model: Model, anchor: Anchor, settings: StreamSettings) -> Room:
+    """What a stream takes, the same from its first chunk to its last; refused where it cannot be had.
 
     ComfyUI can offload weights, so only what must be there all the time is held against the device's memory.
     """
     if not isinstance(model, HostModel):
-        return ROOM
+        return Room(whole=ROOM, a_pass=0)
     height, width = (SPATIAL * side for side in anchor.latent_size)
     need, there = _need(model, settings, (height, width)), host.get_total_memory(model.device)
     beside = _beside_weights(need)
@@ -39,7 +47,7 @@ def check_room(model: Model, anchor: Anchor, settings: StreamSettings) -> int:
                         f"{there / GIB:.2f} GiB: take a smaller size or num_window_frames")  # fmt: skip
     offloaded = "" if need.total <= there else "; some weights will be offloaded, which is slower"
     say(f"{what}; {model.device} has {there / GIB:.2f} GiB{offloaded}")
-    return beside
+    return Room(whole=beside, a_pass=max(need.activations, need.decoder))
 
 
 def say(text: str) -> None:

@@ -129,9 +129,10 @@ def stream_chunks(
     timed = _of_length(model, driving or Driving.none(), seconds)
     settings = _fitting(anchor, settings or model.settings)
     bar = ProgressBar(timed.num_pixel_frames)
-    with running(model, check_room(model, anchor, settings)):
+    room = check_room(model, anchor, settings)
+    with running(model, room.whole):
         stream = open_stream(model, at_hand(anchor, model), settings, timed, seed, should_stop=_stop_if_asked)
-        while (chunk := _next(stream, model)) is not None:
+        while (chunk := _next(stream, model, room.a_pass)) is not None:
             done = chunk.first_pixel_frame + len(chunk.pixel_frames)
             bar.update_absolute(done, preview=("JPEG", still(chunk), None))
             yield chunk
@@ -144,11 +145,11 @@ def _check_driving(model: Model, driving: Driving | None) -> None:
                      has_controls=controls)  # fmt: skip
 
 
-def _next(stream: Iterator[Chunk], model: Model) -> Chunk | None:
+def _next(stream: Iterator[Chunk], model: Model, num_bytes: int) -> Chunk | None:
     """None after the last; what is computed with must be at hand before each: other nodes' models may have come."""
     _stop_if_asked()
     if isinstance(model, HostModel):
-        model.bring_in()
+        model.bring_in(num_bytes)
     return next(stream, None)
 
 
