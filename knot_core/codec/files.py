@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, SettingsError
-from ..wan.checkpoint import open_checkpoint
+from ..wan.reading import read_stored
 from .taehv import TAEHV, CodecConfig, read_config
 from .wan_vae import WanVideoCodec
 
@@ -30,7 +30,7 @@ def load_codec(path: str | os.PathLike[str], kind: str = "auto") -> TAEHV | WanV
     if kind not in KINDS:
         raise SettingsError(f"the codec's kind is {kind!r}; choose one of {', '.join(KINDS)}")
     file = _file(Path(path))
-    tensors = open_checkpoint(file).tensors
+    tensors = read_stored(file, header_only=False).tensors
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise CheckpointError(f"{file} holds values that are no numbers (NaN or infinite) in {name}; get it again")

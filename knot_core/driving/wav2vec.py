@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, DrivingError
-from ..wan.checkpoint import open_checkpoint
+from ..wan.reading import read_stored
 
 _HEAD_DIM = 64  # of every wav2vec2
 _PREFIX = "wav2vec2."
@@ -121,7 +121,7 @@ def _folder_normalises(folder: Path) -> bool:
 
 
 def _from_file(path: Path) -> nn.Module:
-    tensors = {_current_name(name): tensor for name, tensor in open_checkpoint(path).tensors.items()}
+    tensors = {_current_name(name): tensor for name, tensor in read_stored(path, header_only=False).tensors.items()}
     transformers = _transformers()
     try:
         network = transformers.Wav2Vec2Model(transformers.Wav2Vec2Config(**_sizes(tensors)))
