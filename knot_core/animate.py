@@ -8,13 +8,13 @@ import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import fields, replace
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from tqdm import tqdm
 
 from .bench import Meter
@@ -24,8 +24,12 @@ from .errors import KnotError, MediaError, SettingsError
 from .geometry import SPATIAL, first_pixel_frame, num_latent_frames
 from .media import Audio, VideoWriter, fit_image, open_audio, open_image, save_contact_sheet
 from .model import ASSETS, Model
+from .options import given_settings
 from .stream import Chunk, Stream, open_stream, resume_stream
 from .stream.decode import to_uint8
+from .wan.families import with_settings
+from .wan.memory import NUM_TEXT_TOKENS
+from .wan.reading import read_stored
 
 logger = logging.getLogger(__name__)
 
@@ -145,12 +149,7 @@ def bench(options: Namespace, load: Callable[[], Model]) -> int:
 
 def settings_of(options: Namespace, model: Model) -> StreamSettings:
     """The model's settings, with those that the user gave."""
-    return replace(model.settings, **_given_settings(options))
-
-
-def _given_settings(options: Namespace) -> dict[str, int | float | bool]:
-    given = {setting.name: getattr(options, setting.name) for setting in fields(StreamSettings)}
-    return {name: value for name, value in given.items() if value is not None}
+    return with_settings(model.settings, **given_settings(options))
 
 
 def _check(options: Namespace) -> None:
@@ -163,8 +162,10 @@ def _check(options: Namespace) -> None:
         raise SettingsError("nothing drives the portrait; give --audio, --controls or --idle")
     if (options.reference is None) == (options.resume is None):
         raise SettingsError("give --reference to begin a stream, or --resume to go on with a saved one, and not both")
-    if options.resume is not None and (_given_settings(options) or options.size is not None):
-        given = ["size"] * (options.size is not None) + list(_given_settings(options))
+    if options.resume is not None and options.text is not None:
+        raise SettingsError("a saved stream keeps its own prompt; leave out text")
+    if options.resume is not None and (given_settings(options) or options.size is not None):
+        given = ["size"] * (options.size is not None) + list(given_settings(options))
         raise SettingsError(f"a saved stream keeps its own settings; leave out {', '.join(given)}")
 
 
@@ -185,9 +186,21 @@ def _stream(options: Namespace, model: Model, reference: Tensor | None, meter: M
         meter.stage("resume", since)
         return stream
     settings = settings_of(options, model)
-    anchor = model.encode_anchor(reference, size=_size(model, options))
+    anchor = model.encode_anchor(reference, size=_size(model, options), text=_text(options, model))
     meter.stage("anchor", since)
     return open_stream(model, anchor, settings, nothing, options.seed, should_stop=stop)
+
+
+def _text(options: Namespace, model: Model) -> Tensor | None:
+    """[1, T, text_dim]: the prompt, padded with zeros as Wan networks were trained."""
+    if options.text is None:
+        return None
+    tensors, wanted = list(read_stored(options.text, header_only=False).tensors.values()), model.config.text_dim
+    if len(tensors) != 1 or not tensors[0].numel() or tensors[0].numel() % wanted or tensors[0].shape[-1] != wanted:
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors[:3])
+        raise SettingsError(f"{options.text} holds tensors of shape {shapes}; wanted one, [tokens, {wanted}]")
+    tokens = tensors[0].float().reshape(1, -1, wanted)[:, :NUM_TEXT_TOKENS]
+    return pad(tokens, (0, 0, 0, NUM_TEXT_TOKENS - tokens.shape[1]))
 
 
 def _driving(options: Namespace, model: Model, audio: Audio | None) -> Driving:

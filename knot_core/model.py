@@ -3,28 +3,33 @@
 Shapes: B batch, F latent frames, T pixel frames, C channels, H W height and width.
 """
 
+import logging
 import os
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .codec.taehv import TAEHV, read_config
+from .codec.files import load_codec
 from .config import NetworkConfig, StreamSettings
-from .errors import CheckpointError, KnotError, SettingsError
-from .flow import schedule
+from .errors import CheckpointError, SettingsError
 from .geometry import latent_size
 from .media import Fit, fit_image
 from .stream import Anchor, StreamCodec, encode_anchor
-from .wan.checkpoint import Checkpoint, Preset, build_network, check_tensors, differences, open_checkpoint
-from .wan.model import WanNetwork, cast_weights
+from .wan.checkpoint import Checkpoint, build_network, open_checkpoint
+from .wan.families import Preset
+from .wan.lora import open_lora
+from .wan.memory import MemoryNeed, memory_needed
+
+logger = logging.getLogger(__name__)
 
 ASSETS = Path(__file__).parent / "assets"
 BUILT_IN = ("knot-tiny",)
+_MEMINFO = Path("/proc/meminfo")  # Linux
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -55,13 +60,13 @@ class Model:
         image: Tensor,
         *,
         text: Tensor | None = None,
-        image_tokens: Tensor | None = None,
         size: tuple[int, int] | None = None,
         fit: Fit = "crop",
+        image_tokens: Tensor | None = None,
     ) -> Anchor:
         """The anchor of a picture [H, W, 3] in 0..1; `size` is (height, width) in pixels, `text` [1, T, text_dim].
 
-        `image_tokens` are the picture's CLIP tokens [1, T, image_dim], for networks that look at them.
+        `image_tokens` [1, T, image_dim] are the picture's CLIP tokens, for networks that look at them.
         """
         height, width = size or (self.preset.height, self.preset.width)
         latent_size(height, width)  # refuses what does not divide into tokens
@@ -69,31 +74,50 @@ class Model:
         latents = self.codec.encode(pixels.to(self.device, self._codec_dtype))
         return encode_anchor(self, latents.float(), text, image_tokens)
 
+    def memory_needed(self, settings: StreamSettings | None = None, size: tuple[int, int] | None = None) -> MemoryNeed:
+        """Bytes that a stream takes, weights included; `size` is (height, width) in pixels."""
+        size = size or (self.preset.height, self.preset.width)
+        settings = settings or self.settings
+        return memory_needed(self.config, settings, size, self.dtype, has_text=self.preset.needs_text)
+
     @cached_property
     def _codec_dtype(self) -> torch.dtype:
         return next(self.codec.parameters()).dtype if isinstance(self.codec, nn.Module) else torch.float32
 
 
-def load_model(
+def load_model(  # noqa: PLR0913 - the public door; all but the first may be left out
     name_or_path: str | os.PathLike[str] = "knot-tiny",
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     codec: str | os.PathLike[str] | None = None,
+    *,
+    codec_kind: str = "auto",
+    family: str | None = None,
+    overlay: str | os.PathLike[str] | None = None,
+    lora: str | os.PathLike[str] | None = None,
+    lora_strength: float = 1.0,
 ) -> Model:
     """A built-in model by name, or a weights file. `dtype` None: bfloat16 where the device computes it natively.
 
-    `codec` is the weights file of a TAEHV autoencoder, for models that do not bring their own.
+    `codec` is the weights file of a video autoencoder, for models that do not bring their own. `family` names the
+    checkpoint's family where neither its structure nor its name tells it. `overlay` is a file of further tensors
+    (InfiniteTalk's audio modules), `lora` one of low-rank changes, merged while the weights are read.
     """
-    device = _device(device)
+    device = pick_device(device)
     dtype = native_dtype(device) if dtype is None else dtype
     if dtype not in DTYPES:
         raise SettingsError(f"dtype is {dtype}; choose one of {', '.join(map(str, DTYPES))}")
-    checkpoint = open_checkpoint(_weights_file(name_or_path))
-    preset, network = checkpoint.preset, build_network(checkpoint)
+    checkpoint = open_model_file(name_or_path, family=family, overlay=overlay)
+    preset = checkpoint.preset
+    if not checkpoint.recognised.sure:
+        logger.warning("%s: %s", checkpoint.path.name, checkpoint.recognised.why)
+    codec_file = _codec_file(checkpoint.path, preset, codec)
+    changes = None if lora is None else open_lora(lora, lora_strength, checkpoint.tensors)
+    network = build_network(checkpoint, dtype, device, changes)
     return Model(
-        network=cast_weights(network, dtype).to(device),
+        network=network,
         # in bfloat16 decoded pictures differ from float32's by 54 dB, and take half the time
-        codec=_load_codec(_codec_file(checkpoint.path, preset, codec)).to(device, dtype),
+        codec=load_codec(codec_file, codec_kind).to(device, dtype),
         config=network.config,
         preset=preset,
         device=device,
@@ -101,44 +125,19 @@ def load_model(
     )
 
 
-def inspect_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a weights file is, from its header alone, as plain values; `problem` says why it would not load."""
-    checkpoint = open_checkpoint(_weights_file(path), header_only=True)
-    tensors = checkpoint.tensors.values()
-    found: dict[str, Any] = {
-        "file": checkpoint.path.name,
-        "family": checkpoint.family,
-        "parameters": sum(tensor.numel() for tensor in tensors),
-        "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors}),
-    }
-    try:
-        with torch.device("meta"):
-            wanted, more = _inspect_codec(checkpoint) if checkpoint.family == "taehv" else _inspect_network(checkpoint)
-        missing, unexpected = differences(checkpoint, wanted.state_dict())
-        found |= more | {"missing": missing, "unexpected": unexpected, "problem": None}
-        check_tensors(checkpoint, wanted.state_dict())
-    except KnotError as problem:
-        found["problem"] = str(problem)
-    return found
-
-
-def _inspect_codec(checkpoint: Checkpoint) -> tuple[nn.Module, dict[str, Any]]:
-    config = read_config(checkpoint.tensors)
-    return TAEHV(config), asdict(config)
-
-
-def _inspect_network(checkpoint: Checkpoint) -> tuple[nn.Module, dict[str, Any]]:
-    config, preset = checkpoint.config, checkpoint.preset
-    sigmas = schedule(preset.settings.steps, preset.settings.shift)
-    return WanNetwork(config), {
-        **config.to_dict(),
-        "schedule": [round(sigma, 4) for sigma in sigmas],
-        "settings": preset.settings.to_dict(),
-        "fps": preset.fps,
-        "width": preset.width,
-        "height": preset.height,
-        "licence": preset.licence,
-    }
+def open_model_file(
+    name_or_path: str | os.PathLike[str],
+    *,
+    header_only: bool = False,
+    family: str | None = None,
+    overlay: str | os.PathLike[str] | None = None,
+) -> Checkpoint:
+    """The checkpoint of a built-in model by name, or of a weights file or folder."""
+    path = ASSETS / f"{name_or_path}.safetensors" if str(name_or_path) in BUILT_IN else Path(name_or_path)
+    if not path.exists():
+        raise CheckpointError(f"there is no model {str(name_or_path)!r}; give {' or '.join(BUILT_IN)}, or the path of "
+                              "a weights file")  # fmt: skip
+    return open_checkpoint(path, header_only=header_only, family=family, overlay=overlay)
 
 
 def native_dtype(device: torch.device) -> torch.dtype:
@@ -158,7 +157,8 @@ def _cpu_has_bfloat16() -> bool:
     return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
 
 
-def _device(device: str | torch.device) -> torch.device:
+def pick_device(device: str | torch.device) -> torch.device:
+    """A device that works here, or an error that says why it does not."""
     try:
         found = torch.device(device)
         torch.empty(0, device=found)
@@ -166,16 +166,6 @@ def _device(device: str | torch.device) -> torch.device:
         reason = str(problem).splitlines()[0]
         raise SettingsError(f"device {str(device)!r} cannot be used here ({reason}); choose cpu") from problem
     return found
-
-
-def _weights_file(name_or_path: str | os.PathLike[str]) -> Path:
-    if str(name_or_path) in BUILT_IN:
-        return ASSETS / f"{name_or_path}.safetensors"
-    path = Path(name_or_path)
-    if not path.is_file():
-        raise CheckpointError(f"there is no model {str(name_or_path)!r}; give {' or '.join(BUILT_IN)}, or the path of "
-                              "a weights file")  # fmt: skip
-    return path
 
 
 def _codec_file(weights: Path, preset: Preset, given: str | os.PathLike[str] | None) -> Path:
@@ -187,10 +177,11 @@ def _codec_file(weights: Path, preset: Preset, given: str | os.PathLike[str] | N
                           "taew2_1 for Wan2.1, as codec")  # fmt: skip
 
 
-def _load_codec(path: Path) -> TAEHV:
-    tensors = open_checkpoint(path).tensors
-    for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise CheckpointError(f"{path} holds values that are no numbers (NaN or infinite) in {name}; get it again")
-    codec = TAEHV.from_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    return codec.eval().requires_grad_(False)
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be had there; None where nothing tells."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "cpu" and _MEMINFO.is_file():
+        found = re.search(r"MemAvailable:\s+(\d+) kB", _MEMINFO.read_text(encoding="utf-8"))
+        return int(found[1]) * 1024 if found else None
+    return None

@@ -285,12 +285,12 @@ def check_inputs(
     if preset.needs_text and not has_text:
         raise SettingsError(f"got no prompt, but {who} is driven by text; give one (UMT5 tokens)")
     if has_speech and config.adapter is None:
-        raise SettingsError(f"got speech, but {who} has no audio modules; {_instead(lambda row: row.adapter)}")
+        instead = _instead(lambda row: row.adapter, "it")
+        raise SettingsError(f"got speech, but {who} has no audio modules; {instead}")
     if has_controls and not _takes_controls(config):
-        raise SettingsError(
-            f"got expression controls, but {who} takes {'speech' if config.adapter else 'neither these nor speech'}; "
-            f"{_instead(lambda row: row.speech == 'mel')}"
-        )
+        takes = "speech" if config.adapter else "neither these nor speech"
+        instead = _instead(lambda row: row.speech == "mel", "them")
+        raise SettingsError(f"got expression controls, but {who} takes {takes}; {instead}")
 
 
 def _takes_controls(config: NetworkConfig) -> bool:
@@ -298,5 +298,5 @@ def _takes_controls(config: NetworkConfig) -> bool:
     return isinstance(config.adapter, AdapterConfig) and config.adapter.signal_dim == AdapterConfig().signal_dim
 
 
-def _instead(serves: Callable[[Preset], object]) -> str:
-    return "leave it out, or take " + " or ".join(row.family for row in ROWS if serves(row))
+def _instead(serves: Callable[[Preset], object], what: str) -> str:
+    return f"leave {what} out, or take " + " or ".join(row.family for row in ROWS if serves(row))

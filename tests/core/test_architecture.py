@@ -12,10 +12,10 @@ CORE = ROOT / "knot_core"
 ROWS = (
     {"errors", "geometry", "config"},
     {"flow", "cache", "transfer"},
-    {"wan", "codec", "media", "driving"},
+    {"wan", "codec", "media", "driving", "text"},
     {"stream"},
     {"model"},
-    {"train", "bench", "animate", "cli"},
+    {"train", "bench", "animate", "cli", "options", "inspection", "preflight"},
     {"__init__", "__main__"},
 )
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "execution", "server", "nodes"}

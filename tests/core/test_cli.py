@@ -22,6 +22,7 @@ from knot_core import bench, cli
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.media import Audio, VideoWriter, open_audio
+from knot_core.options import SETTINGS_HELP
 from knot_core.wan.checkpoint import PRESETS, save_network
 from knot_core.wan.model import WanNetwork
 
@@ -121,7 +122,7 @@ def test_everything_drives_for_as_long_as_asked(run, tmp_path, source):
 
 
 def test_every_setting_is_an_option(run, tmp_path):
-    assert set(cli.SETTINGS_HELP) == {field.name for field in dataclasses.fields(StreamSettings)}
+    assert set(SETTINGS_HELP) == {field.name for field in dataclasses.fields(StreamSettings)}
     code, said, _ = run("animate", "--reference", "face.png", "--idle", "--seconds", 1, "--out", tmp_path / "v.mp4",
                         "--num-chunk-frames", 2, "--num-knot-frames", 0, "--num-window-frames", 3, "--steps", 1,
                         "--run-ahead-stride", 0, "--run-ahead-start", 1, "--shift", 3, "--fusion", 0.1,

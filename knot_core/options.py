@@ -1,0 +1,91 @@
+"""Options that several commands share: which model, and its settings."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .codec.files import KINDS
+from .config import ROPE_POSITIONS, StreamSettings
+from .wan.families import PRESETS
+
+SETTINGS_HELP = {
+    "num_chunk_frames": "latent frames committed together",
+    "num_knot_frames": "latent frames that neighbouring chunks share; 0 turns the knot off",
+    "num_window_frames": "committed latent frames that a chunk may look back on, sinks not counted",
+    "num_sink_frames": "first latent frames, which every chunk may look back on for ever",
+    "sink_decay": "what a sink keeps of itself when a frame leaves the window, 0 to 1; 1 freezes it",
+    "rope_positions": "absolute, or window: sinks stand just before the window however far it has gone",
+    "run_ahead_stride": "latent frames by which the anchor jumps ahead; 0 keeps it at the beginning",
+    "run_ahead_start": "latent frame at which the anchor stands first",
+    "steps": "denoising steps; in place of timesteps",
+    "shift": "of the noise levels towards high noise; in place of timesteps",
+    "timesteps": "those of the denoising steps, such as 1000,757,522",
+    "first_timesteps": "the same, of the first chunk alone",
+    "fusion": "weight of the knot against the new drawing of its frames, 0 to 1",
+    "use_anchor": "let every chunk see the reference",
+    "start_from_reference": "begin the video at the reference",
+}
+DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_SHORT = ("chunk", "knot", "window")  # --window is --num-window-frames
+
+
+def add_model(parser: argparse.ArgumentParser, also: tuple[str, ...] = ()) -> None:
+    """Which model, how it is read, and where it computes."""
+    random = f"; or random weights of the size of {', '.join(also)}" if also else ""
+    parser.add_argument("--model", default="knot-tiny", help=f"knot-tiny, or a weights file or folder{random}")
+    add_file(parser)
+    parser.add_argument("--lora", type=Path, metavar="FILE", help="a LoRA, merged into the weights")
+    parser.add_argument("--lora-strength", type=float, default=1.0, metavar="N", help="default: %(default)s")
+    parser.add_argument("--codec", type=Path, help="weights of a video autoencoder, for models without their own")
+    parser.add_argument("--codec-kind", choices=KINDS, default="auto", help="default: %(default)s")
+    parser.add_argument("--size", type=size, metavar="N | WxH", help="pixels of the video (default: the model's)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
+    parser.add_argument("--dtype", choices=DTYPES, default="auto", help="auto: bfloat16 where the device has it")
+    parser.add_argument("--threads", type=int, help=f"processor threads (default: {torch.get_num_threads()})")
+
+
+def add_file(parser: argparse.ArgumentParser) -> None:
+    """How a weights file is to be understood."""
+    parser.add_argument("--family", metavar="NAME", help=f"where a file does not tell it; one of {', '.join(PRESETS)}")
+    parser.add_argument("--overlay", type=Path, metavar="FILE", help="further tensors: InfiniteTalk's audio modules")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """One option for every setting."""
+    group = parser.add_argument_group("settings", "default: what the model was trained for")
+    for setting in dataclasses.fields(StreamSettings):
+        names, text = ["--" + setting.name.replace("_", "-")], SETTINGS_HELP[setting.name]
+        names += [f"--{short}" for short in _SHORT if setting.name == f"num_{short}_frames"]
+        if setting.type is bool:
+            group.add_argument(*names, action=argparse.BooleanOptionalAction, default=None, help=text)
+        elif setting.type is str:
+            group.add_argument(*names, choices=ROPE_POSITIONS, help=text)
+        else:
+            kind = setting.type if setting.type in (int, float) else timesteps
+            group.add_argument(*names, type=kind, metavar="N", help=text)
+
+
+def given_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that the user gave."""
+    given = {setting.name: getattr(options, setting.name) for setting in dataclasses.fields(StreamSettings)}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def size(text: str) -> tuple[int, int]:
+    """ "128" or "128x192" (width x height) -> (height, width)"""
+    try:
+        width, _, height = text.lower().partition("x")
+        return int(height or width), int(width)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(f"size is {text!r}; give pixels, such as 128 or 128x192") from problem
+
+
+def timesteps(text: str) -> tuple[float, ...]:
+    """ "1000,757,522" -> (1000.0, 757.0, 522.0)"""
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(f"timesteps are {text!r}; give numbers, such as 1000,757,522") from problem

@@ -1,0 +1,53 @@
+"""What a user is told before it hurts: what the model cannot use, and what does not fit, before weights are read."""
+
+import argparse
+import logging
+
+from .model import free_memory, native_dtype, open_model_file, pick_device
+from .options import DTYPES, given_settings
+from .wan.checkpoint import Checkpoint
+from .wan.families import check_inputs, with_settings
+from .wan.memory import check_memory, memory_needed
+
+logger = logging.getLogger(__name__)
+
+_GIB = 2**30
+
+
+def model_header(options: argparse.Namespace) -> Checkpoint:
+    """Of the model that the options name."""
+    return open_model_file(options.model, header_only=True, family=options.family, overlay=options.overlay)
+
+
+def require_inputs(options: argparse.Namespace) -> None:
+    """Refuse what the model cannot use, or do without; a stream that goes on has its text in its state."""
+    header = model_header(options)
+    check_inputs(
+        header.preset,
+        header.config,
+        has_text=options.text is not None
+        or options.prompt is not None
+        or (options.resume is not None and header.preset.needs_text),
+        has_speech=options.audio is not None,
+        has_controls=options.controls is not None,
+    )
+
+
+def require_room(options: argparse.Namespace) -> None:
+    """Refuse a stream that a device's memory cannot hold; on a processor, where it would be slow, say so."""
+    header, device = model_header(options), pick_device(options.device)
+    dtype = DTYPES[options.dtype] or native_dtype(device)
+    settings = with_settings(header.preset.settings, **given_settings(options))
+    size = options.size or (header.preset.height, header.preset.width)
+    need = memory_needed(header.config, settings, size, dtype, has_text=header.preset.needs_text)
+    free = free_memory(device)
+    if free is None:
+        return
+    if device.type != "cpu":
+        check_memory(need, free, str(device))
+    if need.total > free:
+        logger.warning("this stream needs %s, and %s has %.2f GiB free", need, device, free / _GIB)
+
+
+def _has_text(options: argparse.Namespace) -> bool:
+    return any(getattr(options, name, None) is not None for name in ("text", "prompt"))
