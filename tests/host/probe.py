@@ -27,6 +27,7 @@ sys.path[0] = str(HOST)  # where main.py would stand, and not this folder
 from comfy.cli_args import args  # noqa: E402 - the host's
 
 args.cpu = True
+importlib.import_module("utils.extra_config")  # first, as main.py does: `nodes` puts another `utils` before the host's
 
 import comfy.ldm.wan.vae  # noqa: E402
 import comfy.model_management as management  # noqa: E402
