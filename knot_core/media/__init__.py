@@ -1,7 +1,26 @@
 """Pictures, sound and video, in and out."""
 
+from .folder import PictureFolder, Writer, open_writer
+from .formats import FORMAT_NAMES, FORMATS
 from .picture import FITS, Fit, fit_image, open_image, save_contact_sheet
-from .sound import Audio, open_audio
+from .sound import Audio, AudioFile, open_audio
+from .tracks import SoundTrack
 from .video import VideoWriter
 
-__all__ = ["FITS", "Audio", "Fit", "VideoWriter", "fit_image", "open_audio", "open_image", "save_contact_sheet"]
+__all__ = [
+    "FITS",
+    "FORMATS",
+    "FORMAT_NAMES",
+    "Audio",
+    "AudioFile",
+    "Fit",
+    "PictureFolder",
+    "SoundTrack",
+    "VideoWriter",
+    "Writer",
+    "fit_image",
+    "open_audio",
+    "open_image",
+    "open_writer",
+    "save_contact_sheet",
+]

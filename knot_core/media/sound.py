@@ -3,8 +3,10 @@
 Shapes: C channels (1 or 2), S samples.
 """
 
+import itertools
 import logging
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -43,47 +45,94 @@ class Audio:
     def seconds(self) -> float:
         return self.samples.shape[1] / self.sample_rate
 
+    @property
+    def num_channels(self) -> int:
+        return self.samples.shape[0]
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """[C, S] of samples start .. stop-1, fewer where the sound ends."""
+        return self.samples[:, start:stop]
+
     def starting_at(self, seconds: float) -> "Audio":
         """What is left after so many seconds; may be nothing."""
         return replace(self, samples=self.samples[:, round(seconds * self.sample_rate) :])
 
 
+class AudioFile:
+    """A file's sound as `open_audio` reads it, but piece by piece and in order, so that hours of it take no memory."""
+
+    def __init__(self, path: str | os.PathLike[str], *, seconds: float = 0.0) -> None:
+        """Its sample 0 is the file's at `seconds`."""
+        self._name, self._container = str(path), _open(path, str(path))
+        stream = self._container.streams.audio[0]
+        self.sample_rate, self.num_channels = stream.rate, min(stream.channels, 2)
+        self._blocks = _decode(self._container, stream, self._name)
+        self._skip = round(seconds * self.sample_rate)
+        self._held, self._first = np.zeros((self.num_channels, 0), np.float32), 0  # of the file, and where that begins
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """float32 [C, S] of samples start .. stop-1, fewer where the sound ends. What was read is gone."""
+        start, stop = start + self._skip, stop + self._skip
+        if start < self._first:
+            raise MediaError(f"the sound {self._name} was read past sample {start}; open it again to go back")
+        while self._first + self._held.shape[1] < stop:
+            self._drop_until(start)
+            block = next(self._blocks, None)
+            if block is None:
+                break
+            self._held = np.concatenate([self._held, block], axis=1)
+        self._drop_until(start)
+        return torch.from_numpy(self._held[:, : stop - self._first].copy())
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _drop_until(self, sample: int) -> None:
+        gone = min(max(0, sample - self._first), self._held.shape[1])
+        self._held, self._first = self._held[:, gone:], self._first + gone
+
+
 def open_audio(source: str | os.PathLike[str] | BinaryIO) -> Audio:
     """The first audio stream of a sound or video file; more than two channels are mixed down to stereo."""
-    name = getattr(source, "name", None) or (source if isinstance(source, str | os.PathLike) else "the sound")
+    name = str(getattr(source, "name", None) or (source if isinstance(source, str | os.PathLike) else "the sound"))
+    with _open(source, name) as container:
+        stream = container.streams.audio[0]
+        parts = list(_decode(container, stream, name))
+        if not parts:
+            raise MediaError(f"{name} holds no sound at all (0 samples); give a longer one")
+        return Audio(samples=torch.from_numpy(np.concatenate(parts, axis=1)), sample_rate=stream.rate)
+
+
+def _open(source: str | os.PathLike[str] | BinaryIO, name: str) -> av.container.InputContainer:
     try:
         container = av.open(os.fspath(source) if isinstance(source, os.PathLike) else source)
     except (av.error.FFmpegError, OSError, ValueError) as problem:
         raise MediaError(
             f"the sound {name} cannot be read ({_reason(problem)}); give a WAV, MP3, FLAC, M4A or the like"
         ) from problem
-    with container:
-        if not container.streams.audio:
-            raise MediaError(f"{name} has no audio stream; give a file with sound in it")
-        stream = container.streams.audio[0]
-        samples = _decode(container, stream, str(name))
-        if samples.shape[1] == 0:
-            raise MediaError(f"{name} holds no sound at all (0 samples); give a longer one")
-        return Audio(samples=torch.from_numpy(samples), sample_rate=stream.rate)
+    if not container.streams.audio:
+        container.close()
+        raise MediaError(f"{name} has no audio stream; give a file with sound in it")
+    return container
 
 
-def _decode(container: av.container.InputContainer, stream: av.AudioStream, name: str) -> np.ndarray:
-    """float32 [C, S] of the whole stream, or of what stands before the first damaged place."""
+def _decode(container: av.container.InputContainer, stream: av.AudioStream, name: str) -> Iterator[np.ndarray]:
+    """float32 [C, S], block by block, of the whole stream, or of what stands before the first damaged place."""
     layout = "mono" if stream.channels == 1 else "stereo"
     resampler = av.AudioResampler(format="fltp", layout=layout, rate=stream.rate)
-    parts: list[np.ndarray] = []
+    num_samples = 0
     try:
-        for frame in container.decode(stream):
-            parts += [block.to_ndarray() for block in resampler.resample(frame)]
-        parts += [block.to_ndarray() for block in resampler.resample(None)]
+        for frame in itertools.chain(container.decode(stream), [None]):
+            for block in resampler.resample(frame):
+                num_samples += block.samples
+                yield block.to_ndarray()
     except (av.error.FFmpegError, ValueError) as problem:
-        if not parts:
+        if not num_samples:
             raise MediaError(f"the sound {name} is damaged ({_reason(problem)}); give another file") from problem
-        seconds = sum(part.shape[1] for part in parts) / stream.rate
+        seconds = num_samples / stream.rate
         logger.warning(
             "the sound %s is damaged after %.2f s (%s): what stands before is used", name, seconds, _reason(problem)
         )
-    return np.concatenate(parts, axis=1) if parts else np.zeros((1, 0), dtype=np.float32)
 
 
 def _reason(problem: Exception) -> str:

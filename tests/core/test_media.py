@@ -306,8 +306,7 @@ def test_a_file_that_was_never_closed_plays(tmp_path):
     for second in range(1, 7):
         writer.write(random_frames(25))
         shutil.copy(tmp_path / "v.mp4", tmp_path / "cut.mp4")  # what a killed process leaves
-        if second >= 3:
-            assert len(decode_video(tmp_path / "cut.mp4", cut=True)) >= 25 * (second - 2)
+        assert len(decode_video(tmp_path / "cut.mp4")) == 25 * second
     cut = (tmp_path / "cut.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(cut[: int(len(cut) * 0.7)])
     assert len(decode_video(tmp_path / "cut.mp4", cut=True)) >= 25 * 2

@@ -1,0 +1,132 @@
+"""Video out as a folder of pictures, with the sound beside them: nothing is lossy, and nothing has to be ended.
+
+Shapes: T pixel frames, H W height and width, C channels, S samples.
+"""
+
+import os
+import wave
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from ..errors import MediaError
+from .formats import DEFAULT, PICTURES
+from .tracks import SoundTrack
+from .video import VideoWriter, check_pixel_frames, why
+
+_FAST = 1  # of zlib's levels; the higher ones take ten times as long for a tenth less
+
+
+class Writer(Protocol):
+    """What a stream is written with."""
+
+    path: Path
+    num_bytes: int
+
+    @property
+    def num_pixel_frames(self) -> int:
+        """Written so far."""
+
+    def write(self, pixel_frames: Tensor) -> None:
+        """Append uint8 [T, H, W, 3], and the sound that belongs to them."""
+
+    def close(self) -> None:
+        """End what was written. Twice is once."""
+
+    def __enter__(self) -> "Writer": ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+def open_writer(  # noqa: PLR0913 - the public door
+    path: str | os.PathLike[str],
+    *,
+    width: int,
+    height: int,
+    fps: int = 25,
+    audio: SoundTrack | None = None,
+    video_format: str = DEFAULT,
+    metadata: Mapping[str, str] | None = None,
+) -> Writer:
+    """A video file, or a folder of pictures."""
+    if video_format == PICTURES:
+        return PictureFolder(path, width=width, height=height, fps=fps, audio=audio, metadata=metadata)
+    return VideoWriter(path, width=width, height=height, fps=fps, audio=audio, video_format=video_format,
+                       metadata=metadata)  # fmt: skip
+
+
+class PictureFolder:
+    """000000.png, 000001.png ... and sound.wav. `metadata` goes into the first picture."""
+
+    num_bytes = 0  # nothing here plays as it grows
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        width: int,
+        height: int,
+        fps: int = 25,
+        audio: SoundTrack | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path, self.fps, self.num_pixel_frames = Path(path), fps, 0
+        self._size, self._audio, self._num_samples = (height, width), audio, 0
+        self._metadata, self._sound = metadata or {}, None
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if any(self.path.iterdir()):
+                raise MediaError(f"the folder {self.path} is not empty; name a new one for the pictures")
+            self._sound = None if audio is None else _open_wave(self.path / "sound.wav", audio)
+        except OSError as problem:
+            raise MediaError(
+                f"the folder {self.path} cannot be written ({problem.strerror}); choose another place"
+            ) from problem
+
+    def write(self, pixel_frames: Tensor) -> None:
+        check_pixel_frames(pixel_frames, self._size)
+        try:
+            for picture in pixel_frames.cpu().numpy():
+                info = PngInfo()
+                for key, value in self._metadata.items() if self.num_pixel_frames == 0 else ():
+                    info.add_text(key, value)
+                place = self.path / f"{self.num_pixel_frames:06}.png"
+                Image.fromarray(picture).save(place, pnginfo=info, compress_level=_FAST)
+                self.num_pixel_frames += 1
+            self._write_sound()
+        except OSError as problem:
+            raise MediaError(why(problem, self.path, self.num_pixel_frames / self.fps)) from problem
+
+    def close(self) -> None:
+        if self._sound is not None:
+            self._sound.close()
+            self._sound = None
+
+    def __enter__(self) -> "PictureFolder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _write_sound(self) -> None:
+        audio = self._audio
+        if audio is None or self._sound is None:
+            return
+        stop = round(Fraction(self.num_pixel_frames, self.fps) * audio.sample_rate)
+        samples = audio.read(self._num_samples, stop).clamp(-1, 1)
+        samples = torch.nn.functional.pad(samples, (0, stop - self._num_samples - samples.shape[1]))
+        self._num_samples = stop
+        self._sound.writeframes((samples.T * 32767).round().short().numpy().tobytes())  # mends the header each time
+
+
+def _open_wave(path: Path, audio: SoundTrack) -> wave.Wave_write:
+    sound = wave.open(str(path), "wb")  # noqa: SIM115 - closed with the folder
+    sound.setparams((audio.num_channels, 2, audio.sample_rate, 0, "NONE", ""))
+    return sound

@@ -1,0 +1,126 @@
+"""What a stream can be written as: containers, and the encoders that this PyAV must have for them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from av.codec import Codec
+from av.codec.codec import UnknownCodecError
+
+from ..errors import MediaError
+
+_AAC_RATES = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz
+_OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sound:
+    """How sound is encoded; `rates` None: at any rate."""
+
+    encoder: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    rates: tuple[int, ...] | None = None  # Hz, ascending
+    bits_per_second: int | None = None
+
+    def rate(self, wanted: int) -> int:
+        """The rate itself where the encoder takes it, else the highest that it takes."""
+        return wanted if self.rates is None or wanted in self.rates else self.rates[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFormat:
+    """One way to write pictures and sound. No encoder here looks ahead: a chunk's packets are there with the chunk."""
+
+    title: str
+    suffix: str
+    container: str
+    encoder: str
+    options: Mapping[str, str]
+    sound: Sound
+    pixel_format: str = "yuv420p"
+    tag: str | None = None  # where the container's usual one is not the one that players want
+    fragmented: bool = False  # in fragments of our own cutting, one per chunk; else as FFmpeg's muxer cuts
+    muxer_options: Mapping[str, str] = field(default_factory=dict)
+
+
+# noise substitution, on by default, makes audible bursts of a pure tone
+_AAC = Sound(encoder="aac", options={"aac_pns": "0"}, rates=_AAC_RATES, bits_per_second=192_000)
+_OPUS = Sound(encoder="libopus", rates=_OPUS_RATES, bits_per_second=128_000)
+_PCM = Sound(encoder="pcm_s16le")
+_AT_ONCE = {"preset": "veryfast", "tune": "zerolatency"}
+
+PICTURES = "png-folder"
+DEFAULT = "h264-mp4"
+FORMATS: Mapping[str, VideoFormat] = {
+    DEFAULT: VideoFormat(
+        title="H.264 and AAC in MP4",
+        suffix=".mp4",
+        container="mp4",
+        encoder="libx264",
+        options={"crf": "16", **_AT_ONCE},
+        sound=_AAC,
+        fragmented=True,
+    ),
+    "h265-mp4": VideoFormat(
+        title="H.265 and AAC in MP4",
+        suffix=".mp4",
+        container="mp4",
+        encoder="libx265",
+        options={"crf": "19", "forced-idr": "1", "x265-params": "log-level=error", **_AT_ONCE},
+        sound=_AAC,
+        tag="hvc1",  # Apple's players open no other
+        fragmented=True,
+    ),
+    "av1-mp4": VideoFormat(
+        title="AV1 and AAC in MP4",
+        suffix=".mp4",
+        container="mp4",
+        encoder="libsvtav1",
+        options={"crf": "24", "preset": "10", "svtav1-params": "pred-struct=1:lookahead=0"},
+        sound=_AAC,
+        fragmented=True,
+    ),
+    "vp9-webm": VideoFormat(
+        title="VP9 and Opus in WebM",
+        suffix=".webm",
+        container="webm",
+        encoder="libvpx-vp9",
+        options={"crf": "22", "b": "0", "deadline": "realtime", "cpu-used": "5", "row-mt": "1", "lag-in-frames": "0"},
+        sound=_OPUS,
+        muxer_options={"cluster_time_limit": "250"},  # ms: what a power cut may take
+    ),
+    "prores-mov": VideoFormat(
+        title="ProRes 422 HQ and PCM in MOV, for editing",
+        suffix=".mov",
+        container="mov",
+        encoder="prores_ks",
+        options={"profile": "3", "vendor": "apl0"},
+        sound=_PCM,
+        pixel_format="yuv422p10le",
+        # fragments while it grows, and one ordinary table at the end: editors want it, though it grows with the length
+        muxer_options={"movflags": "hybrid_fragmented", "frag_duration": "250000"},  # us
+    ),
+}
+FORMAT_NAMES: tuple[str, ...] = (*FORMATS, PICTURES)
+
+
+def format_named(name: str) -> VideoFormat:
+    """The row of that name; `MediaError` if there is none, or if this PyAV has not its encoders."""
+    if name not in FORMATS:
+        raise MediaError(f"the video format is {name!r}; choose one of {', '.join(FORMAT_NAMES)}")
+    found = FORMATS[name]
+    missing = [encoder for encoder in (found.encoder, found.sound.encoder) if not has_encoder(encoder)]
+    if missing:
+        there = [other for other, row in FORMATS.items() if has_encoder(row.encoder) and has_encoder(row.sound.encoder)]
+        raise MediaError(
+            f"this PyAV has no encoder {' and no encoder '.join(missing)} for {name} ({found.title}); install the av "
+            f"package as it comes from the package index, or choose one of {', '.join([*there, PICTURES])}"
+        )
+    return found
+
+
+def has_encoder(name: str) -> bool:
+    try:
+        Codec(name, "w")
+    except UnknownCodecError:
+        return False
+    return True
