@@ -12,6 +12,7 @@ import torch
 
 from ..codec.taehv import TAEHV
 from ..wan.checkpoint import open_checkpoint
+from . import pipeline
 from .clips import ClipRecipe, StillRecipe, load, prepare
 from .codec import CodecRecipe
 from .codec import train as train_codec
@@ -24,7 +25,11 @@ NUM_SHARDS = 14
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run one stage, or all of them in order."""
+    """Run one stage, or all of them in order; or one of the stages from teacher to student, for any network."""
+    given = sys.argv[1:] if argv is None else argv
+    if given and given[0] in pipeline.COMMANDS:
+        pipeline.main(given)
+        return
     stages = {
         "codec": _codec,
         "clips": _clips,

@@ -157,9 +157,17 @@ def _saves_memory(network: nn.Module) -> bool:
     return torch.is_grad_enabled() and getattr(network, "gradient_checkpointing", False)
 
 
-def _run_again_in_backward(*args: Any) -> Tensor:
-    """The block's activations are computed again for the gradient. Nothing may change the cache's reads until then."""
-    return checkpoint(_run_block, *args, use_reentrant=False, preserve_rng_state=False)
+def _run_again_in_backward(*inputs: Any) -> Tensor:
+    """The block's activations are computed again for the gradient; the cache, which must read the same until then, is
+    written the first time only.
+    """
+    *most, commit, compute_dtype = inputs
+    commits = iter([commit])
+
+    def run(*most: Any) -> Tensor:
+        return _run_block(*most, next(commits, False), compute_dtype)
+
+    return checkpoint(run, *most, use_reentrant=False, preserve_rng_state=False)
 
 
 def modulate(x_BFPD: Tensor, shift_BF1D: Tensor, scale_BF1D: Tensor) -> Tensor:
