@@ -15,7 +15,7 @@ from ..errors import SettingsError
 from ..geometry import latent_size
 from ..model import Model, native_dtype
 from ..wan.families import with_settings
-from .compiled import compiled_blocks
+from .compiled import compiled_forward
 from .engine import Task, measure
 from .models import PUBLISHED, Hum, network_config, random_model, random_text
 from .table import table
@@ -30,6 +30,12 @@ ATTENTION = {
 }
 
 
+def asks_for_engine(options: Namespace) -> bool:
+    """Whether the engine alone is to be measured: asked for, or implied by an option that only it has."""
+    only_there = options.layers is not None or options.attention != "auto" or options.compile
+    return options.engine or only_there or options.model in PUBLISHED
+
+
 def bench_engine(options: Namespace, load: Callable[[], Model], given: dict[str, Any]) -> int:
     """Measure, write a table to the error stream and JSON to standard output; `given` are the user's settings."""
     if options.chunks < 1:
@@ -41,7 +47,7 @@ def bench_engine(options: Namespace, load: Callable[[], Model], given: dict[str,
         if ATTENTION[options.attention]:
             around.enter_context(sdpa_kernel(list(ATTENTION[options.attention])))
         if options.compile:
-            around.enter_context(compiled_blocks())
+            around.enter_context(compiled_forward())
         figures = measure(task)
     figures |= {"attention": options.attention, "compiled": options.compile}
     sys.stderr.write(table(figures) + "\n")

@@ -11,12 +11,12 @@ from ..stream import denoise
 
 
 @contextmanager
-def compiled_blocks() -> Iterator[None]:
+def compiled_forward(backend: str = "inductor") -> Iterator[None]:
     """torch.compile of the forward. The cache stays outside: its integers change from chunk to chunk.
 
     Shapes are constant once the window is full, so a warm stream compiles nothing more.
     """
     outside = {name: torch.compiler.disable(getattr(KVCache, name)) for name in ("read", "write")}
-    forward = torch.compile(denoise.wan_forward, dynamic=False)
+    forward = torch.compile(denoise.wan_forward, dynamic=False, backend=backend)
     with mock.patch.multiple(KVCache, **outside), mock.patch.object(denoise, "wan_forward", forward):
         yield

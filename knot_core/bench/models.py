@@ -18,6 +18,7 @@ NUM_TEXT_TOKENS = 512  # of a UMT5 prompt, padding included
 
 _small = partial(NetworkConfig, dim=1536, ffn_dim=8960, num_heads=12, num_layers=30)
 _large = partial(NetworkConfig, dim=5120, ffn_dim=13824, num_heads=40, num_layers=40)
+_CODEC = CodecConfig()  # of the public tiny decoders
 _SETTINGS = StreamSettings(num_window_frames=9)
 _SPEECH = AdapterConfig(signal_dim=10752, num_packed=4, hidden_dim=32, blocks=tuple(range(2, 16)))
 
@@ -31,6 +32,7 @@ class Published:
     adapter: AdapterConfig | None = None
     timestep_dtype: str = "float32"
     settings: StreamSettings = _SETTINGS
+    codec: CodecConfig = _CODEC
     height: int = 480
     width: int = 832
 
@@ -73,7 +75,7 @@ def random_model(name: str, device: torch.device, dtype: torch.dtype, num_layers
     preset = Preset(family=name, settings=row.settings, fps=16, height=row.height, width=row.width, licence=licence)
     return Model(
         network=randomise(network.to_empty(device=device)).eval().requires_grad_(False),
-        codec=randomise(TAEHV(CodecConfig())).eval().requires_grad_(False).to(device, dtype),
+        codec=randomise(TAEHV(row.codec)).eval().requires_grad_(False).to(device, dtype),
         config=config,
         preset=preset,
         device=device,
