@@ -28,7 +28,7 @@ class DrivingFromAudio(io.ComfyNode):
                                        "model: the model moves head and eyes as it likes. Of use for knot-tiny alone."),
                 io.Int.Input("seed", **SEED_RANGE, tooltip="Which idle motion; the same seed moves the same way."),
                 io.AudioEncoder.Input("audio_encoder", optional=True,
-                                      tooltip="For models that hear through wav2vec2, from Audio Encoder Loader: "
+                                      tooltip="For models that hear through wav2vec2, from Load Audio Encoder: "
                                               "wav2vec2-base-960h for LiveTalk and OmniAvatar, chinese-wav2vec2-base "
                                               "for InfiniteTalk. knot-tiny takes none."),
             ],

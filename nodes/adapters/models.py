@@ -19,7 +19,7 @@ from ...knot_core.wan.lora import open_lora
 from ...knot_core.wan.reading import read_stored, without_prefix
 from ...knot_core.wan.tree import require_parts
 from .audio_modules import audio_tensors, managed_audio_modules, network_tensors
-from .codecs import AUTO, choose_codec, codec_path
+from .codecs import AUTO, VAE, choose_codec, codec_path
 from .host_model import ROOM, HostModel
 from .room import say
 from .tree import HostTree
@@ -69,7 +69,8 @@ def open_model(  # noqa: PLR0913, PLR0917 - one for every cable and widget
     """The model, and the MODEL that it streams with; one with a codec of its own is none of ComfyUI's."""
     path = _model_path(name)
     if name == BUILT_IN_MODEL or open_checkpoint(path, header_only=True).preset.has_own_codec:
-        _refuse_for_own(name, family, lora_name, vae)
+        _refuse_for_own(name, {"family": family != AUTO, "lora_name": lora_name != NONE,
+                               "vae": vae is not None or codec == VAE})  # fmt: skip
         return _open_own(path, codec, dtype), ExecutionBlocker(f"{name} is no MODEL of ComfyUI's")
     patcher = _load_by_host(path, DTYPES[dtype], family)
     if lora := _path(LORA_FOLDER, lora_name):
@@ -85,11 +86,10 @@ def model_from_host(model: ModelPatcher, family: str, codec: str, audio_modules:
     return _from_patcher(patcher, _source(model), family, codec, vae)
 
 
-def _refuse_for_own(name: str, family: str, lora_name: str, vae: Any) -> None:
-    given = {"family": family != AUTO, "lora_name": lora_name != NONE, "vae": vae is not None}
-    if any(given.values()):
-        names = ", ".join(name for name, is_given in given.items() if is_given)
-        raise KnotError(f"got {names} for {name}, which has no use for it: leave it out")
+def _refuse_for_own(name: str, given: dict[str, bool]) -> None:
+    names = ", ".join(what for what, is_given in given.items() if is_given)
+    if names:
+        raise KnotError(f"got {names} for {name}, which has its own and no use for another: leave it out")
 
 
 def _open_own(path: str, codec: str, dtype: str) -> Model:

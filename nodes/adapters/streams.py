@@ -96,8 +96,8 @@ def driving_from_audio(model: Model, audio: HostAudio, pose: str, seed: int, aud
     if audio_encoder is not None and model.preset.speech == "mel":
         raise KnotError(f"got an audio_encoder for {model.preset.family}, which hears without one: leave it out")
     if audio_encoder is None and model.preset.speech != "mel":
-        raise KnotError(f"got no audio_encoder for {model.preset.title}: connect {model.preset.speech} from Audio "
-                        "Encoder Loader")  # fmt: skip
+        raise KnotError(f"got no audio_encoder for {model.preset.title}: connect {model.preset.speech} from Load "
+                        "Audio Encoder")  # fmt: skip
     encoder = None if audio_encoder is None else HostSpeechEncoder(audio_encoder, model)
     return Driving.from_audio(to_audio(audio), model, pose=POSES[pose], seed=seed, encoder=encoder)
 
@@ -139,6 +139,8 @@ def stream_chunks(
 
 
 def _check_driving(model: Model, driving: Driving | None) -> None:
+    if driving is None and model.config.adapter is not None and model.preset.speech != "mel":
+        raise KnotError(f"got no driving, but {model.preset.title} is driven by speech: connect Driving from Audio")
     if driving is not None:
         speech, controls = driving.speech is not None, (driving.pose or driving.mouth) is not None
         check_inputs(model.preset, model.config, has_text=model.preset.needs_text, has_speech=speech,

@@ -180,6 +180,7 @@ def livetalk() -> Json:
     stretched = run("KnotForcingDrivingFromEncodedAudio", model=ours, audio_encoder_output=encoded)[0]
     return got | {"finite": bool(wanted.isfinite().all()), "heard": apart(silent, wanted)["apart"],
                   "stretched": apart(stream(ours, encode(ours), driving=stretched), wanted),
+                  "undriven": refusal(lambda: stream(ours, encode(ours))),
                   "refused": refusal(lambda: hears(deaf)), "unheard": refusal(lambda: heard(None, sound, ours))}
 
 

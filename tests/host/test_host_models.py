@@ -87,6 +87,7 @@ def test_livetalk_without_its_audio_modules_or_encoder_says_so(found: Json) -> N
     got = result(found, "livetalk")
     assert "audio modules" in got["refused"]
     assert "audio_encoder" in got["unheard"]
+    assert "Driving from Audio" in got["undriven"]
     assert got["stretched"]["finite"]
 
 

@@ -21,7 +21,7 @@ def widget_names(info: Json) -> list[str | None]:
     for name, spec in widgets(info).items():
         if isinstance(spec[0], list) or spec[0] in WIDGET_TYPES:
             names.append(name)
-            if name == "seed" or spec[1].get("control_after_generate"):
+            if name == "seed" or (len(spec) > 1 and spec[1].get("control_after_generate")):
                 names.append(None)
     return names
 
