@@ -132,6 +132,7 @@ def test_with_nothing_behind_it_the_plain_loop_draws_what_the_stream_draws(make_
     torch.testing.assert_close(latents[0], chunk.latents, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow  # tracing
 def test_the_compiled_forward_gives_the_same_and_compiles_nothing_once_warm(make_model, waves):
     model = make_model()
     anchor = model.anchor(text=torch.randn(1, 5, model.config.text_dim))
