@@ -19,10 +19,10 @@ def latents(stream, num_chunks):
 
 
 @pytest.fixture
-def whole_float32(monkeypatch):
-    """Convolutions round to TF32 by default."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+def whole_float32():
+    """Convolutions round to TF32 by default; matrix products do not."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False):
+        yield
 
 
 @pytest.mark.usefixtures("whole_float32")
