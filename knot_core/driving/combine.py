@@ -1,0 +1,122 @@
+"""Two drivings as one: speech for the mouth and another source for head and eyes, mixed control by control.
+
+Shapes: P pixel frames, V controls of a group.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import DrivingError
+from .controls import MOUTH_CONTROLS, POSE_CONTROLS, RANGES
+from .expression import Curves
+from .smoothing import Smoothed
+from .timeline import Driving
+from .tracks import Frames, Track, Values
+
+logger = logging.getLogger(__name__)
+
+# What a weight moves together.
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "head": ("yaw", "pitch", "roll"),
+    "eyes": ("blink", "gaze"),
+    "brow": ("brow",),
+    "mouth": MOUTH_CONTROLS,
+}
+
+
+@dataclass(frozen=True)
+class Mix:
+    """first + weight (second - first), or first + weight second, clipped to each control's range. None rests at 0."""
+
+    names: tuple[str, ...]
+    first: Track | None
+    second: Track
+    weights: tuple[float, ...]  # of the second, column by column
+    added: bool
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The controls that either gives."""
+        either = {*given_controls(self.first, self.names), *given_controls(self.second, self.names)}
+        return tuple(name for name in self.names if name in either)
+
+    @property
+    def num_pixel_frames(self) -> int | None:
+        lengths = [track.num_pixel_frames for track in (self.first, self.second) if track is not None]
+        return max((length for length in lengths if length is not None), default=None)
+
+    @property
+    def num_ready(self) -> int | None:
+        ready = [track.num_ready for track in (self.first, self.second) if track is not None]
+        return min((count for count in ready if count is not None), default=None)
+
+    def at(self, frames: Frames) -> Values:
+        """[P] -> [P, V]"""
+        second, weights = self.second.at(frames), np.float32(self.weights)
+        first = np.zeros_like(second) if self.first is None else self.first.at(frames)
+        mixed = first + weights * (second if self.added else second - first)
+        low, high = np.float32([RANGES[name] for name in self.names]).T
+        return np.clip(mixed, low, high)
+
+    def content(self) -> bytes:
+        parts = [b"" if track is None else track.content() for track in (self.first, self.second)]
+        head = f"mix {self.names} {self.weights} {self.added} {[len(part) for part in parts]} "
+        return head.encode() + b"".join(parts)
+
+
+def given_controls(track: Track | None, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Which controls of its group a track says anything of."""
+    if track is None:
+        return ()
+    if isinstance(track, Smoothed):
+        return given_controls(track.track, names)
+    return track.given if isinstance(track, Curves | Mix) else names
+
+
+def combine(first: Driving, second: Driving, **weights: float) -> Driving:
+    """The first driving, with what the second gives put over it: 0 keeps the first, 1 takes the second.
+
+    `weights`: head, eyes, brow and mouth; a part that is not named is 0. Controls that the second does not give stay
+    the first's; where the first leaves a part to the model, it counts as at rest. Speech is the first's, or the
+    second's where that has none. It is as long as the first; if that has no end, as the second.
+    """
+    return _mixed(first, second, weights, added=False)
+
+
+def layer(first: Driving, second: Driving, **weights: float) -> Driving:
+    """As `combine`, but the second's motion comes on top of the first's: 0 adds nothing, 1 all of it."""
+    return _mixed(first, second, weights, added=True)
+
+
+def _mixed(first: Driving, second: Driving, weights: Mapping[str, float], *, added: bool) -> Driving:
+    for part, weight in weights.items():
+        if part not in PARTS:
+            raise DrivingError(f"{part} has a weight, but only these can: {', '.join(PARTS)}")
+        if not 0 <= weight <= 1:
+            raise DrivingError(f"the weight of {part} is {weight}; it must be from 0 to 1")
+    if type(first) is not Driving or type(second) is not Driving:
+        raise DrivingError(
+            "speech that is heard through wav2vec2 drives everything of its model, so nothing can be combined with it; "
+            "use knot-tiny, or the speech alone"
+        )
+    if first.speech is not None and second.speech is not None:
+        logger.info("both drivings speak: the first one's speech is used")
+    by_control = {name: weight for part, weight in weights.items() for name in PARTS[part]}
+    return replace(
+        first,
+        speech=first.speech or second.speech,
+        pose=_group(first.pose, second.pose, POSE_CONTROLS, by_control, added=added),
+        mouth=_group(first.mouth, second.mouth, MOUTH_CONTROLS, by_control, added=added),
+        length=second.num_pixel_frames if first.num_pixel_frames is None else first.num_pixel_frames,
+    )
+
+
+def _group(
+    first: Track | None, second: Track | None, names: tuple[str, ...], weights: Mapping[str, float], *, added: bool
+) -> Track | None:
+    given = given_controls(second, names)
+    used = tuple(weights.get(name, 0.0) if name in given else 0.0 for name in names)
+    return first if not any(used) else Mix(names, first, second, used, added)

@@ -1,0 +1,103 @@
+"""The prompt timeline: `0:00 calm / 0:12 laughing`. Which prompt holds in which chunk, in integers.
+
+A prompt changes where a chunk begins, never within one: with the first chunk that begins at its time or later.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ..errors import DrivingError
+from ..geometry import TEMPORAL, first_pixel_frame
+from .lengths import format_clock, parse_clock
+
+MAX_BLEND = 1000  # chunks
+# A slash or a line's end parts two prompts only where a time such as 0:12 follows: "and/or" is part of one.
+_ENTRY = re.compile(r"(?:^|[/\n])[ \t]*(?P<time>\d+:(?:\d+:)?\d+(?:\.\d+)?)(?=\s|$)", re.ASCII)
+_EXAMPLE = "0:00 a calm face / 0:12 laughing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptTimeline:
+    """Prompts with the second from which each holds; `blend_chunks`: so many chunks lie between one and the next."""
+
+    times: tuple[float, ...]
+    prompts: tuple[str, ...]
+    blend_chunks: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.prompts or len(self.times) != len(self.prompts):
+            raise DrivingError(f"the prompt timeline has no prompt; write for example {_EXAMPLE}")
+        if self.times[0] != 0:
+            raise DrivingError(f"the first prompt begins at {format_clock(self.times[0])}; begin with one at 0:00")
+        for before, after in pairwise(self.times):
+            if after <= before:
+                raise DrivingError(
+                    f"the prompt at {format_clock(after)} comes after one at {format_clock(before)}; put them in order"
+                )
+        for time, prompt in zip(self.times, self.prompts, strict=True):
+            if not prompt:
+                raise DrivingError(f"the prompt at {format_clock(time)} has no words; write some behind its time")
+        if not isinstance(self.blend_chunks, int) or not 0 <= self.blend_chunks <= MAX_BLEND:
+            raise DrivingError(f"blend_chunks is {self.blend_chunks}; it must be a whole number from 0 to {MAX_BLEND}")
+
+    def plan(self, num_chunk_frames: int, fps: int) -> "PromptPlan":
+        """Over chunks of so many latent frames."""
+        starts = tuple(_chunk_at(time, num_chunk_frames, fps) for time in self.times)
+        return PromptPlan(starts=starts, blend_chunks=self.blend_chunks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptPlan:
+    """The chunk with which each prompt begins."""
+
+    starts: tuple[int, ...]
+    blend_chunks: int
+
+    def weights(self, chunk: int) -> tuple[float, ...]:
+        """Of each prompt in that chunk; their sum is 1.
+
+        The n-th chunk of a prompt, from 1 on, has min(1, n / (blend_chunks + 1)) of it, and else what was before.
+        """
+        weights = [1.0] + [0.0] * (len(self.starts) - 1)
+        ends = [*(start - 1 for start in self.starts[1:]), chunk]
+        for number, (start, end) in enumerate(zip(self.starts, ends, strict=True)):
+            last = min(end, chunk)
+            if number and last >= start:
+                share = min(1.0, (last - start + 1) / (self.blend_chunks + 1))
+                weights = [(1 - share) * weight for weight in weights]
+                weights[number] += share
+        return tuple(weights)
+
+
+def parse_prompts(text: str, blend_chunks: int = 0) -> PromptTimeline:
+    """`time prompt / time prompt ...`, or one a line."""
+    found = list(_ENTRY.finditer(text))
+    before = text[: found[0].start()] if found else text
+    if before.strip():
+        raise DrivingError(f"the prompt timeline begins with {_short(before)}, which has no time; write {_EXAMPLE}")
+    ends = [*(entry.start() for entry in found[1:]), len(text)]
+    prompts = [" ".join(text[entry.end() : end].split()) for entry, end in zip(found, ends, strict=True)]
+    times = [parse_clock(entry["time"]) for entry in found]
+    return PromptTimeline(times=tuple(times), prompts=tuple(prompts), blend_chunks=blend_chunks)
+
+
+def describe(timeline: PromptTimeline, num_chunk_frames: int, fps: int) -> str:
+    """One line a prompt: the chunk with which it begins, and where that lies."""
+    starts = timeline.plan(num_chunk_frames, fps).starts
+    seconds = [first_pixel_frame(start * num_chunk_frames) / fps for start in starts]
+    rows = zip(starts, seconds, timeline.prompts, strict=True)
+    return "\n".join(f"chunk {start} at {format_clock(second)}: {prompt}" for start, second, prompt in rows)
+
+
+def _chunk_at(seconds: float, num_chunk_frames: int, fps: int) -> int:
+    """The first chunk whose first pixel frame lies there or later."""
+    pixel_frame = math.ceil(seconds * fps - 1e-6)
+    latent_frame = 0 if pixel_frame <= 0 else -(-(pixel_frame + TEMPORAL - 1) // TEMPORAL)
+    return -(-latent_frame // num_chunk_frames)
+
+
+def _short(text: str) -> str:
+    words = " ".join(text.split())
+    return repr(words if len(words) <= 40 else words[:37] + "...")
