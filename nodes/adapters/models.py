@@ -13,6 +13,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ...knot_core import KnotError, Model, load_model
+from ...knot_core.model import ASSETS
 from ...knot_core.wan.checkpoint import Checkpoint, open_checkpoint
 from ...knot_core.wan.families import ROWS
 from ...knot_core.wan.lora import open_lora
@@ -27,6 +28,7 @@ from .tree import HostTree
 logger = logging.getLogger(__name__)
 
 BUILT_IN_MODEL = "knot-tiny"
+BUILT_IN_FILE = str(ASSETS / f"{BUILT_IN_MODEL}.safetensors")
 MODEL_FOLDER, LORA_FOLDER = "diffusion_models", "loras"  # of ComfyUI
 DTYPES: dict[str, torch.dtype | None] = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
 FAMILIES = [AUTO, *(row.family for row in ROWS if not row.has_own_codec)]
@@ -49,7 +51,7 @@ def lora_names() -> list[str]:
 
 
 def _model_path(name: str) -> str:
-    return name if name == BUILT_IN_MODEL else folder_paths.get_full_path_or_raise(MODEL_FOLDER, name)
+    return BUILT_IN_FILE if name == BUILT_IN_MODEL else folder_paths.get_full_path_or_raise(MODEL_FOLDER, name)
 
 
 def _path(folder: str, name: str) -> str | None:
@@ -68,14 +70,16 @@ def open_model(  # noqa: PLR0913, PLR0917 - one for every cable and widget
 ) -> tuple[Model, Any]:
     """The model, and the MODEL that it streams with; one with a codec of its own is none of ComfyUI's."""
     path = _model_path(name)
-    if name == BUILT_IN_MODEL or open_checkpoint(path, header_only=True).preset.has_own_codec:
+    chosen = None if name == BUILT_IN_MODEL else _chosen(family)
+    header = open_checkpoint(path, header_only=True, family=chosen)
+    if header.preset.has_own_codec:
         _refuse_for_own(name, {"family": family != AUTO, "lora_name": lora_name != NONE,
                                "vae": vae is not None or codec == VAE})  # fmt: skip
         return _open_own(path, codec, dtype), ExecutionBlocker(f"{name} is no MODEL of ComfyUI's")
     patcher = _load_by_host(path, DTYPES[dtype], family)
     if lora := _path(LORA_FOLDER, lora_name):
         patcher = _with_lora(patcher, lora, lora_strength)
-    return _from_patcher(patcher, Path(path), family, codec, vae), patcher
+    return _from_patcher(patcher, header, codec, vae), patcher
 
 
 def model_from_host(model: ModelPatcher, family: str, codec: str, audio_modules: str, vae: Any) -> Model:
@@ -83,7 +87,9 @@ def model_from_host(model: ModelPatcher, family: str, codec: str, audio_modules:
     patcher = model.clone()
     if path := _path(MODEL_FOLDER, audio_modules):
         _carry_audio_modules(patcher, open_checkpoint(path, family=None), family)
-    return _from_patcher(patcher, _source(model), family, codec, vae)
+    return _from_patcher(
+        patcher, Checkpoint(path=_source(model), tensors={}, chosen_family=_chosen(family)), codec, vae
+    )
 
 
 def _refuse_for_own(name: str, given: dict[str, bool]) -> None:
@@ -148,14 +154,15 @@ def _chosen(family: str) -> str | None:
     return None if family == AUTO else family
 
 
-def _from_patcher(patcher: ModelPatcher, source: Path, family: str, codec: str, vae: Any) -> HostModel:
+def _from_patcher(patcher: ModelPatcher, source: Checkpoint, codec: str, vae: Any) -> HostModel:
+    """`source`: what is known of the file; its tensors are those that the host holds."""
     network = getattr(patcher.model, "diffusion_model", None)
     if type(network).__name__ not in PLAIN_NETWORKS:
         raise KnotError(f"got a {type(network).__name__}, wanted a plain Wan2.1 network (text or image to video): "
                         "load another model")  # fmt: skip
     audio = patcher.get_attachment(AUDIO_MODULES)
     tensors = _outline(patcher) | ({} if audio is None else dict(audio.model.state_dict()))
-    checkpoint = Checkpoint(path=source, tensors=tensors, chosen_family=_chosen(family))
+    checkpoint = replace(source, tensors=tensors)
     config, recognised = checkpoint.config, checkpoint.recognised
     require_parts(network, replace(config, adapter=None))
     _say_bypassed(patcher)

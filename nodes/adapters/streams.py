@@ -37,8 +37,13 @@ class TextOnly(Anchor):
 
 
 def encode_anchor(  # noqa: PLR0913, PLR0917 - one for every cable and widget
-    model: Model, image: Tensor | None, fit: str, size: tuple[int, int] | None, conditioning: Conditioning | None,
-    clip_vision: Any, vae: Any,
+    model: Model,
+    image: Tensor | None,
+    fit: str,
+    size: tuple[int, int] | None,
+    conditioning: Conditioning | None,
+    clip_vision: Any,
+    vae: Any,
 ) -> Anchor:
     """The anchor of a picture, of a prompt, or of both; what the model cannot use is refused by name."""
     check_inputs(model.preset, model.config, has_text=conditioning is not None)
