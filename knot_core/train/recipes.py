@@ -105,34 +105,52 @@ class Recipe:
 
 
 def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
-    """The recipe with `name=value` changes; names go down by dots, as in `distill.steps=100`."""
+    """The recipe with `name=value` changes, all at once; names go down by dots, as in `distill.steps=100`."""
+    tree: dict[str, Any] = {}
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals:
             raise SettingsError(f"got --set {change}; give name=value, such as distill.steps=100")
-        try:
-            value = literal_eval(text)
-        except (ValueError, SyntaxError):
-            value = text
-        recipe = _replaced(recipe, name.split("."), value, change)
-    return recipe
+        *above, last = name.split(".")
+        place = tree
+        for step in above:
+            place = place.setdefault(step, {})
+            if not isinstance(place, dict):
+                raise SettingsError(f"got --set {change}, but {step} is set, too; give one of them")
+        place[last] = _value(text)
+    return _replaced(recipe, tree, "")
 
 
-def _replaced(settings: Any, names: list[str], value: object, change: str) -> Any:
-    name, *below = names
-    known = {item.name: getattr(settings, name_) for item in dataclasses.fields(settings) if (name_ := item.name)}
-    if name not in known or (below and not dataclasses.is_dataclass(known[name])):
-        raise SettingsError(f"--set {change}: {type(settings).__name__} has the fields {', '.join(known)}")
-    old = known[name]
-    if below:
-        value = _replaced(old, below, value, change)
-    elif isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    elif isinstance(old, tuple) and isinstance(value, list | tuple):
-        value = tuple(value)
-    elif old is not None and type(value) is not type(old):
-        raise SettingsError(f"--set {change}: {name} is {old!r}; give a {type(old).__name__}")
-    return replace(settings, **{name: value})
+def _value(text: str) -> object:
+    try:
+        return literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _replaced(settings: Any, tree: Mapping[str, Any], prefix: str) -> Any:
+    known = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(settings)}
+    values = {}
+    for name, value in tree.items():
+        if name not in known:
+            raise SettingsError(f"got --set {prefix}{name}; {type(settings).__name__} has {', '.join(known)}")
+        old = known[name]
+        if dataclasses.is_dataclass(old) and isinstance(value, dict):
+            values[name] = _replaced(old, value, f"{prefix}{name}.")
+        else:
+            values[name] = _like(old, value, prefix + name)
+    return replace(settings, **values)
+
+
+def _like(old: object, value: object, name: str) -> object:
+    """The value as what was there is: whole numbers do for any number, lists for tuples."""
+    if isinstance(old, float) and type(value) is int:
+        return float(value)
+    if isinstance(old, tuple) and isinstance(value, list):
+        return tuple(value)
+    if old is not None and type(value) is not type(old):
+        raise SettingsError(f"got --set {name}={value!r}, which is {old!r}; give a {type(old).__name__}")
+    return value
 
 
 def _require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
