@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from ..wan.checkpoint import PRESETS, save_network
+from ..wan.checkpoint import save_network
+from ..wan.families import PRESETS
 from ..wan.model import WanNetwork, cast_weights
 from . import avatars
 from .common import load_checkpoint

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..config import NetworkConfig, StreamSettings
 from ..errors import CheckpointError, SettingsError
 from ..flow import noise_levels
-from .families import PRESETS, Preset, find_family  # noqa: F401 - PRESETS: its former place
+from .families import Preset, find_family
 from .lora import Lora
 from .model import WanNetwork, cast_weights
 from .reading import Stored, read_stored, some, without_prefix

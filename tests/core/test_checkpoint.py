@@ -17,7 +17,8 @@ from knot_core.driving import Driving
 from knot_core.errors import CheckpointError, KnotError, SettingsError
 from knot_core.model import load_model, native_dtype
 from knot_core.stream import open_stream
-from knot_core.wan.checkpoint import PRESETS, build_network, open_checkpoint, save_network
+from knot_core.wan.checkpoint import build_network, open_checkpoint, save_network
+from knot_core.wan.families import PRESETS
 from knot_core.wan.model import WanNetwork
 
 

@@ -23,7 +23,8 @@ from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.media import Audio, VideoWriter, open_audio
 from knot_core.options import SETTINGS_HELP
-from knot_core.wan.checkpoint import PRESETS, save_network
+from knot_core.wan.checkpoint import save_network
+from knot_core.wan.families import PRESETS
 from knot_core.wan.model import WanNetwork
 
 FIGURES = {

@@ -16,7 +16,8 @@ from knot_core.errors import DrivingError, SettingsError
 from knot_core.train import espeak, evaluate, figures, reader, runs
 from knot_core.train.report import Report, describe
 from knot_core.train.scenes import MODES, Scene, Truth
-from knot_core.wan.checkpoint import PRESETS, save_network
+from knot_core.wan.checkpoint import save_network
+from knot_core.wan.families import PRESETS
 from knot_core.wan.model import WanNetwork
 
 SIZE, SECONDS = 64, 1.2
