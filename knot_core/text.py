@@ -22,6 +22,7 @@ from .errors import CheckpointError, SettingsError
 logger = logging.getLogger(__name__)
 
 NUM_TOKENS = 512
+_UNREADABLE = (OSError, ValueError, RuntimeError, ImportError, SafetensorError)
 _PARTS = ("text_encoder", "tokenizer")  # folders within a pipeline that diffusers saved
 
 
@@ -53,19 +54,35 @@ def load_text_encoder(
     One that transformers saved, or a pipeline of diffusers with `text_encoder` and `tokenizer` in it, such as
     Wan2.1-T2V-1.3B-Diffusers.
     """
-    transformers = _transformers()
     encoder, tokenizer = _folders(Path(folder))
+    network = _network(encoder, dtype).to(device)
+    try:
+        return TextEncoder(network, _transformers().AutoTokenizer.from_pretrained(tokenizer, local_files_only=True))
+    except (*_UNREADABLE, TypeError) as problem:
+        raise _no_encoder(tokenizer, f"its tokenizer does not load: {problem}") from problem
+
+
+def _network(folder: Path, dtype: torch.dtype) -> nn.Module:
+    transformers = _transformers()
     kind = "dtype" if int(transformers.__version__.partition(".")[0]) >= 5 else "torch_dtype"
     try:
-        network = transformers.UMT5EncoderModel.from_pretrained(encoder, local_files_only=True, **{kind: dtype})
-        reader = transformers.AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as problem:
-        reason = str(problem).strip().splitlines()[0]
-        raise CheckpointError(
-            f"{folder} holds no UMT5 text encoder that loads ({reason}); give a folder with config.json, weights and "
-            "tokenizer, such as that of Wan2.1-T2V-1.3B-Diffusers"
-        ) from problem
-    return TextEncoder(network.to(device), reader)
+        network, found = transformers.UMT5EncoderModel.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, **{kind: dtype}
+        )
+    except _UNREADABLE as problem:
+        raise _no_encoder(folder, str(problem)) from problem
+    missing = sorted(set(found["missing_keys"]) - {"encoder.embed_tokens.weight"})  # that one is `shared.weight`
+    if missing:  # which transformers would fill with random numbers
+        raise _no_encoder(folder, f"{missing[0]} is missing")
+    return network
+
+
+def _no_encoder(folder: Path, why: str) -> CheckpointError:
+    reason = why.strip().partition("\n")[0]
+    return CheckpointError(
+        f"{folder} holds no UMT5 text encoder that loads ({reason}); give a folder with config.json, weights and "
+        "tokenizer, such as that of Wan2.1-T2V-1.3B-Diffusers"
+    )
 
 
 def cleaned(prompt: str) -> str:

@@ -9,6 +9,7 @@ Shapes: F latent frames, T = 4 pixel frames of a latent frame, S signal dim, P p
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from ..model import Model
     from .hearing import SpeechWindow
     from .wav2vec import SpeechEncoder
+
+logger = logging.getLogger(__name__)
 
 FLAGS = ("speech", "pose", "mouth")
 SIGNAL_DIM = MEL_DIM + len(CONTROLS) + len(FLAGS)
@@ -86,6 +89,8 @@ class Driving:
                     "this model moves head and eyes as it likes, so controls cannot; drive it by speech alone"
                 )
             return SpeechDriving.hearing(audio, model, encoder, window)
+        if encoder is not None or window is not None:
+            logger.warning("this model does not hear through wav2vec2: the speech encoder and its window are not used")
         beside = _beside_speech(pose, seed)
         return cls(speech=_mel(audio), pose=beside.pose, mouth=beside.mouth)
 

@@ -28,6 +28,7 @@ from ..wan.reading import read_stored
 _HEAD_DIM = 64  # of every wav2vec2
 _PREFIX = "wav2vec2."
 _OLD_NAMES = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
+_UNUSED = {"masked_spec_embed"}  # is for training alone
 _SAMPLED = 64  # numbers looked at per tensor to tell two encoders apart
 
 
@@ -105,10 +106,16 @@ def _from_folder(folder: Path) -> nn.Module:
             f"the folder {folder} holds no config.json; give a folder of wav2vec2-base-960h, or its weights file"
         )
     try:
-        return _transformers().Wav2Vec2Model.from_pretrained(folder, local_files_only=True)
+        network, info = _transformers().Wav2Vec2Model.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True
+        )
     except (OSError, ValueError, RuntimeError, SafetensorError) as problem:
         reason = str(problem).splitlines()[0]
         raise CheckpointError(f"{folder} holds no wav2vec2 that loads ({reason}); download it again") from problem
+    missing = sorted(set(info["missing_keys"]) - _UNUSED)
+    if missing:  # which transformers would fill with random numbers
+        raise CheckpointError(f"{folder} holds no wav2vec2: {missing[0]} is missing; download it again")
+    return network
 
 
 def _folder_normalises(folder: Path) -> bool:
@@ -128,7 +135,7 @@ def _from_file(path: Path) -> nn.Module:
     except KeyError as problem:
         raise CheckpointError(f"{path} is no wav2vec2: it has no {problem}; give wav2vec2-base-960h") from problem
     wanted = network.state_dict()
-    missing = sorted(set(wanted) - set(tensors) - {"masked_spec_embed"})  # that one is for training alone
+    missing = sorted(set(wanted) - set(tensors) - _UNUSED)
     wrong = [name for name in wanted if name in tensors and tensors[name].shape != wanted[name].shape]
     if missing or wrong:
         raise CheckpointError(

@@ -137,7 +137,7 @@ def hearing(encoder: SpeechEncoder, samples: Tensor, window: SpeechWindow) -> He
 
 
 def test_sound_within_the_first_window_is_heard_whole(encoder):
-    length = 1 + WINDOW.block + WINDOW.ahead
+    length = WINDOW.block + WINDOW.ahead  # one less than the first window
     samples = speech(640 * length)
     got = hearing(encoder, samples, WINDOW).at(np.arange(length))
     torch.testing.assert_close(torch.from_numpy(got), last_and_all_states(encoder.states(samples, length)))
@@ -147,18 +147,32 @@ def test_a_block_is_the_whole_model_on_its_window_alone(encoder):
     samples = speech(640 * 100)
     got = hearing(encoder, samples, WINDOW).at(np.arange(37, 49))
     begin, end = 37 - WINDOW.before, 49 + WINDOW.ahead
-    expected = last_and_all_states(encoder.states(samples[640 * begin : 640 * end], end - begin))[WINDOW.before :][:12]
+    expected = last_and_all_states(encoder.states(samples[640 * begin : 640 * (end - 1) + 400], end - begin))[
+        WINDOW.before :
+    ][:12]
     torch.testing.assert_close(torch.from_numpy(got), expected)
     changed = samples.clone()
     changed[: 640 * begin], changed[640 * end :] = 0, 0
     assert np.array_equal(hearing(encoder, changed, WINDOW).at(np.arange(37, 49)), got)
 
 
+def test_at_16_a_second_a_window_hears_every_frame_at_its_own_time(encoder):
+    samples = speech(1000 * 100)
+    track = Hearing(waveform=Recording(samples), encoder=encoder, window=WINDOW, samples_per_frame=1000, phase=1,
+                    choose=last_and_all_states)  # fmt: skip
+    got = track.at(np.arange(37, 49))
+    # 8 pixel frames are 25 steps: the window runs from frame 16 (37 - 20, at a step) to frame 48 (48 + 7, at a step)
+    cut = samples[16_000 : 48_000 + 400]
+    assert encoder.network.feature_extractor(cut[None]).shape[-1] == 1 + 4 * 25
+    expected = last_and_all_states(encoder.states(cut, 33))[21:]
+    torch.testing.assert_close(torch.from_numpy(got), expected)
+
+
 def test_past_its_end_sound_falls_silent_for_ever_at_no_cost(encoder):
     track = hearing(encoder, speech(640 * 30), WINDOW)
     far, farther = track.at(np.arange(601, 613)), track.at(np.arange(1_200_001, 1_200_013))
     assert np.array_equal(far, farther)
-    silence = last_and_all_states(encoder.states(torch.zeros(640 * 38), 38))[WINDOW.before :][:12]
+    silence = last_and_all_states(encoder.states(torch.zeros(640 * 37 + 400), 38))[WINDOW.before :][:12]
     torch.testing.assert_close(torch.from_numpy(far), silence)
 
 
@@ -168,9 +182,9 @@ def test_what_is_not_there_yet_is_refused_and_may_be_asked_for_again(encoder):
     assert driving.num_ready_latents == 0
     assert driving.num_pixel_frames is None
     live.push(torch.zeros(18 * 1000))
-    with pytest.raises(DrivingError, match=r"wants to hear the first 1\.19 s .* 1\.12 s are here"):
+    with pytest.raises(DrivingError, match=r"wants to hear the first 1\.25 s .* 1\.12 s are here"):
         driving.signal(0, 4)
-    live.push(np.zeros(1000))
+    live.push(np.zeros(2000))
     assert driving.num_ready_latents == 4
     assert driving.signal(0, 4).shape == (4, 4, (LAYERS + 2) * HIDDEN)
 
@@ -298,6 +312,12 @@ def test_a_file_that_is_no_base_wav2vec2_is_refused(tmp_path):
     (tmp_path / "damaged/model.safetensors").write_bytes(b"no weights")
     with pytest.raises(CheckpointError, match="no wav2vec2 that loads"):
         load_speech_encoder(tmp_path / "damaged")
+    network().save_pretrained(tmp_path / "other")
+    state = network().state_dict()
+    del state["encoder.layers.1.attention.k_proj.weight"]
+    save_file(state, tmp_path / "other/model.safetensors")
+    with pytest.raises(CheckpointError, match=r"encoder\.layers\.1\.attention\.k_proj\.weight is missing"):
+        load_speech_encoder(tmp_path / "other")
     large = network(feat_extract_norm="layer", do_stable_layer_norm=True)
     with pytest.raises(CheckpointError, match="structure of the large models"):
         SpeechEncoder(large)
