@@ -2,9 +2,8 @@
 
 import math
 import statistics
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -164,19 +163,40 @@ def _pairs(task: Task, stream: Stream, anchor: Anchor) -> Figures | None:
     if not task.num_pairs:
         return None
     loop = PlainLoop(task.model, anchor, task.settings, task.driving)
-    sides: tuple[Callable[[], object], ...] = (lambda: next(stream), loop.chunk)
+    _turn(stream, loop, task.model.device)  # the loop's first chunk is shorter, and chooses its kernels
     reset_peak_memory(task.model.device)
-    taken = [[seconds_of(side, task.model.device) for side in sides] for _ in range(task.num_pairs)]
-    streamed, plain = ([1000 * pair[side] for pair in taken] for side in range(2))
+    turns = [_turn(stream, loop, task.model.device) for _ in range(task.num_pairs)]
     operations = plain_flops(task.model.config, task.settings, task.tokens)
     return {
         "pairs": task.num_pairs,
-        "stream_chunk_ms": percentiles(streamed),
-        "plain_chunk_ms": percentiles(plain),
-        "times_as_long": statistics.median(slow / fast for fast, slow in zip(streamed, plain, strict=True)),
+        "stream_chunk_ms": percentiles([1000 * turn.streamed.chunk for turn in turns]),
+        "plain_chunk_ms": percentiles([1000 * turn.plain.chunk for turn in turns]),
+        "times_as_long": statistics.median(turn.plain.chunk / turn.streamed.chunk for turn in turns),
+        "network_times_as_long": statistics.median(turn.plain.network / turn.streamed.network for turn in turns),
         "times_the_operations": operations / chunk_flops(task.model.config, task.settings, task.tokens).total,
         "peak_memory": peak_memory(task.model.device),
     }
+
+
+class _Taken(NamedTuple):
+    """Seconds: of a whole chunk, and of it without decoding."""
+
+    chunk: float
+    network: float
+
+
+class _Turn(NamedTuple):
+    streamed: _Taken
+    plain: _Taken
+
+
+def _turn(stream: Stream, loop: PlainLoop, device: torch.device) -> _Turn:
+    chunks, latents = [], []
+    streamed = seconds_of(lambda: chunks.append(next(stream)), device)
+    network = chunks[0].seconds["denoise"] + chunks[0].seconds["commit"]
+    denoised = seconds_of(lambda: latents.append(loop.denoise()), device)
+    finished = seconds_of(lambda: loop.finish(latents[0]), device)
+    return _Turn(_Taken(streamed, network), _Taken(denoised + finished, denoised))
 
 
 def _scaled(task: Task, figures: Figures) -> Figures:

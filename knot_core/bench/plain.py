@@ -38,7 +38,11 @@ class PlainLoop:
     @torch.no_grad()
     def chunk(self) -> Tensor:
         """Pictures of the next chunk, uint8 [T, H, W, 3] on the CPU."""
-        x0 = self.denoise()
+        return self.finish(self.denoise())
+
+    @torch.no_grad()
+    def finish(self, x0: Tensor) -> Tensor:
+        """Decode, and move the window on."""
         pictures, self._memory = decode(self._model.codec, x0, self._memory)
         self._window = torch.cat([self._window, x0], dim=1)[:, x0.shape[1] :]
         self._start += x0.shape[1]

@@ -62,6 +62,7 @@ def test_the_engine_alone_is_measured_stage_by_stage(bench):
     assert (figures["chunks"], figures["pixel_frames_per_chunk"]) == (3, 12)
     assert figures["realtime_factor"] == pytest.approx(figures["fps"] / 16, rel=1e-3)
     assert figures["plain"]["times_as_long"] > 0
+    assert figures["plain"]["network_times_as_long"] > 0
     assert figures["plain"]["times_the_operations"] > 1
     assert figures["peak_memory"]["mib"] > 0
     assert "scaled_to_full_depth" not in figures
