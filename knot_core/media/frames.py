@@ -1,0 +1,58 @@
+"""Video in, one picture at a time: a driving clip may be long, and is never held whole.
+
+Shapes: H W height and width of a picture.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import av
+import numpy as np
+
+from ..errors import MediaError
+
+_EARLY = 0.4  # of a picture's time: so 30 a second stay 30 where 25 are wanted, and 50 become 25
+
+
+def read_frames(
+    source: str | os.PathLike[str] | BinaryIO, most_per_second: float
+) -> Iterator[tuple[float, np.ndarray]]:
+    """(seconds from the first, uint8 [H, W, 3]) of a video's pictures, and of more than so many a second every other one or so."""
+    name = getattr(source, "name", None) or (source if isinstance(source, str | os.PathLike) else "the video")
+    try:
+        container = av.open(os.fspath(source) if isinstance(source, os.PathLike) else source)
+    except (av.error.FFmpegError, OSError, ValueError) as problem:
+        raise MediaError(
+            f"the video {name} cannot be read ({_reason(problem)}); give an MP4, WebM or the like"
+        ) from problem
+    with container:
+        if not container.streams.video:
+            raise MediaError(f"{name} has no pictures in it; give a video")
+        yield from _thinned(container, str(name), most_per_second)
+
+
+def _thinned(
+    container: av.container.InputContainer, name: str, most_per_second: float
+) -> Iterator[tuple[float, np.ndarray]]:
+    stream = container.streams.video[0]
+    rate = float(stream.average_rate or most_per_second)
+    first, due, number = None, 0.0, 0
+    try:
+        for frame in container.decode(stream):
+            at = number / rate if frame.time is None else float(frame.time)
+            first = at if first is None else first
+            number += 1
+            if at - first >= due - _EARLY / most_per_second:
+                due = at - first + 1 / most_per_second
+                yield at - first, frame.to_ndarray(format="rgb24")
+    except (av.error.FFmpegError, ValueError) as problem:
+        if first is None:
+            raise MediaError(f"the video {name} is damaged ({_reason(problem)}); give another file") from problem
+        raise MediaError(
+            f"the video {name} is damaged behind {at - first:.2f} s ({_reason(problem)}); cut it there"
+        ) from problem
+
+
+def _reason(problem: Exception) -> str:
+    return getattr(problem, "strerror", None) or str(problem)
