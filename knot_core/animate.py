@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from .bench import Meter
 from .config import StreamSettings
-from .driving import Driving
+from .driving import Driving, load_speech_encoder
 from .errors import KnotError, MediaError, SettingsError
 from .geometry import SPATIAL, first_pixel_frame, num_latent_frames
 from .media import Audio, VideoWriter, fit_image, open_audio, open_image, save_contact_sheet
@@ -27,6 +27,7 @@ from .model import ASSETS, Model
 from .options import given_settings
 from .stream import Chunk, Stream, open_stream, resume_stream
 from .stream.decode import to_uint8
+from .text import load_text_encoder
 from .wan.families import with_settings
 from .wan.memory import NUM_TEXT_TOKENS
 from .wan.reading import read_stored
@@ -162,11 +163,20 @@ def _check(options: Namespace) -> None:
         raise SettingsError("nothing drives the portrait; give --audio, --controls or --idle")
     if (options.reference is None) == (options.resume is None):
         raise SettingsError("give --reference to begin a stream, or --resume to go on with a saved one, and not both")
-    if options.resume is not None and options.text is not None:
-        raise SettingsError("a saved stream keeps its own prompt; leave out text")
+    _check_prompt(options)
     if options.resume is not None and (given_settings(options) or options.size is not None):
         given = ["size"] * (options.size is not None) + list(given_settings(options))
         raise SettingsError(f"a saved stream keeps its own settings; leave out {', '.join(given)}")
+
+
+def _check_prompt(options: Namespace) -> None:
+    given = [name for name in ("text", "prompt") if getattr(options, name) is not None]
+    if options.resume is not None and given:
+        raise SettingsError(f"a saved stream keeps its own prompt; leave out {' and '.join(given)}")
+    if len(given) == 2:
+        raise SettingsError("--text and --prompt are both given, and both are the prompt; give one of them")
+    if (options.prompt is None) != (options.text_encoder is None):
+        raise SettingsError("--prompt and --text-encoder go together: words, and the folder of what reads them")
 
 
 def _size(model: Model, options: Namespace) -> tuple[int, int]:
@@ -193,6 +203,8 @@ def _stream(options: Namespace, model: Model, reference: Tensor | None, meter: M
 
 def _text(options: Namespace, model: Model) -> Tensor | None:
     """[1, T, text_dim]: the prompt, padded with zeros as Wan networks were trained."""
+    if options.prompt is not None:  # on the processor: it is needed once, and as large as a network
+        return load_text_encoder(options.text_encoder).encode(options.prompt)
     if options.text is None:
         return None
     tensors, wanted = list(read_stored(options.text, header_only=False).tensors.values()), model.config.text_dim
@@ -206,7 +218,9 @@ def _text(options: Namespace, model: Model) -> Tensor | None:
 def _driving(options: Namespace, model: Model, audio: Audio | None) -> Driving:
     controls = None if options.controls is None else Driving.from_controls(options.controls)
     if audio is not None:
-        return Driving.from_audio(audio, model, pose=controls or "idle", seed=options.seed)
+        path = options.speech_encoder
+        encoder = None if path is None else load_speech_encoder(path, model.device)
+        return Driving.from_audio(audio, model, pose=controls or "idle", seed=options.seed, encoder=encoder)
     return controls or Driving.idle(options.seed)
 
 

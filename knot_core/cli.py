@@ -64,6 +64,9 @@ def _add_animate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text", type=Path, metavar="FILE", help="the prompt as UMT5 tokens: a safetensors file of one tensor"
     )
+    parser.add_argument("--prompt", metavar="TEXT", help="the prompt in words; needs --text-encoder")
+    parser.add_argument("--text-encoder", type=Path, metavar="FOLDER", help="UMT5 with its tokenizer")
+    parser.add_argument("--speech-encoder", type=Path, metavar="PATH", help="wav2vec2, for models that hear through it")
     parser.add_argument("--idle", action="store_true", help="a listener; beside --audio this is what head and eyes do")
     parser.add_argument("--out", type=Path, required=True, metavar="MP4", help="the video to write")
     parser.add_argument("--seconds", type=float, help="length of what is made now (default: of the sound or controls)")
