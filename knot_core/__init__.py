@@ -4,17 +4,43 @@ from .codec import load_codec
 from .config import StreamSettings
 from .driving import Driving, LiveAudio, SpeechEncoder, SpeechWindow, load_speech_encoder
 from .errors import CheckpointError, DrivingError, KnotError, MediaError, SettingsError, StateError
-from .media import FITS, Audio, VideoWriter, open_audio, open_image, save_contact_sheet
+from .media import (
+    FITS,
+    FORMAT_NAMES,
+    Audio,
+    AudioFile,
+    VideoWriter,
+    open_audio,
+    open_image,
+    open_writer,
+    save_contact_sheet,
+)
 from .model import Model, load_model
-from .stream import Anchor, Chunk, Stream, open_stream, resume_stream
+from .stats import StreamLog, StreamStats
+from .stream import (
+    Anchor,
+    Chunk,
+    Snapshot,
+    Stream,
+    begin_stream,
+    continue_stream,
+    load_stream,
+    open_stream,
+    restart_driving,
+    resume_stream,
+    save_stream,
+    state_of,
+)
 from .text import TextEncoder, load_text_encoder
 
 __version__ = "0.1.0"
 
 __all__ = [
     "FITS",
+    "FORMAT_NAMES",
     "Anchor",
     "Audio",
+    "AudioFile",
     "CheckpointError",
     "Chunk",
     "Driving",
@@ -24,20 +50,30 @@ __all__ = [
     "MediaError",
     "Model",
     "SettingsError",
+    "Snapshot",
     "SpeechEncoder",
     "SpeechWindow",
     "StateError",
     "Stream",
+    "StreamLog",
     "StreamSettings",
+    "StreamStats",
     "TextEncoder",
     "VideoWriter",
+    "begin_stream",
+    "continue_stream",
     "load_codec",
     "load_model",
     "load_speech_encoder",
+    "load_stream",
     "load_text_encoder",
     "open_audio",
     "open_image",
     "open_stream",
+    "open_writer",
+    "restart_driving",
     "resume_stream",
     "save_contact_sheet",
+    "save_stream",
+    "state_of",
 ]

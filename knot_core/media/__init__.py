@@ -3,6 +3,7 @@
 from .folder import PictureFolder, Writer, open_writer
 from .formats import FORMAT_NAMES, FORMATS
 from .picture import FITS, Fit, fit_image, open_image, save_contact_sheet
+from .preview import LivePreview, Piece
 from .sound import Audio, AudioFile, open_audio
 from .tracks import SoundTrack
 from .video import VideoWriter
@@ -14,7 +15,9 @@ __all__ = [
     "Audio",
     "AudioFile",
     "Fit",
+    "LivePreview",
     "PictureFolder",
+    "Piece",
     "SoundTrack",
     "VideoWriter",
     "Writer",

@@ -54,8 +54,10 @@ class Audio:
         return self.samples[:, start:stop]
 
     def starting_at(self, seconds: float) -> "Audio":
-        """What is left after so many seconds; may be nothing."""
-        return replace(self, samples=self.samples[:, round(seconds * self.sample_rate) :])
+        """What is left after so many seconds; may be nothing. Below 0: the sound after so much silence."""
+        start = round(seconds * self.sample_rate)
+        samples = self.samples[:, start:] if start >= 0 else torch.nn.functional.pad(self.samples, (-start, 0))
+        return replace(self, samples=samples)
 
 
 class AudioFile:

@@ -43,7 +43,8 @@ class VideoWriter:
         if width % 2 or height % 2 or min(width, height) < 2:
             raise MediaError(f"a video of {width}x{height} cannot be yuv420p; width and height must be even")
         form = format_named(video_format)
-        self.path, self.fps, self._size, self._broken = Path(path), fps, (height, width), False
+        self.path, self.fps, self.video_format = Path(path), fps, video_format
+        self._size, self._broken = (height, width), False
         self._file = GrowingFile(self.path)
         try:
             # of a fragmented file the container is there for its streams' sake, and nothing is ever muxed into it

@@ -21,15 +21,13 @@ from ..transfer import to_device
 from .anchor import Anchor
 from .decode import decode
 from .denoise import Conditions, Denoiser, commit, denoise
-from .model import StreamDriving, StreamModel, fingerprint, latent_dtype
+from .model import StreamDriving, StreamModel, latent_dtype
 from .plan import ChunkPlan, plan_chunk
 from .sinks import Sinks
-from .state import Snapshot, first_snapshot, load_stream, save_stream
+from .state import Snapshot, check_beginning, first_snapshot, load_stream, save_stream
 from .timing import StageSeconds, mark
 
 logger = logging.getLogger(__name__)
-
-MAX_SEED = 2**64 - 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,10 +65,7 @@ def open_stream(  # noqa: PLR0913 - the public door; a host's callables may be l
     should_stop: ShouldStop | None = None,
 ) -> "Stream":
     """Begin a stream; nothing is computed before its first chunk is asked for."""
-    if not 0 <= seed <= MAX_SEED:
-        raise SettingsError(f"seed is {seed}; it must be between 0 and {MAX_SEED}")
-    if anchor.model != fingerprint(model):
-        raise SettingsError("the anchor was encoded by another model, or in another dtype; encode the reference again")
+    check_beginning(model, anchor, seed)
     return Stream(model, first_snapshot(settings, anchor, seed), driving, progress=progress, should_stop=should_stop)
 
 

@@ -19,13 +19,15 @@ from torch import Tensor
 
 from ..cache import CacheIndex
 from ..config import StreamSettings
-from ..errors import StateError
+from ..errors import SettingsError, StateError
+from ..geometry import num_tokens
 from .anchor import Anchor
 from .model import DecoderMemory, StreamModel, fingerprint
 from .plan import Clock, first_clock
 
 FORMAT = "knot-forcing-stream"
 VERSION = 1
+MAX_SEED = 2**64 - 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,6 +51,13 @@ class Snapshot:
     window_index: CacheIndex
     window: tuple[Tensor, ...]  # per layer, as `KVCache.window` gives it; nothing before the first chunk
     sinks: tuple[Tensor, ...] = ()  # per layer, as `Sinks` keeps them; nothing where they stand still
+
+
+def check_beginning(model: StreamModel, anchor: Anchor, seed: int) -> None:
+    if not 0 <= seed <= MAX_SEED:
+        raise SettingsError(f"seed is {seed}; it must be between 0 and {MAX_SEED}")
+    if anchor.model != fingerprint(model):
+        raise SettingsError("the anchor was encoded by another model, or in another dtype; encode the reference again")
 
 
 def first_snapshot(settings: StreamSettings, anchor: Anchor, seed: int, start: int = 0) -> Snapshot:
@@ -114,7 +123,7 @@ def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
             decoder_memory=_sequence("decoder", tensors) or None,
             driving_origin=header["driving_origin"],
         )
-        return Snapshot(
+        saved = Snapshot(
             settings=StreamSettings.from_dict(header["settings"]),
             anchor=anchor,
             state=state,
@@ -122,8 +131,42 @@ def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
             window=_sequence("window", tensors),
             sinks=_sequence("sinks", tensors),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise StateError(f"{path} is a damaged state file ({error}); save the stream again") from error
+    check_state(saved, model, path)
+    return saved
+
+
+def check_state(saved: Snapshot, model: StreamModel, path: str | os.PathLike[str]) -> None:
+    """`StateError` where numbers or shapes cannot be a stream's of this model: a stranger's file, or a damaged one."""
+    settings, state, config = saved.settings, saved.state, model.config
+    index, clock = saved.window_index, state.clock
+    counts = (clock.chunk, clock.start, clock.anchor_position, state.driving_origin, index.num_committed)
+    latent = saved.anchor.reference_BFCHW.shape
+    if len(latent) != 5:
+        raise StateError(f"{path} is damaged: its reference has shape {tuple(latent)}; save the stream again")
+    sizes = (1, num_tokens(*latent[-2:]), config.num_heads, config.head_dim)
+    knot = None if state.knot_BMCHW is None else tuple(state.knot_BMCHW.shape)
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise StateError(f"{path} is damaged: it counts {counts}; save the stream again")
+    window = (2, 1, index.num_valid * sizes[1], *sizes[2:])
+    wanted = {
+        "clock": clock.start >= state.driving_origin and index.num_committed == clock.chunk * settings.num_chunk_frames,
+        "window": (index.capacity, index.num_sinks) == (settings.num_window_frames, settings.num_sink_frames),
+        "reference": tuple(latent[:3]) == (1, 1, config.out_channels),
+        "random state": state.rng_state.shape == torch.Generator().get_state().shape,
+        "knot": knot is None or (knot[:1], knot[2:]) == (tuple(latent[:1]), tuple(latent[2:])),
+        "keys": _all_of(saved.anchor.keys, config.num_layers, sizes),
+        "values": _all_of(saved.anchor.values, config.num_layers, sizes),
+        "cache": _all_of(saved.window, config.num_layers, window) or not (index.num_committed or saved.window),
+    }
+    wrong = [name for name, right in wanted.items() if not right]
+    if wrong:
+        raise StateError(f"{path} is damaged: {', '.join(wrong)} cannot be a stream's; save the stream again")
+
+
+def _all_of(tensors: Sequence[Tensor], count: int, shape: Sequence[int]) -> bool:
+    return len(tensors) == count and all(tuple(tensor.shape) == tuple(shape) for tensor in tensors)
 
 
 def _name(dtype: torch.dtype) -> str:

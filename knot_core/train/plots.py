@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from ..drawing import Axis, Sheet, axis_of, frame
 from .report import Measured, Report
 
 COLOURS = {
@@ -21,53 +21,6 @@ COLOURS = {
     "frozen": "#b0b0b0",
     "mean": "#c7b299",
 }
-_FINE = 2  # drawn so many times larger, then reduced: smooth lines
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A range of values and the pixels that it is drawn on."""
-
-    low: float
-    high: float
-    start: int
-    stop: int
-
-    def at(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start)
-
-    def ticks(self) -> list[float]:
-        """Four to nine round values inside the range."""
-        step = 10 ** math.floor(math.log10(self.high - self.low))
-        step = next(s for s in (step, step / 2, step / 5, step / 10) if (self.high - self.low) / s >= 3.5)
-        return [i * step for i in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)]
-
-
-class Sheet:
-    """A white picture with boxes of axes on it."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self._image = Image.new("RGB", (width * _FINE, height * _FINE), "white")
-        self._draw = ImageDraw.Draw(self._image)
-        self._font = ImageFont.load_default(13 * _FINE)
-
-    def text(self, x: float, y: float, text: str, *, anchor: str = "la", colour: str = "black") -> None:
-        self._draw.text((x * _FINE, y * _FINE), text, fill=colour, font=self._font, anchor=anchor)
-
-    def line(self, points: Sequence[tuple[float, float]], colour: str, width: float = 1) -> None:
-        fine = [(x * _FINE, y * _FINE) for x, y in points]
-        self._draw.line(fine, fill=colour, width=round(width * _FINE), joint="curve")
-
-    def bar(self, box: tuple[float, float, float, float], colour: str) -> None:
-        left, top, right, bottom = (value * _FINE for value in box)
-        self._draw.rectangle((left, min(top, bottom), right, max(top, bottom)), fill=colour)
-
-    def dot(self, x: float, y: float, radius: float, colour: str) -> None:
-        self._draw.circle((x * _FINE, y * _FINE), radius * _FINE, fill=colour)
-
-    def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._image.reduce(_FINE).save(path)
 
 
 def save_plot(path: Path, report: Report) -> None:
@@ -123,8 +76,8 @@ def _curves(sheet: Sheet, curves: Mapping[str, Sequence[float]], title: str, box
     if not values:
         return
     seconds = Axis(0, max(1, *(len(curve) for curve in curves.values())), left, right)
-    axis = _axis(values, bottom, top)
-    _frame(sheet, axis, box)
+    axis = axis_of(values, bottom, top)
+    frame(sheet, axis, box)
     for tick in seconds.ticks():
         sheet.text(seconds.at(tick), bottom + 4, f"{tick:g}", anchor="ma")
     for name, curve in curves.items():
@@ -142,8 +95,8 @@ def _dots(
     if not found:
         return
     ends = [v.mean + s * (v.half if math.isfinite(v.half) else 0) for v in found.values() for s in (-1, 1)]
-    axis = _axis([*ends, *([line] if math.isfinite(line) else [])], bottom, top)
-    _frame(sheet, axis, box)
+    axis = axis_of([*ends, *([line] if math.isfinite(line) else [])], bottom, top)
+    frame(sheet, axis, box)
     step = (right - left) / len(found)
     for i, (name, value) in enumerate(found.items()):
         middle, y = left + (i + 0.5) * step, axis.at(value.mean)
@@ -155,17 +108,3 @@ def _dots(
         sheet.text(middle, bottom + (4 if i % 2 == 0 else 19), name, anchor="ma")
     if math.isfinite(line):
         sheet.line([(left, axis.at(line)), (right, axis.at(line))], "black", 1.5)
-
-
-def _axis(values: Sequence[float], bottom: int, top: int) -> Axis:
-    low, high = min(values), max(values)
-    margin = 0.08 * (high - low) or 0.5
-    return Axis(low - margin, high + margin, bottom, top)
-
-
-def _frame(sheet: Sheet, axis: Axis, box: tuple[int, int, int, int]) -> None:
-    left, top, right, bottom = box
-    for tick in axis.ticks():
-        sheet.line([(left, axis.at(tick)), (right, axis.at(tick))], "#e2e2e2")
-        sheet.text(left - 5, axis.at(tick), f"{tick:g}", anchor="rm")
-    sheet.line([(left, top), (left, bottom), (right, bottom)], "black")

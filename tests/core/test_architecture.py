@@ -11,10 +11,10 @@ CORE = ROOT / "knot_core"
 # Imports point to the same row or an earlier one.
 ROWS = (
     {"errors", "geometry", "config"},
-    {"flow", "cache", "transfer"},
+    {"flow", "cache", "transfer", "drawing"},
     {"wan", "codec", "media", "driving", "text"},
     {"stream"},
-    {"model"},
+    {"model", "stats"},
     {"train", "bench", "animate", "cli", "options", "inspection", "preflight"},
     {"__init__", "__main__"},
 )

@@ -1,0 +1,78 @@
+"""What a player may already have of a video that is still being made.
+
+A fragmented MP4 grows by whole pieces, so a player needs nothing but their places in the file: the first piece brings
+the header, each later one continues. Where the video itself is of another kind, an H.264 twin is written beside it.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ..errors import MediaError
+from .folder import Writer
+from .formats import DEFAULT
+from .tracks import SoundTrack
+from .video import VideoWriter
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Bytes start .. stop-1 of a file, and what a browser must be asked whether it plays."""
+
+    path: Path
+    start: int
+    stop: int
+    mime: str
+
+
+class LivePreview:
+    """Follows a writer. Nothing that goes wrong here reaches the video: it is said once, and there is no preview."""
+
+    def __init__(self, writer: Writer, twin: Callable[[], Path], *, fps: int, audio: SoundTrack | None = None) -> None:
+        """`twin` names the file for the H.264 twin, and is asked only where one is needed; `audio` is for that too."""
+        self._followed, self._own, self._twin = writer, None, twin
+        self._fps, self._audio, self._shown, self._failed = fps, audio, 0, False
+
+    @property
+    def path(self) -> Path | None:
+        """Of the twin, if there is one."""
+        return None if self._own is None else self._own.path
+
+    def after(self, pixel_frames: Tensor) -> Piece | None:
+        """To be called when the writer has them; what is new to be played, if anything is."""
+        if self._failed:
+            return None
+        try:
+            playing = self._followed if _plays(self._followed) else self._written_too(pixel_frames)
+            start, self._shown = self._shown, playing.num_bytes
+            if self._shown == start:
+                return None
+            return Piece(path=playing.path, start=start, stop=self._shown, mime=playing.mime)
+        except (MediaError, OSError, IndexError) as problem:
+            self._failed = True
+            logger.warning("there is no live preview (%s); the video is not affected", problem)
+            return None
+
+    def close(self) -> None:
+        if self._own is None:
+            return
+        try:
+            self._own.close()
+        except MediaError as problem:
+            logger.warning("the live preview was not ended (%s); the video is not affected", problem)
+
+    def _written_too(self, pixel_frames: Tensor) -> VideoWriter:
+        if self._own is None:
+            height, width = pixel_frames.shape[1:3]
+            self._own = VideoWriter(self._twin(), width=width, height=height, fps=self._fps, audio=self._audio)
+        self._own.write(pixel_frames)
+        return self._own
+
+
+def _plays(writer: Writer) -> bool:
+    return isinstance(writer, VideoWriter) and writer.video_format == DEFAULT

@@ -1,0 +1,113 @@
+"""States as values: begun, held, handed on, gone on from as often as wanted. A stream never writes into one."""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..config import StreamSettings
+from ..errors import StateError
+from ..geometry import TEMPORAL, first_pixel_frame, num_latent_frames
+from .anchor import Anchor
+from .model import StreamDriving, StreamModel, fingerprint
+from .sampler import Progress, ShouldStop, Stream
+from .state import Snapshot, StreamState, check_beginning, first_snapshot
+
+logger = logging.getLogger(__name__)
+
+
+def begin_stream(model: StreamModel, anchor: Anchor, settings: StreamSettings, seed: int = 0) -> Snapshot:
+    """A state before its first chunk."""
+    check_beginning(model, anchor, seed)
+    return first_snapshot(settings, anchor, seed)
+
+
+def state_of(stream: Stream, device: torch.device | str = "cpu") -> Snapshot:
+    """Where a stream stands, as a value of its own: the stream may go on."""
+    return placed(stream.snapshot(), device, copy=True)
+
+
+def continue_stream(
+    model: StreamModel,
+    saved: Snapshot,
+    driving: StreamDriving,
+    *,
+    progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Stream:
+    """Go on from a state, bit for bit, with the driving that was playing; the state stays as it is."""
+    if saved.anchor.model != fingerprint(model):
+        raise StateError("the state is of another model, or of another dtype; load the model that it was made with")
+    return Stream(model, placed(saved, model.device), driving, progress=progress, should_stop=should_stop)
+
+
+def restart_driving(saved: Snapshot) -> Snapshot:
+    """The same state, whose driving begins to play at its next chunk: for one after the other."""
+    return replace(saved, state=replace(saved.state, driving_origin=saved.state.clock.start))
+
+
+def driving_played(saved: Snapshot) -> int:
+    """Where in the driving's own time the next chunk begins, in pixel frames.
+
+    A driving that begins there plays 3 pixel frames later, and this is -3: of the latent frame in which a driving
+    begins, its first pixel frame is the last one.
+    """
+    return first_pixel_frame(saved.state.clock.start) - TEMPORAL * saved.state.driving_origin
+
+
+def in_whole_chunks(saved: Snapshot, num_pixel_frames: int) -> int:
+    """The fewest pixel frames, at least so many, after which the stream stands between two chunks."""
+    start, length = saved.state.clock.start, saved.settings.num_chunk_frames
+    begun = first_pixel_frame(start)
+    chunks = -(-(num_latent_frames(begun + num_pixel_frames) - start) // length)
+    return first_pixel_frame(start + chunks * length) - begun
+
+
+def leave_state(stream: Stream, path: str | os.PathLike[str]) -> bool:
+    """Save where a stream stands that something has ended. If that fails too it is said: the reason for the end counts.
+
+    A chunk that was cut off has not happened, so the state is that after the last whole one.
+    """
+    try:
+        stream.save(path)
+    except (StateError, RuntimeError) as problem:  # an accelerator that failed may not give its tensors back
+        logger.warning("the stream leaves no state to go on from: %s", problem)
+        return False
+    logger.info("the stream can be gone on with from %s", path)
+    return True
+
+
+def placed(saved: Snapshot, device: torch.device | str, *, copy: bool = False) -> Snapshot:
+    """On a device; the random state stays on the CPU. `copy`: the cache's views become tensors of their own."""
+
+    def there(tensor: Tensor) -> Tensor:
+        return tensor.to(device, copy=copy)
+
+    return replace(
+        saved,
+        anchor=_anchor_on(saved.anchor, device),
+        state=_state_on(saved.state, there),
+        window=tuple(map(there, saved.window)),
+        sinks=tuple(map(there, saved.sinks)),
+    )
+
+
+def _state_on(state: StreamState, there: Callable[[Tensor], Tensor]) -> StreamState:
+    knot, memory = state.knot_BMCHW, state.decoder_memory
+    return replace(
+        state,
+        knot_BMCHW=None if knot is None else there(knot),
+        decoder_memory=None if memory is None else tuple(map(there, memory)),
+    )
+
+
+def _anchor_on(anchor: Anchor, device: torch.device | str) -> Anchor:
+    """The same object where it is there already: anchors are never written into."""
+    if anchor.reference_BFCHW.device == torch.device(device):
+        return anchor
+    tensors = {name: value.to(device) for name, value in vars(anchor).items() if isinstance(value, Tensor)}
+    layers = {name: tuple(part.to(device) for part in getattr(anchor, name)) for name in ("keys", "values")}
+    return replace(anchor, **tensors, **layers)
