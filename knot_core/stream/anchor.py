@@ -7,7 +7,7 @@ C channels, H W latent size.
 import hashlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -83,6 +83,16 @@ def encode_anchor(
         model=made_by,
         digest=_digest(made_by, *(made_of for made_of in (reference, text, image) if made_of is not None)),
     )
+
+
+def with_text(anchor: Anchor, model: StreamModel, text_BTD: Tensor) -> Anchor:
+    """The same reference under another prompt; its keys and values stay those of the prompt it was encoded with."""
+    if text_BTD.dim() != 3 or text_BTD.shape[0] != 1 or text_BTD.shape[2] != model.config.text_dim:
+        raise SettingsError(
+            f"the prompt has shape {tuple(text_BTD.shape)}, this model takes [1, tokens, {model.config.text_dim}]; "
+            "encode it with the model's own text encoder"
+        )
+    return replace(anchor, text_BTD=text_BTD.to(model.device, latent_dtype(model), copy=True))
 
 
 def _check_image(model: StreamModel, image_BTE: Tensor | None) -> None:

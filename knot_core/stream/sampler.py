@@ -18,7 +18,7 @@ from ..errors import SettingsError
 from ..flow import fuse, noise_levels
 from ..geometry import TEMPORAL, first_pixel_frame, num_latent_frames, num_tokens
 from ..transfer import to_device
-from .anchor import Anchor
+from .anchor import Anchor, with_text
 from .decode import decode
 from .denoise import Conditions, Denoiser, commit, denoise
 from .model import StreamDriving, StreamModel, latent_dtype
@@ -146,6 +146,13 @@ class Stream(Iterator[Chunk]):
         if not 0 <= origin <= start:
             raise SettingsError(f"origin is {origin}; it must be between 0 and the next chunk's first frame, {start}")
         self._driving, self._state = driving, replace(self._state, driving_origin=origin)
+
+    @torch.no_grad()
+    def set_text(self, text_BTD: Tensor) -> None:
+        """Another prompt from the next chunk on, saved with the stream."""
+        self.anchor = with_text(self.anchor, self.model, text_BTD)
+        renewed = Denoiser.of(self.model, self.anchor.text_BTD, image_BTE=self.anchor.image_BTE)
+        self._denoiser = replace(self._denoiser, context=renewed.context)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything that `resume_stream` needs."""
