@@ -137,7 +137,8 @@ def bench(options: Namespace, load: Callable[[], Model]) -> int:
     options.fit = "crop"
     with Interrupt() as interrupt, tempfile.TemporaryDirectory() as folder:
         since = perf_counter()
-        anchor = model.encode_anchor(_fitted(picture, model, options), size=_size(model, options))
+        nothing_said = torch.zeros(1, NUM_TEXT_TOKENS, model.config.text_dim) if model.preset.needs_text else None
+        anchor = model.encode_anchor(_fitted(picture, model, options), size=_size(model, options), text=nothing_said)
         meter.stage("anchor", since)
         driving = Driving.idle().lasting(first_pixel_frame(options.chunks * settings.num_chunk_frames))
         stream = open_stream(model, anchor, settings, driving, should_stop=lambda: interrupt.asked)

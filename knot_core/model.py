@@ -68,6 +68,11 @@ class Model:
 
         `image_tokens` [1, T, image_dim] are the picture's CLIP tokens, for networks that look at them.
         """
+        if text is None and self.preset.needs_text:
+            raise SettingsError(
+                f"got no prompt, but {self.preset.title or self.preset.family} is driven by text; encode one "
+                "(load_text_encoder(FOLDER).encode(PROMPT)) and give it as text"
+            )
         height, width = size or (self.preset.height, self.preset.width)
         latent_size(height, width)  # refuses what does not divide into tokens
         pixels = rearrange(fit_image(image, height, width, fit), "h w c -> 1 1 c h w")

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from knot_core import cli
+from knot_core import SettingsError, cli, load_model, load_text_encoder
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig
 from knot_core.media import Audio, VideoWriter
@@ -102,3 +102,11 @@ def test_what_is_missing_or_given_twice_is_said(run, given, message):
     code, _, error = run(*given)
     assert code == 1
     assert message in error
+
+
+def test_a_model_that_reads_a_prompt_refuses_to_begin_without(files):
+    model = load_model(files / "model.safetensors", dtype=torch.float32, codec=files / "taew.safetensors")
+    with pytest.raises(SettingsError, match=r"no prompt, but LiveTalk .*load_text_encoder"):
+        model.encode_anchor(torch.rand(32, 32, 3))
+    text = load_text_encoder(files / "umt5", dtype=torch.float32).encode("somebody talks")
+    assert model.encode_anchor(torch.rand(32, 32, 3), text=text).text_BTD.shape == (1, 512, WIDTH)
