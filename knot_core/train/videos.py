@@ -105,9 +105,9 @@ def video_clips(path: Path, codec: StreamCodec, recipe: Recipe) -> Iterator[Clip
         if len(frames) == length + _REACH:
             yield _clip(frames, length, mel, first, codec)
             frames, first, made = frames[length:], first + length, made + 1
-    if len(frames) >= length:
+    while len(frames) >= length:
         yield _clip(frames, length, mel, first, codec)
-        made += 1
+        frames, first, made = frames[length:], first + length, made + 1
     if not made:
         raise MediaError(f"it has {len(frames)} pictures at {FPS} a second, a clip needs {length}; give a longer one")
 
