@@ -7,12 +7,12 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from knot_core.bench.models import network_config
+from knot_core.bench.models import Hum, network_config
 from knot_core.bench.plain import PlainLoop
 from knot_core.codec.flops import decode_flops, up_flops
 from knot_core.codec.taehv import TAEHV, CodecConfig, UpConv
-from knot_core.config import StreamSettings
-from knot_core.stream import open_stream
+from knot_core.config import AudioCrossConfig, StreamSettings
+from knot_core.stream import encode_anchor, open_stream
 from knot_core.wan.flops import Tokens, chunk_flops, pass_flops, plain_flops
 
 TOKENS = 6  # of conftest's latent size
@@ -33,7 +33,7 @@ def counted(compute):
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize("layout", ["inpaint36", "t2v16"])
+@pytest.mark.parametrize("layout", ["inpaint36", "ref33", "t2v16"])
 @pytest.mark.parametrize("text_tokens", [1, 5])
 @pytest.mark.parametrize(
     "settings",
@@ -52,6 +52,20 @@ def test_a_warm_chunk_takes_the_operations_that_the_formula_says(make_model, wav
     for _ in range(3):
         next(stream)
     flops = chunk_flops(model.config, settings, Tokens(frame=TOKENS, text=text_tokens))
+    assert counted(lambda: next(stream)) == flops.total
+
+
+@pytest.mark.parametrize("text_tokens", [1, 5])
+def test_sound_and_image_tokens_that_are_attended_to_are_counted(make_model, text_tokens):
+    adapter = AudioCrossConfig(signal_dim=6, hidden_dim=8, num_tokens=3, token_dim=8)
+    model = replace(make_model(adapter=adapter, image_dim=12), codec=NoCodec())
+    text, image = torch.randn(1, text_tokens, model.config.text_dim), torch.randn(1, 7, 12)
+    stream = open_stream(
+        model, encode_anchor(model, torch.randn(1, 1, 16, 4, 6), text, image), SETTINGS, Hum(model.config)
+    )
+    for _ in range(3):
+        next(stream)
+    flops = chunk_flops(model.config, SETTINGS, Tokens(frame=TOKENS, text=text_tokens, image=7))
     assert counted(lambda: next(stream)) == flops.total
 
 
