@@ -117,7 +117,7 @@ def test_a_network_in_bfloat16_keeps_norms_and_time_in_float32(found: Json) -> N
 def test_a_partly_loaded_model_streams_the_same(found: Json) -> None:
     got = result(found, "partly_loaded")
     assert got["partly"]
-    assert got["loaded"] < 0.5 * got["weights"]
+    assert 0.1 * got["weights"] < got["loaded"] < 0.6 * got["weights"]
     assert got["apart"] < EXACT
 
 
