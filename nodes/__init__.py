@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .anchor import EncodeAnchor
+from .directing import NODES as DIRECTING
 from .driving import DrivingFromAudio, DrivingFromEncodedAudio, DrivingIdle
 from .loaders import FromModel, LoadModel, SamplePortrait, SampleSpeech
 from .output import StreamToVideo
@@ -10,7 +11,7 @@ from .sampling import Settings, Stream
 
 NODES: list[type[io.ComfyNode]] = [
     LoadModel, FromModel, SamplePortrait, SampleSpeech, EncodeAnchor, DrivingFromAudio, DrivingFromEncodedAudio,
-    DrivingIdle, Settings, Stream, StreamToVideo,
+    DrivingIdle, *DIRECTING, Settings, Stream, StreamToVideo,
 ]
 
 

@@ -25,7 +25,8 @@ class EncodeAnchor(io.ComfyNode):
                 KnotModel.Input("model", tooltip="The model that will stream; an anchor fits only the model it was "
                                                  "made with."),
                 io.Image.Input("image", optional=True,
-                               tooltip="The reference portrait: one picture, any size. Not connected: the prompt "
+                               tooltip="The reference portrait, any size; of a batch each picture gets its own stream. "
+                                       "Not connected: the prompt "
                                        "alone, for models that make video from text."),
                 io.Combo.Input("fit", options=list(adapters.FITS), default=adapters.FITS[0],
                                tooltip="How a picture of another shape is brought to the video's: crop keeps the "
@@ -45,8 +46,9 @@ class EncodeAnchor(io.ComfyNode):
                              tooltip="Wan 2.1 VAE that encodes the reference, more exactly than a tiny codec does. Not "
                                      "connected: the model's codec does."),
             ],
-            outputs=[KnotAnchor.Output(display_name="anchor", tooltip="The reference's keys and values, and the "
-                                                                      "prompt; immutable.")],
+            outputs=[KnotAnchor.Output(display_name="anchor", is_output_list=True,
+                                       tooltip="The reference's keys and values, and the prompt; immutable. Of several "
+                                               "pictures one each, and a stream runs for each of them in turn.")],
         )
 
     @classmethod
@@ -55,6 +57,8 @@ class EncodeAnchor(io.ComfyNode):
         conditioning: Any = None, clip_vision_output: Any = None, vae: Any = None,
     ) -> io.NodeOutput:
         size = adapters.picture_size(height, width)
-        return io.NodeOutput(
-            adapters.encode_anchor(model, image, fit, size, conditioning, clip_vision_output, vae)
-        )
+        pictures = [None] if image is None else image.split(1)
+        anchors = [
+            adapters.encode_anchor(model, one, fit, size, conditioning, clip_vision_output, vae) for one in pictures
+        ]
+        return io.NodeOutput(anchors)

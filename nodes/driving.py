@@ -5,9 +5,29 @@ from typing import Any
 from comfy_api.latest import io
 
 from . import adapters
+from .adapters import directing
 from .types import CATEGORY, KnotDriving, KnotModel
 
 SEED_RANGE = {"default": 0, "min": 0, "max": 2**64 - 1}
+
+
+def speech_inputs() -> list[io.Input]:
+    """Widgets that older workflows do not have."""
+    return [
+        io.Float.Input("gain", default=0.0, min=-40.0, max=40.0, step=0.5, optional=True,
+                       tooltip="How much louder the speech is heard, in dB (-40 to 40): louder opens the mouth wider. "
+                               "The video's sound is not changed."),
+        io.Float.Input("smoothing", default=0.0, min=0.0, max=2.0, step=0.04, optional=True,
+                       tooltip="Seconds over which the speech is smoothed (0 to 2): more makes a calmer mouth. Of use "
+                               "for knot-tiny alone."),
+        io.Combo.Input("silence", options=directing.SILENCE_CHOICES, default="same", optional=True,
+                       tooltip="What idle motion does in pauses. same: what it does always. listen: looks to the "
+                               "viewer while speaking and about in pauses. rest: holds still in pauses, but for "
+                               "blinks and breathing. listen and rest also keep noise in pauses from the mouth."),
+        io.Float.Input("silence_level", default=-45.0, min=-90.0, max=0.0, step=1.0, optional=True,
+                       tooltip="What is quieter than this after gain, in dB of full scale (-90 to 0), for 0.4 s or "
+                               "longer, is a pause. Not used with silence: same."),
+    ]
 
 
 class DrivingFromAudio(io.ComfyNode):
@@ -31,15 +51,18 @@ class DrivingFromAudio(io.ComfyNode):
                                       tooltip="For models that hear through wav2vec2, from Load Audio Encoder: "
                                               "wav2vec2-base-960h for LiveTalk and OmniAvatar, chinese-wav2vec2-base "
                                               "for InfiniteTalk. knot-tiny takes none."),
+                *speech_inputs(),
             ],
             outputs=[KnotDriving.Output(display_name="driving", tooltip="As long as the sound.")],
         )
 
     @classmethod
     def execute(
-        cls, model: adapters.Model, audio: adapters.HostAudio, pose: str, seed: int, audio_encoder: Any = None
+        cls, model: adapters.Model, audio: adapters.HostAudio, pose: str, seed: int, audio_encoder: Any = None,
+        **options: Any,
     ) -> io.NodeOutput:
-        return io.NodeOutput(adapters.driving_from_audio(model, audio, pose, seed, audio_encoder))
+        heard = directing.speech_options(**options)
+        return io.NodeOutput(adapters.driving_from_audio(model, audio, pose, seed, audio_encoder, heard))
 
 
 class DrivingFromEncodedAudio(io.ComfyNode):

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as fn
 
 from ...knot_core import Anchor, Chunk, Driving, KnotError, Model, StreamSettings, open_stream
+from ...knot_core.driving.speaking import SpeechOptions, speak
 from ...knot_core.geometry import SPATIAL, latent_size
 from ...knot_core.stream import encode_anchor as encode_latent_anchor
 from ...knot_core.wan.families import check_inputs
@@ -95,7 +96,9 @@ def _text_only(model: Model, size: tuple[int, int], text: Tensor | None) -> Text
     return TextOnly(**vars(anchor))
 
 
-def driving_from_audio(model: Model, audio: HostAudio, pose: str, seed: int, audio_encoder: Any) -> Driving:
+def driving_from_audio(  # noqa: PLR0913, PLR0917 - one for every cable and widget
+    model: Model, audio: HostAudio, pose: str, seed: int, audio_encoder: Any, options: SpeechOptions
+) -> Driving:
     """What listens is the model's matter: mel bands of the built-in one, else the audio encoder."""
     check_inputs(model.preset, model.config, has_text=model.preset.needs_text, has_speech=True)
     if audio_encoder is not None and model.preset.speech == "mel":
@@ -104,7 +107,7 @@ def driving_from_audio(model: Model, audio: HostAudio, pose: str, seed: int, aud
         raise KnotError(f"got no audio_encoder for {model.preset.title}: connect {model.preset.speech} from Load "
                         "Audio Encoder")  # fmt: skip
     encoder = None if audio_encoder is None else HostSpeechEncoder(audio_encoder, model)
-    return Driving.from_audio(to_audio(audio), model, pose=POSES[pose], seed=seed, encoder=encoder)
+    return speak(to_audio(audio), model, options=options, pose=POSES[pose], seed=seed, encoder=encoder)
 
 
 def driving_idle(seed: int) -> Driving:

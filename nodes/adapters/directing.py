@@ -1,0 +1,135 @@
+"""Driving as an artist directs it: timelines, combinations, clips, previews; and portraits cut out of pictures.
+
+Shapes: B pictures, H W height and width, T text tokens, D text dim.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management as host
+import folder_paths
+import numpy as np
+import torch
+from comfy.utils import ProgressBar
+from torch import Tensor
+from torch.nn import functional as fn
+
+from ...knot_core import Anchor, Driving, KnotError, Model, StreamSettings
+from ...knot_core.driving.audio import FPS
+from ...knot_core.driving.combine import combine, layer
+from ...knot_core.driving.expression import read_expression
+from ...knot_core.driving.faces import pose_from_pictures
+from ...knot_core.driving.landmarks import MODEL_FILE
+from ...knot_core.driving.lengths import without_end
+from ...knot_core.driving.preview import PreviewOptions, draw_driving
+from ...knot_core.driving.prompts import PromptTimeline, describe, parse_prompts
+from ...knot_core.driving.speaking import SILENCES, SpeechOptions
+from ...knot_core.media.frames import read_frames
+from ...knot_core.media.portrait import crop_portrait
+from ...knot_core.stream import Chunk, Stream
+from ...knot_core.stream.prompting import follow_prompts
+from ...knot_core.wan.families import check_inputs
+from .media import to_picture
+
+logger = logging.getLogger(__name__)
+
+NUM_TEXT_TOKENS = 512  # that Wan's networks were trained with; what the prompt does not fill is zero
+SILENCE_CHOICES = list(SILENCES)
+MODES = {"blend": combine, "add": layer}
+FACE_MODEL = ("mediapipe", MODEL_FILE)  # in ComfyUI's models folder
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Directed(Anchor):
+    """An anchor whose stream changes its prompt as it goes."""
+
+    prompts: PromptTimeline
+    texts_BTD: tuple[Tensor, ...] | None  # None: nothing encoded them, so they are for show
+
+
+def speech_options(gain: float, smoothing: float, silence: str, silence_level: float) -> SpeechOptions:
+    return SpeechOptions(gain=gain, smoothing=smoothing, silence=silence, silence_level=silence_level)
+
+
+def expression_timeline(text: str) -> Driving:
+    return read_expression(text)
+
+
+def combine_drivings(first: Driving, second: Driving, mode: str, endless: bool, **weights: float) -> Driving:
+    combined = MODES[mode](first, second, **weights)
+    return without_end(combined) if endless else combined
+
+
+def direct_prompts(anchor: Anchor, text: str, blend_chunks: int, clip: Any) -> tuple[Directed, str]:
+    """The anchor with its prompts, and in words what changes when, at the model's usual chunks."""
+    timeline = parse_prompts(text, blend_chunks)
+    texts = None if clip is None else tuple(_encoded(clip, prompt) for prompt in timeline.prompts)
+    directed = Directed(**_fields_of(anchor), prompts=timeline, texts_BTD=texts)
+    return directed, describe(timeline, StreamSettings().num_chunk_frames, FPS)
+
+
+def _fields_of(anchor: Anchor) -> dict[str, Any]:
+    return {name: value for name, value in vars(anchor).items() if name in Anchor.__dataclass_fields__}
+
+
+def _encoded(clip: Any, prompt: str) -> Tensor:
+    """[1, 512, D] by ComfyUI's text encoder."""
+    text_BTD = clip.encode_from_tokens_scheduled(clip.tokenize(prompt))[0][0][:1, :NUM_TEXT_TOKENS].float()
+    return fn.pad(text_BTD, (0, 0, 0, NUM_TEXT_TOKENS - text_BTD.shape[1]))
+
+
+def directed(stream: Stream, model: Model, anchor: Anchor) -> Iterator[Chunk]:
+    """The stream, under the prompts that its anchor brings."""
+    if not isinstance(anchor, Directed):
+        return stream
+    if anchor.texts_BTD is None:
+        logger.warning("The prompt timeline has no clip: its prompts change nothing")
+        return stream
+    check_inputs(model.preset, model.config, has_text=True)
+    return follow_prompts(stream, anchor.prompts.plan(stream.settings.num_chunk_frames, model.fps), anchor.texts_BTD)
+
+
+def pose_from_video(video: Any, mouth: bool, smoothing: float) -> Driving:
+    """Of ComfyUI's VIDEO, read picture by picture."""
+    models = getattr(folder_paths, "models_dir", "")
+    model_file = Path(models, *FACE_MODEL)
+    pictures = _watched(read_frames(video.get_stream_source(), FPS))
+    return pose_from_pictures(
+        pictures, mouth=mouth, smoothing=smoothing, model_file=model_file if model_file.is_file() else None
+    )
+
+
+def _watched(pictures: Iterator[tuple[float, np.ndarray]]) -> Iterator[tuple[float, np.ndarray]]:
+    """Stop is obeyed between two pictures; how many come is not known before, so the bar moves by seconds."""
+    bar = ProgressBar(1)
+    for seconds, picture in pictures:
+        host.throw_exception_if_processing_interrupted()
+        bar.update_absolute(int(seconds), int(seconds) + 1)
+        yield seconds, picture
+
+
+def preview_driving(
+    driving: Driving, anchor: Anchor | None, settings: StreamSettings | None, start: float, seconds: float, width: int
+) -> Tensor:
+    """[1, H, W, 3]"""
+    prompts = anchor.prompts if isinstance(anchor, Directed) else None
+    options = PreviewOptions(
+        seconds=seconds,
+        start=start,
+        width=width,
+        chunk_frames=(settings or StreamSettings()).num_chunk_frames,
+        prompts=() if prompts is None else tuple(zip(prompts.times, prompts.prompts, strict=True)),
+    )
+    picture = np.asarray(draw_driving(driving, options))
+    return torch.from_numpy(picture.copy())[None].float() / 255
+
+
+def crop_portraits(image_BHWC: Tensor, width: int, height: int, room: float) -> Tensor:
+    """[B, height, width, 3]"""
+    if width % 16 or height % 16:
+        raise KnotError(f"got {width}x{height}, wanted multiples of 16 (a token of the network is 16 x 16 pixels)")
+    pictures = [crop_portrait(to_picture(image[None]), height, width, room)[0] for image in image_BHWC]
+    return torch.stack(pictures)

@@ -1,0 +1,200 @@
+"""Nodes with which an artist directs: timelines, a driving clip, two drivings as one, and a picture of it all."""
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from . import adapters
+from .adapters import directing
+from .types import CATEGORY, KnotAnchor, KnotDriving, KnotSettings
+
+EXPRESSION = """{
+  "seconds": 8,
+  "loop": true,
+  "yaw": [[0, 0], [2, 0.5, "out"], [4, -0.4], [8, 0]],
+  "brow": [[0, 0], [1.5, 0.8, "hold"], [3, 0]]
+}"""
+PROMPTS = "0:00 a calm face / 0:12 laughing"
+
+
+class ExpressionTimeline(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KnotForcingExpressionTimeline",
+            display_name="Expression Timeline",
+            category=CATEGORY,
+            description="Key frames for head, eyes and mouth. Each control has a list of [seconds, value, ease]; "
+                        "controls that are not named are left alone by Combine Driving.",
+            inputs=[
+                io.String.Input("timeline", multiline=True, default=EXPRESSION,
+                                tooltip="JSON. Controls: yaw, pitch, roll, gaze, brow, mouth_wide (-1 to 1), blink, "
+                                        "mouth_open (0 to 1). Times in seconds. Ease, how a key goes on to the next: "
+                                        "in-out (default), linear, in, out, hold. Also: seconds, loop (true: for "
+                                        "ever)."),
+            ],
+            outputs=[KnotDriving.Output(display_name="driving", tooltip="As long as the timeline; endless if it "
+                                                                        "loops.")],
+        )
+
+    @classmethod
+    def execute(cls, timeline: str) -> io.NodeOutput:
+        return io.NodeOutput(directing.expression_timeline(timeline))
+
+
+class PromptTimeline(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KnotForcingPromptTimeline",
+            display_name="Prompt Timeline",
+            category=CATEGORY,
+            description="Prompts that change while the stream runs, at the first chunk that begins at their time. For "
+                        "models that take text; knot-tiny takes none.",
+            inputs=[
+                KnotAnchor.Input("anchor", tooltip="From Encode Reference Anchor."),
+                io.String.Input("prompts", multiline=True, default=PROMPTS,
+                                tooltip="minutes:seconds and a prompt, parted by / or a new line; the first at 0:00."),
+                io.Int.Input("blend_chunks", default=0, min=0, max=100,
+                             tooltip="Chunks over which one prompt becomes the next (0 to 100; a chunk of 3 latent "
+                                     "frames is 0.48 s). 0: at once."),
+                io.Clip.Input("clip", optional=True,
+                              tooltip="The model's text encoder: UMT5 of Wan 2.1, from Load CLIP (type wan). Without "
+                                      "it the prompts only show in Driving Preview."),
+            ],
+            outputs=[
+                KnotAnchor.Output(display_name="anchor", tooltip="The same reference, with its prompts."),
+                io.String.Output(display_name="plan", tooltip="Which prompt begins with which chunk, at 3 latent "
+                                                              "frames a chunk."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, anchor: adapters.Anchor, prompts: str, blend_chunks: int, clip: Any = None) -> io.NodeOutput:
+        return io.NodeOutput(*directing.direct_prompts(anchor, prompts, blend_chunks, clip))
+
+
+class PoseFromVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KnotForcingPoseFromVideo",
+            display_name="Pose from Video",
+            category=CATEGORY,
+            description="Head, eyes and brows of somebody in a clip drive the portrait. Needs the package mediapipe; "
+                        "without it, this node says how to get it.",
+            inputs=[
+                io.Video.Input("video", tooltip="A clip of one face from the front, any size and frame rate."),
+                io.Boolean.Input("mouth", default=False,
+                                 tooltip="Also take the mouth from the clip. Off: leave it to speech."),
+                io.Float.Input("smoothing", default=0.12, min=0.0, max=2.0, step=0.04,
+                               tooltip="Seconds over which what was measured is smoothed (0 to 2; 0: not at all)."),
+            ],
+            outputs=[KnotDriving.Output(display_name="driving", tooltip="As long as the clip.")],
+        )
+
+    @classmethod
+    def execute(cls, video: Any, mouth: bool, smoothing: float) -> io.NodeOutput:
+        return io.NodeOutput(directing.pose_from_video(video, mouth, smoothing))
+
+
+def weight_input(name: str, default: float, what: str) -> io.Input:
+    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.05,
+                          tooltip=f"How much of the second driving's {what} there is (0: none, 1: all).")
+
+
+class CombineDriving(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KnotForcingCombineDriving",
+            display_name="Combine Driving",
+            category=CATEGORY,
+            description="Two drivings as one: speech for the mouth from the first, head and eyes from the second, in "
+                        "any mixture. What the second does not give stays the first's.",
+            inputs=[
+                KnotDriving.Input("first", tooltip="Its speech is heard, and its length counts unless it has no end."),
+                KnotDriving.Input("second", tooltip="Put over the first, by the weights."),
+                io.Combo.Input("mode", options=list(directing.MODES), default="blend",
+                               tooltip="blend: from the first's motion towards the second's. add: the second's motion "
+                                       "on top of the first's, so that idle motion goes on beneath it."),
+                weight_input("head", 1.0, "yaw, pitch and roll"),
+                weight_input("eyes", 1.0, "blinks and gaze"),
+                weight_input("brow", 1.0, "brows"),
+                weight_input("mouth", 0.0, "mouth"),
+                io.Boolean.Input("endless", default=False,
+                                 tooltip="On: it has no end of its own; the stream's seconds say how long it is."),
+            ],
+            outputs=[KnotDriving.Output(display_name="driving", tooltip="As long as the first; as the second, if the "
+                                                                        "first has no end.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, first: adapters.Driving, second: adapters.Driving, mode: str, endless: bool, **weights: float
+    ) -> io.NodeOutput:
+        return io.NodeOutput(directing.combine_drivings(first, second, mode, endless, **weights))
+
+
+class DrivingPreview(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KnotForcingDrivingPreview",
+            display_name="Driving Preview",
+            category=CATEGORY,
+            description="A picture of a driving over time: the speech, a curve for each control, prompts, and where "
+                        "chunks begin. It takes no model, so it is there at once.",
+            inputs=[
+                KnotDriving.Input("driving", tooltip="From any Driving node."),
+                io.Float.Input("start", default=0.0, min=0.0, max=86400.0, step=0.04,
+                               tooltip="The first second that is shown (0 to 86400)."),
+                io.Float.Input("seconds", default=0.0, min=0.0, max=3600.0, step=0.04,
+                               tooltip="How much is shown (0 to 3600 s). 0: all of it; 10 s if it has no end."),
+                io.Int.Input("width", default=960, min=320, max=4096, step=16,
+                             tooltip="Of the picture, in pixels (320 to 4096)."),
+                KnotAnchor.Input("anchor", optional=True, tooltip="From Prompt Timeline: its prompts are shown too."),
+                KnotSettings.Input("settings", optional=True,
+                                   tooltip="For the length of chunks; not connected: 3 latent frames."),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="One picture.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, driving: adapters.Driving, start: float, seconds: float, width: int,
+        anchor: adapters.Anchor | None = None, settings: adapters.StreamSettings | None = None,
+    ) -> io.NodeOutput:
+        return io.NodeOutput(directing.preview_driving(driving, anchor, settings, start, seconds, width))
+
+
+class PortraitCrop(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KnotForcingPortraitCrop",
+            display_name="Portrait Crop",
+            category=CATEGORY,
+            description="Cuts a portrait out of a picture around the face, which is found by its shape, without a "
+                        "downloaded detector. Where it finds none it takes the centre and says so in the log.",
+            inputs=[
+                io.Image.Input("image", tooltip="One picture or several, any size; a face from the front."),
+                io.Int.Input("width", default=512, min=64, max=2048, step=16,
+                             tooltip="Of the portrait in pixels: a multiple of 16, since a token of the network covers "
+                                     "16 x 16 (64 to 2048)."),
+                io.Int.Input("height", default=512, min=64, max=2048, step=16,
+                             tooltip="Of the portrait in pixels: a multiple of 16 (64 to 2048). It need not be the "
+                                     "width."),
+                io.Float.Input("room", default=2.2, min=1.0, max=10.0, step=0.1,
+                               tooltip="The portrait's shorter side in widths of the face (1 to 10). 2.2 is as "
+                                       "knot-tiny's own portraits are."),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="As many pictures, all of that size.")],
+        )
+
+    @classmethod
+    def execute(cls, image: Any, width: int, height: int, room: float) -> io.NodeOutput:
+        return io.NodeOutput(directing.crop_portraits(image, width, height, room))
+
+
+NODES = [ExpressionTimeline, PromptTimeline, PoseFromVideo, CombineDriving, DrivingPreview, PortraitCrop]
