@@ -69,13 +69,13 @@ def _activations(recipe: Recipe, stage: str) -> int:
     return tokens * (kept + window)
 
 
-def memory_table(recipe: Recipe, devices: Sequence[int] = (1, 8, 64)) -> str:
+def memory_table(recipe: Recipe, devices: Sequence[int] = (1, 8, 64), stages: Sequence[str] = STAGES) -> str:
     """GiB on each device, stage by stage, as lines to print."""
     size = f"{recipe.width}x{recipe.height}, {recipe.clip_frames} latent frames, {recipe.micro_batch} at a time"
     heads = ("states", "gradients", "together", "activations", "total")
     lines = [f"{recipe.name} ({size}): GiB on each device, estimated"]
     lines.append(f"{'stage':10}{'devices':>8}" + "".join(f"{head:>13}" for head in heads))
-    for stage in STAGES:
+    for stage in stages:
         for count in devices:
             found = estimate_memory(recipe, stage, count)
             numbers = (found.states, found.gradients, found.together, found.activations, found.total)

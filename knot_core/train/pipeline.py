@@ -73,7 +73,7 @@ def _train(args: argparse.Namespace, recipe: Recipe) -> None:
     team = join_team(args.device)
     try:
         if team.is_first:
-            sys.stderr.write(memory_table(recipe, (team.size,)) + "\n")
+            sys.stderr.write(memory_table(recipe, (team.size,), (args.command,)) + "\n")
         examples = open_examples(_clips(args), recipe)
         starts = _starts(args, team)
         with_text = examples.text_BTD.shape[1] > 1

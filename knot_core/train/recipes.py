@@ -15,6 +15,7 @@ from .rollout import KNOT_TINY as TINY_NETWORK
 PRECISIONS = ("bfloat16", "float32")
 OPTIMIZERS = ("adamw", "muon")
 OBJECTIVES = ("flow", "ode")
+_MAY_BE_NONE = ("adapter", "image_dim")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +149,8 @@ def _like(old: object, value: object, name: str) -> object:
         return float(value)
     if isinstance(old, tuple) and isinstance(value, list):
         return tuple(value)
+    if value is None and name.rpartition(".")[2] in _MAY_BE_NONE:
+        return None
     if old is not None and type(value) is not type(old):
         raise SettingsError(f"got --set {name}={value!r}, which is {old!r}; give a {type(old).__name__}")
     return value

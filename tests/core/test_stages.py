@@ -15,12 +15,16 @@ from safetensors.torch import save_file
 
 from knot_core.errors import KnotError, SettingsError, StateError
 from knot_core.train import loop, pipeline
+from knot_core.train.batch import Batch, Given
 from knot_core.train.common import load_checkpoint
+from knot_core.train.dice import Dice
 from knot_core.train.examples import open_examples
 from knot_core.train.memory import estimate_memory, memory_table
 from knot_core.train.parallel import Team
 from knot_core.train.recipes import KNOT_TINY, WAN_1_3B, changed
+from knot_core.train.self_forcing import Length, roll_out
 from knot_core.train.stages import STAGES, build_stage, run_step
+from knot_core.train.student import follow
 from knot_core.wan.checkpoint import open_checkpoint
 from knot_core.wan.model import WanNetwork
 
@@ -261,3 +265,65 @@ def test_a_full_step_of_wan_at_its_width(tmp_path):
     assert all(torch.isfinite(torch.tensor(value)) for value in values.values())
     assert values["norm"] > 0
     assert not torch.equal(before, stage.roles["student"].network.blocks[0].ffn[0].weight)
+
+
+# --- all three stages, where the answer is known
+
+MODES = 0.8  # clips are wholly bright or wholly dark
+TOY = changed(KNOT_TINY, [
+    "network.dim=48", "network.ffn_dim=96", "network.num_layers=2", "network.text_dim=8", "network.freq_dim=16",
+    "network.adapter=None", "stream.num_chunk_frames=1", "stream.num_window_frames=2", "stream.run_ahead_start=2",
+    "stream.run_ahead_stride=2", "stream.steps=1", "stream.shift=1", "clip_frames=2", "height=16", "width=16",
+    "batch=32", "micro_batch=32", "optimizer=adamw", "precision=float32", "distill.critic_updates=2",
+    "distill.most_lead=1", "teacher.lr=2e-3", "causal.lr=2e-3", "distill.lr=5e-4", "distill.critic_lr=1e-3",
+    "distill.betas=(0.0, 0.95)",
+])  # fmt: skip
+
+
+def _toy_feed(step, part):
+    dice = Dice(0, step, range(32), part)
+    mode = (dice.uniform(1, 1, 1, 1) < 0.5).float() * 2 * MODES - MODES
+    yield Batch(latents_BFCHW=mode + 0.1 * dice.normal(3, 16, 2, 2), given=_nothing(32)), dice
+
+
+def _nothing(clips):
+    """A reference that says nothing."""
+    return Given(
+        reference_B1CHW=torch.zeros(clips, 1, 16, 2, 2),
+        reference_position_B=torch.full((clips,), 2),
+        signal_BFTS=torch.zeros(clips, 3, 4, 75),
+        text_BTD=torch.zeros(1, 1, 8),
+    )
+
+
+def _toy_stage(name, steps, **starts):
+    stage = build_stage(name, TOY, Team(), starts)
+    for step in range(steps):
+        run_step(stage, step, min(1.0, (step + 1) / 10), _toy_feed)
+        follow(stage.roles["average"], stage.roles[stage.learner], min(0.98, (step + 1) / (step + 10)))
+    return stage.roles["average"]
+
+
+@torch.no_grad()
+def _seen(role):
+    """Shares of streamed clips near a mode, and of bright ones; the distance of their brightness from the truth's."""
+    made, _ = role(roll_out, _nothing(256), TOY.stream, Length(chunks=2), Dice(9, 0, range(256)))
+    brightness = made.mean(dim=(1, 2, 3, 4))
+    truth = torch.tensor([-MODES] * 128 + [MODES] * 128)
+    distance = (brightness.sort().values - truth).abs().mean().item()
+    near = ((brightness.abs() - MODES).abs() < MODES / 4).float().mean().item()
+    return near, (brightness > 0).float().mean().item(), distance
+
+
+@pytest.mark.slow
+def test_one_step_of_the_distilled_student_draws_what_the_teacher_knows():
+    """A clip is bright or dark. One step of a network that matched flows says grey; distilled, it decides."""
+    teacher = _toy_stage("teacher", 250).network.state_dict()
+    causal = _toy_stage("causal", 60, teacher=teacher, student=teacher)
+    near, _, distance = _seen(causal)
+    student = _toy_stage("distill", 80, teacher=teacher, critic=teacher, student=causal.network.state_dict())
+    near_after, bright, distance_after = _seen(student)
+    assert near < 0.35
+    assert near_after > near + 0.2
+    assert distance_after < 0.8 * distance
+    assert 0.2 < bright < 0.8
