@@ -9,6 +9,8 @@ import torch
 from ..cache import KVCache
 from ..stream import denoise
 
+_MOST_SHAPES = 128
+
 
 @contextmanager
 def compiled_forward(backend: str = "inductor") -> Iterator[None]:
@@ -18,5 +20,7 @@ def compiled_forward(backend: str = "inductor") -> Iterator[None]:
     """
     outside = {name: torch.compiler.disable(getattr(KVCache, name)) for name in ("read", "write")}
     forward = torch.compile(denoise.wan_forward, dynamic=False, backend=backend)
-    with mock.patch.multiple(KVCache, **outside), mock.patch.object(denoise, "wan_forward", forward):
+    # until the window is full every chunk has shapes of its own; giving up and running eagerly would pass unnoticed
+    limits = torch._dynamo.config.patch(recompile_limit=_MOST_SHAPES, fail_on_recompile_limit_hit=True)
+    with limits, mock.patch.multiple(KVCache, **outside), mock.patch.object(denoise, "wan_forward", forward):
         yield
