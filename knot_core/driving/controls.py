@@ -23,6 +23,7 @@ RANGES: Mapping[str, tuple[float, float]] = dict.fromkeys(CONTROLS, (-1.0, 1.0))
     "blink": (0.0, 1.0),  # 1 = closed
     "mouth_open": (0.0, 1.0),
 }
+MAX_SECONDS = 360_000  # 100 hours: beyond it a mistake is likelier than a wish, and memory ends
 _ROUNDING = 1e-3  # this far outside its range a value is taken for rounding, and clipped
 
 
@@ -43,7 +44,7 @@ def _read_json(path: Path) -> Mapping[str, Any]:
         raise DrivingError(
             f"the controls file {path} cannot be read ({problem.strerror}); give the path of a JSON file"
         ) from problem
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise DrivingError(
             f'the controls file {path} is not JSON ({problem}); write for example {{"fps": 25, "yaw": [0, 0.1]}}'
         ) from problem
@@ -83,6 +84,7 @@ def _to_pixel_frames(lists: dict[str, np.ndarray], fps: float) -> dict[str, np.n
         shapes = {name: list(values.shape) for name, values in lists.items()}
         raise DrivingError(f"controls have shapes {shapes}; give lists of numbers, all equally long")
     length = next(iter(lengths.values()))
+    _check_seconds(length / fps)
     at = np.arange(max(1, round(length * FPS / fps))) * (fps / FPS)
     return {name: np.interp(at, np.arange(length), values) for name, values in lists.items()}
 
@@ -96,13 +98,14 @@ def _from_keyframes(keyframes: Any, seconds: Any) -> dict[str, np.ndarray]:
     ):
         raise DrivingError('keyframes must be a list of objects with a time in seconds: {"time": 0, "yaw": 0}')
     times = _numbers([key["time"] for key in keyframes], "keyframe times")
-    if not np.isfinite(times).all() or times[0] < 0 or (np.diff(times) <= 0).any():
+    if times.ndim != 1 or not np.isfinite(times).all() or times[0] < 0 or (np.diff(times) <= 0).any():
         raise DrivingError(f"keyframe times are {times.tolist()}; they must start at 0 or later and ascend")
     names = set().union(*keyframes) - {"time"}
     _check_names(names)
     if not names:
         raise DrivingError(f"the keyframes set no control; set at least one of {', '.join(CONTROLS)}")
     end = times[-1] if seconds is None else _positive(seconds, "seconds") - 1 / FPS
+    _check_seconds(end)
     at = np.arange(math.floor(end * FPS + 1e-6) + 1) / FPS
     return {name: _one_control(keyframes, times, name, at) for name in CONTROLS if name in names}
 
@@ -110,6 +113,8 @@ def _from_keyframes(keyframes: Any, seconds: Any) -> dict[str, np.ndarray]:
 def _one_control(keyframes: Sequence[Mapping[str, Any]], times: np.ndarray, name: str, at: np.ndarray) -> np.ndarray:
     set_here = [name in key for key in keyframes]
     values = _numbers([key[name] for key in keyframes if name in key], name)
+    if values.ndim != 1:
+        raise DrivingError(f"{name} has a list in a keyframe; give it one number there")
     _check(name, values)
     return np.interp(at, times[set_here], values)
 
@@ -117,14 +122,19 @@ def _one_control(keyframes: Sequence[Mapping[str, Any]], times: np.ndarray, name
 def _numbers(values: Any, what: str) -> np.ndarray:
     try:
         return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, OverflowError) as problem:
         raise DrivingError(f"{what} must be numbers ({problem})") from problem
 
 
 def _positive(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise DrivingError(f"{what} is {value!r}; it must be a number above 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e300:  # NaN is neither
+        raise DrivingError(f"{what} is {str(value)[:40]}; it must be a number above 0")
     return float(value)
+
+
+def _check_seconds(seconds: float) -> None:
+    if seconds > MAX_SECONDS:
+        raise DrivingError(f"the controls last {seconds:g} s; they may last {MAX_SECONDS} s: make them in parts")
 
 
 def _check_names(names: set[str]) -> None:
