@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 from tqdm import tqdm
 
 from .bench import Meter
+from .bench.command import asks_for_engine, bench_engine
 from .config import StreamSettings
 from .driving import Driving, load_speech_encoder
 from .errors import KnotError, MediaError, SettingsError
@@ -126,7 +127,9 @@ def run(stream: Stream, path: Path, audio: Audio | None, meter: Meter, watch: Ca
 
 
 def bench(options: Namespace, load: Callable[[], Model]) -> int:
-    """Stream a sample portrait that idles, and say where the time goes."""
+    """Stream a sample portrait that idles, and say where the time goes; or measure the engine alone."""
+    if asks_for_engine(options):
+        return bench_engine(options, load, given_settings(options))
     if options.chunks < 1:
         raise SettingsError(f"chunks is {options.chunks}; it must be at least 1")
     model = load()

@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 
 from .animate import INTERRUPTED, animate, bench
+from .bench.command import ATTENTION
+from .bench.models import PUBLISHED
 from .errors import KnotError, SettingsError
 from .inspection import inspect_checkpoint
 from .media import FITS
@@ -98,9 +100,21 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chunks", type=int, default=20, help="how many to make (default: 20)")
     parser.add_argument("--out", type=Path, metavar="MP4", help="keep the video here (default: thrown away)")
-    add_model(parser)
+    _add_engine(parser)
+    add_model(parser, also=tuple(PUBLISHED))
     add_settings(parser)
     parser.set_defaults(run=lambda options: bench(options, partial(_load, options)))
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the engine alone", "without reading and writing files")
+    group.add_argument("--engine", action="store_true", help="measure it (always so with random weights)")
+    group.add_argument("--layers", type=int, metavar="N", help="build a network of random weights less deep")
+    group.add_argument(
+        "--plain", type=int, default=3, metavar="N", help="chunks of a plain loop beside it (default: 3)"
+    )
+    group.add_argument("--attention", choices=ATTENTION, default="auto", help="the kernel (default: torch chooses)")
+    group.add_argument("--compile", action="store_true", help="compile the network's forward with torch.compile")
 
 
 def _load_checked(options: argparse.Namespace) -> Model:
