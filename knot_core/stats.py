@@ -142,6 +142,10 @@ class StreamLog:
         for name, value in row.items():
             self.columns[name].append(value)
 
+    def row(self, place: int) -> dict[str, float]:
+        """One chunk's figures as they were measured."""
+        return {name: values[place] for name, values in self.columns.items()}
+
     def freeze(self) -> StreamStats:
         copies = {name: array("d", values) for name, values in self.columns.items()}
         return StreamStats(fps=self.fps, device=str(self.device), columns=copies)

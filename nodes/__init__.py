@@ -8,10 +8,13 @@ from .driving import DrivingFromAudio, DrivingFromEncodedAudio, DrivingIdle
 from .loaders import FromModel, LoadModel, SamplePortrait, SampleSpeech
 from .output import StreamToVideo
 from .sampling import Settings, Stream
+from .state import BeginStream, LoadState, NewDriving, SampleChunks, SaveState
+from .stats import Stats
 
 NODES: list[type[io.ComfyNode]] = [
     LoadModel, FromModel, SamplePortrait, SampleSpeech, EncodeAnchor, DrivingFromAudio, DrivingFromEncodedAudio,
-    DrivingIdle, *DIRECTING, Settings, Stream, StreamToVideo,
+    DrivingIdle, *DIRECTING, Settings, Stream, StreamToVideo, BeginStream, SampleChunks, NewDriving, SaveState,
+    LoadState, Stats,
 ]
 
 

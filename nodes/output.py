@@ -3,7 +3,7 @@
 from comfy_api.latest import InputImpl, io, ui
 
 from . import adapters
-from .sampling import settings_input, stream_inputs
+from .sampling import run_outputs, settings_input, state_input, stream_inputs, whole_chunks_input
 from .types import CATEGORY
 
 
@@ -14,28 +14,63 @@ class StreamToVideo(io.ComfyNode):
             node_id="KnotForcingStreamToVideo",
             display_name="Knot Forcing Stream to Video",
             category=CATEGORY,
-            description="Generates the stream chunk by chunk into an MP4 file in ComfyUI's output folder. Memory does "
-                        "not grow with the length. Stopped early, the file keeps what was made and plays.",
+            description="Generates the stream chunk by chunk into a file in ComfyUI's output folder, and plays it here "
+                        "meanwhile. Memory does not grow with the length. Stopped early, the file keeps what was made "
+                        "and plays, and a state is left to go on from.",
             inputs=[
                 *stream_inputs(),
                 io.String.Input("filename_prefix", default="video/knot_forcing",
                                 tooltip="Sub-folder and start of the file's name in the output folder."),
                 settings_input(),
                 io.Audio.Input("audio", optional=True,
-                               tooltip="The sound track from the video's start; cut, or followed by silence."),
+                               tooltip="The sound track: it begins where the driving does; cut, or followed by "
+                                       "silence."),
+                state_input(),
+                io.Combo.Input("video_format", options=list(adapters.FORMAT_NAMES), default=adapters.FORMAT_NAMES[0],
+                               optional=True,
+                               tooltip="h264-mp4 plays everywhere and loses no chunk even in a power cut. prores-mov "
+                                       "is for editing, png-folder is a folder of pictures with sound.wav and gives no "
+                                       "video output."),
+                io.Combo.Input("if_stopped", options=list(adapters.KEEPING), default=adapters.KEEPING[0], optional=True,
+                               tooltip="Where a stream that is stopped, or fails, leaves its state: one file in the "
+                                       "temp folder until ComfyUI ends, or a file of its own in output/states."),
+                whole_chunks_input(),
             ],
-            outputs=[io.Video.Output(display_name="video", tooltip="The file: H.264, and AAC when there is sound.")],
+            outputs=[
+                io.Video.Output(display_name="video", tooltip="The file itself; no frames are held in memory."),
+                *run_outputs(),
+            ],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )
 
     @classmethod
     def execute(  # noqa: PLR0913, PLR0917 - one for every cable and widget
-        cls, model: adapters.Model, anchor: adapters.Anchor, seed: int, seconds: float, filename_prefix: str,
-        driving: adapters.Driving | None = None, settings: adapters.StreamSettings | None = None,
-        audio: adapters.HostAudio | None = None,
+        cls, model: adapters.Model, seed: int, seconds: float, filename_prefix: str,
+        anchor: adapters.Anchor | None = None, driving: adapters.Driving | None = None,
+        settings: adapters.StreamSettings | None = None, audio: adapters.HostAudio | None = None,
+        state: adapters.Snapshot | None = None, video_format: str = adapters.FORMAT_NAMES[0],
+        if_stopped: str = adapters.KEEPING[0], whole_chunks: bool = False,
     ) -> io.NodeOutput:
-        target = adapters.output_file(filename_prefix)
-        chunks = adapters.stream_chunks(model, anchor, driving, settings, seed, seconds)
-        adapters.write_video(target.path, chunks, model, audio)
-        saved = ui.SavedResult(target.path.name, target.subfolder, io.FolderType.output)
-        return io.NodeOutput(InputImpl.VideoFromFile(str(target.path)), ui=ui.PreviewVideo([saved]))
+        begun = adapters.begun_or_given(model, anchor, settings, seed, state)
+        target = adapters.output_target(filename_prefix, video_format)
+        with adapters.streaming(model, begun, driving, seconds, whole_chunks=whole_chunks) as run:
+            written = adapters.write_stream(
+                run, target.path, video_format=video_format, audio=audio, keep_state=if_stopped,
+                played=adapters.seconds_played(model, begun),
+                metadata=adapters.container_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo),
+            )  # fmt: skip
+        return io.NodeOutput(video_of(written), written.state, written.stats, ui=shown(written, target.subfolder))
+
+
+def video_of(written: adapters.Written) -> io.Video.Type:
+    """A folder of pictures is none: what would take it does not run."""
+    return adapters.NO_VALUE if written.path.is_dir() else InputImpl.VideoFromFile(str(written.path))
+
+
+def shown(written: adapters.Written, subfolder: str) -> ui.PreviewVideo:
+    """The file; of a folder of pictures the video that was played meanwhile."""
+    if written.path.is_dir() and written.preview is not None:
+        preview = ui.SavedResult(written.preview.name, written.preview.parent.name, io.FolderType.temp)
+        return ui.PreviewVideo([preview])
+    return ui.PreviewVideo([ui.SavedResult(written.path.name, subfolder, io.FolderType.output)])

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from . import adapters
 from .adapters import DEFAULTS
-from .types import CATEGORY, KnotAnchor, KnotDriving, KnotModel, KnotSettings
+from .types import CATEGORY, KnotAnchor, KnotDriving, KnotModel, KnotSettings, KnotState, KnotStats
 
 
 class Settings(io.ComfyNode):
@@ -69,8 +69,9 @@ def stream_inputs() -> list[io.Input]:
     """The cables and widgets of everything that runs a stream."""
     return [
         KnotModel.Input("model", tooltip="From Load Knot Forcing Model, or Knot Forcing from MODEL."),
-        KnotAnchor.Input("anchor", tooltip="Who is seen, or what the prompt says: from Encode Reference Anchor, made "
-                                           "with the same model."),
+        KnotAnchor.Input("anchor", optional=True,
+                         tooltip="Who is seen, or what the prompt says: from Encode Reference Anchor, made with the "
+                                 "same model. Needed to begin; a state brings its own."),
         KnotDriving.Input("driving", optional=True,
                           tooltip="How it moves: from a Driving node. Not connected: the model moves as it likes, "
                                   "and models driven by text alone need none."),
@@ -86,6 +87,27 @@ def settings_input() -> io.Input:
     return KnotSettings.Input("settings", optional=True, tooltip="Not connected: what the model was trained for.")
 
 
+def state_input() -> io.Input:
+    return KnotState.Input("state", optional=True,
+                           tooltip="A state to go on from, frame for frame: from Load Stream State, or from a node "
+                                   "that streamed before. It brings its anchor, settings and random state; seed is "
+                                   "then not used.")
+
+
+def whole_chunks_input() -> io.Input:
+    return io.Boolean.Input("whole_chunks", default=False, optional=True,
+                            tooltip="On: the stream ends with a whole chunk, up to 0.5 s later, so that what goes on "
+                                    "from its state joins without a gap. Off: exactly as long as asked for.")
+
+
+def run_outputs() -> list[io.Output]:
+    return [
+        KnotState.Output(display_name="state", tooltip="Where the stream stands after its last chunk: to save, or to "
+                                                       "go on from. It never changes."),
+        KnotStats.Output(display_name="stats", tooltip="Times and memory, chunk by chunk, for Stream Stats."),
+    ]
+
+
 class Stream(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -95,7 +117,7 @@ class Stream(io.ComfyNode):
             category=CATEGORY,
             description="Generates the stream and hands on every chunk as it was made: a list, one batch per chunk. "
                         "All frames are held in memory; for long videos use Knot Forcing Stream to Video.",
-            inputs=[*stream_inputs(), settings_input()],
+            inputs=[*stream_inputs(), settings_input(), state_input(), whole_chunks_input()],
             outputs=[
                 io.Image.Output(display_name="images", is_output_list=True,
                                 tooltip="One batch of frames per chunk: 9 frames, then 12, 12, ... The last is cut to "
@@ -103,16 +125,21 @@ class Stream(io.ComfyNode):
                 io.Latent.Output(display_name="latents", is_output_list=True,
                                  tooltip="One batch of latent frames per chunk. Of a Wan model as its VAE decodes "
                                          "them; knot-tiny's latent space is its own, not Wan's."),
+                *run_outputs(),
             ],
         )
 
     @classmethod
-    def execute(
-        cls, model: adapters.Model, anchor: adapters.Anchor, seed: int, seconds: float,
+    def execute(  # noqa: PLR0913, PLR0917 - one for every cable and widget
+        cls, model: adapters.Model, seed: int, seconds: float, anchor: adapters.Anchor | None = None,
         driving: adapters.Driving | None = None, settings: adapters.StreamSettings | None = None,
+        state: adapters.Snapshot | None = None, whole_chunks: bool = False,
     ) -> io.NodeOutput:
+        begun = adapters.begun_or_given(model, anchor, settings, seed, state)
         images, latents = [], []
-        for chunk in adapters.stream_chunks(model, anchor, driving, settings, seed, seconds):
-            images.append(adapters.to_image(chunk))
-            latents.append(adapters.to_latent(chunk, model))
-        return io.NodeOutput(images, latents)
+        with adapters.streaming(model, begun, driving, seconds, whole_chunks=whole_chunks) as run:
+            for chunk in run:
+                run.log.add(chunk)
+                images.append(adapters.to_image(chunk))
+                latents.append(adapters.to_latent(chunk, model))
+            return io.NodeOutput(images, latents, run.state(), run.stats())

@@ -1,9 +1,17 @@
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { LivePlayer } from "./live_player.js";
 
 // Left to itself the editor shows live stills in place of the results for as long as it has any, and on the next run
 // takes them for videos. So this node forgets what it showed when a run starts, and its stills when the video is there.
+// While chunks come, a player shows them; stills are the fallback where it cannot.
 
+const NODE = "KnotForcingStreamToVideo";
+const EVENT = "knot_forcing.live";
+const WIDGET = "knot_forcing_live";
 const SHOWN_BY = ["video-preview", "$$comfy_animation_preview", "$$canvas-image-preview"]; // widgets of the editor
+const PLAYER_HEIGHT = 240; // pixels
+const HAND_OVER_TRIES = 50; // a tenth of a second each
 
 function forgetShown(node) {
     for (const widget of (node.widgets ?? []).filter((widget) => SHOWN_BY.includes(widget.name))) {
@@ -22,6 +30,17 @@ function keyOf(node) {
     return inside ? `${node.graph.id}:${node.id}` : String(node.id);
 }
 
+// Of an executed node's id: "12:7" is node 7 inside the subgraph of node 12.
+function nodeOf(id) {
+    let graph = app.rootGraph ?? app.graph;
+    let node = null;
+    for (const part of String(id).split(":")) {
+        node = graph?.getNodeById?.(/^\d+$/.test(part) ? Number(part) : part) ?? null;
+        graph = node?.subgraph;
+    }
+    return node;
+}
+
 function before(node, method, action) {
     const original = node[method];
     node[method] = function (...values) {
@@ -30,14 +49,107 @@ function before(node, method, action) {
     };
 }
 
+function viewUrl({ filename, subfolder, type }) {
+    return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+}
+
+// Stills are drawn on the node's background; while the player is there it draws none.
+function quiet(node) {
+    forgetShown(node);
+    node.onDrawBackground = () => {};
+}
+
+function showPlayer(node, event) {
+    removePlayer(node);
+    const player = new LivePlayer({ viewUrl, onFail: () => {
+        node.knotForcingFailed = event.stream; // its stills are shown from here on
+        removePlayer(node);
+    } });
+    const widget = node.addDOMWidget(WIDGET, WIDGET, player.element, {
+        serialize: false, hideOnZoom: false, getMinHeight: () => PLAYER_HEIGHT, getMaxHeight: () => 4 * PLAYER_HEIGHT,
+    });
+    widget.serialize = false; // nor in the workflow
+    node.knotForcingLive = { player, widget, stream: event.stream, prompt: event.prompt_id };
+    node.setSize?.([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
+    node.setDirtyCanvas?.(true, true);
+}
+
+function removePlayer(node) {
+    const live = node.knotForcingLive;
+    if (!live) return;
+    node.knotForcingLive = undefined;
+    delete node.onDrawBackground; // the editor's own, of the node's class
+    live.player.remove();
+    live.widget.onRemove?.();
+    const place = node.widgets.indexOf(live.widget);
+    if (place >= 0) node.widgets.splice(place, 1);
+    node.setDirtyCanvas?.(true, true);
+}
+
+// The finished video goes on where the player stands, with its sound on or off.
+function handOver(node) {
+    const video = node.knotForcingLive?.player.video;
+    if (!video) return;
+    const { currentTime, muted } = video;
+    removePlayer(node);
+    let tries = 0;
+    const waiting = setInterval(() => {
+        const next = node.videoContainer?.querySelector?.("video");
+        if (next?.readyState >= 1) {
+            next.currentTime = Math.min(currentTime, next.duration || 0);
+            next.muted = muted;
+        }
+        if (next?.readyState >= 1 || ++tries >= HAND_OVER_TRIES) clearInterval(waiting);
+    }, 100);
+}
+
+function onLive({ detail }) {
+    const node = nodeOf(detail.node);
+    if (node?.comfyClass !== NODE) return;
+    if (detail.ended) {
+        if (node.knotForcingLive?.stream === detail.stream) node.knotForcingLive.player.end(detail.finished);
+        return;
+    }
+    if (node.knotForcingLive?.stream !== detail.stream) {
+        if (node.knotForcingFailed === detail.stream) return;
+        showPlayer(node, detail);
+    }
+    quiet(node);
+    node.knotForcingLive.player.add(detail);
+}
+
+// Should the stream's own word of its end be lost.
+function onStopped({ detail }) {
+    for (const live of allLive(app.rootGraph ?? app.graph)) {
+        if (live.prompt === detail?.prompt_id && !live.player.ended) live.player.end(false);
+    }
+}
+
+function* allLive(graph) {
+    for (const node of graph?.nodes ?? graph?._nodes ?? []) {
+        if (node.knotForcingLive) yield node.knotForcingLive;
+        if (node.subgraph) yield* allLive(node.subgraph);
+    }
+}
+
 app.registerExtension({
     name: "KnotForcing.StreamToVideo",
+    setup() {
+        api.addEventListener(EVENT, onLive);
+        api.addEventListener("execution_interrupted", onStopped);
+        api.addEventListener("execution_error", onStopped);
+    },
     nodeCreated(node) {
-        if (node.comfyClass !== "KnotForcingStreamToVideo") return;
-        before(node, "onExecuted", forgetShown);
+        if (node.comfyClass !== NODE) return;
+        before(node, "onExecuted", (executed) => {
+            handOver(executed);
+            forgetShown(executed);
+        });
         before(node, "onExecutionStart", (started) => {
+            removePlayer(started);
             forgetShown(started);
             delete app.nodeOutputs[keyOf(started)];
         });
+        before(node, "onRemoved", removePlayer);
     },
 });

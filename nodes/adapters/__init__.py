@@ -1,18 +1,17 @@
 """The only package that knows both sides: ComfyUI's values and services, and `knot_core`'s."""
 
-from ...knot_core import FITS, Anchor, Driving, Model, StreamSettings
+from ...knot_core import FITS, FORMAT_NAMES, Anchor, Driving, Model, Snapshot, StreamSettings, StreamStats
 from ...knot_core.config import ROPE_POSITIONS
 from .codecs import AUTO, OWN_CODEC, codec_names
+from .figures import stats_json, stats_plot
 from .media import (
     HostAudio,
-    output_file,
     portrait_names,
     sample_portrait,
     sample_speech,
     speech_names,
     to_image,
     to_latent,
-    write_video,
 )
 from .models import (
     BUILT_IN_MODEL,
@@ -26,6 +25,18 @@ from .models import (
     model_names,
     open_model,
 )
+from .runs import (
+    begin,
+    begins_at,
+    begun_or_given,
+    joined,
+    played_out,
+    sample_chunks,
+    seconds_played,
+    stream_chunks,
+    streaming,
+)
+from .states import KEEPING, NEWEST, load_state, restarted, save_state, state_fingerprint, state_names
 from .streams import (
     POSES,
     driving_from_audio,
@@ -33,9 +44,9 @@ from .streams import (
     driving_idle,
     encode_anchor,
     picture_size,
-    stream_chunks,
     stream_settings,
 )
+from .writing import NO_VALUE, Written, container_metadata, output_target, write_stream
 
 DEFAULTS = StreamSettings()
 
@@ -46,7 +57,11 @@ __all__ = [
     "DTYPES",
     "FAMILIES",
     "FITS",
+    "FORMAT_NAMES",
+    "KEEPING",
+    "NEWEST",
     "NONE",
+    "NO_VALUE",
     "OWN_CODEC",
     "POSES",
     "ROPE_POSITIONS",
@@ -54,27 +69,46 @@ __all__ = [
     "Driving",
     "HostAudio",
     "Model",
+    "Snapshot",
     "StreamSettings",
+    "StreamStats",
+    "Written",
     "audio_module_names",
+    "begin",
+    "begins_at",
+    "begun_or_given",
     "codec_names",
+    "container_metadata",
     "driving_from_audio",
     "driving_from_encoded_audio",
     "driving_idle",
     "encode_anchor",
+    "joined",
+    "load_state",
     "lora_names",
     "model_fingerprint",
     "model_from_host",
     "model_names",
     "open_model",
-    "output_file",
+    "output_target",
     "picture_size",
+    "played_out",
     "portrait_names",
+    "restarted",
+    "sample_chunks",
     "sample_portrait",
     "sample_speech",
+    "save_state",
+    "seconds_played",
     "speech_names",
+    "state_fingerprint",
+    "state_names",
+    "stats_json",
+    "stats_plot",
     "stream_chunks",
     "stream_settings",
+    "streaming",
     "to_image",
     "to_latent",
-    "write_video",
+    "write_stream",
 ]

@@ -3,20 +3,17 @@
 Shapes: B pictures, T pixel frames, F latent frames, C channels, H W height and width, S samples.
 """
 
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
 import comfy.model_management as host
-import folder_paths
 import torch
 from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-from ...knot_core import Audio, Chunk, KnotError, Model, VideoWriter, open_audio, open_image
+from ...knot_core import Audio, Chunk, KnotError, Model, open_audio, open_image
 from .host_model import to_host_latents
 
 ASSETS = Path(__file__).resolve().parents[2] / "knot_core" / "assets"
@@ -96,19 +93,3 @@ def still(chunk: Chunk) -> Image.Image:
     picture = Image.fromarray(chunk.pixel_frames[-1].numpy())
     scale = max(1, round(STILL_SIZE / min(picture.size)))
     return picture.resize((scale * picture.width, scale * picture.height))
-
-
-def output_file(prefix: str) -> OutputFile:
-    """The next free name in ComfyUI's output folder; a prefix that leads out of it is refused by ComfyUI."""
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
-    return OutputFile(Path(folder) / f"{name}_{counter:05}_.mp4", subfolder)
-
-
-def write_video(path: Path, chunks: Iterator[Chunk], model: Model, audio: HostAudio | None) -> None:
-    """Append chunk by chunk; whatever ends the stream, also stop, the file is closed properly and kept."""
-    sound = to_audio(audio) if audio else None
-    first = next(chunks)  # before the file is made: a stream that cannot begin leaves none
-    height, width = first.pixel_frames.shape[1:3]
-    with VideoWriter(path, width=width, height=height, fps=model.fps, audio=sound) as writer:
-        for chunk in itertools.chain([first], chunks):
-            writer.write(chunk.pixel_frames)

@@ -1,28 +1,25 @@
-"""Anchor, driving, stream.
+"""Anchor, driving, settings.
 
 Shapes: B batch, T text tokens, D text dim, E image dim, F latent frames, C channels, H W height and width.
 """
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import comfy.model_management as host
 import torch
-from comfy.utils import ProgressBar
 from torch import Tensor
 from torch.nn import functional as fn
 
-from ...knot_core import Anchor, Chunk, Driving, KnotError, Model, StreamSettings, open_stream
+from ...knot_core import Anchor, Driving, KnotError, Model, StreamSettings
 from ...knot_core.driving.speaking import SpeechOptions, speak
 from ...knot_core.geometry import SPATIAL, latent_size
 from ...knot_core.stream import encode_anchor as encode_latent_anchor
 from ...knot_core.wan.families import check_inputs
 from .hearing import HostSpeechEncoder
-from .host_model import HostModel, HostVae, at_hand, running, stored
-from .media import HostAudio, still, to_audio, to_picture
-from .room import check_room, needed_for_anchor
+from .host_model import HostModel, HostVae, running, stored
+from .media import HostAudio, to_audio, to_picture
+from .room import needed_for_anchor
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +93,7 @@ def _text_only(model: Model, size: tuple[int, int], text: Tensor | None) -> Text
     return TextOnly(**vars(anchor))
 
 
-def driving_from_audio(  # noqa: PLR0913, PLR0917 - one for every cable and widget
+def driving_from_audio(
     model: Model, audio: HostAudio, pose: str, seed: int, audio_encoder: Any, options: SpeechOptions
 ) -> Driving:
     """What listens is the model's matter: mel bands of the built-in one, else the audio encoder."""
@@ -127,58 +124,3 @@ def stream_settings(timesteps: str, **values: Any) -> StreamSettings:
     if wrong:
         raise KnotError(f"got timesteps {timesteps!r}, wanted numbers such as 1000, 757, 522: {wrong[0]!r} is none")
     return StreamSettings(timesteps=tuple(float(word) for word in words), **values)
-
-
-def stream_chunks(
-    model: Model, anchor: Anchor, driving: Driving | None, settings: StreamSettings | None, seed: int, seconds: float
-) -> Iterator[Chunk]:
-    """The stream, watched by ComfyUI: a progress bar, a still of every chunk, and stop obeyed before every step."""
-    _check_driving(model, driving)
-    timed = _of_length(model, driving or Driving.none(), seconds)
-    settings = _fitting(anchor, settings or model.settings)
-    bar = ProgressBar(timed.num_pixel_frames)
-    room = check_room(model, anchor, settings)
-    with running(model, room.whole):
-        stream = open_stream(model, at_hand(anchor, model), settings, timed, seed, should_stop=_stop_if_asked)
-        while (chunk := _next(stream, model, room.a_pass)) is not None:
-            done = chunk.first_pixel_frame + len(chunk.pixel_frames)
-            bar.update_absolute(done, preview=("JPEG", still(chunk), None))
-            yield chunk
-
-
-def _check_driving(model: Model, driving: Driving | None) -> None:
-    if driving is None and model.config.adapter is not None and model.preset.speech != "mel":
-        raise KnotError(f"got no driving, but {model.preset.title} is driven by speech: connect Driving from Audio")
-    if driving is not None:
-        speech, controls = driving.speech is not None, (driving.pose or driving.mouth) is not None
-        check_inputs(model.preset, model.config, has_text=model.preset.needs_text, has_speech=speech,
-                     has_controls=controls)  # fmt: skip
-
-
-def _next(stream: Iterator[Chunk], model: Model, num_bytes: int) -> Chunk | None:
-    """None after the last; what is computed with must be at hand before each: other nodes' models may have come."""
-    _stop_if_asked()
-    if isinstance(model, HostModel):
-        model.bring_in(num_bytes)
-    return next(stream, None)
-
-
-def _stop_if_asked() -> bool:
-    """Never True: ComfyUI's own exception must reach ComfyUI, so it is raised here and passes through the stream."""
-    host.throw_exception_if_processing_interrupted()
-    return False
-
-
-def _fitting(anchor: Anchor, settings: StreamSettings) -> StreamSettings:
-    if not isinstance(anchor, TextOnly) or not (settings.use_anchor or settings.start_from_reference):
-        return settings
-    logger.info("There is no picture, only a prompt: the stream runs without an anchor")
-    return replace(settings, use_anchor=False, start_from_reference=False)
-
-
-def _of_length(model: Model, driving: Driving, seconds: float) -> Driving:
-    if seconds > 0:
-        return driving.lasting(round(seconds * model.fps))
-    if driving.num_pixel_frames is None:
-        raise KnotError("this driving never ends and seconds is 0: set seconds to the length wanted")
-    return driving

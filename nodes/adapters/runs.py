@@ -1,0 +1,184 @@
+"""A stream that runs under ComfyUI: watched, stopped and measured, from a state to a state."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import comfy.model_management as host
+import torch
+from comfy.utils import ProgressBar
+from torch import Tensor
+
+from ...knot_core import (
+    Anchor,
+    Chunk,
+    Driving,
+    KnotError,
+    Model,
+    Snapshot,
+    Stream,
+    StreamLog,
+    StreamSettings,
+    StreamStats,
+    begin_stream,
+    continue_stream,
+    state_of,
+)
+from ...knot_core.geometry import first_pixel_frame
+from ...knot_core.stream import driving_played, in_whole_chunks
+from ...knot_core.wan.families import check_inputs
+from .directing import directed
+from .host_model import HostModel, at_hand, running
+from .media import HostLatent, still, to_image, to_latent
+from .room import check_room
+from .streams import TextOnly
+
+logger = logging.getLogger(__name__)
+
+
+class Run:
+    """Chunks of one stream. What it stands at between two of them can be asked for at any time."""
+
+    def __init__(self, model: Model, stream: Stream, num_pixel_frames: int, room: int) -> None:
+        self.model, self.stream, self.num_pixel_frames = model, stream, num_pixel_frames
+        self.log = StreamLog(fps=model.fps, device=model.device)
+        self.num_made, self._room, self._bar = 0, room, ProgressBar(num_pixel_frames)
+        self._chunks = directed(stream, model, stream.anchor)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """With ComfyUI's progress bar and a still of every chunk; stop is obeyed before every step."""
+        while (chunk := self._next()) is not None:
+            self.num_made += len(chunk.pixel_frames)
+            self._bar.update_absolute(self.num_made, preview=("JPEG", still(chunk), None))
+            yield chunk
+
+    def state(self) -> Snapshot:
+        """As it lies between nodes: where ComfyUI keeps what nodes hand on."""
+        return state_of(self.stream, host.intermediate_device())
+
+    def stats(self) -> StreamStats:
+        return self.log.freeze()
+
+    def _next(self) -> Chunk | None:
+        """None after the last; what is computed with must be at hand before each: other nodes' models may have come."""
+        _stop_if_asked()
+        if isinstance(self.model, HostModel):
+            self.model.bring_in(self._room)
+        return next(self._chunks, None)
+
+
+def begin(model: Model, anchor: Anchor, settings: StreamSettings | None, seed: int) -> Snapshot:
+    """A state before the first chunk."""
+    return begin_stream(model, anchor, _fitting(anchor, settings or model.settings), seed)
+
+
+def begun_or_given(
+    model: Model, anchor: Anchor | None, settings: StreamSettings | None, seed: int, state: Snapshot | None
+) -> Snapshot:
+    """The state to go on from; one that is given brings its own anchor, settings and random state."""
+    if state is None:
+        if anchor is None:
+            raise KnotError("got neither an anchor nor a state: connect an anchor to begin, or a state to go on")
+        return begin(model, anchor, settings, seed)
+    if anchor is not None and anchor != state.anchor:
+        raise KnotError("got a state of another reference than the anchor's: connect one of the two")
+    if settings is not None and settings != state.settings:
+        raise KnotError("got settings other than the state's, which a stream keeps: leave settings unconnected")
+    return state
+
+
+@contextmanager
+def streaming(
+    model: Model, saved: Snapshot, driving: Driving | None, seconds: float, *, whole_chunks: bool = False
+) -> Iterator[Run]:
+    """A run of so many seconds, or as long as the driving, from a state on."""
+    _check_driving(model, driving)
+    num_pixel_frames = _num_pixel_frames(model, saved, driving, seconds)
+    if whole_chunks:
+        num_pixel_frames = in_whole_chunks(saved, num_pixel_frames)
+    timed = (driving or Driving.none()).lasting(max(1, driving_played(saved) + num_pixel_frames))
+    room = check_room(model, saved.anchor, saved.settings)
+    with running(model, room.whole):
+        placed = replace(saved, anchor=at_hand(saved.anchor, model))
+        stream = continue_stream(model, placed, timed, should_stop=_stop_if_asked)
+        yield Run(model, stream, num_pixel_frames, room.a_pass)
+
+
+def stream_chunks(
+    model: Model, anchor: Anchor, driving: Driving | None, settings: StreamSettings | None, seed: int, seconds: float
+) -> Iterator[Chunk]:
+    """All of a stream from its beginning."""
+    with streaming(model, begin(model, anchor, settings, seed), driving, seconds) as run:
+        yield from run
+
+
+def sample_chunks(
+    model: Model, saved: Snapshot, driving: Driving | None, count: int
+) -> tuple[list[Chunk], Snapshot, StreamStats]:
+    """The next chunks whole, also past the driving's end; the state after them; their figures."""
+    num_pixel_frames = in_whole_chunks(saved, 1)
+    for _ in range(count - 1):
+        num_pixel_frames = in_whole_chunks(saved, num_pixel_frames + 1)
+    with streaming(model, saved, driving, num_pixel_frames / model.fps) as run:
+        chunks = []
+        for chunk in run:
+            run.log.add(chunk)
+            chunks.append(chunk)
+        return chunks, run.state(), run.stats()
+
+
+def joined(chunks: list[Chunk], model: Model) -> tuple[Tensor, HostLatent]:
+    """One IMAGE and one LATENT of them all."""
+    latents = [to_latent(chunk, model)["samples"] for chunk in chunks]
+    return torch.cat([to_image(chunk) for chunk in chunks]), {"samples": torch.cat(latents, dim=2)}
+
+
+def begins_at(model: Model, saved: Snapshot) -> float:
+    """Seconds of the whole stream before the state's next chunk."""
+    return first_pixel_frame(saved.state.clock.start) / model.fps
+
+
+def played_out(driving: Driving | None, saved: Snapshot) -> bool:
+    length = None if driving is None else driving.num_pixel_frames
+    return length is not None and driving_played(saved) >= length
+
+
+def seconds_played(model: Model, saved: Snapshot) -> float:
+    """Where in its own time the driving stands when the state goes on."""
+    return driving_played(saved) / model.fps
+
+
+def _check_driving(model: Model, driving: Driving | None) -> None:
+    if driving is None and model.config.adapter is not None and model.preset.speech != "mel":
+        raise KnotError(f"got no driving, but {model.preset.title} is driven by speech: connect Driving from Audio")
+    if driving is not None:
+        speech, controls = driving.speech is not None, (driving.pose or driving.mouth) is not None
+        check_inputs(model.preset, model.config, has_text=model.preset.needs_text, has_speech=speech,
+                     has_controls=controls)  # fmt: skip
+
+
+def _stop_if_asked() -> bool:
+    """Never True: ComfyUI's own exception must reach ComfyUI, so it is raised here and passes through the stream."""
+    host.throw_exception_if_processing_interrupted()
+    return False
+
+
+def _fitting(anchor: Anchor, settings: StreamSettings) -> StreamSettings:
+    if not isinstance(anchor, TextOnly) or not (settings.use_anchor or settings.start_from_reference):
+        return settings
+    logger.info("There is no picture, only a prompt: the stream runs without an anchor")
+    return replace(settings, use_anchor=False, start_from_reference=False)
+
+
+def _num_pixel_frames(model: Model, saved: Snapshot, driving: Driving | None, seconds: float) -> int:
+    if seconds > 0:
+        return max(1, round(seconds * model.fps))
+    length = None if driving is None else driving.num_pixel_frames
+    if length is None:
+        raise KnotError("this driving never ends and seconds is 0: set seconds to the length wanted")
+    if length <= driving_played(saved):
+        raise KnotError(f"the driving ends at {length / model.fps:.2f} s and the state stands at "
+                        f"{seconds_played(model, saved):.2f} s: set seconds, connect a longer driving, or let it begin "
+                        "anew with Knot Forcing New Driving")  # fmt: skip
+    return length - driving_played(saved)

@@ -1,0 +1,155 @@
+"""Streams as values: begin one, go on chunk by chunk, save where it stands, load it again."""
+
+from comfy_api.latest import io, ui
+
+from . import adapters
+from .sampling import run_outputs, settings_input
+from .types import CATEGORY, KnotAnchor, KnotDriving, KnotModel, KnotState
+
+STATES = f"{CATEGORY}/states"
+
+
+class BeginStream(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KnotForcingBeginStream",
+            display_name="Begin Stream",
+            category=STATES,
+            description="A stream before its first chunk, as a state: for graphs that sample chunk by chunk with "
+                        "Sample Chunks.",
+            inputs=[
+                KnotModel.Input("model", tooltip="The model that will stream."),
+                KnotAnchor.Input("anchor", tooltip="Who is seen: from Encode Reference Anchor, made with that model."),
+                io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True,
+                             tooltip="Same seed, same machine, same settings: same frames."),
+                settings_input(),
+            ],
+            outputs=[KnotState.Output(display_name="state", tooltip="Nothing is generated yet.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: adapters.Model, anchor: adapters.Anchor, seed: int, settings: adapters.StreamSettings | None = None
+    ) -> io.NodeOutput:
+        return io.NodeOutput(adapters.begin(model, anchor, settings, seed))
+
+
+class SampleChunks(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KnotForcingSampleChunks",
+            display_name="Sample Chunks",
+            category=STATES,
+            description="Goes on from a state by some chunks and hands on their frames and the next state. Chain "
+                        "several, or carry the state round a loop. The state that came in stays as it is.",
+            inputs=[
+                KnotModel.Input("model", tooltip="The model that the state was made with."),
+                KnotState.Input("state", tooltip="From Begin Stream, Load Stream State, or another sampler."),
+                KnotDriving.Input("driving", optional=True,
+                                  tooltip="How it moves; it goes on playing where the state left it."),
+                io.Int.Input("chunks", default=1, min=1, max=1000,
+                             tooltip="How many (1 to 1000; one is 0.48 s with knot-tiny). All their frames are held "
+                                     "in memory."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="images", tooltip="One batch: 9 frames for the stream's first chunk, 12 "
+                                                               "for every other one."),
+                io.Latent.Output(display_name="latents", tooltip="Their latent frames."),
+                *run_outputs(),
+                io.Float.Output(display_name="start", tooltip="When these frames begin, in seconds from the stream's "
+                                                              "beginning."),
+                io.Boolean.Output(display_name="finished", tooltip="Whether the driving has been played out: when a "
+                                                                   "loop may end."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: adapters.Model, state: adapters.Snapshot, chunks: int, driving: adapters.Driving | None = None
+    ) -> io.NodeOutput:
+        made, after, stats = adapters.sample_chunks(model, state, driving, chunks)
+        images, latents = adapters.joined(made, model)
+        start, finished = adapters.begins_at(model, state), adapters.played_out(driving, after)
+        return io.NodeOutput(images, latents, after, stats, start, finished)
+
+
+class NewDriving(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KnotForcingNewDriving",
+            display_name="Knot Forcing New Driving",
+            category=STATES,
+            description="The same state, for a driving that begins anew: the next sentence after the last. Without it "
+                        "a driving is taken for the one that was playing, and goes on in its middle.",
+            inputs=[KnotState.Input("state", tooltip="Where the stream stands.")],
+            outputs=[KnotState.Output(display_name="state", tooltip="What drives it next plays from its beginning.")],
+        )
+
+    @classmethod
+    def execute(cls, state: adapters.Snapshot) -> io.NodeOutput:
+        return io.NodeOutput(adapters.restarted(state))
+
+
+class SaveState(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KnotForcingSaveState",
+            display_name="Save Stream State",
+            category=STATES,
+            description="Writes a state to a file, so that the stream goes on in a later prompt, in another workflow, "
+                        "after a restart: with the very frames that would have come.",
+            inputs=[
+                KnotState.Input("state", tooltip="From a node that streamed."),
+                io.String.Input("filename_prefix", default="states/knot_forcing",
+                                tooltip="Sub-folder and start of the file's name in the output folder. Load Stream "
+                                        "State lists those in states."),
+            ],
+            outputs=[
+                KnotState.Output(display_name="state", tooltip="The same, to go on with at once."),
+                io.String.Output(display_name="file", tooltip="The file's name in the output folder."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, state: adapters.Snapshot, filename_prefix: str) -> io.NodeOutput:
+        name = adapters.save_state(state, filename_prefix)
+        return io.NodeOutput(state, name, ui=ui.PreviewText(name))
+
+
+class LoadState(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KnotForcingLoadState",
+            display_name="Load Stream State",
+            category=STATES,
+            description="Reads a saved state, with its anchor, settings and random state. The same model must be "
+                        "loaded.",
+            inputs=[
+                KnotModel.Input("model", tooltip="The model that the state was made with, in the same dtype."),
+                io.Combo.Input("state_file", options=adapters.state_names(), default=adapters.NEWEST,
+                               tooltip="A file of output/states; newest: the one written last; stopped [temp]: of the "
+                                       "stream that was stopped last. Press R to list new ones."),
+                io.String.Input("file", optional=True, force_input=True,
+                                tooltip="A file's name in the output folder, from Save Stream State; used instead of "
+                                        "state_file."),
+            ],
+            outputs=[KnotState.Output(display_name="state", tooltip="To go on from, as often as wanted.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, state_file: str) -> bool:  # noqa: ARG003 - files may have come since the list was made
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, state_file: str, file: str | None = None, **_: object) -> str:
+        return "" if file else adapters.state_fingerprint(state_file)
+
+    @classmethod
+    def execute(cls, model: adapters.Model, state_file: str, file: str | None = None) -> io.NodeOutput:
+        return io.NodeOutput(adapters.load_state(model, file or state_file))

@@ -1,0 +1,135 @@
+// Plays a video that is still being made: pieces of a fragmented MP4, fetched from ComfyUI's /view as they are
+// announced, through Media Source Extensions. Whatever goes wrong here ends the player and nothing else.
+
+const BEHIND_KEPT = 30; // seconds already played that stay seekable; browsers bound what they hold
+const MOST_CAUGHT_UP = 64 * 2 ** 20; // bytes: a player that comes late fetches the video from its beginning
+
+function element(tag, style, properties = {}) {
+    const made = Object.assign(document.createElement(tag), properties);
+    Object.assign(made.style, style);
+    return made;
+}
+
+export class LivePlayer {
+    constructor({ viewUrl, onFail }) {
+        this.viewUrl = viewUrl;
+        this.onFail = onFail;
+        this.failed = this.ended = false;
+        this.fetched = 0; // bytes of the file that were appended
+        this.work = Promise.resolve();
+        this.video = element("video", { width: "100%", flex: "1 1 0", minHeight: "0", objectFit: "contain" }, {
+            muted: true, autoplay: true, playsInline: true,
+        });
+        this.speaker = element("button", { flex: "none", cursor: "pointer", border: "none", background: "none" }, {
+            type: "button", textContent: "\u{1F507}", title: "Sound",
+        });
+        this.speaker.addEventListener("click", () => this.setMuted(!this.video.muted));
+        this.text = element("span", { flex: "1", overflow: "hidden", textOverflow: "ellipsis" });
+        const bar = element("div", { display: "flex", gap: "6px", font: "11px sans-serif", color: "#ccc", flex: "none" });
+        bar.append(this.speaker, this.text);
+        this.element = element("div", { display: "flex", flexDirection: "column", width: "100%", height: "100%" }, {
+            className: "knot-forcing-live",
+        });
+        this.element.append(this.video, bar);
+    }
+
+    setMuted(muted) {
+        this.video.muted = muted;
+        this.speaker.textContent = muted ? "\u{1F507}" : "\u{1F50A}";
+    }
+
+    // One announced piece: {file, start, stop, mime}, and the figures of its chunk.
+    add(piece) {
+        if (this.failed) return;
+        this.text.textContent = this.text.title = figures(piece);
+        this.work = this.work.then(() => this.append(piece)).catch((problem) => this.fail(problem));
+    }
+
+    // The stream is over; what was made stays to be looked at.
+    end(finished) {
+        this.ended = true;
+        this.work = this.work.then(() => {
+            if (this.failed || this.source?.readyState !== "open") return;
+            this.source.endOfStream();
+            this.video.controls = true;
+            if (!finished) this.text.textContent += " · stopped: what was made is kept";
+        }).catch((problem) => this.fail(problem));
+    }
+
+    remove() {
+        this.failed = true; // what is still under way must not come back
+        this.video.pause();
+        if (this.url) URL.revokeObjectURL(this.url);
+        this.video.removeAttribute("src");
+        this.video.load();
+    }
+
+    fail(problem) {
+        if (this.failed) return;
+        console.warn("Knot Forcing: no live preview", problem);
+        this.remove();
+        this.onFail();
+    }
+
+    async append({ file, start, stop, mime }) {
+        if (this.failed) return;
+        if (!this.buffer) await this.open(mime);
+        const from = start === this.fetched ? start : this.fetched;
+        if (stop - from > MOST_CAUGHT_UP) throw new Error(`${stop - from} bytes behind`);
+        const data = await this.fetch(file, from, stop);
+        if (this.failed) return;
+        await this.done(() => this.buffer.appendBuffer(data));
+        this.fetched = stop;
+        const old = this.video.currentTime - BEHIND_KEPT;
+        if (this.buffer.buffered.length && this.buffer.buffered.start(0) < old - BEHIND_KEPT)
+            await this.done(() => this.buffer.remove(0, old));
+    }
+
+    async open(mime) {
+        if (!window.MediaSource?.isTypeSupported(mime)) throw new Error(`this browser does not play ${mime}`);
+        this.source = new MediaSource();
+        this.url = URL.createObjectURL(this.source);
+        const opened = new Promise((resolve) => this.source.addEventListener("sourceopen", resolve, { once: true }));
+        this.video.src = this.url;
+        await opened;
+        this.buffer = this.source.addSourceBuffer(mime);
+        this.video.play().catch(() => {}); // a page in the background may be told to wait
+    }
+
+    async fetch(file, start, stop) {
+        const answer = await fetch(this.viewUrl(file), {
+            headers: { Range: `bytes=${start}-${stop - 1}` }, cache: "no-store",
+        });
+        if (!answer.ok) throw new Error(`/view answered ${answer.status}`);
+        const data = await answer.arrayBuffer();
+        return answer.status === 206 ? data : data.slice(start, stop);
+    }
+
+    done(action) {
+        return new Promise((resolve, reject) => {
+            const error = () => reject(new Error("the browser could not take in a piece"));
+            this.buffer.addEventListener("error", error, { once: true });
+            this.buffer.addEventListener("updateend", () => {
+                this.buffer.removeEventListener("error", error);
+                resolve();
+            }, { once: true });
+            action();
+        });
+    }
+}
+
+// What stands under the picture.
+export function figures({ chunk, frames, all_frames, rate, fps, latency, memory_mib, device_mib }) {
+    const memory = device_mib > 0 ? `VRAM ${gib(device_mib)}` : `RAM ${gib(memory_mib)}`;
+    return [
+        `chunk ${chunk + 1}`,
+        `${(frames / rate).toFixed(1)} / ${(all_frames / rate).toFixed(1)} s`,
+        `${fps.toFixed(1)} fps, ${(fps / rate).toFixed(2)}× real time`,
+        `latency ${latency.toFixed(2)} s`,
+        memory,
+    ].join(" · ");
+}
+
+function gib(mib) {
+    return mib < 1024 ? `${Math.round(mib)} MiB` : `${(mib / 1024).toFixed(1)} GiB`;
+}
