@@ -18,7 +18,7 @@ class StreamToVideo(io.ComfyNode):
                         "meanwhile. Memory does not grow with the length. Stopped early, the file keeps what was made "
                         "and plays, and a state is left to go on from.",
             inputs=[
-                *stream_inputs(),
+                *stream_inputs(endless=True),
                 io.String.Input("filename_prefix", default="video/knot_forcing",
                                 tooltip="Sub-folder and start of the file's name in the output folder."),
                 settings_input(),

@@ -65,8 +65,9 @@ class Settings(io.ComfyNode):
         return io.NodeOutput(adapters.stream_settings(timesteps, **values))
 
 
-def stream_inputs() -> list[io.Input]:
-    """The cables and widgets of everything that runs a stream."""
+def stream_inputs(*, endless: bool = False) -> list[io.Input]:
+    """The cables and widgets of everything that runs a stream; `endless`: it may run until it is stopped."""
+    without_end = " -1: without end, until it is stopped." if endless else ""
     return [
         KnotModel.Input("model", tooltip="From Load Knot Forcing Model, or Knot Forcing from MODEL."),
         KnotAnchor.Input("anchor", optional=True,
@@ -77,9 +78,9 @@ def stream_inputs() -> list[io.Input]:
                                   "and models driven by text alone need none."),
         io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True,
                      tooltip="Same seed, same machine, same settings: same frames."),
-        io.Float.Input("seconds", default=0.0, min=0.0, max=86400.0, step=0.04,
+        io.Float.Input("seconds", default=0.0, min=-1.0 if endless else 0.0, max=86400.0, step=0.04,
                        tooltip="Length in seconds (0 to 86400); a longer stream than its driving goes on in silence. "
-                               "0: as long as the driving, which must then have an end."),
+                               f"0: as long as the driving, which must then have an end.{without_end}"),
     ]
 
 

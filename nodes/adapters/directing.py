@@ -50,8 +50,8 @@ class Directed(Anchor):
     texts_BTD: tuple[Tensor, ...] | None  # None: nothing encoded them, so they are for show
 
 
-def speech_options(gain: float, smoothing: float, silence: str, silence_level: float) -> SpeechOptions:
-    return SpeechOptions(gain=gain, smoothing=smoothing, silence=silence, silence_level=silence_level)
+def speech_options(**values: Any) -> SpeechOptions:
+    return SpeechOptions(**values)
 
 
 def expression_timeline(text: str) -> Driving:

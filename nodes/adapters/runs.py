@@ -36,6 +36,8 @@ from .streams import TextOnly
 
 logger = logging.getLogger(__name__)
 
+WITHOUT_END = 10**9  # pixel frames: more than a year
+
 
 class Run:
     """Chunks of one stream. What it stands at between two of them can be asked for at any time."""
@@ -172,11 +174,13 @@ def _fitting(anchor: Anchor, settings: StreamSettings) -> StreamSettings:
 
 
 def _num_pixel_frames(model: Model, saved: Snapshot, driving: Driving | None, seconds: float) -> int:
+    if seconds < 0:
+        return WITHOUT_END
     if seconds > 0:
         return max(1, round(seconds * model.fps))
     length = None if driving is None else driving.num_pixel_frames
     if length is None:
-        raise KnotError("this driving never ends and seconds is 0: set seconds to the length wanted")
+        raise KnotError("this driving never ends and seconds is 0: set seconds to the length wanted, or to -1")
     if length <= driving_played(saved):
         raise KnotError(f"the driving ends at {length / model.fps:.2f} s and the state stands at "
                         f"{seconds_played(model, saved):.2f} s: set seconds, connect a longer driving, or let it begin "
