@@ -45,7 +45,7 @@ def roll_out(
     cache = RolloutCache(
         num_window_frames=settings.num_window_frames, num_tokens=num_tokens(*given.reference_B1CHW.shape[-2:])
     )
-    # also where no anchor is used: autocast keeps what it casts, and must cast the weights with a gradient first
+    # also where no anchor is used: older autocasts keep what they cast, and so must cast with a gradient first
     anchor = capture(denoiser, given.reference_B1CHW)
     clock, knot = first_clock(settings, length.start), given.reference_B1CHW if settings.start_from_reference else None
     first_scored, parts = length.start + length.lead * settings.num_chunk_frames, []

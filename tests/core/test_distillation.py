@@ -318,7 +318,7 @@ def test_the_student_learns_and_teacher_and_critic_do_not(stage):
 
 
 def test_in_bfloat16_the_gradient_is_there_without_an_anchor_too(randomised):
-    """Autocast keeps what it cast without a gradient; the weights must have been cast with one before."""
+    """Older autocasts keep what they cast without a gradient; the weights must have been cast with one before."""
     settings = replace(RECIPE.stream, use_anchor=False)
     stage = stages.build_stage("distill", replace(RECIPE, precision="bfloat16", stream=settings), Team(), {})
     role = stage.roles["student"]

@@ -167,3 +167,25 @@ def test_prepare_says_what_it_lacks(folder, tmp_path):
         pipeline.main(["prepare", str(folder), "--recipe", "wan-1.3b"])
     with pytest.raises(SettingsError, match="holds no videos"):
         _prepare(tmp_path, tmp_path / "out")
+
+
+def test_the_recipes_read_drawn_portraits_as_well(tmp_path):
+    """The shards of `clips`: speech belongs to the mouth, or there is none; the reference stands anywhere later."""
+    rng = torch.Generator().manual_seed(0)
+    sizes = {
+        "latents": (2, 6, 16, 4, 4),
+        "references": (2, 3, 16, 4, 4),
+        "mel": (2, 6, 4, 64),
+        "controls": (2, 6, 4, 8),
+    }
+    clips = {name: torch.rand(size, generator=rng).half() + 0.1 for name, size in sizes.items()}
+    save_file(clips | {"speaking": torch.tensor([True, False])}, tmp_path / "train-0000.safetensors")
+    recipe = changed(RECIPE, ["drop=(0.0, 0.0, 0.0)", "later=2"])
+    batch = open_examples(tmp_path, recipe).batch(recipe, Dice(0, 0, range(30)))
+    signal, position = batch.given.signal_BFTS, batch.given.reference_position_B
+    speaks = signal[:, 0, 0, 72] == 1
+    assert 0 < speaks.sum() < 30
+    assert torch.equal(signal[..., :MEL_DIM].ne(0).flatten(1).any(1), speaks)
+    assert (signal[..., MEL_DIM:72] > 0).all()
+    assert (signal[..., 73:] == 1).all()
+    assert set(position.tolist()) == {2, 3, 4}

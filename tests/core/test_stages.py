@@ -206,6 +206,16 @@ def test_a_disc_that_is_too_full_is_said_before_the_run(clips, tmp_path, monkeyp
     assert not list(tmp_path.glob("*.ckpt"))
 
 
+def test_losses_and_samples_go_to_tensorboard(clips, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _run("teacher", RECIPE, clips, tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "teacher")).Reload()
+    assert [event.step for event in events.Scalars("loss")] == list(range(1, 7))
+    assert [event.step for event in events.Images("samples")] == [6]
+
+
 def test_another_network_does_not_go_on_from_a_checkpoint(clips, tmp_path):
     _run("teacher", changed(RECIPE, ["teacher.steps=2"]), clips, tmp_path)
     with pytest.raises(StateError, match="another network"):
