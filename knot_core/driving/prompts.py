@@ -77,7 +77,7 @@ def parse_prompts(text: str, blend_chunks: int = 0) -> PromptTimeline:
     before = text[: found[0].start()] if found else text
     if before.strip():
         raise DrivingError(f"the prompt timeline begins with {_short(before)}, which has no time; write {_EXAMPLE}")
-    ends = [*(entry.start() for entry in found[1:]), len(text)]
+    ends = [*(entry.start() for entry in found[1:]), len(text)][: len(found)]
     prompts = [" ".join(text[entry.end() : end].split()) for entry, end in zip(found, ends, strict=True)]
     times = [parse_clock(entry["time"]) for entry in found]
     return PromptTimeline(times=tuple(times), prompts=tuple(prompts), blend_chunks=blend_chunks)
