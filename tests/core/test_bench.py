@@ -115,7 +115,7 @@ def test_the_figures_are_plain_values_and_the_table_can_be_made_of_them(tiny, mo
         settings=replace(tiny.settings, num_window_frames=0, num_knot_frames=0),
         size=(16, 16),
         driving=Hum(model.config),
-        text=None,
+        text=random_text(model),
         num_chunks=2,
         num_pairs=1,
         full_depth=3,
