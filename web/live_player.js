@@ -4,6 +4,18 @@
 const BEHIND_KEPT = 30; // seconds already played that stay seekable; browsers bound what they hold
 const MOST_CAUGHT_UP = 64 * 2 ** 20; // bytes: a player that comes late fetches the video from its beginning
 
+// Drawn, since not every system has these among its letters.
+const CONE = "M2 6h3l4-4v12l-4-4H2z";
+const SPEAKERS = {
+    true: `${CONE} M11 6l4 4 M15 6l-4 4`,
+    false: `${CONE} M11 5a4 4 0 0 1 0 6 M13 3a7 7 0 0 1 0 10`,
+};
+
+function speaker(muted) {
+    return `<svg width="16" height="16" viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.3">`
+        + `<path d="${SPEAKERS[muted]}"/></svg>`;
+}
+
 function element(tag, style, properties = {}) {
     const made = Object.assign(document.createElement(tag), properties);
     Object.assign(made.style, style);
@@ -20,11 +32,11 @@ export class LivePlayer {
         this.video = element("video", { width: "100%", flex: "1 1 0", minHeight: "0", objectFit: "contain" }, {
             muted: true, autoplay: true, playsInline: true,
         });
-        this.speaker = element("button", { flex: "none", cursor: "pointer", border: "none", background: "none" }, {
-            type: "button", textContent: "\u{1F507}", title: "Sound",
-        });
+        this.speaker = element("button", {
+            flex: "none", cursor: "pointer", border: "none", background: "none", color: "inherit", padding: "0",
+        }, { type: "button", title: "Sound", innerHTML: speaker(true) });
         this.speaker.addEventListener("click", () => this.setMuted(!this.video.muted));
-        this.text = element("span", { flex: "1", overflow: "hidden", textOverflow: "ellipsis" });
+        this.text = element("span", { flex: "1", overflow: "hidden", textOverflow: "ellipsis", whiteSpace: "nowrap" });
         const bar = element("div", { display: "flex", gap: "6px", font: "11px sans-serif", color: "#ccc", flex: "none" });
         bar.append(this.speaker, this.text);
         this.element = element("div", { display: "flex", flexDirection: "column", width: "100%", height: "100%" }, {
@@ -35,13 +47,14 @@ export class LivePlayer {
 
     setMuted(muted) {
         this.video.muted = muted;
-        this.speaker.textContent = muted ? "\u{1F507}" : "\u{1F50A}";
+        this.speaker.innerHTML = speaker(muted);
     }
 
     // One announced piece: {file, start, stop, mime}, and the figures of its chunk.
     add(piece) {
         if (this.failed) return;
         this.text.textContent = this.text.title = figures(piece);
+        this.speaker.style.display = piece.mime.includes("mp4a") ? "" : "none";
         this.work = this.work.then(() => this.append(piece)).catch((problem) => this.fail(problem));
     }
 
@@ -74,7 +87,7 @@ export class LivePlayer {
     async append({ file, start, stop, mime }) {
         if (this.failed) return;
         if (!this.buffer) await this.open(mime);
-        const from = start === this.fetched ? start : this.fetched;
+        const from = Math.min(start, this.fetched); // a page that was loaded in the middle begins with the header
         if (stop - from > MOST_CAUGHT_UP) throw new Error(`${stop - from} bytes behind`);
         const data = await this.fetch(file, from, stop);
         if (this.failed) return;
@@ -124,7 +137,7 @@ export function figures({ chunk, frames, all_frames, rate, fps, latency, memory_
     return [
         `chunk ${chunk + 1}`,
         `${(frames / rate).toFixed(1)} / ${(all_frames / rate).toFixed(1)} s`,
-        `${fps.toFixed(1)} fps, ${(fps / rate).toFixed(2)}× real time`,
+        `${fps.toFixed(1)} fps = ${(fps / rate).toFixed(2)}× real time`,
         `latency ${latency.toFixed(2)} s`,
         memory,
     ].join(" · ");

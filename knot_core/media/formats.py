@@ -8,7 +8,7 @@ from av.codec.codec import UnknownCodecError
 
 from ..errors import MediaError
 
-_AAC_RATES = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz
+_AAC_RATES = (44_100, 48_000)  # Hz; at lower ones an encoder's block of 1024 samples lasts too long to play live
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 
 

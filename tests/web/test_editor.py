@@ -77,15 +77,16 @@ def test_dropped_workflow_opens_whole_and_queues_as_its_api_form(
         assert node["inputs"].items() <= queued[key]["inputs"].items()
 
 
-def test_a_run_from_the_editor_shows_stills_and_then_plays_the_video(page: "playwright.Page") -> None:
+def test_a_run_from_the_editor_plays_as_it_goes_and_then_shows_the_video(page: "playwright.Page") -> None:
     """Twice: the second run starts with the first one's video in the node."""
     path = next(path for path in UI_WORKFLOWS if path.stem == "portrait_idle")
     page.evaluate("workflow => app.loadGraphData(workflow)", load_json(path))
     for seed in (11, 12):
         page.evaluate(SET_WIDGETS, {"seed": seed, "seconds": 1.0})
         page.evaluate("app.queuePrompt(0, 1)")
-        page.wait_for_function(f"{NODE}.imgs?.length && !{VIDEO}", timeout=RUN_LIMIT_MS)
-        page.wait_for_function(f"{VIDEO}?.readyState >= 2 && !{NODE}.imgs", timeout=RUN_LIMIT_MS)
+        page.wait_for_function(f"{NODE}.knotForcingLive?.player.fetched > 0", timeout=RUN_LIMIT_MS)
+        finished = f"!{NODE}.knotForcingLive && {VIDEO}?.readyState >= 2 && !{NODE}.imgs"
+        page.wait_for_function(finished, timeout=RUN_LIMIT_MS)
         assert page.evaluate(f"[{VIDEO}.videoWidth, {VIDEO}.duration]") == [128, pytest.approx(1.0, abs=0.1)]
     if SHOTS:
         page.screenshot(path=Path(SHOTS) / "played.png")
