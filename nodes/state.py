@@ -147,8 +147,9 @@ class LoadState(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, state_file: str, file: str | None = None, **_: object) -> str:
-        return "" if file else adapters.state_fingerprint(state_file)
+    def fingerprint_inputs(cls, state_file: str, **cables: object) -> str:
+        """A cable's value is not known here; what comes through it names its own file."""
+        return "" if "file" in cables else adapters.state_fingerprint(state_file)
 
     @classmethod
     def execute(cls, model: adapters.Model, state_file: str, file: str | None = None) -> io.NodeOutput:
