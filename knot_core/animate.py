@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from .bench import Meter
 from .bench.command import asks_for_engine, bench_engine
+from .bench.models import some_driving
 from .config import StreamSettings
 from .driving import Driving, load_speech_encoder
 from .errors import KnotError, MediaError, SettingsError
@@ -143,7 +144,7 @@ def bench(options: Namespace, load: Callable[[], Model]) -> int:
         nothing_said = torch.zeros(1, NUM_TEXT_TOKENS, model.config.text_dim) if model.preset.needs_text else None
         anchor = model.encode_anchor(_fitted(picture, model, options), size=_size(model, options), text=nothing_said)
         meter.stage("anchor", since)
-        driving = Driving.idle().lasting(first_pixel_frame(options.chunks * settings.num_chunk_frames))
+        driving = some_driving(model, first_pixel_frame(options.chunks * settings.num_chunk_frames))
         stream = open_stream(model, anchor, settings, driving, should_stop=lambda: interrupt.asked)
         run(stream, options.out or Path(folder) / "bench.mp4", None, meter, lambda _chunk: None)
     sys.stderr.write(meter.table() + "\n")
@@ -163,8 +164,10 @@ def _check(options: Namespace) -> None:
         raise SettingsError(f"seconds is {options.seconds}; it must be a number above 0")
     if options.controls is not None and options.idle:
         raise SettingsError("--controls and --idle both say what the head does; give one of them")
-    if options.audio is None and options.controls is None and not options.idle:
-        raise SettingsError("nothing drives the portrait; give --audio, --controls or --idle")
+    given = (options.audio, options.controls, options.text, options.prompt)
+    if all(one is None for one in given) and not options.idle:
+        raise SettingsError("nothing drives the portrait; give --audio, --controls or --idle, or a prompt "
+                            "to a model that reads one")  # fmt: skip
     if (options.reference is None) == (options.resume is None):
         raise SettingsError("give --reference to begin a stream, or --resume to go on with a saved one, and not both")
     _check_prompt(options)
@@ -225,7 +228,8 @@ def _driving(options: Namespace, model: Model, audio: Audio | None) -> Driving:
         path = options.speech_encoder
         encoder = None if path is None else load_speech_encoder(path, model.device)
         return Driving.from_audio(audio, model, pose=controls or "idle", seed=options.seed, encoder=encoder)
-    return controls or Driving.idle(options.seed)
+    # nothing moves a model of no adapter but its prompt
+    return controls or (Driving.none() if model.config.adapter is None else Driving.idle(options.seed))
 
 
 def _timed(options: Namespace, stream: Stream, driving: Driving) -> Driving:

@@ -73,6 +73,10 @@ class Model:
                 f"got no prompt, but {self.preset.title or self.preset.family} is driven by text; encode one "
                 "(load_text_encoder(FOLDER).encode(PROMPT)) and give it as text"
             )
+        if text is not None and not self.preset.needs_text:
+            raise SettingsError(
+                f"got a prompt, but {self.preset.title or self.preset.family} was trained without text; leave text out"
+            )
         height, width = size or (self.preset.height, self.preset.width)
         latent_size(height, width)  # refuses what does not divide into tokens
         pixels = rearrange(fit_image(image, height, width, fit), "h w c -> 1 1 c h w")

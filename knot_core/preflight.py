@@ -3,6 +3,8 @@
 import argparse
 import logging
 
+from .driving.timeline import takes_controls
+from .errors import SettingsError
 from .model import free_memory, native_dtype, open_model_file, pick_device
 from .options import DTYPES, given_settings
 from .wan.checkpoint import Checkpoint
@@ -31,6 +33,9 @@ def require_inputs(options: argparse.Namespace) -> None:
         has_speech=options.audio is not None,
         has_controls=options.controls is not None,
     )
+    hears_alone = header.config.adapter is not None and not takes_controls(header.config.adapter)
+    if hears_alone and options.audio is None:
+        raise SettingsError(f"got no speech, but {header.preset.title} is driven by speech; give --audio")
 
 
 def require_room(options: argparse.Namespace) -> None:
@@ -47,7 +52,3 @@ def require_room(options: argparse.Namespace) -> None:
         check_memory(need, free, str(device))
     if need.total > free:
         logger.warning("this stream needs %s, and %s has %.2f GiB free", need, device, free / _GIB)
-
-
-def _has_text(options: argparse.Namespace) -> bool:
-    return any(getattr(options, name, None) is not None for name in ("text", "prompt"))

@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..driving import Driving
 from ..errors import SettingsError
 from ..geometry import latent_size
 from ..model import Model, native_dtype
 from ..wan.families import with_settings
 from .compiled import compiled_forward
 from .engine import Task, measure
-from .models import PUBLISHED, Hum, network_config, random_model, random_text
+from .models import PUBLISHED, network_config, random_model, random_text, some_driving
 from .table import table
 
 # "auto" leaves the choice to torch
@@ -67,7 +66,7 @@ def _task(options: Namespace, load: Callable[[], Model], given: dict[str, Any]) 
         model=model,
         settings=with_settings(model.settings, **given),
         size=size,
-        driving=Hum(model.config) if published else Driving.idle(),
+        driving=some_driving(model),
         text=random_text(model),
         num_chunks=options.chunks,
         num_pairs=options.plain,

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from ..codec.taehv import TAEHV, CodecConfig
 from ..config import LAYOUT_CHANNELS, AdapterConfig, NetworkConfig, StreamSettings
+from ..driving import Driving
+from ..driving.timeline import takes_controls
 from ..errors import SettingsError
 from ..model import Model
 from ..wan.families import PRESETS, Preset
@@ -112,13 +114,21 @@ def random_text(model: Model) -> Tensor | None:
 
 @dataclass(frozen=True)
 class Hum:
-    """A driving without end for any adapter: the same signal in every frame."""
+    """A driving for any adapter: the same signal in every frame."""
 
     config: NetworkConfig
-    num_pixel_frames: None = None
+    num_pixel_frames: int | None = None
 
     def signal(self, first_latent: int, num_latents: int) -> Tensor:  # noqa: ARG002
         adapter = self.config.adapter
         if adapter is None:
             return torch.zeros(num_latents, 1, 1)
         return torch.full((num_latents, adapter.num_packed, adapter.signal_dim), 0.1)
+
+
+def some_driving(model: Model, num_pixel_frames: int | None = None) -> Driving | Hum:
+    """Something that the model can be driven by: idle motion if it takes that. None: without end."""
+    if model.config.adapter is None or not takes_controls(model.config.adapter):
+        return Hum(model.config, num_pixel_frames)
+    idle = Driving.idle()
+    return idle if num_pixel_frames is None else idle.lasting(num_pixel_frames)

@@ -31,6 +31,7 @@ from .tracks import Samples, Still, Track
 from .waveform import LiveAudio
 
 if TYPE_CHECKING:
+    from ..config import AdapterConfig, AudioCrossConfig
     from ..media import Audio
     from ..model import Model
     from .hearing import SpeechWindow
@@ -125,6 +126,12 @@ class Driving:
         return replace(self, length=num_pixel_frames)
 
     @property
+    def given(self) -> tuple[str, ...]:
+        """Which of FLAGS are given."""
+        tracks = zip(FLAGS, (self.speech, self.pose, self.mouth), strict=True)
+        return tuple(name for name, track in tracks if track is not None)
+
+    @property
     def num_pixel_frames(self) -> int | None:
         """Until the longest track with an end has ended; None where no track has one."""
         if self.length is not None:
@@ -210,4 +217,9 @@ def _hears_through_wav2vec2(model: Model) -> bool:
         raise DrivingError(
             "this model has no driving adapter, so speech cannot move it; load one that has, such as knot-tiny"
         )
-    return (adapter.signal_dim, adapter.num_packed) != (SIGNAL_DIM, TEMPORAL)
+    return not takes_controls(adapter)
+
+
+def takes_controls(adapter: AdapterConfig | AudioCrossConfig) -> bool:
+    """Whether an adapter is fed the signal of a plain `Driving`; all others hear through wav2vec2."""
+    return (adapter.signal_dim, adapter.num_packed) == (SIGNAL_DIM, TEMPORAL)

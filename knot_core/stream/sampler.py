@@ -4,7 +4,6 @@ Shapes: S denoising steps, B batch (of one), F latent frames, M known latent fra
 C channels, H W size.
 """
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,13 +20,12 @@ from ..transfer import to_device
 from .anchor import Anchor, with_text
 from .decode import decode
 from .denoise import Conditions, Denoiser, commit, denoise
+from .driven import check_driving
 from .model import StreamDriving, StreamModel, latent_dtype
 from .plan import ChunkPlan, plan_chunk
 from .sinks import Sinks
 from .state import Snapshot, check_beginning, first_snapshot, load_stream, save_stream
 from .timing import StageSeconds, mark
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,6 +96,7 @@ class Stream(Iterator[Chunk]):
         progress: Progress | None = None,
         should_stop: ShouldStop | None = None,
     ) -> None:
+        check_driving(model, driving)
         self.model, self.anchor, self.settings = model, snapshot.anchor, snapshot.settings
         self._state, self._driving = snapshot.state, driving
         self._progress, self._should_stop = progress, should_stop
@@ -110,8 +109,6 @@ class Stream(Iterator[Chunk]):
             image_BTE=self.anchor.image_BTE,
         )
         self._anchor_placed_at: int | None = None
-        if model.config.adapter is None:
-            logger.warning("this model has no driving adapter: the driving sets the stream's length and nothing else")
 
     @property
     def plan(self) -> ChunkPlan:
@@ -141,6 +138,7 @@ class Stream(Iterator[Chunk]):
         It starts to play there, unless `origin` names another latent frame of the stream as its beginning: 0 for a
         driving that shares the stream's own time.
         """
+        check_driving(self.model, driving)
         start = self._state.clock.start
         origin = start if origin is None else origin
         if not 0 <= origin <= start:

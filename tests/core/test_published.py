@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
 from knot_core import cli
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, AudioCrossConfig, NetworkConfig
+from knot_core.errors import SettingsError
 from knot_core.inspection import inspect_checkpoint
 from knot_core.model import load_model
 from knot_core.stream import open_stream
+from knot_core.wan.checkpoint import save_network
 from knot_core.wan.families import PRESETS, plain, with_settings
 from knot_core.wan.model import WanNetwork
 
@@ -190,8 +193,52 @@ def test_the_command_line_refuses_before_it_loads(tmp_path, capsys):
         (["--audio", "a.wav"], "got no prompt, but Self-Forcing 1.3B is driven by text"),
         (["--audio", "a.wav", "--text", "t.safetensors"], "got speech, but Self-Forcing 1.3B has no audio modules"),
         (["--controls", "c.json", "--text", "t.safetensors"], "got expression controls, but Self-Forcing 1.3B takes"),
+        (["--prompt", "a", "--text-encoder", "umt5", "--audio", "a.wav"], "got speech, but Self-Forcing 1.3B has no"),
         (["--idle", "--text", "t.safetensors", "--size", "100"], "multiples of 16"),
         (["--idle", "--text", "t.safetensors", "--family", "wan9"], "the family 'wan9' is not known"),
     ):
         assert cli.main(["animate", *model, *more]) == 1
         assert says in capsys.readouterr().err
+
+
+def test_the_command_line_asks_for_the_speech_that_a_family_is_driven_by(tmp_path, capsys):
+    adapter = AdapterConfig(signal_dim=10752, num_packed=4, hidden_dim=32, blocks=tuple(range(2, 16)))
+    hollow(tmp_path / "livetalk.safetensors", NetworkConfig(**SMALL, in_channels=33, layout="ref33", adapter=adapter))
+    model = ["--model", str(tmp_path / "livetalk.safetensors"), "--reference", "a.png", "--out", "v.mp4"]
+    for more, says in (
+        ([], "nothing drives the portrait"),
+        (["--idle", "--text", "t.safetensors"], "got no speech, but LiveTalk 1.3B is driven by speech; give --audio"),
+        (["--text", "t.safetensors"], "got no speech, but LiveTalk 1.3B"),
+        (
+            ["--controls", "c.json", "--text", "t.safetensors"],
+            "got expression controls, but LiveTalk 1.3B takes speech",
+        ),
+    ):
+        assert cli.main(["animate", *model, *more]) == 1
+        assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("idle", [[], ["--idle"]])
+def test_a_prompt_alone_makes_a_video_and_nothing_is_said_of_driving(tmp_path, randomised, codec, text, capsys, idle):
+    save_file(network(randomised), tmp_path / "self_forcing.safetensors")
+    save_file({"text": text[0]}, tmp_path / "text.safetensors")
+    Image.new("RGB", (48, 32), "teal").save(tmp_path / "face.png")
+    given = ["--model", str(tmp_path / "self_forcing.safetensors"), "--text", str(tmp_path / "text.safetensors")]
+    more = (
+        f"--codec {codec} --reference {tmp_path}/face.png --out {tmp_path}/v.mp4 --size 48x32 --seconds 0.5 --steps 1"
+    )
+    assert cli.main(["animate", *given, *more.split(), "--window", "3", *idle]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out.splitlines()[-1])["pixel_frames"] == 8
+    assert "driving" not in said.err
+
+
+def test_a_prompt_for_a_model_that_reads_none_is_refused_by_name(tmp_path, randomised, text):
+    config = NetworkConfig(dim=128, ffn_dim=64, num_heads=1, num_layers=2, in_channels=36, layout="inpaint36",
+                           text_dim=TEXT_DIM, freq_dim=16, adapter=AdapterConfig(blocks=(0, 1)))  # fmt: skip
+    save_network(tmp_path / "small.safetensors", randomised(WanNetwork(config), 0), PRESETS["knot-tiny"])
+    codec = randomised(TAEHV(CodecConfig(encoder=(4, 4, 4, 4), decoder=(8, 4, 4, 4))), 2).state_dict()
+    save_file(codec, tmp_path / "small-codec.safetensors")
+    model = load_model(tmp_path / "small.safetensors", dtype=torch.float32)
+    with pytest.raises(SettingsError, match="got a prompt, but knot-tiny, built in was trained without text"):
+        model.encode_anchor(torch.rand(32, 32, 3), text=text)

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from knot_core.cache import KVCache
-from knot_core.config import StreamSettings
+from knot_core.config import AdapterConfig, StreamSettings
+from knot_core.driving import Driving
 from knot_core.errors import DrivingError, SettingsError
 from knot_core.stream import Stream, denoise, open_stream, plan_chunk
 from knot_core.stream.plan import Clock, first_clock, run_ahead
@@ -364,13 +365,27 @@ def test_a_new_driving_may_share_the_stream_s_own_time(model, anchor, waves):
         stream.set_driving(waves(), origin=10)
 
 
-def test_a_model_without_an_adapter_streams_and_says_so(make_model, waves, caplog):
+def test_a_model_without_an_adapter_is_moved_by_its_prompt_alone(make_model, waves):
     model = make_model(adapter=None)
     one, other = (
         latents(take(open_stream(model, model.anchor(), SETTINGS, waves(phase=phase)), 2)) for phase in (0.0, 1.0)
     )
     assert torch.equal(one, other)
-    assert "no driving adapter" in caplog.text
+
+
+def test_nothing_is_said_where_nothing_was_given_and_what_was_is_refused_by_name(make_model, caplog):
+    """Prompt-driven streams need a driving for its length alone."""
+    model = make_model(adapter=None)
+    stream = open_stream(model, model.anchor(), SETTINGS, Driving.none().lasting(9))
+    assert len(list(stream)) == 1
+    assert not caplog.text
+    with pytest.raises(DrivingError, match="got pose and mouth, but this model has no driving adapter"):
+        open_stream(model, model.anchor(), SETTINGS, Driving.idle())
+    with pytest.raises(DrivingError, match="got mouth, but this model has no driving adapter"):
+        stream.set_driving(Driving.from_controls({"mouth_open": [0, 1]}))
+    hears = make_model(adapter=AdapterConfig(signal_dim=768, blocks=(0,)))
+    with pytest.raises(DrivingError, match="got pose and mouth, but this model hears speech through wav2vec2"):
+        open_stream(hears, hears.anchor(), SETTINGS, Driving.idle())
 
 
 def test_bfloat16_streams_like_float32(make_model, waves):
