@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from .errors import CheckpointError, SettingsError
+from .wan.reading import UNREADABLE, reason
 
 logger = logging.getLogger(__name__)
 
 NUM_TOKENS = 512
-_UNREADABLE = (OSError, ValueError, RuntimeError, ImportError, SafetensorError)
 _PARTS = ("text_encoder", "tokenizer")  # folders within a pipeline that diffusers saved
 
 
@@ -42,6 +41,9 @@ class TextEncoder:
             tokens = tokens[:, :NUM_TOKENS]
         device = next(self.network.parameters()).device
         features_BTD = self.network(tokens.to(device), torch.ones_like(tokens, device=device)).last_hidden_state
+        if not features_BTD.isfinite().all():
+            raise CheckpointError("the text encoder gives values that are no numbers (NaN or infinite); download it "
+                                  "again, or load it in bfloat16")  # fmt: skip
         # without the padding, which the text would not look at, the encoder's work is that of the text alone
         return pad(features_BTD.float().cpu(), (0, 0, 0, NUM_TOKENS - tokens.shape[1]))
 
@@ -57,9 +59,12 @@ def load_text_encoder(
     encoder, tokenizer = _folders(Path(folder))
     network = _network(encoder, dtype).to(device)
     try:
-        return TextEncoder(network, _transformers().AutoTokenizer.from_pretrained(tokenizer, local_files_only=True))
-    except (*_UNREADABLE, TypeError) as problem:
-        raise _no_encoder(tokenizer, f"its tokenizer does not load: {problem}") from problem
+        reader = _transformers().AutoTokenizer.from_pretrained(
+            tokenizer, local_files_only=True, trust_remote_code=False
+        )
+    except UNREADABLE as problem:
+        raise _no_encoder(tokenizer, f"its tokenizer does not load: {reason(problem)}") from problem
+    return TextEncoder(network, reader)
 
 
 def _network(folder: Path, dtype: torch.dtype) -> nn.Module:
@@ -69,8 +74,8 @@ def _network(folder: Path, dtype: torch.dtype) -> nn.Module:
         network, found = transformers.UMT5EncoderModel.from_pretrained(
             folder, local_files_only=True, output_loading_info=True, **{kind: dtype}
         )
-    except _UNREADABLE as problem:
-        raise _no_encoder(folder, str(problem)) from problem
+    except UNREADABLE as problem:
+        raise _no_encoder(folder, reason(problem)) from problem
     missing = sorted(set(found["missing_keys"]) - {"encoder.embed_tokens.weight"})  # that one is `shared.weight`
     if missing:  # which transformers would fill with random numbers
         raise _no_encoder(folder, f"{missing[0]} is missing")
@@ -78,9 +83,8 @@ def _network(folder: Path, dtype: torch.dtype) -> nn.Module:
 
 
 def _no_encoder(folder: Path, why: str) -> CheckpointError:
-    reason = why.strip().partition("\n")[0]
     return CheckpointError(
-        f"{folder} holds no UMT5 text encoder that loads ({reason}); give a folder with config.json, weights and "
+        f"{folder} holds no UMT5 text encoder that loads ({why}); give a folder with config.json, weights and "
         "tokenizer, such as that of Wan2.1-T2V-1.3B-Diffusers"
     )
 

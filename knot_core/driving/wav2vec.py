@@ -19,11 +19,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as fn
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, DrivingError
-from ..wan.reading import read_stored
+from ..wan.reading import UNREADABLE, read_stored, reason
 
 _HEAD_DIM = 64  # of every wav2vec2
 _PREFIX = "wav2vec2."
@@ -65,9 +64,13 @@ class SpeechEncoder:
         hidden = encoder.layer_norm(hidden + encoder.pos_conv_embed(hidden))
         states = [hidden]
         for layer in encoder.layers:
-            found = layer(states[-1])
-            states.append(found if isinstance(found, Tensor) else found[0])  # older transformers give a tuple
-        return torch.stack(states, dim=2)[0].float().cpu()
+            left = layer(states[-1])
+            states.append(left if isinstance(left, Tensor) else left[0])  # older transformers give a tuple
+        found = torch.stack(states, dim=2)[0].float().cpu()
+        if not found.isfinite().all():
+            raise CheckpointError("the speech encoder gives values that are no numbers (NaN or infinite); download it "
+                                  "again")  # fmt: skip
+        return found
 
     @cached_property
     def digest(self) -> str:
@@ -105,13 +108,12 @@ def _from_folder(folder: Path) -> nn.Module:
         raise CheckpointError(
             f"the folder {folder} holds no config.json; give a folder of wav2vec2-base-960h, or its weights file"
         )
+    kind = _transformers().Wav2Vec2Model
     try:
-        network, info = _transformers().Wav2Vec2Model.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as problem:
-        reason = str(problem).splitlines()[0]
-        raise CheckpointError(f"{folder} holds no wav2vec2 that loads ({reason}); download it again") from problem
+        network, info = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    except UNREADABLE as problem:
+        why = reason(problem)
+        raise CheckpointError(f"{folder} holds no wav2vec2 that loads ({why}); download it again") from problem
     missing = sorted(set(info["missing_keys"]) - _UNUSED)
     if missing:  # which transformers would fill with random numbers
         raise CheckpointError(f"{folder} holds no wav2vec2: {missing[0]} is missing; download it again")
@@ -134,6 +136,9 @@ def _from_file(path: Path) -> nn.Module:
         network = transformers.Wav2Vec2Model(transformers.Wav2Vec2Config(**_sizes(tensors)))
     except KeyError as problem:
         raise CheckpointError(f"{path} is no wav2vec2: it has no {problem}; give wav2vec2-base-960h") from problem
+    except (IndexError, ValueError, RuntimeError) as problem:
+        raise CheckpointError(f"{path} is no wav2vec2: its tensors have other shapes; give wav2vec2-base-960h"
+                              ) from problem  # fmt: skip
     wanted = network.state_dict()
     missing = sorted(set(wanted) - set(tensors) - _UNUSED)
     wrong = [name for name in wanted if name in tensors and tensors[name].shape != wanted[name].shape]

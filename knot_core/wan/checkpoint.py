@@ -76,8 +76,9 @@ class Checkpoint:
         """Sizes of the network, from the metadata or the shapes."""
         if "network" in self.metadata:
             return NetworkConfig.from_dict(self._json("network"))
+        timestep_dtype = self.preset.timestep_dtype
         try:
-            return network_config(self.tensors, self.preset.timestep_dtype)
+            return network_config(self.tensors, timestep_dtype)
         except (SettingsError, ValueError) as problem:
             raise CheckpointError(f"{self.path} does not stream here: {problem}") from problem
 
@@ -104,7 +105,7 @@ class Checkpoint:
         return replace(row, **said, licence=self.metadata.get("licence", row.licence))
 
     def _traits(self) -> Traits:
-        dim, in_channels = shape_of(self.tensors, "patch_embedding.weight")[:2]
+        dim, in_channels = shape_of(self.tensors, "patch_embedding.weight", 5)[:2]
         return Traits(
             in_channels=in_channels,
             dim=dim,
@@ -178,15 +179,18 @@ def _placed(
     else:
         weight = checkpoint.weight(name, dtype, device)
     if not weight.isfinite().all():
-        raise CheckpointError(_not_finite(checkpoint, name, dtype))
+        raise CheckpointError(_not_finite(checkpoint, name, dtype, lora))
     return weight
 
 
-def _not_finite(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> str:
-    if checkpoint.weight(name, torch.float32).isfinite().all():
-        return f"{checkpoint.path} holds values in {name} that {dtype} cannot hold; choose bfloat16 or float32"
-    return (f"{checkpoint.path} holds values that are no numbers (NaN or infinite) in {name}; "
-            "download or train it again")  # fmt: skip
+def _not_finite(checkpoint: Checkpoint, name: str, dtype: torch.dtype, lora: Lora | None) -> str:
+    """Which file is to blame, or the dtype."""
+    path, weight = checkpoint.path, checkpoint.weight(name, torch.float32)
+    if weight.isfinite().all():
+        if lora is None or lora.merged(name, weight).isfinite().all():
+            return f"{path} holds values in {name} that {dtype} cannot hold; choose bfloat16 or float32"
+        path = lora.path
+    return f"{path} holds values that are no numbers (NaN or infinite) in {name}; download or train it again"
 
 
 def _weights_and_scales(stored: Stored, ignored: list[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

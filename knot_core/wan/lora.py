@@ -92,6 +92,10 @@ def _checked(
     whole = {name: parts for name, parts in found.items() if "diff" in parts or {"up", "down"} <= set(parts)}
     homeless = homeless + sorted((set(found) - set(whole)) | (set(whole) - set(weights)))
     whole = {name: parts for name, parts in whole.items() if name in weights}
+    unfit = [name for name, parts in whole.items() if not _fit(parts)]
+    if unfit:
+        raise CheckpointError(f"{path} holds changes of {some(unfit)} whose parts do not fit each other; "
+                              "download it again")  # fmt: skip
     if not whole:
         raise CheckpointError(f"{path} changes nothing of this network: it holds {some(homeless) or 'nothing'}; "
                               "give a LoRA that was made for it")  # fmt: skip
@@ -99,6 +103,15 @@ def _checked(
         logger.warning("%s: %d tensors have no place in this network and are ignored: %s",
                        path.name, len(homeless), some(homeless))  # fmt: skip
     return whole
+
+
+def _fit(parts: Mapping[str, Tensor]) -> bool:
+    """Whether they make one matrix: up [out, rank], down [rank, in], and a number alpha."""
+    if "diff" in parts:
+        return True
+    up, down = parts["up"], parts["down"]
+    made = min(up.dim(), down.dim()) >= 2 and down.shape[0] > 0 and up.flatten(1).shape[1] == down.shape[0]
+    return made and ("alpha" not in parts or parts["alpha"].numel() == 1)
 
 
 def _module(name: str, modules: Collection[str]) -> str | None:

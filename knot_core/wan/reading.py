@@ -37,6 +37,10 @@ _DTYPES = {
     "I8": torch.int8,
 }
 _SHOWN = 3  # names in a message
+# What transformers and torch raise of folders and files that do not load
+UNREADABLE = (
+    OSError, ValueError, TypeError, RuntimeError, EOFError, ImportError, SafetensorError, pickle.UnpicklingError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,6 +91,13 @@ def weights_files(path: Path) -> list[Path]:
     return [path]
 
 
+def reason(problem: Exception) -> str:
+    """The first line of what a library says; torch's own, of a pickle with code, advises to run it."""
+    if isinstance(problem, pickle.UnpicklingError):
+        return "it carries code beside its weights, or is damaged"
+    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)
+
+
 def some(names: Sequence[str]) -> str:
     """The first few, and how many more."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -113,6 +124,8 @@ def _of_index(index: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         files = [index.parent / name for name in names]
+        if any(file.parent != index.parent or file.suffix != ".safetensors" for file in files):
+            raise ValueError("it names other files than safetensors beside it")
     except (ValueError, KeyError, AttributeError, TypeError) as problem:
         raise CheckpointError(f"{index} is no index of weights files ({problem!r}); download it again") from problem
     return _all_there(index, files)

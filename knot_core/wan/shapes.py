@@ -31,11 +31,17 @@ _STRANGERS: Mapping[str, str] = {
 }
 
 
-def shape_of(tensors: Mapping[str, Tensor], name: str) -> torch.Size:
-    """Of a tensor that every Wan network has."""
+def shape_of(tensors: Mapping[str, Tensor], name: str, num_dims: int = 2) -> torch.Size:
+    """Of a tensor that the network must have."""
+    if name not in tensors and "patch_embedding.weight" in tensors:
+        raise CheckpointError(f"it lacks {name}; it is incomplete: download or export it again")
     if name not in tensors:
         raise CheckpointError(f"it is no Wan network: {_what_else(tensors, name)}; give a Wan2.1 diffusion model")
-    return tensors[name].shape
+    shape = tensors[name].shape
+    if len(shape) != num_dims:
+        raise CheckpointError(f"it has {name} of shape {list(shape)}, wanted {num_dims} dimensions; it is another "
+                              "model")  # fmt: skip
+    return shape
 
 
 def num_blocks(tensors: Iterable[str]) -> int:
@@ -45,7 +51,7 @@ def num_blocks(tensors: Iterable[str]) -> int:
 
 def network_config(tensors: Mapping[str, Tensor], timestep_dtype: str) -> NetworkConfig:
     """Sizes of a network; `timestep_dtype` is what shapes do not tell."""
-    dim, in_channels = shape_of(tensors, "patch_embedding.weight")[:2]
+    dim, in_channels = shape_of(tensors, "patch_embedding.weight", 5)[:2]
     return NetworkConfig(
         dim=dim,
         ffn_dim=shape_of(tensors, "blocks.0.ffn.0.weight")[0],
@@ -57,7 +63,7 @@ def network_config(tensors: Mapping[str, Tensor], timestep_dtype: str) -> Networ
         freq_dim=shape_of(tensors, "time_embedding.0.weight")[1],
         layout=_LAYOUTS[in_channels],
         adapter=adapter_config(tensors),
-        image_dim=tensors["img_emb.proj.0.weight"].shape[0] if "img_emb.proj.0.weight" in tensors else None,
+        image_dim=shape_of(tensors, "img_emb.proj.0.weight", 1)[0] if "img_emb.proj.0.weight" in tensors else None,
         timestep_dtype=timestep_dtype,
     )
 
@@ -76,7 +82,7 @@ def stranger(names: Collection[str]) -> str:
 
 
 def _pack_config(tensors: Mapping[str, Tensor]) -> AdapterConfig:
-    hidden_dim, packed = tensors["audio_proj.proj.weight"].shape
+    hidden_dim, packed = shape_of(tensors, "audio_proj.proj.weight")
     blocks = range(_count(tensors, r"audio_cond_projs\.(\d+)\."))
     return AdapterConfig(
         signal_dim=packed // TEMPORAL,
@@ -87,7 +93,7 @@ def _pack_config(tensors: Mapping[str, Tensor]) -> AdapterConfig:
 
 
 def _cross_config(tensors: Mapping[str, Tensor]) -> AudioCrossConfig:
-    hidden_dim, first = tensors["audio_proj.proj1.weight"].shape
+    hidden_dim, first = shape_of(tensors, "audio_proj.proj1.weight")
     token_dim = shape_of(tensors, "blocks.0.audio_cross_attn.kv_linear.weight")[1]
     return AudioCrossConfig(
         signal_dim=first // _CROSS.num_first,

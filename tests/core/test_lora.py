@@ -142,3 +142,54 @@ def test_a_lora_of_another_network_is_refused(tmp_path, checkpoint, weights):
         build_network(checkpoint, lora=open_lora(tmp_path / "other.safetensors", 1.0, weights))
     with pytest.raises(SettingsError, match="strength is 1000"):
         open_lora(tmp_path / "other.safetensors", 1000, weights)
+
+
+class Evil:
+    """What a pickle can do: call anything."""
+
+    def __reduce__(self) -> tuple:
+        return print, ("code ran",)
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
+def test_a_truncated_lora_is_refused(tmp_path, weights, factors, suffix, share):
+    down, up = factors["blocks.0.self_attn.q"]
+    stored = {"blocks.0.self_attn.q.lora_A.weight": down, "blocks.0.self_attn.q.lora_B.weight": up}
+    path = tmp_path / f"lora.{suffix}"
+    torch.save({"generator_lora": stored}, path) if suffix == "pt" else save_file(stored, path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(CheckpointError, match=r"lora\.(pt|safetensors) is truncated or damaged"):
+        open_lora(path, 1.0, weights)
+
+
+def test_code_in_a_lora_does_not_run(tmp_path, weights, capsys):
+    torch.save({"generator_lora": {"blocks.0.ffn.0.lora_A.weight": Evil()}}, tmp_path / "lora.pt")
+    with pytest.raises(CheckpointError, match=r"lora\.pt carries code beside its weights"):
+        open_lora(tmp_path / "lora.pt", 1.0, weights)
+    assert "code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", [
+    {"lora_A.weight": torch.ones(RANK + 1, 128)},
+    {"lora_A.weight": torch.ones(128)},
+    {"lora_A.weight": torch.ones(0, 128), "lora_B.weight": torch.ones(128, 0)},
+    {"alpha": torch.ones(2)},
+], ids=["other rank", "no matrix", "rank 0", "two alphas"])  # fmt: skip
+def test_parts_that_make_no_matrix_are_refused(tmp_path, weights, damage):
+    name, whole = (
+        "blocks.0.self_attn.q",
+        {"lora_A.weight": torch.ones(RANK, 128), "lora_B.weight": torch.ones(128, RANK)},
+    )
+    save_file({f"{name}.{part}": tensor for part, tensor in (whole | damage).items()}, tmp_path / "lora.safetensors")
+    with pytest.raises(CheckpointError, match=r"blocks\.0\.self_attn\.q\.weight whose parts do not fit each other"):
+        open_lora(tmp_path / "lora.safetensors", 1.0, weights)
+
+
+def test_numbers_that_are_none_are_blamed_on_the_lora(tmp_path, checkpoint, weights, factors):
+    down, up = factors["blocks.0.self_attn.q"]
+    stored = {"blocks.0.self_attn.q.lora_A.weight": down * torch.nan, "blocks.0.self_attn.q.lora_B.weight": up}
+    save_file(stored, tmp_path / "lora.safetensors")
+    lora = open_lora(tmp_path / "lora.safetensors", 1.0, weights)
+    with pytest.raises(CheckpointError, match=r"lora\.safetensors holds values that are no numbers .*self_attn\.q"):
+        build_network(checkpoint, torch.bfloat16, lora=lora)

@@ -3,14 +3,15 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from knot_core.config import NetworkConfig
+from knot_core.config import AudioCrossConfig, NetworkConfig
 from knot_core.errors import CheckpointError
 from knot_core.wan.checkpoint import build_network, differences, open_checkpoint
 from knot_core.wan.model import WanNetwork
@@ -170,6 +171,105 @@ def test_an_overlay_adds_and_wins(tmp_path, weights):
     assert_equal(build_network(checkpoint), weights)
 
 
+class Evil:
+    """What a pickle can do: call anything."""
+
+    def __reduce__(self) -> tuple:
+        return print, ("code ran",)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_truncated_shard_is_named(shards, share):
+    part = shards / f"{STEM}-00002-of-00003.safetensors"
+    part.write_bytes(part.read_bytes()[: int(part.stat().st_size * share)])
+    with pytest.raises(CheckpointError, match=r"00002-of-00003\.safetensors is truncated or damaged"):
+        open_checkpoint(shards)
+
+
+@pytest.mark.parametrize("text", [
+    "{", "[]", '{"weight_map": {"a": 3}}', '{"weight_map": {"a": "/etc/hostname"}}',
+    '{"weight_map": {"a": "../other.safetensors"}}', '{"weight_map": {"a": "code.bin"}}',
+])  # fmt: skip
+def test_an_index_names_safetensors_beside_it_and_nothing_else(shards, text, capsys):
+    torch.save(Evil(), shards / "code.bin")
+    save_file({"a": torch.zeros(1)}, shards.parent / "other.safetensors")
+    (shards / f"{STEM}.safetensors.index.json").write_text(text)
+    with pytest.raises(CheckpointError, match="is no index of weights files"):
+        open_checkpoint(shards)
+    assert "code ran" not in capsys.readouterr().out
+
+
+def test_damage_in_one_shard_is_found(shards):
+    part = shards / f"{STEM}-00003-of-00003.safetensors"
+    tensors = load_file(part)
+    name = next(name for name, tensor in tensors.items() if tensor.dim() == 2)
+    tensors[name][0, 0] = torch.inf
+    save_file(tensors, part)
+    with pytest.raises(CheckpointError, match=rf"no numbers \(NaN or infinite\) in {name}"):
+        build_network(open_checkpoint(shards))
+
+
+def cut(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file(tensors, path)
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def hide_code(tensors: dict[str, Tensor], path: Path) -> None:
+    torch.save({"generator": tensors, "more": Evil()}, path)
+
+
+def poison(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file(tensors | {"audio_proj.proj2.bias": tensors["audio_proj.proj2.bias"] * torch.nan}, path)
+
+
+def drop(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file({name: tensor for name, tensor in tensors.items() if "kv_linear" not in name}, path)
+
+
+def flatten(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file(tensors | {"audio_proj.proj1.weight": torch.zeros(5)}, path)
+
+
+def be_a_lora(_: dict[str, Tensor], path: Path) -> None:
+    save_file({"blocks.0.self_attn.q.lora_A.weight": torch.zeros(2, 128)}, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (cut, r"over\.\w+ is truncated or damaged"),
+        (hide_code, r"over\.\w+ carries code beside its weights"),
+        (poison, r"no numbers \(NaN or infinite\) in audio_proj\.proj2\.bias"),
+        (drop, r"lacks blocks\.0\.audio_cross_attn\.kv_linear\.weight; it is incomplete"),
+        (flatten, r"has audio_proj\.proj1\.weight of shape \[5\], wanted 2 dimensions"),
+        (be_a_lora, r"lora_A\.weight that the network has no place for"),
+    ],
+)
+def test_a_damaged_overlay_gets_one_sentence(tmp_path, randomised, capsys, damage, says):
+    adapter = AudioCrossConfig(signal_dim=6, hidden_dim=5, num_tokens=4, token_dim=8)
+    config = replace(CONFIG, in_channels=36, layout="inpaint36", adapter=adapter)
+    weights = randomised(WanNetwork(config), 0).state_dict()
+    modules = {name: tensor for name, tensor in weights.items() if "audio" in name or "norm_x" in name}
+    save_file({name: tensor for name, tensor in weights.items() if name not in modules}, tmp_path / "base.safetensors")
+    over = tmp_path / ("over.pt" if damage is hide_code else "over.safetensors")
+    damage(modules, over)
+    with pytest.raises(CheckpointError, match=says) as problem:
+        build_network(open_checkpoint(tmp_path / "base.safetensors", overlay=over))
+    assert str(problem.value).count("does not stream here") <= 1
+    assert "code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [
+    "patch_embedding.weight", "blocks.0.ffn.0.weight", "head.head.weight", "text_embedding.0.weight",
+    "time_embedding.0.weight",
+])  # fmt: skip
+@pytest.mark.parametrize("shape", [(), (7,)])
+def test_a_tensor_of_a_strange_shape_is_named(tmp_path, weights, name, shape):
+    save_file(weights | {name: torch.zeros(shape)}, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=rf"has {name} of shape .* wanted \d dimensions"):
+        build_network(open_checkpoint(tmp_path / "w.safetensors"))
+
+
 @pytest.mark.parametrize(("names", "says"), [
     ({"audio_proj.proj1.weight": (2, 5)}, "InfiniteTalk's audio modules without the network .* as its overlay"),
     ({"blocks.0.self_attn.q.lora_A.weight": (2, 5)}, "it is a LoRA; name the network"),
@@ -213,4 +313,5 @@ def test_loading_needs_no_second_copy(tmp_path, suffix):
     most, size = map(int, said.split())
     file = path.stat().st_size / 2**20
     assert file > 60, "large enough to be seen"
-    assert most < file + size + 25
+    # the allocator keeps up to 30 MiB of what was freed; a copy too many would be 70
+    assert most < file + size + 50
