@@ -134,24 +134,39 @@ def test_only_known_channels_stream():
         recognise(replace(traits(PRESETS["wan-t2v"]), in_channels=20))
 
 
-@pytest.mark.parametrize(("family", "fed", "first"), [
-    ("self-forcing", FOUR, FOUR),
-    ("causvid", (1000, 757, 522), None),
-    ("longlive", FOUR, None),
-    ("causal-forcing", FOUR, None),
-    ("causal-forcing-framewise", FOUR, None),
-    ("causal-forcing-2step", (1000, 833.33), FOUR),
-    ("causal-forcing-1step", (1000,), FOUR),
-    ("reward-forcing", FOUR, None),
-    ("infinite-forcing", FOUR, None),
-    ("rolling-forcing", (1000, 952.38, 882.35, 769.23, 555.56), None),
-    ("krea", (1000, 937, 833, 625), None),
-    ("streamdiffusion-v2", (700, 500, 400, 200), None),
-    ("livetalk", (1000, 936, 832, 624), None),
-    ("knot-tiny", FOUR, None),
-])  # fmt: skip
-def test_every_family_is_fed_its_own_timesteps(family, fed, first):
-    row = PRESETS[family]
+def plain_schedule(steps: int, shift: float) -> tuple[float, ...]:
+    """Wan2.1's own: 1000 s u / (1 + (s - 1) u), of u evenly spaced from 1."""
+    levels = [1 - step / steps for step in range(steps)]
+    return tuple(1000 * shift * u / (1 + (shift - 1) * u) for u in levels)
+
+
+# As published: what the network is fed, and what it is fed for the first chunk where that differs.
+SCHEDULES = {
+    "self-forcing": (FOUR, None),
+    "causvid": ((1000, 757, 522), None),
+    "longlive": (FOUR, None),
+    "causal-forcing": (FOUR, None),
+    "causal-forcing-framewise": (FOUR, None),
+    "causal-forcing-2step": ((1000, 833.33), FOUR),
+    "causal-forcing-1step": ((1000,), FOUR),
+    "reward-forcing": (FOUR, None),
+    "infinite-forcing": (FOUR, None),
+    "rolling-forcing": ((1000, 952.38, 882.35, 769.23, 555.56), None),
+    "krea": ((1000, 937, 833, 625), None),
+    "streamdiffusion-v2": ((700, 500, 400, 200), None),
+    "livetalk": ((1000, 936, 832, 624), None),
+    "knot-tiny": (FOUR, None),
+    # neither causal nor distilled: the number of steps is a choice of this software
+    "wan-t2v": (plain_schedule(20, 8), None),
+    "wan-i2v": (plain_schedule(20, 8), None),
+    "omniavatar": (plain_schedule(20, 5), None),
+    "infinitetalk": (plain_schedule(20, 7), None),
+}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.family)
+def test_every_family_is_fed_its_own_timesteps(row):
+    fed, first = SCHEDULES[row.family]
     assert timesteps(row.settings, dtype=row.timestep_dtype) == pytest.approx(fed, abs=0.01)
     found = timesteps(row.settings, first_chunk=True, dtype=row.timestep_dtype)
     assert found == pytest.approx(first or fed, abs=0.01)
