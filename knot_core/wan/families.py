@@ -211,10 +211,13 @@ ROWS = (
         notes="Neither causal nor distilled, and guidance is not used: good as the base of a LoRA that makes it both. "
         "The number of steps is a choice of this software.",
     ),
-    _Wan(
+    Preset(
         family="infinitetalk",
         title="InfiniteTalk's audio modules on Wan2.1 I2V 14B",
         settings=replace(_THREE_FRAMES, steps=20, shift=7.0),
+        fps=25,
+        height=480,
+        width=832,
         licence="Apache-2.0",
         layout="inpaint36",
         adapter="cross",

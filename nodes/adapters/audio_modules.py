@@ -37,12 +37,8 @@ def managed_audio_modules(checkpoint: Checkpoint) -> ModelPatcher:
     config = checkpoint.config
     with torch.device("meta"):
         whole, bare = WanNetwork(config), WanNetwork(replace(config, adapter=None))
-    names = whole.state_dict().keys() - bare.state_dict().keys()
-    missing = sorted(names - checkpoint.tensors.keys())
-    if missing:
-        raise KnotError(f"got audio modules without {missing[0]}, wanted all {len(names)} of their tensors: get the "
-                        "file again")  # fmt: skip
-    whole.load_state_dict({n: checkpoint.weight(n, torch.float32) for n in names}, strict=False, assign=True)
+    wanted = {name: like for name, like in whole.state_dict().items() if name not in bare.state_dict()}
+    whole.load_state_dict(_checked(checkpoint, wanted), strict=False, assign=True)
     _keep_loaded(whole)
     for module in whole.modules():
         module.__class__ = _CASTING.get(type(module), type(module))  # ComfyUI's own, of the same parameters
@@ -52,6 +48,24 @@ def managed_audio_modules(checkpoint: Checkpoint) -> ModelPatcher:
         load_device=host.get_torch_device(),
         offload_device=host.unet_offload_device(),
     )
+
+
+def _checked(checkpoint: Checkpoint, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The file's tensors of those names, in float32."""
+    missing = sorted(wanted.keys() - checkpoint.tensors.keys())
+    if missing:
+        raise KnotError(f"got audio modules without {missing[0]}, wanted all {len(wanted)} of their tensors: get the "
+                        "file again")  # fmt: skip
+    for name, like in wanted.items():
+        if checkpoint.tensors[name].shape != like.shape:
+            raise KnotError(f"got audio modules with {name} of {list(checkpoint.tensors[name].shape)}, wanted "
+                            f"{list(like.shape)} for this network: choose those made for it")  # fmt: skip
+    found = {name: checkpoint.weight(name, torch.float32) for name in wanted}
+    broken = next((name for name, tensor in found.items() if not tensor.isfinite().all()), None)
+    if broken is not None:
+        raise KnotError(f"got audio modules with values in {broken} that are no numbers (NaN or infinite): get the "
+                        "file again")  # fmt: skip
+    return found
 
 
 def _keep_loaded(module: nn.Module) -> None:

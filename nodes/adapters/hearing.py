@@ -13,8 +13,6 @@ from ...knot_core import KnotError, Model
 from ...knot_core.driving import SpeechEncoder
 from .host_model import HostModel
 
-NORMALISED = "wav2vec2-base-960h"  # was trained on sound of mean 0 and variance 1; ComfyUI's encoder leaves it as it is
-
 
 class HostSpeechEncoder(SpeechEncoder):
     """Its layers run at the video's rate, as portrait networks were trained; ComfyUI's own node runs 50 a second."""
@@ -27,14 +25,14 @@ class HostSpeechEncoder(SpeechEncoder):
                             f"{model.preset.speech}")  # fmt: skip
         self.network, self._patcher = network, encoder.patcher
         self._beside: tuple[ModelPatcher, ...] = model.patchers if isinstance(model, HostModel) else ()
-        self.normalise = model.preset.speech == NORMALISED or network.do_normalize
+        self.normalise = True  # base models were trained on sound of mean 0 and variance 1; ComfyUI leaves it as it is
         self.num_layers = len(network.encoder.layers)
         self.hidden_dim = network.encoder.layer_norm.normalized_shape[0]
 
     @property
     def digest(self) -> str:
         """Tells encoders apart."""
-        return f"{self._patcher.patches_uuid} {self.normalise}"
+        return str(self._patcher.patches_uuid)
 
     @torch.no_grad()
     def states(self, samples_S: Tensor, num_pixel_frames: int) -> Tensor:

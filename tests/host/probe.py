@@ -95,25 +95,28 @@ def load_model(name: str, **more: Any) -> tuple[Any, Any]:
 
 def encode(model: Any, **more: Any) -> Any:
     inputs = {"fit": "crop", "image": PICTURE, "conditioning": PROMPT, **SIZE} | more
-    return run("KnotForcingEncodeAnchor", model=model, **inputs)[0]
+    (anchor,) = run("KnotForcingEncodeAnchor", model=model, **inputs)[0]  # of one picture
+    return anchor
 
 
 def stream(
     model: Any, anchor: Any, settings: Any = None, driving: Any = None, seconds: float = SECONDS
 ) -> torch.Tensor:
     """Latents as the network made them, [F, C, h, w]."""
-    _, latents = run("KnotForcingStream", model=model, anchor=anchor, driving=driving, seed=5, seconds=seconds,
+    _, latents, *_ = run("KnotForcingStream", model=model, anchor=anchor, driving=driving, seed=5, seconds=seconds,
                      settings=settings)
     whole = torch.cat([latent["samples"] for latent in latents], dim=2)
     return comfy.latent_formats.Wan21().process_in(whole)[0].movedim(0, 1)
 
 
 def alone(
-    name: str, family: str | None = None, settings: Any = None, driving: Any = None, image: Any = None
+    name: str, family: str | None = None, settings: Any = None, driving: Any = None, image: Any = None,
+    overlay: str | None = None,
 ) -> torch.Tensor:
     """The same by the engine itself, from the same file."""
-    path = SCRATCH / "models" / "diffusion_models" / name
-    checkpoint = core.wan.checkpoint.open_checkpoint(path, family=family)
+    folder = SCRATCH / "models" / "diffusion_models"
+    over = None if overlay is None else folder / overlay
+    checkpoint = core.wan.checkpoint.open_checkpoint(folder / name, family=family, overlay=over)
     network = core.wan.checkpoint.build_network(checkpoint)
     codec = core.codec.load_codec(SCRATCH / "models/vae_approx/taew2_1.safetensors")
     model = core.Model(network=network, codec=codec, config=network.config, preset=checkpoint.preset,
@@ -182,6 +185,29 @@ def livetalk() -> Json:
                   "stretched": apart(stream(ours, encode(ours), driving=stretched), wanted),
                   "undriven": refusal(lambda: stream(ours, encode(ours))),
                   "refused": refusal(lambda: hears(deaf)), "unheard": refusal(lambda: heard(None, sound, ours))}
+
+
+def infinitetalk() -> Json:
+    """Audio modules of a file of their own beside an I2V network that the stock loader loaded."""
+    encoder, sound = FILES.speech_encoder(AudioEncoderModel, SCRATCH / "wav2vec2.safetensors"), speech()
+    by_itself = core.driving.load_speech_encoder(SCRATCH / "wav2vec2.safetensors")
+    tokens = torch.randn(1, 257, 1280, generator=torch.Generator().manual_seed(4))
+    seen = {"clip_vision_output": SimpleNamespace(penultimate_hidden_states=tokens)}
+    settings = core.StreamSettings(steps=2)
+    wanted = alone("i2v_480p.safetensors", settings=settings, image=tokens, overlay="infinitetalk.safetensors",
+                   driving=lambda model: core.Driving.from_audio(
+                       core.Audio(samples=sound["waveform"][0], sample_rate=sound["sample_rate"]), model,
+                       encoder=by_itself))
+    model = from_model(load_unet("i2v_480p.safetensors"), audio_modules="infinitetalk.safetensors")
+    got = stream(model, encode(model, **seen), settings, heard(encoder, sound, model))
+    deaf = from_model(load_unet("i2v_480p.safetensors"))
+    silent = stream(deaf, encode(deaf, **seen), settings)
+    return apart(got, wanted) | {
+        "family": model.preset.family, "heard": (got[: len(silent)] - silent[: len(got)]).abs().max().item(),
+        "refused": refusal(lambda: heard(encoder, sound, deaf)),
+        "no_modules": refusal(lambda: from_model(load_unet("i2v_480p.safetensors"), audio_modules="fp8.safetensors")),
+        "other_width": refusal(lambda: from_model(load_unet("i2v_480p.safetensors"), audio_modules="wide.safetensors")),
+        "poisoned": refusal(lambda: from_model(load_unet("i2v_480p.safetensors"), audio_modules="nan.safetensors"))}
 
 
 def speech() -> Json:
@@ -268,7 +294,7 @@ def vae() -> Json:
         encoded = codec.encode(PICTURE[None].movedim(-1, 2)[:, :, :, :32, :32])
         their_encoded = comfy.latent_formats.Wan21().process_in(found.encode(PICTURE[:, :32, :32]))
     anchor = encode(model, vae=found)
-    images, _ = run("KnotForcingStream", model=model, anchor=anchor, driving=None, seed=5, seconds=1.0)
+    images, *_ = run("KnotForcingStream", model=model, anchor=anchor, driving=None, seed=5, seconds=1.0)
     return {
         "chunks_equal": bool(torch.equal(torch.cat(pieces, dim=1), whole)),
         "theirs": apart(whole[0], theirs[0].movedim(-1, 1))["apart"],
@@ -400,8 +426,8 @@ def stream_with_noise(
     return torch.cat([chunk.latents for chunk in chunks]), seconds / num_chunks, run_of_it.num_cache_bytes
 
 
-CHECKS = (t2v, prefixed, wrapped, i2v, livetalk, lora, fp8, bf16, bf16_in_bf16, partly_loaded, vae, text_only, refusals,
-          causal_sampler, flat_memory)
+CHECKS = (t2v, prefixed, wrapped, i2v, livetalk, infinitetalk, lora, fp8, bf16, bf16_in_bf16, partly_loaded, vae,
+          text_only, refusals, causal_sampler, flat_memory)
 
 
 def main() -> None:

@@ -28,6 +28,17 @@ def write_files(core: ModuleType, models: Path) -> None:
     adapter = core.config.AdapterConfig(signal_dim=signal_dim, num_packed=4, hidden_dim=32, blocks=(2, 3))
     livetalk = random_network(core, "ref33", 33, adapter=adapter, num_layers=4)
     save_file(livetalk, networks / "livetalk.safetensors")
+    layers = SPEECH["num_layers"] * SPEECH["embed_dim"]
+    cross = core.config.AudioCrossConfig(signal_dim=layers, hidden_dim=16, num_tokens=4, token_dim=32)
+    whole = random_network(core, "inpaint36", 36, adapter=cross, image_dim=1280)
+    modules = {name: tensor for name, tensor in whole.items() if "audio_" in name or ".norm_x." in name}
+    save_file(modules, networks / "infinitetalk.safetensors")
+    wide = modules | {"blocks.1.audio_cross_attn.proj.weight": torch.ones(512, 512)}
+    save_file(wide, networks / "wide.safetensors")
+    poisoned = modules | {"audio_proj.proj2.weight": torch.full((16, 16), torch.nan)}
+    save_file(poisoned, networks / "nan.safetensors")
+    rest = {name: tensor for name, tensor in whole.items() if name not in modules}
+    save_file(rest, networks / "i2v_480p.safetensors")
     write_loras(t2v, models / "loras")
     tiny = core.codec.taehv.TAEHV(core.codec.taehv.CodecConfig(encoder=(8, 8, 8, 8), decoder=(16, 8, 8, 8)))
     save_file(randomised(tiny, 5), models / "vae_approx" / "taew2_1.safetensors")

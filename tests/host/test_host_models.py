@@ -91,6 +91,18 @@ def test_livetalk_without_its_audio_modules_or_encoder_says_so(found: Json) -> N
     assert got["stretched"]["finite"]
 
 
+def test_infinitetalks_modules_hear_beside_a_stock_i2v_network(found: Json) -> None:
+    got = result(found, "infinitetalk")
+    assert got["family"] == "infinitetalk"
+    assert got["finite"]
+    assert got["apart"] < EXACT
+    assert got["heard"] > 100 * EXACT, "speech changes nothing"
+    assert "audio modules" in got["refused"]
+    assert "fp8.safetensors for audio modules, which holds none" in got["no_modules"]
+    assert "audio_cross_attn.proj.weight of [512, 512], wanted [256, 256]" in got["other_width"]
+    assert "no numbers" in got["poisoned"]
+
+
 def test_a_lora_moves_the_result_as_merging_it_by_hand_does(found: Json) -> None:
     got = result(found, "lora")
     assert got["moved"] > 100 * EXACT
