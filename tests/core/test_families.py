@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -172,6 +173,14 @@ def test_every_family_is_fed_its_own_timesteps(row):
     assert found == pytest.approx(first or fed, abs=0.01)
 
 
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.family)
+def test_every_family_has_its_frame_rate_and_size(row):
+    """Wan2.1's 16 a second at 832 x 480, but for LiveTalk's squares, and those that were trained on 25 a second."""
+    others = {"omniavatar": (25, 832, 480), "infinitetalk": (25, 832, 480), "livetalk": (16, 512, 512),
+              "knot-tiny": (25, 128, 128)}  # fmt: skip
+    assert (row.fps, row.width, row.height) == others.get(row.family, (16, 832, 480))
+
+
 def test_livetalk_rounds_what_it_is_fed_and_not_its_noise():
     assert noise_levels(PRESETS["livetalk"].settings) == pytest.approx((1, 0.9375, 0.83333, 0.625), abs=1e-4)
 
@@ -278,3 +287,14 @@ def test_the_user_has_the_last_word(tmp_path, randomised):
     assert found.preset == PRESETS["causvid"]
     assert found.recognised.why == "the user says so"
     assert StreamSettings.from_dict(found.preset.settings.to_dict()) == found.preset.settings
+
+
+def test_every_family_has_its_section_and_stands_in_the_readme():
+    """Where its files are, what is tested, and what only its real weights tell."""
+    root = Path(__file__).resolve().parents[2]
+    sections = "".join(line for line in (root / "docs/families.md").read_text().splitlines() if line.startswith("###"))
+    readme = (root / "README.md").read_text()
+    for family in set(PRESETS) - {"knot-tiny"}:
+        parent, _, variant = family.rpartition("-")
+        assert f"`{family}`" in sections or (f"`{parent}`" in sections and f"`-{variant}`" in sections), family
+        assert f"`{family}`" in readme or f"`-{variant}`" in readme, family
