@@ -21,7 +21,8 @@ from .bench import Meter
 from .bench.command import asks_for_engine, bench_engine
 from .bench.models import some_driving
 from .config import StreamSettings
-from .driving import Driving, load_speech_encoder
+from .directing import check_directing, directed_driving, drives
+from .driving import Driving
 from .errors import KnotError, MediaError, SettingsError
 from .geometry import SPATIAL, first_pixel_frame, num_latent_frames
 from .media import Audio, VideoWriter, fit_image, open_audio, open_image, save_contact_sheet
@@ -91,7 +92,7 @@ def animate(options: Namespace, load: Callable[[], Model]) -> int:
     with Interrupt() as interrupt:
         stream = _stream(options, model, reference, meter, interrupt)
         start = first_pixel_frame(stream.plan.start)
-        stream.set_driving(_timed(options, stream, _driving(options, model, audio)), origin=0)
+        stream.set_driving(_timed(options, stream, directed_driving(options, model, audio)), origin=0)
         sheet = Sheet(reference, model.fps)
         sound = None if audio is None else audio.starting_at(start / model.fps)
         run(stream, options.out, sound, meter, sheet.add)
@@ -164,8 +165,9 @@ def _check(options: Namespace) -> None:
         raise SettingsError(f"seconds is {options.seconds}; it must be a number above 0")
     if options.controls is not None and options.idle:
         raise SettingsError("--controls and --idle both say what the head does; give one of them")
+    check_directing(options)
     given = (options.audio, options.controls, options.text, options.prompt)
-    if all(one is None for one in given) and not options.idle:
+    if all(one is None for one in given) and not options.idle and not drives(options):
         raise SettingsError("nothing drives the portrait; give --audio, --controls or --idle, or a prompt "
                             "to a model that reads one")  # fmt: skip
     if (options.reference is None) == (options.resume is None):
@@ -220,16 +222,6 @@ def _text(options: Namespace, model: Model) -> Tensor | None:
         raise SettingsError(f"{options.text} holds tensors of shape {shapes}; wanted one, [tokens, {wanted}]")
     tokens = tensors[0].float().reshape(1, -1, wanted)[:, :NUM_TEXT_TOKENS]
     return pad(tokens, (0, 0, 0, NUM_TEXT_TOKENS - tokens.shape[1]))
-
-
-def _driving(options: Namespace, model: Model, audio: Audio | None) -> Driving:
-    controls = None if options.controls is None else Driving.from_controls(options.controls)
-    if audio is not None:
-        path = options.speech_encoder
-        encoder = None if path is None else load_speech_encoder(path, model.device)
-        return Driving.from_audio(audio, model, pose=controls or "idle", seed=options.seed, encoder=encoder)
-    # nothing moves a model of no adapter but its prompt
-    return controls or (Driving.none() if model.config.adapter is None else Driving.idle(options.seed))
 
 
 def _timed(options: Namespace, stream: Stream, driving: Driving) -> Driving:

@@ -16,6 +16,7 @@ import torch
 from .animate import INTERRUPTED, animate, bench
 from .bench.command import ATTENTION
 from .bench.models import PUBLISHED
+from .directing import add_directing
 from .errors import KnotError, SettingsError
 from .inspection import inspect_checkpoint
 from .media import FITS
@@ -82,6 +83,7 @@ def _add_animate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", type=Path, metavar="FILE", help="go on with a saved stream; its picture and settings"
     )
+    add_directing(parser)
     add_model(parser)
     add_settings(parser)
     parser.set_defaults(run=lambda options: animate(options, partial(_load_checked, options)))

@@ -15,7 +15,7 @@ ROWS = (
     {"wan", "codec", "media", "driving", "text"},
     {"stream"},
     {"model", "stats"},
-    {"train", "bench", "animate", "cli", "options", "inspection", "preflight"},
+    {"train", "bench", "animate", "cli", "options", "inspection", "preflight", "directing"},
     {"__init__", "__main__"},
 )
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "execution", "server", "nodes"}
