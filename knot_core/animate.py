@@ -14,7 +14,6 @@ from types import FrameType
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from tqdm import tqdm
 
 from .bench import Meter
@@ -30,9 +29,8 @@ from .model import ASSETS, Model
 from .options import given_settings
 from .stream import Chunk, Stream, open_stream, resume_stream
 from .stream.decode import to_uint8
-from .text import load_text_encoder
+from .text import NUM_TEXT_TOKENS, load_text_encoder, padded
 from .wan.families import with_settings
-from .wan.memory import NUM_TEXT_TOKENS
 from .wan.reading import read_stored
 
 logger = logging.getLogger(__name__)
@@ -220,8 +218,7 @@ def _text(options: Namespace, model: Model) -> Tensor | None:
     if len(tensors) != 1 or not tensors[0].numel() or tensors[0].numel() % wanted or tensors[0].shape[-1] != wanted:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors[:3])
         raise SettingsError(f"{options.text} holds tensors of shape {shapes}; wanted one, [tokens, {wanted}]")
-    tokens = tensors[0].float().reshape(1, -1, wanted)[:, :NUM_TEXT_TOKENS]
-    return pad(tokens, (0, 0, 0, NUM_TEXT_TOKENS - tokens.shape[1]))
+    return padded(tensors[0].reshape(1, -1, wanted))
 
 
 def _timed(options: Namespace, stream: Stream, driving: Driving) -> Driving:

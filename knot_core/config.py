@@ -52,6 +52,14 @@ class AdapterConfig:
         )
 
 
+def takes_controls(adapter: "AdapterConfig | AudioCrossConfig | None") -> bool:
+    """Whether it is fed the built-in model's signal: sound, controls and flags. All others hear through wav2vec2."""
+    ours = AdapterConfig()
+    return isinstance(adapter, AdapterConfig) and (
+        (adapter.signal_dim, adapter.num_packed) == (ours.signal_dim, ours.num_packed)
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class AudioCrossConfig:
     """How driving enters (MultiTalk / InfiniteTalk structure): each latent frame attends to tokens made of its sound.

@@ -3,7 +3,7 @@
 import argparse
 import logging
 
-from .driving.timeline import takes_controls
+from .config import takes_controls
 from .errors import SettingsError
 from .model import free_memory, native_dtype, open_model_file, pick_device
 from .options import DTYPES, given_settings

@@ -21,7 +21,7 @@ from .wan.reading import UNREADABLE, reason
 
 logger = logging.getLogger(__name__)
 
-NUM_TOKENS = 512
+NUM_TEXT_TOKENS = 512  # that Wan's networks were trained with
 _PARTS = ("text_encoder", "tokenizer")  # folders within a pipeline that diffusers saved
 
 
@@ -36,16 +36,22 @@ class TextEncoder:
     def encode(self, prompt: str) -> Tensor:
         """float32 [1, 512, D] on the CPU; an empty prompt is its end token alone."""
         tokens = self.tokenizer(cleaned(prompt), add_special_tokens=True, return_tensors="pt").input_ids
-        if tokens.shape[1] > NUM_TOKENS:
-            logger.warning("the prompt has %d tokens: the first %d are used", tokens.shape[1], NUM_TOKENS)
-            tokens = tokens[:, :NUM_TOKENS]
+        if tokens.shape[1] > NUM_TEXT_TOKENS:
+            logger.warning("the prompt has %d tokens: the first %d are used", tokens.shape[1], NUM_TEXT_TOKENS)
+            tokens = tokens[:, :NUM_TEXT_TOKENS]
         device = next(self.network.parameters()).device
         features_BTD = self.network(tokens.to(device), torch.ones_like(tokens, device=device)).last_hidden_state
         if not features_BTD.isfinite().all():
             raise CheckpointError("the text encoder gives values that are no numbers (NaN or infinite); download it "
                                   "again, or load it in bfloat16")  # fmt: skip
         # without the padding, which the text would not look at, the encoder's work is that of the text alone
-        return pad(features_BTD.float().cpu(), (0, 0, 0, NUM_TOKENS - tokens.shape[1]))
+        return padded(features_BTD.cpu())
+
+
+def padded(text_BTD: Tensor) -> Tensor:
+    """[B, any number, D] -> float32 [B, 512, D]: cut there, zero where there is no text."""
+    text_BTD = text_BTD[:, :NUM_TEXT_TOKENS].float()
+    return pad(text_BTD, (0, 0, 0, NUM_TEXT_TOKENS - text_BTD.shape[1]))
 
 
 def load_text_encoder(

@@ -8,15 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ..codec.taehv import TAEHV, CodecConfig
-from ..config import LAYOUT_CHANNELS, AdapterConfig, NetworkConfig, StreamSettings
+from ..config import LAYOUT_CHANNELS, AdapterConfig, NetworkConfig, StreamSettings, takes_controls
 from ..driving import Driving
-from ..driving.timeline import takes_controls
 from ..errors import SettingsError
 from ..model import Model
+from ..text import NUM_TEXT_TOKENS
 from ..wan.families import PRESETS, Preset
 from ..wan.model import WanNetwork, cast_weights
-
-NUM_TEXT_TOKENS = 512  # of a UMT5 prompt, padding included
 
 _small = partial(NetworkConfig, dim=1536, ffn_dim=8960, num_heads=12, num_layers=30)
 _large = partial(NetworkConfig, dim=5120, ffn_dim=13824, num_heads=40, num_layers=40)

@@ -21,6 +21,7 @@ from einops import rearrange
 from torch import Tensor
 
 from .. import geometry
+from ..config import takes_controls
 from ..errors import DrivingError
 from ..geometry import TEMPORAL
 from .audio import MEL_DIM, SILENCE, log_mel, speech_waveform
@@ -31,7 +32,6 @@ from .tracks import Samples, Still, Track
 from .waveform import LiveAudio
 
 if TYPE_CHECKING:
-    from ..config import AdapterConfig, AudioCrossConfig
     from ..media import Audio
     from ..model import Model
     from .hearing import SpeechWindow
@@ -218,8 +218,3 @@ def _hears_through_wav2vec2(model: Model) -> bool:
             "this model has no driving adapter, so speech cannot move it; load one that has, such as knot-tiny"
         )
     return not takes_controls(adapter)
-
-
-def takes_controls(adapter: AdapterConfig | AudioCrossConfig) -> bool:
-    """Whether an adapter is fed the signal of a plain `Driving`; all others hear through wav2vec2."""
-    return (adapter.signal_dim, adapter.num_packed) == (SIGNAL_DIM, TEMPORAL)

@@ -1,7 +1,7 @@
 """What is given to move the portrait and cannot: refused by name, before anything is computed."""
 
+from ..config import takes_controls
 from ..driving import Driving
-from ..driving.timeline import takes_controls
 from ..errors import DrivingError
 from .model import StreamDriving, StreamModel
 

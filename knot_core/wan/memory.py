@@ -13,9 +13,9 @@ import torch
 from ..config import NetworkConfig, StreamSettings
 from ..errors import SettingsError
 from ..geometry import SPATIAL, TEMPORAL, latent_size, num_tokens
+from ..text import NUM_TEXT_TOKENS
 from .model import WanNetwork, cast_weights
 
-NUM_TEXT_TOKENS = 512  # of a UMT5 prompt, padding included
 NUM_IMAGE_TOKENS = 257  # of a CLIP picture
 _FLOAT32 = 4
 _DECODER_WIDTH = 64  # channels of the public tiny decoders at full size

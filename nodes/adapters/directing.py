@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from comfy.utils import ProgressBar
 from torch import Tensor
-from torch.nn import functional as fn
 
 from ...knot_core import Anchor, Driving, KnotError, Model, StreamSettings
 from ...knot_core.driving.audio import FPS
@@ -31,12 +30,12 @@ from ...knot_core.media.frames import read_frames
 from ...knot_core.media.portrait import crop_portrait
 from ...knot_core.stream import Chunk, Stream
 from ...knot_core.stream.prompting import follow_prompts
+from ...knot_core.text import padded
 from ...knot_core.wan.families import check_inputs
 from .media import to_picture
 
 logger = logging.getLogger(__name__)
 
-NUM_TEXT_TOKENS = 512  # that Wan's networks were trained with; what the prompt does not fill is zero
 SILENCE_CHOICES = list(SILENCES)
 MODES = {"blend": combine, "add": layer}
 FACE_MODEL = ("mediapipe", MODEL_FILE)  # in ComfyUI's models folder
@@ -77,8 +76,7 @@ def _fields_of(anchor: Anchor) -> dict[str, Any]:
 
 def _encoded(clip: Any, prompt: str) -> Tensor:
     """[1, 512, D] by ComfyUI's text encoder."""
-    text_BTD = clip.encode_from_tokens_scheduled(clip.tokenize(prompt))[0][0][:1, :NUM_TEXT_TOKENS].float()
-    return fn.pad(text_BTD, (0, 0, 0, NUM_TEXT_TOKENS - text_BTD.shape[1]))
+    return padded(clip.encode_from_tokens_scheduled(clip.tokenize(prompt))[0][0][:1])
 
 
 def directed(stream: Stream, model: Model, anchor: Anchor) -> Iterator[Chunk]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as fn
 
 from ...knot_core import Anchor, Driving, KnotError, Model, StreamSettings
 from ...knot_core.driving.speaking import SpeechOptions, speak
 from ...knot_core.geometry import SPATIAL, latent_size
 from ...knot_core.stream import encode_anchor as encode_latent_anchor
+from ...knot_core.text import padded
 from ...knot_core.wan.families import check_inputs
 from .hearing import HostSpeechEncoder
 from .host_model import HostModel, HostVae, running, stored
@@ -24,7 +24,6 @@ from .room import needed_for_anchor
 logger = logging.getLogger(__name__)
 
 POSES: dict[str, str | None] = {"idle": "idle", "model": None}
-NUM_TEXT_TOKENS = 512  # that Wan's networks were trained with; what the prompt does not fill is zero
 
 Conditioning = list[tuple[Tensor, dict[str, Any]]]  # ComfyUI's
 
@@ -75,8 +74,7 @@ def _text(conditioning: Conditioning | None) -> Tensor | None:
     """[1, 512, D] of the first entry."""
     if conditioning is None:
         return None
-    text_BTD = conditioning[0][0]
-    return fn.pad(text_BTD[:1, :NUM_TEXT_TOKENS].float(), (0, 0, 0, max(0, NUM_TEXT_TOKENS - text_BTD.shape[1])))
+    return padded(conditioning[0][0][:1])
 
 
 def _image_tokens(clip_vision: Any, conditioning: Conditioning | None) -> Tensor | None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from knot_core.errors import CheckpointError
-from knot_core.text import NUM_TOKENS, TextEncoder, cleaned, load_text_encoder
+from knot_core.text import NUM_TEXT_TOKENS, TextEncoder, cleaned, load_text_encoder
 
 transformers = pytest.importorskip("transformers", reason="TRANSFORMERS DOES NOT IMPORT: prompts are not tested")
 tokenizers = pytest.importorskip("tokenizers", reason="TOKENIZERS DOES NOT IMPORT: prompts are not tested")
@@ -43,12 +43,12 @@ def encoder(folder) -> TextEncoder:
 @torch.no_grad()
 def test_features_are_the_padded_encoders_with_the_padding_zeroed(encoder):
     tokens = encoder.tokenizer(
-        "a portrait of somebody", padding="max_length", max_length=NUM_TOKENS, return_tensors="pt"
+        "a portrait of somebody", padding="max_length", max_length=NUM_TEXT_TOKENS, return_tensors="pt"
     )
     padded = encoder.network(tokens.input_ids, tokens.attention_mask).last_hidden_state
     expected = padded * tokens.attention_mask[..., None]
     got = encoder.encode("a portrait   of\nsomebody ")
-    assert got.shape == (1, NUM_TOKENS, 16)
+    assert got.shape == (1, NUM_TEXT_TOKENS, 16)
     assert got.dtype == torch.float32
     assert not got[:, 5:].any()
     assert got[:, :5].abs().amax(dim=-1).min() > 0, "four words and the end token"
@@ -63,7 +63,7 @@ def test_an_empty_prompt_is_its_end_token(encoder):
 
 def test_a_prompt_that_is_too_long_is_cut_and_said(encoder, caplog):
     got = encoder.encode("a " * 600)
-    assert got.shape == (1, NUM_TOKENS, 16)
+    assert got.shape == (1, NUM_TEXT_TOKENS, 16)
     assert got[:, -1].any()
     assert "601 tokens" in caplog.text
 
