@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Literal
 
-from ..config import AdapterConfig, NetworkConfig, StreamSettings
+from ..config import NetworkConfig, StreamSettings, takes_controls
 from ..errors import CheckpointError, SettingsError
 
 AdapterKind = Literal["pack", "cross"]  # AdapterConfig, AudioCrossConfig
@@ -45,6 +45,7 @@ class Preset:
 _Wan = partial(Preset, fps=16, height=480, width=832)
 _THREE_FRAMES = StreamSettings(num_window_frames=18)  # 21 frames with the chunk
 _SINGLE_FRAMES = replace(_THREE_FRAMES, num_chunk_frames=1, num_window_frames=20)
+_FROM_PICTURE = replace(_THREE_FRAMES, start_from_reference=True)  # trained with the picture as their first frame
 _FOUR_STEPS = (1000.0, 937.5, 2500 / 3, 625.0)
 
 # The first row of a structure is the nearest to a file that nothing else tells apart.
@@ -172,7 +173,7 @@ ROWS = (
     Preset(
         family="livetalk",
         title="LiveTalk 1.3B",
-        settings=StreamSettings(num_window_frames=3, num_sink_frames=9),
+        settings=StreamSettings(num_window_frames=3, num_sink_frames=9, start_from_reference=True),
         fps=16,
         height=512,
         width=512,
@@ -187,7 +188,7 @@ ROWS = (
     Preset(
         family="omniavatar",
         title="OmniAvatar merged into Wan2.1, 1.3B and 14B",
-        settings=replace(_THREE_FRAMES, steps=20),
+        settings=replace(_FROM_PICTURE, steps=20),
         fps=25,
         height=480,
         width=832,
@@ -203,7 +204,7 @@ ROWS = (
     _Wan(
         family="wan-i2v",
         title="Wan2.1 I2V, 1.3B and 14B",
-        settings=replace(_THREE_FRAMES, steps=20, shift=8.0),
+        settings=replace(_FROM_PICTURE, steps=20, shift=8.0),
         licence="Apache-2.0",
         layout="inpaint36",
         widths=(LARGE, SMALL),
@@ -214,7 +215,7 @@ ROWS = (
     Preset(
         family="infinitetalk",
         title="InfiniteTalk's audio modules on Wan2.1 I2V 14B",
-        settings=replace(_THREE_FRAMES, steps=20, shift=7.0),
+        settings=replace(_FROM_PICTURE, steps=20, shift=7.0),
         fps=25,
         height=480,
         width=832,
@@ -265,6 +266,8 @@ def with_settings(settings: StreamSettings, **given: object) -> StreamSettings:
         given = {"timesteps": (), "first_timesteps": ()} | given
     if given.get("num_sink_frames") == 0:
         given = {"sink_decay": 1.0} | given
+    if given.get("num_knot_frames") == 0:
+        given = {"start_from_reference": False} | given
     return replace(settings, **given)
 
 
@@ -290,15 +293,10 @@ def check_inputs(
     if has_speech and config.adapter is None:
         instead = _instead(lambda row: row.adapter, "it")
         raise SettingsError(f"got speech, but {who} has no audio modules; {instead}")
-    if has_controls and not _takes_controls(config):
+    if has_controls and not takes_controls(config.adapter):
         takes = "speech" if config.adapter else "neither these nor speech"
         instead = _instead(lambda row: row.speech == "mel", "them")
         raise SettingsError(f"got expression controls, but {who} takes {takes}; {instead}")
-
-
-def _takes_controls(config: NetworkConfig) -> bool:
-    """Whether the signal has the built-in driving's width: sound, controls and flags."""
-    return isinstance(config.adapter, AdapterConfig) and config.adapter.signal_dim == AdapterConfig().signal_dim
 
 
 def _instead(serves: Callable[[Preset], object], what: str) -> str:
