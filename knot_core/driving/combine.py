@@ -29,7 +29,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Mix:
-    """first + weight (second - first), or first + weight second, clipped to each control's range. None rests at 0."""
+    """(1 - weight) first + weight second, or first + weight second, within each control's range; None is at rest."""
 
     names: tuple[str, ...]
     first: Track | None
@@ -57,7 +57,8 @@ class Mix:
         """[P] -> [P, V]"""
         second, weights = self.second.at(frames), np.float32(self.weights)
         first = np.zeros_like(second) if self.first is None else self.first.at(frames)
-        mixed = first + weights * (second if self.added else second - first)
+        kept = 1 if self.added else 1 - weights  # so that the weights 0 and 1 are exact
+        mixed = kept * first + weights * second
         low, high = np.float32([RANGES[name] for name in self.names]).T
         return np.clip(mixed, low, high)
 
