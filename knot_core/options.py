@@ -9,6 +9,7 @@ import torch
 
 from .codec.files import KINDS
 from .config import ROPE_POSITIONS, StreamSettings
+from .errors import SettingsError
 from .wan.families import PRESETS
 
 SETTINGS_HELP = {
@@ -29,6 +30,7 @@ SETTINGS_HELP = {
     "start_from_reference": "begin the video at the reference",
 }
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_SWITCH = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 _SHORT = ("chunk", "knot", "window")  # --window is --num-window-frames
 
 
@@ -72,6 +74,31 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """The settings that the user gave."""
     given = {setting.name: getattr(options, setting.name) for setting in dataclasses.fields(StreamSettings)}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def changed_settings(text: str) -> dict[str, Any]:
+    """Lines such as ``num_window_frames = 9`` -> settings by name; what follows a # counts for nothing.
+
+    SettingsError for a line that is none, or a value of another kind. Unknown names are `with_settings`' matter.
+    """
+    kinds = {setting.name: setting.type for setting in dataclasses.fields(StreamSettings)}
+    changes = {}
+    for line in filter(None, (line.partition("#")[0].strip() for line in text.splitlines())):
+        name, found, value = (part.strip() for part in line.partition("="))
+        if not found:
+            raise SettingsError(f"got the line {line!r}, wanted a setting and its value, such as num_window_frames = 9")
+        changes[name] = _typed(name, kinds.get(name, str), value)
+    return changes
+
+
+def _typed(name: str, kind: type, text: str) -> Any:
+    try:
+        if kind is bool:
+            return _SWITCH[text.lower()]
+        return kind(text) if kind in (int, float, str) else timesteps(text)
+    except (ValueError, KeyError, argparse.ArgumentTypeError) as problem:
+        wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "numbers with commas")
+        raise SettingsError(f"{name} is {text!r}; give {wanted}") from problem
 
 
 def size(text: str) -> tuple[int, int]:

@@ -7,14 +7,14 @@ from .directing import NODES as DIRECTING
 from .driving import DrivingFromAudio, DrivingFromEncodedAudio, DrivingIdle
 from .loaders import FromModel, LoadModel, SamplePortrait, SampleSpeech
 from .output import StreamToVideo
-from .sampling import Settings, Stream
+from .sampling import ModelSettings, Settings, Stream
 from .state import BeginStream, LoadState, NewDriving, SampleChunks, SaveState
 from .stats import Stats
 
 NODES: list[type[io.ComfyNode]] = [
     LoadModel, FromModel, SamplePortrait, SampleSpeech, EncodeAnchor, DrivingFromAudio, DrivingFromEncodedAudio,
-    DrivingIdle, *DIRECTING, Settings, Stream, StreamToVideo, BeginStream, SampleChunks, NewDriving, SaveState,
-    LoadState, Stats,
+    DrivingIdle, *DIRECTING, Settings, ModelSettings, Stream, StreamToVideo, BeginStream, SampleChunks, NewDriving,
+    SaveState, LoadState, Stats,
 ]
 
 

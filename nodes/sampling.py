@@ -65,6 +65,34 @@ class Settings(io.ComfyNode):
         return io.NodeOutput(adapters.stream_settings(timesteps, **values))
 
 
+class ModelSettings(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KnotForcingModelSettings",
+            display_name="Knot Forcing Model Settings",
+            category=CATEGORY,
+            description="What a model was trained for, with single settings changed. Knot Forcing Settings sets all "
+                        "of them instead.",
+            inputs=[
+                KnotModel.Input("model", tooltip="The model whose settings are changed."),
+                io.String.Input("changes", default="", multiline=True,
+                                tooltip="One setting a line, such as num_window_frames = 9, steps = 2, use_anchor = "
+                                        "off or first_timesteps = 1000, 750, 500, 250; lengths in latent frames. "
+                                        "Empty: as the model was trained."),
+            ],
+            outputs=[
+                KnotSettings.Output(display_name="settings", tooltip="Checked: what cannot work is refused."),
+                io.String.Output(display_name="text", tooltip="All settings, one a line."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: adapters.Model, changes: str) -> io.NodeOutput:
+        settings = adapters.model_settings(model, changes)
+        return io.NodeOutput(settings, adapters.settings_text(settings))
+
+
 def stream_inputs(*, endless: bool = False) -> list[io.Input]:
     """The cables and widgets of everything that runs a stream; `endless`: it may run until it is stopped."""
     without_end = " -1: without end, until it is stopped." if endless else ""

@@ -43,7 +43,9 @@ from .streams import (
     driving_from_encoded_audio,
     driving_idle,
     encode_anchor,
+    model_settings,
     picture_size,
+    settings_text,
     stream_settings,
 )
 from .writing import NO_VALUE, Written, container_metadata, output_target, write_stream
@@ -89,6 +91,7 @@ __all__ = [
     "model_fingerprint",
     "model_from_host",
     "model_names",
+    "model_settings",
     "open_model",
     "output_target",
     "picture_size",
@@ -100,6 +103,7 @@ __all__ = [
     "sample_speech",
     "save_state",
     "seconds_played",
+    "settings_text",
     "speech_names",
     "state_fingerprint",
     "state_names",

@@ -13,9 +13,10 @@ from torch import Tensor
 from ...knot_core import Anchor, Driving, KnotError, Model, StreamSettings
 from ...knot_core.driving.speaking import SpeechOptions, speak
 from ...knot_core.geometry import SPATIAL, latent_size
+from ...knot_core.options import changed_settings
 from ...knot_core.stream import encode_anchor as encode_latent_anchor
 from ...knot_core.text import padded
-from ...knot_core.wan.families import check_inputs
+from ...knot_core.wan.families import check_inputs, with_settings
 from .hearing import HostSpeechEncoder
 from .host_model import HostModel, HostVae, running, stored
 from .media import HostAudio, to_audio, to_picture
@@ -122,3 +123,15 @@ def stream_settings(timesteps: str, **values: Any) -> StreamSettings:
     if wrong:
         raise KnotError(f"got timesteps {timesteps!r}, wanted numbers such as 1000, 757, 522: {wrong[0]!r} is none")
     return StreamSettings(timesteps=tuple(float(word) for word in words), **values)
+
+
+def model_settings(model: Model, changes: str) -> StreamSettings:
+    """The model's own settings; `changes`: one setting a line."""
+    return with_settings(model.settings, **changed_settings(changes))
+
+
+def settings_text(settings: StreamSettings) -> str:
+    """As `model_settings` reads them."""
+    values = {name: ", ".join(map(str, value)) if isinstance(value, tuple) else value
+              for name, value in vars(settings).items()}  # fmt: skip
+    return "\n".join(f"{name} = {value}" for name, value in values.items())
