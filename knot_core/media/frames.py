@@ -18,7 +18,7 @@ _EARLY = 0.4  # of a picture's time: so 30 a second stay 30 where 25 are wanted,
 def read_frames(
     source: str | os.PathLike[str] | BinaryIO, most_per_second: float
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """(seconds from the first, uint8 [H, W, 3]) of a video's pictures; some are left out where there are more a second."""
+    """(seconds from the first, uint8 [H, W, 3]) of a video, thinned where more come in a second."""
     name = getattr(source, "name", None) or (source if isinstance(source, str | os.PathLike) else "the video")
     try:
         container = av.open(os.fspath(source) if isinstance(source, os.PathLike) else source)
