@@ -36,7 +36,7 @@ VIDEO = "document.querySelector('video')"
 SET_WIDGETS = f"""values => {{
     for (const widget of {NODE}.widgets) if (widget.name in values) widget.value = values[widget.name];
 }}"""
-RUN_LIMIT_MS = 240_000
+RUN_LIMIT_MS = 600_000
 
 
 @pytest.fixture(scope="session")

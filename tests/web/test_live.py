@@ -16,6 +16,7 @@ __all__ = ["page"]
 pytestmark = pytest.mark.host
 
 SHOTS = os.environ.get("KNOT_SCREENSHOTS")
+SETTINGS = "app.graph._nodes.find(node => node.type === 'KnotForcingSettings')"
 LIVE = f"{NODE}.knotForcingLive"
 PLAYING = f"{LIVE}?.player.video.readyState >= 2"
 BUFFERED = f"{LIVE}.player.buffer.buffered"
@@ -29,10 +30,12 @@ INNER = "app.graph._nodes.find(node => node.subgraph)?.subgraph.nodes[0]"
 Page = Any
 
 
-def load(page: Page, name: str, **values: object) -> None:
-    path = next(path for path in UI_WORKFLOWS if path.stem == name)
+def load(page: Page, **values: object) -> None:
+    """A portrait that talks, quickly: one step a chunk."""
+    path = next(path for path in UI_WORKFLOWS if path.stem == "portrait_from_audio")
     page.evaluate("workflow => app.loadGraphData(workflow)", load_json(path))
     page.wait_for_timeout(500)
+    page.evaluate(f"{SETTINGS}.widgets.find(widget => widget.name === 'steps').value = 1")
     page.evaluate(SET_WIDGETS, values)
 
 
@@ -42,7 +45,7 @@ def shot(page: Page, name: str, server: Server) -> None:
 
 
 def test_chunks_play_with_sound_while_later_ones_are_made(page: Page, server: Server) -> None:
-    load(page, "portrait_from_audio", seed=41, seconds=1.3)
+    load(page, seed=41, seconds=1.3)
     page.evaluate("app.queuePrompt(0, 1)")
     page.wait_for_function(PLAYING, timeout=RUN_LIMIT_MS)
     assert page.evaluate(f"!{NODE}.imgs?.length"), "the player, and no still beside it"
@@ -61,7 +64,7 @@ def test_chunks_play_with_sound_while_later_ones_are_made(page: Page, server: Se
 def test_stop_ends_the_player_and_keeps_what_was_made(page: Page, server: Server) -> None:
     for seed in (51, 52):  # the second run begins with the first one's player in the node
         if seed == 51:
-            load(page, "portrait_idle")
+            load(page)
         page.evaluate(SET_WIDGETS, {"seed": seed, "seconds": 600})
         page.evaluate("app.queuePrompt(0, 1)")
         page.wait_for_function(f"{PLAYING} && !{LIVE}.player.ended", timeout=RUN_LIMIT_MS)
@@ -72,7 +75,7 @@ def test_stop_ends_the_player_and_keeps_what_was_made(page: Page, server: Server
 
 
 def test_a_player_that_fails_leaves_stills_and_the_video(page: Page) -> None:
-    load(page, "portrait_idle", seed=61, seconds=0.8)
+    load(page, seed=61, seconds=0.8)
     page.evaluate("window.kept = window.MediaSource; window.MediaSource = undefined")
     try:
         page.evaluate("app.queuePrompt(0, 1)")
@@ -83,7 +86,7 @@ def test_a_player_that_fails_leaves_stills_and_the_video(page: Page) -> None:
 
 
 def test_it_plays_inside_a_subgraph(page: Page) -> None:
-    load(page, "portrait_idle", seed=71, seconds=0.8)
+    load(page, seed=71, seconds=0.8)
     if not page.evaluate(INTO_SUBGRAPH):
         pytest.skip("THIS EDITOR MAKES NO SUBGRAPH BY CALL: the player inside one is not tested")
     page.evaluate("app.queuePrompt(0, 1)")
@@ -91,7 +94,7 @@ def test_it_plays_inside_a_subgraph(page: Page) -> None:
 
 
 def test_an_mp4_dropped_on_the_canvas_opens_its_graph(page: Page, server: Server) -> None:
-    load(page, "portrait_idle", seed=81, seconds=0.2)
+    load(page, seed=81, seconds=0.2)
     before = page.evaluate("app.graph._nodes.length")
     page.evaluate("app.queuePrompt(0, 1)")
     page.wait_for_function("document.querySelector('video')?.readyState >= 1", timeout=RUN_LIMIT_MS)
