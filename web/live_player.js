@@ -36,7 +36,7 @@ export class LivePlayer {
             flex: "none", cursor: "pointer", border: "none", background: "none", color: "inherit", padding: "0",
         }, { type: "button", title: "Sound", innerHTML: speaker(true) });
         this.speaker.addEventListener("click", () => this.setMuted(!this.video.muted));
-        this.text = element("span", { flex: "1", overflow: "hidden", textOverflow: "ellipsis", whiteSpace: "nowrap" });
+        this.text = element("span", { flex: "1" });
         const bar = element("div", { display: "flex", gap: "6px", font: "11px sans-serif", color: "#ccc", flex: "none" });
         bar.append(this.speaker, this.text);
         this.element = element("div", { display: "flex", flexDirection: "column", width: "100%", height: "100%" }, {

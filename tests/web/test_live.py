@@ -76,13 +76,13 @@ def test_stop_ends_the_player_and_keeps_what_was_made(page: Page, server: Server
 
 def test_a_player_that_fails_leaves_stills_and_the_video(page: Page) -> None:
     load(page, seed=61, seconds=0.8)
-    page.evaluate("window.kept = window.MediaSource; window.MediaSource = undefined")
+    page.evaluate("() => { window.kept = window.MediaSource; window.MediaSource = undefined; }")
     try:
         page.evaluate("app.queuePrompt(0, 1)")
         page.wait_for_function(f"{NODE}.imgs?.length && !{LIVE}", timeout=RUN_LIMIT_MS)
         page.wait_for_function("document.querySelector('video')?.readyState >= 1", timeout=RUN_LIMIT_MS)
     finally:
-        page.evaluate("window.MediaSource = window.kept")
+        page.evaluate("() => { window.MediaSource = window.kept; }")
 
 
 def test_it_plays_inside_a_subgraph(page: Page) -> None:
