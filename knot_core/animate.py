@@ -24,7 +24,7 @@ from .directing import check_directing, directed_driving, drives
 from .driving import Driving
 from .errors import KnotError, MediaError, SettingsError
 from .geometry import SPATIAL, first_pixel_frame, num_latent_frames
-from .media import Audio, VideoWriter, fit_image, open_audio, open_image, save_contact_sheet
+from .media import AudioFile, SoundTrack, VideoWriter, fit_image, open_audio, open_image, save_contact_sheet
 from .model import ASSETS, Model
 from .options import given_settings
 from .stream import Chunk, Stream, open_stream, resume_stream
@@ -92,7 +92,8 @@ def animate(options: Namespace, load: Callable[[], Model]) -> int:
         start = first_pixel_frame(stream.plan.start)
         stream.set_driving(_timed(options, stream, directed_driving(options, model, audio)), origin=0)
         sheet = Sheet(reference, model.fps)
-        sound = None if audio is None else audio.starting_at(start / model.fps)
+        del audio  # the driving has heard it, and the video reads it piece by piece: hours of it need not be held
+        sound = None if options.audio is None else AudioFile(options.audio, seconds=start / model.fps)
         run(stream, options.out, sound, meter, sheet.add)
         if options.sheet is not None and meter.num_pixel_frames:
             save_contact_sheet(options.sheet, sheet.pictures)
@@ -101,7 +102,7 @@ def animate(options: Namespace, load: Callable[[], Model]) -> int:
     return _report(options, meter, interrupted=interrupt.asked)
 
 
-def run(stream: Stream, path: Path, audio: Audio | None, meter: Meter, watch: Callable[[Chunk], None]) -> None:
+def run(stream: Stream, path: Path, audio: SoundTrack | None, meter: Meter, watch: Callable[[Chunk], None]) -> None:
     """Stream into a file, chunk by chunk, with a progress bar."""
     height, width = (SPATIAL * size for size in stream.anchor.latent_size)
     end, start = stream.num_pixel_frames, first_pixel_frame(stream.plan.start)
