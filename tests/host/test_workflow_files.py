@@ -19,6 +19,8 @@ def widget_names(info: Json) -> list[str | None]:
     """One name per stored widget value; None for the 'control after generate' that the editor puts behind a seed."""
     names: list[str | None] = []
     for name, spec in widgets(info).items():
+        if len(spec) > 1 and spec[1].get("forceInput"):
+            continue  # a cable, whatever its type
         if isinstance(spec[0], list) or spec[0] in WIDGET_TYPES:
             names.append(name)
             if name == "seed" or (len(spec) > 1 and spec[1].get("control_after_generate")):
