@@ -1,62 +1,20 @@
 """The workflows in ComfyUI's own editor, in a real browser: dropped on the canvas, they open whole."""
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ..host.comfyui import PACK, Server
 from ..host.conftest import UI_WORKFLOWS, load_json
+from .editor import DROP, NODE, RUN_LIMIT_MS, SET_WIDGETS, SHOTS, STATE, VIDEO
 
 pytestmark = pytest.mark.host
 
-playwright = pytest.importorskip("playwright.sync_api", reason="NO BROWSER TEST: pip install playwright")
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SHOTS = os.environ.get("KNOT_SCREENSHOTS")  # a folder for pictures to look at
-READY = "window.app && window.app.graph && window.app.extensionManager && window.app.api.clientId"
-DROP = """([text, name]) => {
-    const data = new DataTransfer();
-    data.items.add(new File([text], name, {type: "application/json"}));
-    const canvas = document.querySelector("#graph-canvas");
-    const box = canvas.getBoundingClientRect();
-    const place = {clientX: box.x + box.width / 2, clientY: box.y + box.height / 2};
-    for (const kind of ["dragenter", "dragover", "drop"])
-        canvas.dispatchEvent(new DragEvent(kind, {dataTransfer: data, bubbles: true, cancelable: true, ...place}));
-}"""
-STATE = """() => app.graph._nodes.map(node => ({
-    id: node.id, type: node.type, missing: !!node.has_errors,
-    known: node.type in LiteGraph.registered_node_types,
-}))"""
-NODE = "app.graph._nodes.find(node => node.type === 'KnotForcingStreamToVideo')"
-VIDEO = "document.querySelector('video')"
-SET_WIDGETS = f"""values => {{
-    for (const widget of {NODE}.widgets) if (widget.name in values) widget.value = values[widget.name];
-}}"""
-RUN_LIMIT_MS = 600_000
-
-
-@pytest.fixture(scope="session")
-def page(server: Server) -> Iterator["playwright.Page"]:
-    if CHROMIUM is None:
-        pytest.skip("NO BROWSER TEST: no chromium on the PATH")
-    server.post("/settings", {"Comfy.TutorialCompleted": True})  # else the template browser opens over the canvas
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1920, "height": 1080})
-        page.goto(f"http://127.0.0.1:{server.port}/")
-        page.wait_for_function(READY, timeout=60_000)
-        yield page
-        browser.close()
-
 
 @pytest.mark.parametrize("path", UI_WORKFLOWS, ids=lambda path: path.stem)
-def test_dropped_workflow_opens_whole_and_queues_as_its_api_form(
-    page: "playwright.Page", server: Server, path: Path
-) -> None:
+def test_dropped_workflow_opens_whole_and_queues_as_its_api_form(page: Any, server: Server, path: Path) -> None:
     workflow = load_json(path)
     page.evaluate("app.graph.clear()")
     page.evaluate(DROP, [path.read_text(encoding="utf-8"), path.name])
@@ -77,7 +35,7 @@ def test_dropped_workflow_opens_whole_and_queues_as_its_api_form(
         assert node["inputs"].items() <= queued[key]["inputs"].items()
 
 
-def test_a_run_from_the_editor_plays_as_it_goes_and_then_shows_the_video(page: "playwright.Page") -> None:
+def test_a_run_from_the_editor_plays_as_it_goes_and_then_shows_the_video(page: Any) -> None:
     """Twice: the second run starts with the first one's video in the node."""
     path = next(path for path in UI_WORKFLOWS if path.stem == "portrait_idle")
     page.evaluate("workflow => app.loadGraphData(workflow)", load_json(path))

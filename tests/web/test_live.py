@@ -1,7 +1,6 @@
 """Chunks play in the node while later ones are made; stopping keeps them; a second run begins anew."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,10 @@ import pytest
 
 from ..host.comfyui import Server
 from ..host.conftest import UI_WORKFLOWS, load_json
-from .test_editor import NODE, RUN_LIMIT_MS, SET_WIDGETS, page
-
-__all__ = ["page"]
+from .editor import NODE, RUN_LIMIT_MS, SET_WIDGETS, SHOTS
 
 pytestmark = pytest.mark.host
 
-SHOTS = os.environ.get("KNOT_SCREENSHOTS")
 SETTINGS = "app.graph._nodes.find(node => node.type === 'KnotForcingSettings')"
 LIVE = f"{NODE}.knotForcingLive"
 PLAYING = f"{LIVE}?.player.video.readyState >= 2"
