@@ -1,6 +1,7 @@
 """Streams that go on: in the next prompt, after a restart, from where they were stopped; and files of every format."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -123,9 +124,9 @@ def test_only_states_in_the_output_folder_are_read(server: Server, name: str) ->
 
 
 def test_a_prefix_cannot_leave_the_output_folder(server: Server) -> None:
-    run = server.run(saving(idle(0.2), prefix="../../evil"))
+    run = server.run(saving(idle(0.2), prefix="../../out_of_the_output_folder"))
     assert run.status == "error"
-    assert not list(server.base.parent.rglob("evil*"))
+    assert not list(server.base.parent.rglob("out_of_the_output_folder*"))
 
 
 def test_the_workflow_stands_in_the_file(server: Server) -> None:
@@ -186,7 +187,7 @@ def test_a_restart_changes_nothing(host: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_twenty_prompts_half_of_them_interrupted_leak_nothing(server: Server) -> None:
-    """Memory within 3 %, the same threads, and nothing in temp but the one state of the stream stopped last."""
+    """Memory within 3 %, the same threads, and nothing new in temp but the one state of the stream stopped last."""
     def resident() -> int:
         return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
 
@@ -196,16 +197,17 @@ def test_twenty_prompts_half_of_them_interrupted_leak_nothing(server: Server) ->
     temp = server.base / "temp" / "knot_forcing"
     for number in range(6):
         server.run(idle(0.4 if number % 2 else 600, seed=number), interrupt_after=None if number % 2 else 1)
-    before, num_threads = resident(), threads()
+    before, num_threads, there = resident(), threads(), {path.name for path in temp.iterdir()}
     for number in range(20):
         run = server.run(idle(0.4 if number % 2 else 600, seed=100 + number), interrupt_after=None if number % 2 else 1)
         assert run.status == ("success" if number % 2 else "interrupted")
     assert resident() < 1.03 * before
     assert threads() <= num_threads + 1
-    assert [path.name for path in temp.iterdir()] == ["stopped.state.safetensors"]
+    assert {path.name for path in temp.iterdir()} == there | {"stopped.state.safetensors"}
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("KNOT_SOAK" not in os.environ, reason="NO SOAK TEST: half an hour of video; set KNOT_SOAK=1")
 def test_half_an_hour_takes_the_memory_of_a_minute(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within 2 %, as the stream's own figures tell; at a minute the process is warm."""
     monkeypatch.setattr(comfyui, "RUN_LIMIT", 6 * 3600)
