@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from . import adapters
-from .types import CATEGORY, KnotAnchor, KnotModel
+from .types import CATEGORY, KnotAnchor, KnotModel, node_schema
 
 SIZE_RANGE = {"default": 0, "min": 0, "max": 2048, "step": 16}
 
@@ -14,27 +14,31 @@ SIZE_RANGE = {"default": 0, "min": 0, "max": 2048, "step": 16}
 class EncodeAnchor(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="KnotForcingEncodeAnchor",
             display_name="Encode Reference Anchor",
             category=CATEGORY,
             description="Runs the reference picture through the model once and keeps what every chunk will look back "
                         "at: the person's looks, and the prompt of a model that is driven by text. Encode once, use "
                         "for any number of streams.",
+            search_aliases=["reference image", "portrait to video", "identity", "face reference", "image to video",
+                            "KV cache", "conditioning"],
             inputs=[
                 KnotModel.Input("model", tooltip="The model that will stream; an anchor fits only the model it was "
                                                  "made with."),
                 io.Image.Input("image", optional=True,
-                               tooltip="The reference portrait, any size; of a batch each picture gets its own stream. "
-                                       "Not connected: the prompt "
-                                       "alone, for models that make video from text."),
+                               tooltip="The reference: one portrait from the front, any size. Of a batch each picture "
+                                       "gets its own stream. Not connected: the prompt alone, for models that make "
+                                       "video from text."),
                 io.Combo.Input("fit", options=list(adapters.FITS), default=adapters.FITS[0],
                                tooltip="How a picture of another shape is brought to the video's: crop keeps the "
                                        "centre, letterbox keeps everything and adds bars."),
                 io.Int.Input("width", **SIZE_RANGE,
-                             tooltip="Of the video, in pixels: a multiple of 16. 0: the model's own."),
+                             tooltip="Width of the video in pixels, a multiple of 16 (16 to 2048). 0: the model's "
+                                     "own; knot-tiny was trained for 128."),
                 io.Int.Input("height", **SIZE_RANGE,
-                             tooltip="Of the video, in pixels: a multiple of 16. 0: the model's own."),
+                             tooltip="Height of the video in pixels, a multiple of 16 (16 to 2048). 0: the model's "
+                                     "own. It need not be the width."),
                 io.Conditioning.Input("conditioning", optional=True,
                                       tooltip="The prompt, for Wan models: from CLIP Text Encode with the UMT5 text "
                                               "encoder (CLIP type wan); of several entries the first. knot-tiny takes "

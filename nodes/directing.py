@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from . import adapters
 from .adapters import directing
-from .types import CATEGORY, KnotAnchor, KnotDriving, KnotSettings
+from .types import ADVANCED, CATEGORY, KnotAnchor, KnotDriving, KnotSettings, node_schema
 
 EXPRESSION = """{
   "seconds": 8,
@@ -20,12 +20,14 @@ PROMPTS = "0:00 a calm face / 0:12 laughing"
 class ExpressionTimeline(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="KnotForcingExpressionTimeline",
             display_name="Expression Timeline",
             category=CATEGORY,
             description="Key frames for head, eyes and mouth. Each control has a list of [seconds, value, ease]; "
                         "controls that are not named are left alone by Combine Driving.",
+            search_aliases=["keyframes", "key frames", "animation curve", "head pose", "facial expression",
+                            "blend shapes", "gaze", "emotion"],
             inputs=[
                 io.String.Input("timeline", multiline=True, default=EXPRESSION,
                                 tooltip="JSON. Controls: yaw, pitch, roll, gaze, brow, mouth_wide (-1 to 1), blink, "
@@ -45,27 +47,31 @@ class ExpressionTimeline(io.ComfyNode):
 class PromptTimeline(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="KnotForcingPromptTimeline",
             display_name="Prompt Timeline",
             category=CATEGORY,
             description="Prompts that change while the stream runs, at the first chunk that begins at their time. For "
                         "models that take text; knot-tiny takes none.",
+            search_aliases=["prompt schedule", "prompt travel", "prompt scheduling", "scene change",
+                            "interactive prompt"],
             inputs=[
-                KnotAnchor.Input("anchor", tooltip="From Encode Reference Anchor."),
+                KnotAnchor.Input("anchor", tooltip="The reference whose prompt changes: from Encode Reference Anchor."),
                 io.String.Input("prompts", multiline=True, default=PROMPTS,
-                                tooltip="minutes:seconds and a prompt, parted by / or a new line; the first at 0:00."),
+                                tooltip="minutes:seconds and a prompt, parted by / or a new line; the first at 0:00. A "
+                                        "prompt begins with the first chunk that starts at its time or later."),
                 io.Int.Input("blend_chunks", default=0, min=0, max=100,
                              tooltip="Chunks over which one prompt becomes the next (0 to 100; a chunk of 3 latent "
-                                     "frames is 0.48 s). 0: at once."),
+                                     "frames is 0.48 s at 25 frames a second). 0: at once."),
                 io.Clip.Input("clip", optional=True,
                               tooltip="The model's text encoder: UMT5 of Wan 2.1, from Load CLIP (type wan). Without "
                                       "it the prompts only show in Driving Preview."),
             ],
             outputs=[
-                KnotAnchor.Output(display_name="anchor", tooltip="The same reference, with its prompts."),
-                io.String.Output(display_name="plan", tooltip="Which prompt begins with which chunk, at 3 latent "
-                                                              "frames a chunk."),
+                KnotAnchor.Output(display_name="anchor", tooltip="The same reference, with its prompts: for the stream "
+                                                                 "nodes and Driving Preview."),
+                io.String.Output(display_name="plan", tooltip="Which prompt begins with which chunk, and at what "
+                                                              "second, at 3 latent frames a chunk."),
             ],
         )
 
@@ -77,20 +83,23 @@ class PromptTimeline(io.ComfyNode):
 class PoseFromVideo(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="KnotForcingPoseFromVideo",
             display_name="Pose from Video",
             category=CATEGORY,
             description="Head, eyes and brows of somebody in a clip drive the portrait. Needs the package mediapipe; "
                         "without it, this node says how to get it.",
+            search_aliases=["face tracking", "motion transfer", "driving video", "face landmarks", "mediapipe",
+                            "reenactment", "LivePortrait"],
             inputs=[
                 io.Video.Input("video", tooltip="A clip of one face from the front, any size and frame rate."),
                 io.Boolean.Input("mouth", default=False,
                                  tooltip="Also take the mouth from the clip. Off: leave it to speech."),
-                io.Float.Input("smoothing", default=0.12, min=0.0, max=2.0, step=0.04,
+                io.Float.Input("smoothing", default=0.12, min=0.0, max=2.0, step=0.04, **ADVANCED,
                                tooltip="Seconds over which what was measured is smoothed (0 to 2; 0: not at all)."),
             ],
-            outputs=[KnotDriving.Output(display_name="driving", tooltip="As long as the clip.")],
+            outputs=[KnotDriving.Output(display_name="driving", tooltip="How it moves, as long as the clip: for "
+                                                                        "Combine Driving or the stream nodes.")],
         )
 
     @classmethod
@@ -106,12 +115,13 @@ def weight_input(name: str, default: float, what: str) -> io.Input:
 class CombineDriving(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="KnotForcingCombineDriving",
             display_name="Combine Driving",
             category=CATEGORY,
             description="Two drivings as one: speech for the mouth from the first, head and eyes from the second, in "
                         "any mixture. What the second does not give stays the first's.",
+            search_aliases=["mix motion", "blend motion", "merge driving", "hybrid", "layer animation"],
             inputs=[
                 KnotDriving.Input("first", tooltip="Its speech is heard, and its length counts unless it has no end."),
                 KnotDriving.Input("second", tooltip="Put over the first, by the weights."),
@@ -125,8 +135,8 @@ class CombineDriving(io.ComfyNode):
                 io.Boolean.Input("endless", default=False,
                                  tooltip="On: it has no end of its own; the stream's seconds say how long it is."),
             ],
-            outputs=[KnotDriving.Output(display_name="driving", tooltip="As long as the first; as the second, if the "
-                                                                        "first has no end.")],
+            outputs=[KnotDriving.Output(display_name="driving", tooltip="Both as one: as long as the first; as the "
+                                                                        "second, if the first has no end.")],
         )
 
     @classmethod
@@ -139,25 +149,26 @@ class CombineDriving(io.ComfyNode):
 class DrivingPreview(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="KnotForcingDrivingPreview",
             display_name="Driving Preview",
             category=CATEGORY,
             description="A picture of a driving over time: the speech, a curve for each control, prompts, and where "
                         "chunks begin. It takes no model, so it is there at once.",
+            search_aliases=["plot", "graph", "curves", "waveform", "spectrogram", "visualize motion"],
             inputs=[
                 KnotDriving.Input("driving", tooltip="From any Driving node."),
                 io.Float.Input("start", default=0.0, min=0.0, max=86400.0, step=0.04,
                                tooltip="The first second that is shown (0 to 86400)."),
                 io.Float.Input("seconds", default=0.0, min=0.0, max=3600.0, step=0.04,
                                tooltip="How much is shown (0 to 3600 s). 0: all of it; 10 s if it has no end."),
-                io.Int.Input("width", default=960, min=320, max=4096, step=16,
-                             tooltip="Of the picture, in pixels (320 to 4096)."),
+                io.Int.Input("width", default=960, min=320, max=4096, step=16, **ADVANCED,
+                             tooltip="Width of the picture in pixels (320 to 4096)."),
                 KnotAnchor.Input("anchor", optional=True, tooltip="From Prompt Timeline: its prompts are shown too."),
                 KnotSettings.Input("settings", optional=True,
-                                   tooltip="For the length of chunks; not connected: 3 latent frames."),
+                                   tooltip="For the length of chunks. Not connected: 3 latent frames, 0.48 s."),
             ],
-            outputs=[io.Image.Output(display_name="image", tooltip="One picture.")],
+            outputs=[io.Image.Output(display_name="image", tooltip="One picture, for Preview Image.")],
         )
 
     @classmethod
@@ -171,26 +182,27 @@ class DrivingPreview(io.ComfyNode):
 class PortraitCrop(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="KnotForcingPortraitCrop",
             display_name="Portrait Crop",
             category=CATEGORY,
             description="Cuts a portrait out of a picture around the face, which is found by the outline of head and "
                         "shoulders, without a downloaded detector: one person, before a backdrop that is fairly even. "
                         "Where it finds none it takes the centre and says so in the log.",
+            search_aliases=["face crop", "crop face", "face detection", "headshot", "auto crop", "head and shoulders"],
             inputs=[
                 io.Image.Input("image", tooltip="One picture or several, any size; a face from the front."),
                 io.Int.Input("width", default=512, min=64, max=2048, step=16,
-                             tooltip="Of the portrait in pixels: a multiple of 16, since a token of the network covers "
-                                     "16 x 16 (64 to 2048)."),
+                             tooltip="Width of the portrait in pixels (64 to 2048), a multiple of 16, since a token "
+                                     "of the network covers 16 x 16."),
                 io.Int.Input("height", default=512, min=64, max=2048, step=16,
-                             tooltip="Of the portrait in pixels: a multiple of 16 (64 to 2048). It need not be the "
-                                     "width."),
+                             tooltip="Height of the portrait in pixels (64 to 2048), a multiple of 16. It need not be "
+                                     "the width."),
                 io.Float.Input("room", default=2.8, min=1.0, max=10.0, step=0.1,
                                tooltip="The portrait's shorter side in widths of the face (1 to 10). 2.8 is "
                                        "about how knot-tiny's own portraits are."),
             ],
-            outputs=[io.Image.Output(display_name="image", tooltip="As many pictures, all of that size.")],
+            outputs=[io.Image.Output(display_name="image", tooltip="As many pictures as came in, all of that size.")],
         )
 
     @classmethod

@@ -6,9 +6,9 @@ from comfy_api.latest import io
 
 from . import adapters
 from .adapters import directing
-from .types import CATEGORY, KnotDriving, KnotModel
+from .types import ADVANCED, CATEGORY, SEED_RANGE, KnotDriving, KnotModel, node_schema
 
-SEED_RANGE = {"default": 0, "min": 0, "max": 2**64 - 1}
+SEED_TIP = "Which idle motion (any whole number from 0); the same seed moves the same way."
 
 
 def speech_inputs() -> list[io.Input]:
@@ -17,14 +17,14 @@ def speech_inputs() -> list[io.Input]:
         io.Float.Input("gain", default=0.0, min=-40.0, max=40.0, step=0.5, optional=True,
                        tooltip="How much louder the speech is heard, in dB (-40 to 40): louder opens the mouth wider. "
                                "The video's sound is not changed."),
-        io.Float.Input("smoothing", default=0.0, min=0.0, max=2.0, step=0.04, optional=True,
-                       tooltip="Seconds over which the speech is smoothed (0 to 2): more makes a calmer mouth. Of use "
-                               "for knot-tiny alone."),
+        io.Float.Input("smoothing", default=0.0, min=0.0, max=2.0, step=0.04, optional=True, **ADVANCED,
+                       tooltip="Seconds over which the speech is smoothed (0 to 2; 0: not at all): more makes a calmer "
+                               "mouth. Of use for knot-tiny alone."),
         io.Combo.Input("silence", options=directing.SILENCE_CHOICES, default="same", optional=True,
                        tooltip="What idle motion does in pauses. same: what it does always. listen: looks to the "
                                "viewer while speaking and about in pauses. rest: holds still in pauses, but for "
                                "blinks and breathing. listen and rest also keep noise in pauses from the mouth."),
-        io.Float.Input("silence_level", default=-45.0, min=-90.0, max=0.0, step=1.0, optional=True,
+        io.Float.Input("silence_level", default=-45.0, min=-90.0, max=0.0, step=1.0, optional=True, **ADVANCED,
                        tooltip="What is quieter than this after gain, in dB of full scale (-90 to 0), for 0.4 s or "
                                "longer, is a pause. Not used with silence: same."),
     ]
@@ -33,27 +33,30 @@ def speech_inputs() -> list[io.Input]:
 class DrivingFromAudio(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="KnotForcingDrivingFromAudio",
             display_name="Driving from Audio",
             category=CATEGORY,
             description="Speech drives the mouth. Head, eyes and breathing can move by themselves beside it. LiveTalk, "
                         "OmniAvatar and InfiniteTalk hear through the wav2vec2 that they were trained with, and move "
                         "everything as they like.",
+            search_aliases=["lip sync", "lipsync", "talking head", "speech to face", "audio to motion", "wav2vec2",
+                            "voice"],
             inputs=[
                 KnotModel.Input("model", tooltip="The model that will be driven."),
                 io.Audio.Input("audio", tooltip="Speech: any rate, any number of channels, any length."),
                 io.Combo.Input("pose", options=list(adapters.POSES), default="idle",
                                tooltip="idle: blinks, glances, sway and breathing are added by rule. "
                                        "model: the model moves head and eyes as it likes. Of use for knot-tiny alone."),
-                io.Int.Input("seed", **SEED_RANGE, tooltip="Which idle motion; the same seed moves the same way."),
+                io.Int.Input("seed", **SEED_RANGE, tooltip=SEED_TIP),
                 io.AudioEncoder.Input("audio_encoder", optional=True,
                                       tooltip="For models that hear through wav2vec2, from Load Audio Encoder: "
                                               "wav2vec2-base-960h for LiveTalk and OmniAvatar, chinese-wav2vec2-base "
                                               "for InfiniteTalk. knot-tiny takes none."),
                 *speech_inputs(),
             ],
-            outputs=[KnotDriving.Output(display_name="driving", tooltip="As long as the sound.")],
+            outputs=[KnotDriving.Output(display_name="driving", tooltip="How it moves, as long as the sound: for the "
+                                                                        "stream nodes and Combine Driving.")],
         )
 
     @classmethod
@@ -68,13 +71,14 @@ class DrivingFromAudio(io.ComfyNode):
 class DrivingFromEncodedAudio(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="KnotForcingDrivingFromEncodedAudio",
             display_name="Driving from Encoded Audio",
             category=CATEGORY,
             description="Speech drives a model that hears through wav2vec2, from features that are there already. "
                         "ComfyUI makes 50 a second of them, the models were trained on one a pixel frame: they are "
                         "stretched here. Driving from Audio with an audio_encoder is exact.",
+            search_aliases=["lip sync", "lipsync", "wav2vec2", "audio features", "talking head"],
             inputs=[
                 KnotModel.Input("model", tooltip="The model that will be driven."),
                 io.AudioEncoderOutput.Input("audio_encoder_output",
@@ -82,7 +86,8 @@ class DrivingFromEncodedAudio(io.ComfyNode):
                                                     "trained with: wav2vec2-base-960h for LiveTalk and OmniAvatar, "
                                                     "chinese-wav2vec2-base for InfiniteTalk."),
             ],
-            outputs=[KnotDriving.Output(display_name="driving", tooltip="As long as the sound.")],
+            outputs=[KnotDriving.Output(display_name="driving", tooltip="How it moves, as long as the sound: for the "
+                                                                        "stream nodes.")],
         )
 
     @classmethod
@@ -93,14 +98,16 @@ class DrivingFromEncodedAudio(io.ComfyNode):
 class DrivingIdle(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="KnotForcingDrivingIdle",
             display_name="Driving Idle",
             category=CATEGORY,
             description="A listener: mouth closed, blinks, glances, sways and breathes. It never ends, so the stream "
                         "must be told its seconds.",
-            inputs=[io.Int.Input("seed", **SEED_RANGE, tooltip="Which idle motion; the same seed moves the same way.")],
-            outputs=[KnotDriving.Output(display_name="driving", tooltip="Endless.")],
+            search_aliases=["listening", "blink", "breathing", "idle loop", "idle animation", "silent avatar"],
+            inputs=[io.Int.Input("seed", **SEED_RANGE, tooltip=SEED_TIP)],
+            outputs=[KnotDriving.Output(display_name="driving", tooltip="How it moves, without end: set seconds on the "
+                                                                        "stream node.")],
         )
 
     @classmethod

@@ -5,7 +5,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from . import adapters
-from .types import CATEGORY, KnotModel
+from .types import ADVANCED, CATEGORY, KnotModel, node_schema
 
 FAMILY_TIP = (
     "Which public model it is: how it streams (steps, window, sinks, frame rate, size). auto: by structure and by the "
@@ -17,35 +17,40 @@ VAE_TIP = "A Wan 2.1 VAE: makes the pictures where no tiny decoder is chosen or 
 class LoadModel(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="KnotForcingLoadModel",
             display_name="Load Knot Forcing Model",
             category=CATEGORY,
             description="Loads a streaming portrait model. knot-tiny comes with the pack and needs no download. Wan2.1 "
                         "files of the causal families load too, also those that ComfyUI's own loader cannot unwrap "
                         "(.pt files with several sets of weights, LiveTalk's audio modules).",
+            search_aliases=["checkpoint loader", "knot-tiny", "Wan", "Self-Forcing", "CausVid", "LongLive", "LiveTalk",
+                            "OmniAvatar", "InfiniteTalk", "avatar", "talking head", "real time"],
             inputs=[
                 io.Combo.Input("model_name", options=adapters.model_names(), default=adapters.BUILT_IN_MODEL,
                                tooltip="knot-tiny is built in (128 x 128 pixels, 25 frames a second). Other files are "
                                        "taken from ComfyUI's models/diffusion_models folder."),
                 io.Combo.Input("codec", options=adapters.codec_names(adapters.OWN_CODEC), default=adapters.OWN_CODEC,
+                               **ADVANCED,
                                tooltip="What makes the pictures. The model's own: of knot-tiny its codec; of a Wan "
                                        "model a tiny decoder (taew2_1) if one lies in models/vae_approx, else the "
                                        "connected vae. vae: the connected one. Or a file of models/vae_approx."),
-                io.Combo.Input("dtype", options=list(adapters.DTYPES), default="auto",
+                io.Combo.Input("dtype", options=list(adapters.DTYPES), default="auto", **ADVANCED,
                                tooltip="Number format of the network's arithmetic. auto: bfloat16 where the device "
                                        "computes it natively, else float32; of a Wan model what ComfyUI chooses."),
-                io.Combo.Input("family", options=adapters.FAMILIES, default=adapters.AUTO, tooltip=FAMILY_TIP),
-                io.Combo.Input("lora_name", options=adapters.lora_names(), default=adapters.NONE,
+                io.Combo.Input("family", options=adapters.FAMILIES, default=adapters.AUTO, tooltip=FAMILY_TIP,
+                               **ADVANCED),
+                io.Combo.Input("lora_name", options=adapters.lora_names(), default=adapters.NONE, **ADVANCED,
                                tooltip="LoRA from ComfyUI's models/loras folder, also in styles that Load LoRA does "
                                        "not read, such as LongLive's lora.pt. More: put Load LoRA behind the MODEL "
                                        "output, and Knot Forcing from MODEL behind that."),
-                io.Float.Input("lora_strength", default=1.0, min=-100.0, max=100.0, step=0.01,
+                io.Float.Input("lora_strength", default=1.0, min=-100.0, max=100.0, step=0.01, **ADVANCED,
                                tooltip="How strongly the LoRA changes the network (-100 to 100, no unit; 1 = wholly)."),
                 io.Vae.Input("vae", optional=True, tooltip=VAE_TIP),
             ],
             outputs=[
-                KnotModel.Output(display_name="model", tooltip="Network and codec, on ComfyUI's device."),
+                KnotModel.Output(display_name="model", tooltip="Network and codec, on ComfyUI's device: for Encode "
+                                                               "Reference Anchor, the Driving and stream nodes."),
                 io.Model.Output(display_name="MODEL", tooltip="The network of a Wan file for ComfyUI's own nodes, such "
                                                               "as Load LoRA; it carries its audio modules along. "
                                                               "knot-tiny has none."),
@@ -67,28 +72,32 @@ class LoadModel(io.ComfyNode):
 class FromModel(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="KnotForcingFromModel",
             display_name="Knot Forcing from MODEL",
             category=CATEGORY,
             description="Streams with a Wan2.1 MODEL as ComfyUI loaded it: fp8, GGUF, LoRAs applied, partly offloaded. "
                         "The weights stay in ComfyUI's hands. Guidance, samplers and patches of other nodes are not "
                         "used.",
+            search_aliases=["Wan", "GGUF", "fp8", "LoRA", "quantized", "Self-Forcing", "model converter",
+                            "diffusion model"],
             inputs=[
                 io.Model.Input("model", tooltip="A plain Wan2.1 network (text or image to video, 1.3B or 14B): from "
                                                 "Load Diffusion Model, a GGUF loader, Load LoRA."),
                 io.Combo.Input("family", options=adapters.FAMILIES, default=adapters.AUTO, tooltip=FAMILY_TIP),
-                io.Combo.Input("codec", options=adapters.codec_names(adapters.AUTO), default=adapters.AUTO,
+                io.Combo.Input("codec", options=adapters.codec_names(adapters.AUTO), default=adapters.AUTO, **ADVANCED,
                                tooltip="What makes the pictures. auto: a tiny decoder (taew2_1) if one lies in "
                                        "models/vae_approx, since it is fast, else the connected vae. vae: the "
                                        "connected one. Or a file of models/vae_approx."),
                 io.Combo.Input("audio_modules", options=adapters.audio_module_names(), default=adapters.NONE,
+                               **ADVANCED,
                                tooltip="File of models/diffusion_models whose audio modules (LiveTalk's, OmniAvatar's, "
                                        "InfiniteTalk's) the network gets: ComfyUI's own loader leaves them out. none: "
                                        "what Load Knot Forcing Model gave the MODEL along, if it did."),
                 io.Vae.Input("vae", optional=True, tooltip=VAE_TIP),
             ],
-            outputs=[KnotModel.Output(display_name="model", tooltip="The same network, ready to stream.")],
+            outputs=[KnotModel.Output(display_name="model", tooltip="The same network, ready to stream: as from "
+                                                                    "Load Knot Forcing Model.")],
         )
 
     @classmethod
@@ -99,15 +108,16 @@ class FromModel(io.ComfyNode):
 class SamplePortrait(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="KnotForcingSamplePortrait",
             display_name="Knot Forcing Sample Portrait",
             category=f"{CATEGORY}/samples",
             description="A portrait that comes with the pack. Use Load Image for your own.",
+            search_aliases=["example image", "demo portrait", "test face"],
             inputs=[
                 io.Combo.Input("portrait", options=adapters.portrait_names(), tooltip="One of the pack's portraits."),
             ],
-            outputs=[io.Image.Output(display_name="image", tooltip="One picture.")],
+            outputs=[io.Image.Output(display_name="image", tooltip="One picture: for Encode Reference Anchor.")],
         )
 
     @classmethod
@@ -118,15 +128,17 @@ class SamplePortrait(io.ComfyNode):
 class SampleSpeech(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="KnotForcingSampleSpeech",
             display_name="Knot Forcing Sample Speech",
             category=f"{CATEGORY}/samples",
             description="A speech recording that comes with the pack. Use Load Audio for your own.",
+            search_aliases=["example audio", "demo voice", "test speech"],
             inputs=[
                 io.Combo.Input("speech", options=adapters.speech_names(), tooltip="One of the pack's recordings."),
             ],
-            outputs=[io.Audio.Output(display_name="audio", tooltip="The recording, as it is in the file.")],
+            outputs=[io.Audio.Output(display_name="audio", tooltip="The recording, as it is in the file: for Driving "
+                                                                    "from Audio, and as the video's sound.")],
         )
 
     @classmethod

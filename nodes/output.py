@@ -4,27 +4,30 @@ from comfy_api.latest import InputImpl, io, ui
 
 from . import adapters
 from .sampling import run_outputs, settings_input, state_input, stream_inputs, whole_chunks_input
-from .types import CATEGORY
+from .types import ADVANCED, CATEGORY, node_schema
 
 
 class StreamToVideo(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="KnotForcingStreamToVideo",
             display_name="Knot Forcing Stream to Video",
             category=CATEGORY,
             description="Generates the stream chunk by chunk into a file in ComfyUI's output folder, and plays it here "
                         "meanwhile. Memory does not grow with the length. Stopped early, the file keeps what was made "
                         "and plays, and a state is left to go on from.",
+            search_aliases=["save video", "video combine", "endless video", "live preview", "talking head", "avatar",
+                            "real time", "sampler", "MP4", "ProRes", "WebM"],
             inputs=[
                 *stream_inputs(endless=True),
                 io.String.Input("filename_prefix", default="video/knot_forcing",
-                                tooltip="Sub-folder and start of the file's name in the output folder."),
+                                tooltip="Sub-folder and start of the file's name in ComfyUI's output folder; a number "
+                                        "is added."),
                 settings_input(),
                 io.Audio.Input("audio", optional=True,
-                               tooltip="The sound track: it begins where the driving does; cut, or followed by "
-                                       "silence."),
+                               tooltip="The video's sound track: it begins where the driving does, and is cut, or "
+                                       "followed by silence, to the video's length. Not connected: a silent video."),
                 state_input(),
                 io.Combo.Input("video_format", options=list(adapters.FORMAT_NAMES), default=adapters.FORMAT_NAMES[0],
                                optional=True,
@@ -32,8 +35,10 @@ class StreamToVideo(io.ComfyNode):
                                        "is for editing, png-folder is a folder of pictures with sound.wav and gives no "
                                        "video output."),
                 io.Combo.Input("if_stopped", options=list(adapters.KEEPING), default=adapters.KEEPING[0], optional=True,
+                               **ADVANCED,
                                tooltip="Where a stream that is stopped, or fails, leaves its state: one file in the "
-                                       "temp folder until ComfyUI ends, or a file of its own in output/states."),
+                                       "temp folder until ComfyUI ends, a file of its own in output/states, or "
+                                       "nowhere."),
                 whole_chunks_input(),
             ],
             outputs=[

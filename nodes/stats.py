@@ -3,22 +3,24 @@
 from comfy_api.latest import io
 
 from . import adapters
-from .types import CATEGORY, KnotStats
+from .types import CATEGORY, KnotStats, node_schema
 
 
 class Stats(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="KnotForcingStreamStats",
             display_name="Stream Stats",
             category=CATEGORY,
             description="Where the time went and how much memory was held, chunk by chunk.",
-            inputs=[KnotStats.Input("stats", tooltip="From a node that streamed.")],
+            search_aliases=["profiler", "benchmark", "fps", "timing", "speed", "VRAM", "memory usage"],
+            inputs=[KnotStats.Input("stats", tooltip="The stats output of a node that streamed.")],
             outputs=[
                 io.String.Output(display_name="json", tooltip="A summary, and one object per chunk: seconds by stage, "
-                                                              "frames against real time, memory in MiB."),
-                io.Image.Output(display_name="plot", tooltip="The same as a picture: time by stage, and memory."),
+                                                              "frames a second, memory in MiB."),
+                io.Image.Output(display_name="plot", tooltip="The same as one picture: seconds by stage, chunk by "
+                                                             "chunk, and memory in MiB."),
             ],
         )
 

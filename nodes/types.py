@@ -1,8 +1,13 @@
-"""What travels on the wires, and the pack's place in the node menu."""
+"""What travels on the wires, the pack's place in the node menu, and how nodes say what they are in any ComfyUI."""
+
+from typing import Any
 
 from comfy_api.latest import io
 
+from . import adapters
+
 CATEGORY = "Knot Forcing"
+SEED_RANGE = {"default": 0, "min": 0, "max": 2**64 - 1}
 
 # Every value on these wires is frozen: ComfyUI keeps outputs and serves the same object again.
 KnotModel = io.Custom("KNOT_FORCING_MODEL")
@@ -11,3 +16,11 @@ KnotDriving = io.Custom("KNOT_FORCING_DRIVING")
 KnotSettings = io.Custom("KNOT_FORCING_SETTINGS")
 KnotState = io.Custom("KNOT_FORCING_STATE")
 KnotStats = io.Custom("KNOT_FORCING_STATS")
+
+# For a widget that a beginner never touches: the editor folds it away, where it can.
+ADVANCED = adapters.known_to(io.Int.Input, {"advanced": True})
+
+
+def node_schema(**said: Any) -> io.Schema:
+    """What a node says of itself, as far as this ComfyUI has words for it."""
+    return io.Schema(**adapters.known_to(io.Schema, said))

@@ -48,6 +48,7 @@ from .streams import (
     settings_text,
     stream_settings,
 )
+from .versions import known_to
 from .writing import NO_VALUE, Written, container_metadata, output_target, write_stream
 
 DEFAULTS = StreamSettings()
@@ -86,6 +87,7 @@ __all__ = [
     "driving_idle",
     "encode_anchor",
     "joined",
+    "known_to",
     "load_state",
     "lora_names",
     "model_fingerprint",

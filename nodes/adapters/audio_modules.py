@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...knot_core import KnotError
 from ...knot_core.wan.checkpoint import Checkpoint
 from ...knot_core.wan.model import WanNetwork
+from .versions import patcher_class
 
 _NAMES = ("audio_proj.", "audio_cond_projs.", ".audio_cross_attn.", ".norm_x.")
 _CASTING = {nn.Linear: comfy.ops.manual_cast.Linear, nn.LayerNorm: comfy.ops.manual_cast.LayerNorm}
@@ -42,8 +43,7 @@ def managed_audio_modules(checkpoint: Checkpoint) -> ModelPatcher:
     _keep_loaded(whole)
     for module in whole.modules():
         module.__class__ = _CASTING.get(type(module), type(module))  # ComfyUI's own, of the same parameters
-    patcher = getattr(comfy.model_patcher, "CoreModelPatcher", ModelPatcher)  # looked up late: ComfyUI may change it
-    return patcher(
+    return patcher_class(comfy.model_patcher)(
         whole.eval().requires_grad_(False),
         load_device=host.get_torch_device(),
         offload_device=host.unet_offload_device(),

@@ -92,8 +92,7 @@ def directed(stream: Stream, model: Model, anchor: Anchor) -> Iterator[Chunk]:
 
 def pose_from_video(video: Any, mouth: bool, smoothing: float) -> Driving:
     """Of ComfyUI's VIDEO, read picture by picture."""
-    models = getattr(folder_paths, "models_dir", "")
-    model_file = Path(models, *FACE_MODEL)
+    model_file = Path(folder_paths.models_dir, *FACE_MODEL)
     pictures = _watched(read_frames(video.get_stream_source(), FPS))
     return pose_from_pictures(
         pictures, mouth=mouth, smoothing=smoothing, model_file=model_file if model_file.is_file() else None

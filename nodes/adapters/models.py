@@ -24,6 +24,7 @@ from .codecs import AUTO, VAE, choose_codec, codec_path
 from .host_model import ROOM, HostModel
 from .room import say
 from .tree import HostTree
+from .versions import source_file
 
 logger = logging.getLogger(__name__)
 
@@ -146,8 +147,7 @@ def _outline(patcher: ModelPatcher) -> dict[str, torch.Tensor]:
 
 def _source(model: ModelPatcher) -> Path:
     """The file that a MODEL came from, where ComfyUI remembers it; its name may tell the family."""
-    _, arguments = getattr(model, "cached_patcher_init", None) or (None, ())
-    return Path(arguments[0] if arguments and isinstance(arguments[0], str) else "MODEL")
+    return Path(source_file(model) or "MODEL")
 
 
 def _chosen(family: str) -> str | None:
