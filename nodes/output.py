@@ -31,9 +31,9 @@ class StreamToVideo(io.ComfyNode):
                 state_input(),
                 io.Combo.Input("video_format", options=list(adapters.FORMAT_NAMES), default=adapters.FORMAT_NAMES[0],
                                optional=True,
-                               tooltip="h264-mp4 plays everywhere and loses no chunk even in a power cut. prores-mov "
-                                       "is for editing, png-folder is a folder of pictures with sound.wav and gives no "
-                                       "video output."),
+                               tooltip="h264-mp4 plays everywhere and loses no chunk even in a power cut. h265-mp4 and "
+                                       "av1-mp4 are smaller, vp9-webm is for the web, prores-mov for editing. "
+                                       "png-folder is a folder of pictures with sound.wav and gives no video output."),
                 io.Combo.Input("if_stopped", options=list(adapters.KEEPING), default=adapters.KEEPING[0], optional=True,
                                **ADVANCED,
                                tooltip="Where a stream that is stopped, or fails, leaves its state: one file in the "

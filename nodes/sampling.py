@@ -48,7 +48,8 @@ class Settings(io.ComfyNode):
                 io.Int.Input("steps", default=DEFAULTS.steps, min=1, max=50,
                              tooltip="Denoising steps per chunk (1 to 50). Time per chunk grows with them."),
                 io.Float.Input("shift", default=DEFAULTS.shift, min=1.0, max=100.0, step=0.1, **ADVANCED,
-                               tooltip="Moves the noise levels of the steps up (1 to 100, no unit; 1 leaves them)."),
+                               tooltip="Moves the noise levels of the steps up (1 to 100, no unit; 1 leaves them): "
+                                       "more of the work goes to broad shapes, less to detail."),
                 io.Float.Input("fusion", default=DEFAULTS.fusion, min=0.0, max=1.0, step=0.05, **ADVANCED,
                                tooltip="Share of the earlier chunk's knot in the settled one (0 to 1; 0.5 is the mean, "
                                        "0 keeps only the later chunk's)."),

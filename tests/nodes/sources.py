@@ -17,7 +17,7 @@ class Sources:
         trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(NODES.glob("*.py"))]
         self.trees = [node for tree in trees for node in ast.walk(tree)]
         self.helpers = {node.name: node for node in self.trees if isinstance(node, ast.FunctionDef)}
-        self.wires = dict(self._wires())
+        self.wires, self.schemas = dict(self._wires()), dict(self._schemas())
 
     def _wires(self) -> Iterator[tuple[str, str]]:
         """Of types.py: name -> type on the wire."""
@@ -27,9 +27,25 @@ class Sources:
 
     def interface(self) -> dict[str, dict[str, Any]]:
         """In the form of interface.json, without choices: most are values of the engine's."""
-        calls = (node for node in self.trees if isinstance(node, ast.Call))
-        schemas = ({word.arg: word.value for word in call.keywords} for call in calls)
-        return {said["node_id"].value: self._node(said) for said in schemas if "node_id" in said}
+        return {name: self._node(said) for name, said in self.schemas.items()}
+
+    def aliases(self) -> dict[str, list[str]]:
+        """Other names under which a node is found."""
+        return {name: ast.literal_eval(said["search_aliases"]) for name, said in self.schemas.items()}
+
+    def advanced(self) -> dict[str, set[str]]:
+        """Inputs that the editor folds away."""
+        return {
+            name: {slot["name"] for slot in self._slots(said["inputs"], {}) if slot["advanced"]}
+            for name, said in self.schemas.items()
+        }
+
+    def _schemas(self) -> Iterator[tuple[str, dict[str, ast.expr]]]:
+        """Node id -> what its schema is given."""
+        for call in self.trees:
+            said = {word.arg: word.value for word in getattr(call, "keywords", ())}
+            if "node_id" in said:
+                yield said["node_id"].value, said
 
     def _node(self, said: dict[str, ast.expr]) -> dict[str, Any]:
         inputs, outputs = list(self._slots(said["inputs"], {})), list(self._slots(said["outputs"], {}))
@@ -65,9 +81,12 @@ class Sources:
         name = arguments[name.id] if isinstance(name, ast.Name) else name
         flags = {flag: getattr(words.get(flag), "value", False) for flag in ("optional", "is_output_list")}
         return {
-            "name": name.value, "type": self._wire(call.func.value),
-            "optional": flags["optional"], "is_list": flags["is_output_list"],
-        }  # fmt: skip
+            "name": name.value,
+            "type": self._wire(call.func.value),
+            "optional": flags["optional"],
+            "is_list": flags["is_output_list"],
+            "advanced": any(word.arg is None and ast.unparse(word.value) == "ADVANCED" for word in call.keywords),
+        }
 
     def _wire(self, kind: ast.expr) -> str:
         """`io.ClipVisionOutput` is CLIP_VISION_OUTPUT on the wire; the pack's own types are named in types.py."""

@@ -1,0 +1,78 @@
+"""Translations: every text of locales/en is there, in the other language, with the same numbers."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LOCALES = Path(__file__).resolve().parents[2] / "locales"
+LANGUAGES = sorted(path.name for path in LOCALES.iterdir())
+TRANSLATED = [language for language in LANGUAGES if language != "en"]
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+SAME_EVERYWHERE = {"VAE", "CLIP", "MODEL", "JSON", "Latent"}  # names as ComfyUI's own Chinese texts have them
+MESSAGE_SYNTAX = "{}|@"  # of the editor's translation library: it would take them for its own
+
+
+def texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Where each text stands, and the text."""
+    if isinstance(value, str):
+        yield path, value
+        return
+    for name, inner in value.items():
+        yield from texts(inner, f"{path}/{name}")
+
+
+def node_texts(language: str) -> dict[str, str]:
+    return dict(texts(json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))))
+
+
+def numbers(text: str) -> list[str]:
+    return sorted(re.findall(r"-?\d+(?:\.\d+)?", text))
+
+
+def test_chinese_is_among_the_languages():
+    assert {"en", "zh"} <= set(LANGUAGES)
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_a_translation_has_every_text_and_no_other(language):
+    assert list(node_texts(language)) == list(node_texts("en"))
+
+
+def test_nothing_is_left_in_english():
+    left = {
+        path: text for path, text in node_texts("zh").items()
+        if text not in SAME_EVERYWHERE and (not CHINESE.search(text) or re.search(r"(?:[A-Za-z']{2,} ){3}", text))
+    }  # fmt: skip
+    assert left == {}
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_ranges_units_and_sizes_are_those_of_the_english_text(language):
+    english = node_texts("en")
+    other = {path: text for path, text in node_texts(language).items() if numbers(text) != numbers(english[path])}
+    assert {path: (text, english[path]) for path, text in other.items()} == {}
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_two_nodes_have_no_name_in_common(language):
+    names = [text for path, text in node_texts(language).items() if path.endswith("/display_name")]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_editor_can_show_every_text(language):
+    assert not [text for text in node_texts(language).values() if set(text) & set(MESSAGE_SYNTAX)]
+    assert all(text.strip() == text != "" for text in node_texts(language).values())
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_the_menu_is_translated(language):
+    """Its parts one by one, as the editor looks them up; the pack's own name stays."""
+    sources = "".join(path.read_text(encoding="utf-8") for path in (LOCALES.parent / "nodes").glob("*.py"))
+    parts = set(re.findall(r'f"\{CATEGORY\}/(\w+)"', sources))
+    menu = json.loads((LOCALES / language / "main.json").read_text(encoding="utf-8"))["nodeCategories"]
+    assert set(menu) == parts
