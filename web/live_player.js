@@ -1,6 +1,8 @@
 // Plays a video that is still being made: pieces of a fragmented MP4, fetched from ComfyUI's /view as they are
 // announced, through Media Source Extensions. Whatever goes wrong here ends the player and nothing else.
 
+import { element } from "./element.js";
+
 const BEHIND_KEPT = 30; // seconds already played that stay seekable; browsers bound what they hold
 const MOST_CAUGHT_UP = 64 * 2 ** 20; // bytes: a player that comes late fetches the video from its beginning
 
@@ -14,12 +16,6 @@ const SPEAKERS = {
 function speaker(muted) {
     return `<svg width="16" height="16" viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.3">`
         + `<path d="${SPEAKERS[muted]}"/></svg>`;
-}
-
-function element(tag, style, properties = {}) {
-    const made = Object.assign(document.createElement(tag), properties);
-    Object.assign(made.style, style);
-    return made;
 }
 
 export class LivePlayer {
@@ -37,7 +33,9 @@ export class LivePlayer {
         }, { type: "button", title: "Sound", innerHTML: speaker(true) });
         this.speaker.addEventListener("click", () => this.setMuted(!this.video.muted));
         this.text = element("span", { flex: "1" });
-        const bar = element("div", { display: "flex", gap: "6px", font: "11px sans-serif", color: "#ccc", flex: "none" });
+        const bar = element("div", {
+            display: "flex", flex: "none", gap: "6px", font: "11px sans-serif", color: "#ccc",
+        });
         bar.append(this.speaker, this.text);
         this.element = element("div", { display: "flex", flexDirection: "column", width: "100%", height: "100%" }, {
             className: "knot-forcing-live",
