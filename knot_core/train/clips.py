@@ -27,6 +27,8 @@ from .speech import speak
 CLIPS_PER_SPEECH = 4  # neighbouring clips share one recording: starting a voice costs more than letting it talk
 LIVELY = 0.43  # share of the other clips in which controls cross their ranges fast; the rest move calmly
 _LATENT_MASK_SCALE = 8
+PORTRAITS = 3  # the first references of everybody are as the pictures that people give: nearly frontal, at rest
+_AS_PORTRAIT = 0.7  # how often such a one is the reference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +89,7 @@ class Clips:
         silent = self.mel.new_zeros(N, R, *self.mel.shape[2:])
         chosen = torch.rand(N, F + R, generator=rng)
         rows = torch.arange(N)
-        reference = torch.randint(R, (N,), generator=rng)
+        reference = choose_references(N, R, rng)
         chosen[rows, F + reference] = -1  # never its own target
         frames = chosen.topk(count, dim=1).indices
         parts = {
@@ -101,6 +103,13 @@ class Clips:
         }
         speaking = (self.speaking[:, None] * (frames < F)).flatten()
         return replace(self, **cut, speaking=speaking), self.references[rows, reference][:, None]
+
+
+def choose_references(count: int, num_references: int, rng: torch.Generator) -> Tensor:
+    """Which reference each of so many clips is shown [count]: mostly one as people give them, else any."""
+    as_portrait = torch.rand(count, generator=rng) < _AS_PORTRAIT
+    portrait = torch.randint(min(PORTRAITS, num_references), (count,), generator=rng)
+    return torch.where(as_portrait, portrait, torch.randint(num_references, (count,), generator=rng))
 
 
 def prepare(codec: TAEHV, recipe: ClipRecipe, shards: int, folder: Path) -> list[Path]:
@@ -185,9 +194,13 @@ def _driving(recipe: ClipRecipe, first: int, frames: int, rng: np.random.Generat
 
 
 def _poses(recipe: ClipRecipe, rng: np.random.Generator) -> Tensor:
-    """Controls of the reference pictures [N, R, 8]: any expression; the head often faces the viewer, eyes open."""
+    """Controls of the reference pictures [N, R, 8]: the first ones nearly frontal and at rest, the others anything."""
     poses = lively_controls(rng, recipe.shard * recipe.references, 1)[:, 0]
     poses[:, :3] *= torch.from_numpy(rng.random((len(poses), 1)).astype(np.float32))
     poses[:, 3] *= torch.from_numpy((rng.random(len(poses)) < 0.3).astype(np.float32))
     poses[:, 5] *= torch.from_numpy((rng.random(len(poses)) < 0.5).astype(np.float32))
-    return poses.unflatten(0, (recipe.shard, recipe.references))
+    poses = poses.unflatten(0, (recipe.shard, recipe.references))
+    portraits = poses[:, :PORTRAITS]
+    portraits[:] = 0
+    portraits[..., :3] = torch.from_numpy(rng.uniform(-0.25, 0.25, portraits[..., :3].shape).astype(np.float32))
+    return poses

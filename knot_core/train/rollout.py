@@ -24,7 +24,8 @@ from ..stream.plan import first_clock, plan_chunk
 from ..wan.adapters import DrivingFeatures, encode_driving
 from ..wan.model import WanNetwork
 from .cache import RolloutCache
-from .clips import Clips
+from .clips import Clips, choose_references
+from .discriminator import Adversary
 
 KNOT_TINY = NetworkConfig(
     dim=256, ffn_dim=1024, num_heads=2, num_layers=8, in_channels=36, layout="inpaint36", adapter=AdapterConfig()
@@ -51,6 +52,7 @@ class StudentRecipe:
     muon_lr: float = 4e-3
     first_sigma: float = 0.5  # share of a stream's chunks drawn at sigma 1, where everything is decided
     turn: tuple[float, float] = (0.7, 0.84)  # shares of the training between which chunks get a past, and it their own
+    adversarial: float = 0.0  # how strongly a discriminator pulls, as a share of the regression's gradient
     own_most: float = 0.8  # how often the past is the student's own after the turn
     context_noise: float = 0.12  # most noise added to a true past
     face: float = 3.0  # how much more a latent pixel in the face box counts
@@ -72,7 +74,12 @@ class TrainedModel:
 
 
 def singles(
-    network: WanNetwork, recipe: StudentRecipe, frames: Clips, references: Tensor, rng: torch.Generator
+    network: WanNetwork,
+    recipe: StudentRecipe,
+    frames: Clips,
+    references: Tensor,
+    rng: torch.Generator,
+    adversary: Adversary | None = None,
 ) -> dict[str, Tensor]:
     """Regress single frames that know their anchor and nothing else; returns the losses."""
     truth, weight = frames.latents.to(recipe.device), _weight(frames, recipe)
@@ -90,18 +97,27 @@ def singles(
         sigma = _sigmas(recipe, recipe.alone_sigma, *truth.shape[:2], rng).to(truth.device)
         x0 = _predict(denoiser, conditions, add_noise(truth, noise, sigma), sigma, cache)
     loss = ((x0 - truth).square() * weight).mean()
-    return {"alone": loss.detach(), "loss": loss}
+    losses = {"alone": loss.detach()}
+    if adversary is not None:
+        loss = adversary.opposed(loss, x0, truth, weight, rng)
+    return losses | {"loss": loss}
 
 
-def rollout(
-    network: WanNetwork, recipe: StudentRecipe, batch: Clips, chunks: int, own: float, rng: torch.Generator
+def rollout(  # noqa: PLR0913, PLR0917 - a clip, how far, on whose past, against whom
+    network: WanNetwork,
+    recipe: StudentRecipe,
+    batch: Clips,
+    chunks: int,
+    own: float,
+    rng: torch.Generator,
+    adversary: Adversary | None = None,
 ) -> dict[str, Tensor]:
     """Stream a batch of clips and regress every chunk; returns the losses."""
     signal, reference = given_signal(batch, rng).to(recipe.device), pick_reference(batch, rng).to(recipe.device)
     truth, weight = batch.latents.to(recipe.device), _weight(batch, recipe)
     tokens = truth.shape[-2] * truth.shape[-1] // 4
     cache = RolloutCache(num_window_frames=recipe.settings.num_window_frames, num_tokens=tokens)
-    losses, knot = [], None
+    losses, sums, knot = [], [], None
     with torch.autocast(recipe.device.split(":")[0], torch.bfloat16):
         denoiser = _denoiser(network, recipe)
         anchor, clock, position = capture(denoiser, reference), first_clock(recipe.settings), None
@@ -114,7 +130,11 @@ def rollout(
             positions = plan.positions[: signal[:, here].shape[1]]
             conditions = _conditions(denoiser, positions, knot, signal[:, here], truth.shape[-2:])
             x0 = denoise_once(denoiser, conditions, truth[:, here], recipe, cache, rng)
-            losses.append(((x0 - truth[:, here]).square() * weight[:, here]).mean())
+            loss = ((x0 - truth[:, here]).square() * weight[:, here]).mean()
+            losses.append(loss.detach())
+            if adversary is not None:
+                loss = adversary.opposed(loss, x0, truth[:, here], weight[:, here], rng)
+            sums.append(loss)
             settled = x0.detach() if conditions.knot_BMCHW is None else fuse(knot, x0.detach(), recipe.settings.fusion)
             past = _past(truth[:, here], settled, own, recipe.context_noise, rng)
             knot = past[:, plan.num_frames :]
@@ -123,7 +143,7 @@ def rollout(
             clock = plan.next_clock
             if len(losses) < chunks:
                 commit(denoiser, conditions.first(plan.num_frames, tokens), past[:, : plan.num_frames], cache)
-    return {"loss": torch.stack(losses).mean(), "first": losses[0].detach(), "last": losses[-1].detach()}
+    return {"loss": torch.stack(sums).mean(), "first": losses[0], "last": losses[-1]}
 
 
 def denoise_once(
@@ -160,7 +180,7 @@ def given_signal(batch: Clips, rng: torch.Generator) -> Tensor:
 
 def pick_reference(batch: Clips, rng: torch.Generator) -> Tensor:
     """One reference latent [B, 1, C, H, W] per clip."""
-    rows = torch.randint(batch.references.shape[1], (len(batch.references),), generator=rng)
+    rows = choose_references(*batch.references.shape[:2], rng)
     return batch.references[torch.arange(len(rows)), rows][:, None]
 
 

@@ -18,6 +18,7 @@ from ..wan.checkpoint import open_checkpoint
 from ..wan.model import WanNetwork, init_weights
 from .clips import Clips
 from .common import cosine, load_checkpoint, log_line, save_checkpoint
+from .discriminator import Adversary
 from .optim import MatrixOptimizer
 from .rollout import StudentRecipe, rollout, singles
 
@@ -46,15 +47,20 @@ def train(
         recipe.lr,
         recipe.muon_lr,
     )
+    adversary = None
+    if recipe.adversarial > 0:
+        adversary = Adversary(recipe.network.out_channels, recipe.adversarial, recipe.seed, recipe.device)
     start, path, began = 0, folder / "student.ckpt", time.time()
     if (state := load_checkpoint(path)) is not None:
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
+        if adversary is not None and "adversary" in state:  # it may join a training that began without
+            adversary.load_state_dict(state["adversary"])
     for step in range(start, recipe.steps):
         rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        losses = _losses(network, recipe, clips, clips if stills is None else stills, step, rng)
+        losses = _losses(network, recipe, clips, clips if stills is None else stills, step, rng, adversary)
         losses["loss"].backward()
         norm = optimizer.step(cosine(step, recipe.steps, recipe.warmup, floor=0.02))
         follow(average, network, min(recipe.decay, (step + 1) / (step + 10)))
@@ -67,6 +73,7 @@ def train(
                 "average": average.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "step": step + 1,
+                **({} if adversary is None else {"adversary": adversary.state_dict()}),
             })  # fmt: skip
     return average
 
@@ -77,8 +84,14 @@ def turned(recipe: StudentRecipe, step: int) -> float:
     return min(1.0, max(0.0, (step / recipe.steps - begin) / (end - begin)))
 
 
-def _losses(
-    network: WanNetwork, recipe: StudentRecipe, clips: Clips, stills: Clips, step: int, rng: torch.Generator
+def _losses(  # noqa: PLR0913, PLR0917 - who learns, from what, against whom
+    network: WanNetwork,
+    recipe: StudentRecipe,
+    clips: Clips,
+    stills: Clips,
+    step: int,
+    rng: torch.Generator,
+    adversary: Adversary | None,
 ) -> dict[str, Tensor]:
     """One step's losses: of single frames, or of streams."""
     turn = turned(recipe, step)
@@ -86,9 +99,9 @@ def _losses(
     if torch.rand((), generator=rng) < alone:
         people = stills if torch.rand((), generator=rng) < recipe.still else clips
         batch = people.pick(torch.randint(len(people.latents), (recipe.alone_clips,), generator=rng))
-        return singles(network, recipe, *batch.apart(recipe.alone_frames, rng), rng)
+        return singles(network, recipe, *batch.apart(recipe.alone_frames, rng), rng, adversary)
     batch = clips.pick(torch.randint(len(clips.latents), (recipe.clips,), generator=rng))
-    return rollout(network, recipe, batch, recipe.chunks, recipe.own_most * turn, rng)
+    return rollout(network, recipe, batch, recipe.chunks, recipe.own_most * turn, rng, adversary)
 
 
 def pass_noise_through(network: WanNetwork) -> None:

@@ -13,8 +13,9 @@ from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig
 from knot_core.train import codec as codec_training
 from knot_core.train import rollout, student
-from knot_core.train.clips import Clips, per_latent_frame
+from knot_core.train.clips import PORTRAITS, ClipRecipe, Clips, _poses, choose_references, per_latent_frame
 from knot_core.train.common import box_mask, cosine, lively_controls, load_checkpoint, save_checkpoint
+from knot_core.train.discriminator import Adversary
 from knot_core.train.metrics import psnr, squared_error
 from knot_core.train.optim import MatrixOptimizer
 from knot_core.wan.model import WanNetwork, init_weights
@@ -91,13 +92,15 @@ def test_a_chunk_learns_from_its_past_only_through_the_cache(clips: Clips) -> No
     assert losses[2] == losses[3]
 
 
-def test_training_resumes_bit_for_bit(clips: Clips, tmp_path: Path) -> None:
-    whole = student.train(RECIPE, clips, tmp_path / "whole").state_dict()
+@pytest.mark.parametrize("adversarial", [0.0, 0.5])
+def test_training_resumes_bit_for_bit(clips: Clips, tmp_path: Path, adversarial: float) -> None:
+    recipe = replace(RECIPE, adversarial=adversarial)
+    whole = student.train(recipe, clips, tmp_path / "whole").state_dict()
     killed = tmp_path / "killed"
     with pytest.raises(KeyboardInterrupt):
-        student.train(RECIPE, _StopsAfter(clips, picks=4), killed)
+        student.train(recipe, _StopsAfter(clips, picks=4), killed)
     assert load_checkpoint(killed / "student.ckpt")["step"] == 3
-    resumed = student.train(RECIPE, clips, killed).state_dict()
+    resumed = student.train(recipe, clips, killed).state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
@@ -112,6 +115,38 @@ class _StopsAfter:
         if self._left < 0:
             raise KeyboardInterrupt
         return self._clips.pick(rows)
+
+
+def test_a_discriminator_learns_what_is_blurred_and_pulls_as_strongly_as_asked() -> None:
+    rng = torch.Generator().manual_seed(6)
+    adversary = Adversary(16, share=0.5, seed=0, device="cpu")
+
+    def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        truth = torch.randn(8, 2, 16, 8, 8, generator=rng)
+        return box_blur(truth.flatten(0, 1)).view_as(truth).requires_grad_(), truth, torch.ones(8, 2, 1, 8, 8)
+
+    for _ in range(40):
+        x0, truth, weight = batch()
+        regression = (x0 - truth).square().mean()
+        loss = adversary.opposed(regression, x0, truth, weight, rng)
+    assert adversary.learn(x0[:, 0].detach(), truth[:, 0], weight[:, 0], rng) < 1.5, "2: it cannot tell"
+    whole, alone = (torch.autograd.grad(part, x0, retain_graph=True)[0] for part in (loss, regression))
+    assert (whole - alone).norm().item() == pytest.approx(0.5 * alone.norm().item(), rel=0.02)  # in bfloat16
+
+
+def box_blur(x: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.avg_pool2d(x, 3, stride=1, padding=1)
+
+
+def test_references_are_mostly_as_people_give_them() -> None:
+    chosen = choose_references(4000, 8, torch.Generator().manual_seed(0))
+    assert 0.7 < (chosen < PORTRAITS).float().mean() < 0.9
+    assert set(chosen.tolist()) == set(range(8))
+    poses = _poses(ClipRecipe(shard=32), np.random.default_rng(0))
+    at_rest, others = poses[:, :PORTRAITS], poses[:, PORTRAITS:]
+    assert at_rest[..., :3].abs().max() <= 0.25
+    assert not at_rest[..., 3:].any()
+    assert others[..., :3].abs().max() > 0.6
 
 
 def test_the_optimiser_learns_and_resumes() -> None:
