@@ -1,0 +1,336 @@
+"""Queue a workflow on a ComfyUI, watch its chunks arrive, fetch the result. No editor is needed.
+
+    python examples/queue.py                                       a bundled portrait says a bundled sentence
+    python examples/queue.py --reference me.png --audio speech.wav --out videos
+    python examples/queue.py --workflow workflows/api/portrait_idle.json --seconds 30 --set 7.seed=5
+
+It needs Python 3.10 and `pip install websocket-client`. ComfyUI may run on another machine. Ctrl-C stops the stream on
+the server and fetches what was made. Paths of fetched files go to standard output, everything else to standard error.
+Exit codes: 0 all is there; 1 it failed, and one sentence says why; 2 wrong options; 130 stopped.
+"""
+
+import sys
+from pathlib import Path
+
+if str(Path(__file__).parent) in sys.path:  # this file has the name of a module that the standard library imports
+    sys.path.remove(str(Path(__file__).parent))
+
+import argparse
+import http.client
+import json
+import os
+import shutil
+import struct
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import websocket
+
+Json = dict[str, Any]
+WORKFLOW = Path(__file__).resolve().parents[1] / "workflows" / "api" / "portrait_headless.json"
+STAND_INS = {  # by option: the node that loads an uploaded file, that node's input, and whose place it takes
+    "reference": ("LoadImage", "image", ("KnotForcingSamplePortrait", "LoadImage")),
+    "audio": ("LoadAudio", "audio", ("KnotForcingSampleSpeech", "LoadAudio")),
+}
+STREAMS = ("KnotForcingStreamToVideo", "KnotForcingStream", "KnotForcingBeginStream")  # take --seed and --seconds
+QUIET = 1.0  # seconds without a message, after which the queue is looked at
+PATIENCE = 60.0  # seconds for an answer over HTTP
+WITHOUT_END = 10**9  # pixel frames that a stream without end is announced with
+PREVIEW_IMAGE, PNG = 1, 2  # a binary message: its kind and its format, big-endian, and the picture
+
+
+class FailedError(Exception):
+    """What went wrong, in one sentence for whoever runs this."""
+
+
+def say(text: object) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class Comfy:
+    """A ComfyUI, over HTTP and its websocket."""
+
+    def __init__(self, address: str) -> None:
+        self.url = (address if "://" in address else f"http://{address}").rstrip("/")
+        self.client = uuid.uuid4().hex
+        url = f"{self.url.replace('http', 'ws', 1)}/ws?clientId={self.client}"
+        try:
+            self.socket = websocket.create_connection(url, timeout=PATIENCE)
+        except (OSError, ValueError, websocket.WebSocketException) as problem:
+            raise self._silent(problem) from problem
+        self.socket.settimeout(QUIET)
+
+    def open(self, path: str, body: bytes | None = None, kind: str = "application/json") -> BinaryIO:
+        """GET, or POST where there is a body."""
+        request = urllib.request.Request(self.url + path, body, {"Content-Type": kind} if body is not None else {})
+        try:
+            return urllib.request.urlopen(request, timeout=PATIENCE)
+        except urllib.error.HTTPError as refusal:
+            raise FailedError(complaint(refusal.read(), f"{refusal.code} {refusal.reason}: {path}")) from refusal
+        except (OSError, http.client.HTTPException) as problem:
+            raise self._silent(problem) from problem
+
+    def ask(self, path: str, body: Json | None = None) -> Json:
+        with self.open(path, None if body is None else json.dumps(body).encode()) as answer:
+            return json.loads(answer.read() or b"{}")
+
+    def upload(self, file: Path) -> str:
+        """Into ComfyUI's input folder; its name there, which differs where another file has the name already."""
+        edge = uuid.uuid4().hex
+        name = urllib.parse.quote(file.name, safe=" -.()")  # a quote or a line break would end the header
+        head = f'--{edge}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'
+        body = head.encode() + file.read_bytes() + f"\r\n--{edge}--\r\n".encode()
+        with self.open("/upload/image", body, f"multipart/form-data; boundary={edge}") as answer:
+            return json.load(answer)["name"]
+
+    def queue(self, prompt: Json) -> str:
+        answer = self.ask("/prompt", {"prompt": prompt, "client_id": self.client})
+        if answer.get("node_errors"):  # ComfyUI runs the part of a workflow that it understands; this does not
+            self.stop(answer["prompt_id"])
+            raise FailedError(complaint(json.dumps(answer), ""))
+        return answer["prompt_id"]
+
+    def stop(self, prompt_id: str) -> None:
+        """Wherever it stands: still waiting, or running."""
+        self.ask("/queue", {"delete": [prompt_id]})
+        self.ask("/interrupt", {"prompt_id": prompt_id})
+
+    def knows(self, prompt_id: str) -> bool:
+        """Whether it waits or runs."""
+        queue = self.ask("/queue")
+        return any(entry[1] == prompt_id for entry in queue["queue_running"] + queue["queue_pending"])
+
+    def messages(self) -> Iterator[str | bytes]:
+        """As they come; an empty one when none came for a while."""
+        while True:
+            try:
+                yield self.socket.recv()
+            except websocket.WebSocketTimeoutException:
+                yield ""
+            except (OSError, websocket.WebSocketException) as problem:
+                raise FailedError(f"the connection to {self.url} broke ({problem}); the stream may go on") from problem
+
+    def fetch(self, place: Json, folder: Path) -> Path:
+        """A file of its output or temp folder, whole or not at all."""
+        target = folder / Path(place["filename"]).name
+        part = target.with_name(f"{target.name}.part")
+        query = urllib.parse.urlencode({key: place[key] for key in ("filename", "subfolder", "type")})
+        with self.open(f"/view?{query}") as answer, part.open("wb") as file:
+            shutil.copyfileobj(answer, file)
+        os.replace(part, target)
+        return target
+
+    def _silent(self, problem: Exception) -> FailedError:
+        return FailedError(f"no ComfyUI answers at {self.url} ({problem}); start it, or name another with --server")
+
+
+def complaint(answer: str | bytes, otherwise: str) -> str:
+    """What ComfyUI finds wrong with a prompt: the first thing, and how many more there are."""
+    try:
+        said = json.loads(answer)
+        found = [
+            f"node {key} ({node['class_type']}): {error['message']}: {error['details']}"
+            for key, node in dict(said["node_errors"]).items()
+            for error in node["errors"]
+        ] or [f"{said['error']['message']} {said['error']['details']}"]
+    except (ValueError, KeyError, TypeError):
+        return f"ComfyUI answered {otherwise}"
+    return found[0] + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
+
+
+@dataclass
+class Run:
+    """A queued prompt, as far as it has been heard of."""
+
+    prompt_id: str
+    prompt: Json
+    stills: Path | None = None  # a folder
+    state: str = "waiting"  # running | success | error | interrupted
+    reason: str = ""
+    num_previews: int = 0
+    written: dict[str, Json] = field(default_factory=dict)  # by node: the file that it streams into
+
+    def hear(self, message: str | bytes) -> None:
+        if isinstance(message, bytes):
+            self._show(message)
+            return
+        event = json.loads(message)
+        data = event.get("data") or {}
+        if data.get("prompt_id") == self.prompt_id:
+            self._note(event["type"], data)
+
+    def _note(self, kind: str, data: Json) -> None:
+        if kind == "knot_forcing.live" and "chunk" in data:
+            self.written[data["node"]] = data["file"]
+            say(chunk_line(data))
+        elif kind == "progress" and data["node"] not in self.written:
+            say(f"{self._title(data['node'])}: {data['value']} of {data['max']}")
+        elif kind in ("execution_success", "execution_error", "execution_interrupted"):
+            self.state = kind.removeprefix("execution_")
+            if self.state == "error":
+                self.reason = f"{self._title(data['node_id'])}: {' '.join(data['exception_message'].split())}"
+
+    def _show(self, message: bytes) -> None:
+        """Count a preview; keep it, if that is wanted."""
+        kind, form = struct.unpack_from(">II", message)
+        if kind != PREVIEW_IMAGE:
+            return
+        self.num_previews += 1
+        if self.stills is not None:
+            name = f"still_{self.num_previews:05}.{'png' if form == PNG else 'jpg'}"
+            (self.stills / name).write_bytes(message[8:])
+
+    def _title(self, key: str) -> str:
+        node = self.prompt.get(key, {})
+        return f"node {key} ({node.get('_meta', {}).get('title') or node.get('class_type')})"
+
+
+def chunk_line(live: Json) -> str:
+    """What the pack tells of a chunk that is written."""
+    made, rate = live["frames"], live["rate"]
+    whole = "" if live["all_frames"] >= WITHOUT_END else f" of {live['all_frames'] / rate:.1f}"
+    return f"chunk {live['chunk'] + 1}: {made / rate:.1f}{whole} s, {live['fps'] / rate:.2f} times real time"
+
+
+def follow(comfy: Comfy, run: Run, *, stopping: bool = False) -> None:
+    """Until its end; one that was stopped before it began is not heard of again, so the queue is asked."""
+    for message in comfy.messages():
+        if message:
+            run.hear(message)
+        elif stopping and not comfy.knows(run.prompt_id):
+            run.state = "interrupted"
+        if run.state in ("success", "error", "interrupted"):
+            return
+
+
+def watch(comfy: Comfy, run: Run) -> None:
+    """Follow it; Ctrl-C stops it on the server."""
+    try:
+        follow(comfy, run)
+    except KeyboardInterrupt:
+        say("stopping; Ctrl-C again leaves at once")
+        comfy.stop(run.prompt_id)
+        follow(comfy, run, stopping=True)
+
+
+def results(comfy: Comfy, run: Run) -> list[Json]:
+    """Files that its output nodes made, and those that were being written when it ended early."""
+    outputs = comfy.ask(f"/history/{run.prompt_id}").get(run.prompt_id, {}).get("outputs", {})
+    shown = [item for output in outputs.values() for items in output.values() for item in items]
+    files = [item for item in shown if isinstance(item, dict) and "filename" in item]
+    files = [item for item in files if item["type"] == "output"] or files  # previews only where there is nothing else
+    return files if run.state == "success" else [*files, *run.written.values()]
+
+
+def read_workflow(path: Path) -> Json:
+    try:
+        prompt = json.loads(path.read_bytes())
+    except ValueError as problem:
+        raise FailedError(f"{path} is not JSON ({problem})") from problem
+    if isinstance(prompt, dict) and "nodes" in prompt:
+        raise FailedError(f"{path} is in the editor's form; take one of workflows/api, or use the editor's Export (API)")
+    if not isinstance(prompt, dict) or not all(isinstance(node, dict) and "class_type" in node and "inputs" in node
+                                               for node in prompt.values()):  # fmt: skip
+        raise FailedError(f"{path} is no workflow: wanted nodes by their numbers, each with class_type and inputs")
+    return prompt
+
+
+def put_file(prompt: Json, option: str, name: str) -> None:
+    """The uploaded file in place of the samples."""
+    loader, slot, places = STAND_INS[option]
+    keys = [key for key, node in prompt.items() if node["class_type"] in places]
+    if not keys:
+        raise FailedError(f"--{option}: the workflow has no node whose place the file could take ({', '.join(places)})")
+    for key in keys:
+        prompt[key] = {"class_type": loader, "inputs": {slot: name}, "_meta": {"title": f"Your {option}"}}
+
+
+def put_number(prompt: Json, name: str, value: float) -> None:
+    """Into every node that streams and has such an input."""
+    nodes = [node for node in prompt.values() if node["class_type"] in STREAMS and name in node["inputs"]]
+    if not nodes:
+        raise FailedError(f"--{name}: no node of the workflow that streams has this input")
+    for node in nodes:
+        node["inputs"][name] = value
+
+
+def put_value(comfy: Comfy, prompt: Json, setting: str) -> None:
+    """NODE.INPUT=VALUE, for inputs that ComfyUI knows; the value is JSON, or else text."""
+    place, equals, text = setting.partition("=")
+    key, _, name = place.partition(".")
+    if not equals or key not in prompt:
+        raise FailedError(f"--set {setting}: wanted NODE.INPUT=VALUE with a node of {', '.join(prompt)}")
+    kind = prompt[key]["class_type"]
+    inputs = comfy.ask(f"/object_info/{urllib.parse.quote(kind)}").get(kind, {}).get("input", {})
+    names = [*inputs.get("required", {}), *inputs.get("optional", {})]
+    if name not in names:
+        raise FailedError(f"--set {setting}: {kind} has no input {name!r}, but {', '.join(names)}")
+    try:
+        prompt[key]["inputs"][name] = json.loads(text)
+    except ValueError:
+        prompt[key]["inputs"][name] = text
+
+
+def prepare(comfy: Comfy, options: argparse.Namespace) -> Json:
+    """The workflow with everything that the options say."""
+    prompt = read_workflow(options.workflow)
+    for option in STAND_INS:
+        if (file := getattr(options, option)) is not None:
+            put_file(prompt, option, comfy.upload(file))
+    for name in ("seed", "seconds"):
+        if (value := getattr(options, name)) is not None:
+            put_number(prompt, name, value)
+    for setting in options.set:
+        put_value(comfy, prompt, setting)
+    return prompt
+
+
+def play(options: argparse.Namespace) -> int:
+    """Queue, watch, fetch; the exit code."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    comfy = Comfy(options.server)
+    prompt = prepare(comfy, options)
+    run = Run(comfy.queue(prompt), prompt, stills=options.out if options.save_stills else None)
+    say(f"queued as {run.prompt_id}")
+    watch(comfy, run)
+    for place in results(comfy, run):
+        print(comfy.fetch(place, options.out), flush=True)
+    if run.state == "error":
+        raise FailedError(run.reason)
+    say(f"{'done' if run.state == 'success' else 'stopped'}, after {run.num_previews} previews")
+    return 0 if run.state == "success" else 130
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    head, _, tail = str(__doc__).partition("\n\n")
+    made = argparse.ArgumentParser(description=head, epilog=tail, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = made.add_argument
+    add("--server", default="http://127.0.0.1:8188", metavar="URL", help="where ComfyUI answers (default: %(default)s)")
+    add("--workflow", type=Path, default=WORKFLOW, metavar="FILE", help=f"in API form (default: {WORKFLOW.name})")
+    add("--reference", type=Path, metavar="FILE", help="your picture, in place of the sample portrait")
+    add("--audio", type=Path, metavar="FILE", help="your sound, in place of the sample speech")
+    add("--seed", type=int, metavar="N", help="of the stream")
+    add("--seconds", type=float, metavar="S", help="length of the stream; 0: as long as what drives it")
+    add("--set", action="append", default=[], metavar="NODE.INPUT=VALUE", help="any other input; may be repeated")
+    add("--out", type=Path, default=Path("out"), metavar="FOLDER", help="for what comes back (default: %(default)s)")
+    add("--save-stills", action="store_true", help="also keep the still of each chunk there")
+    return made.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    try:
+        return play(parse(arguments))
+    except (FailedError, OSError) as problem:
+        say(f"error: {problem}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
