@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from .errors import CheckpointError, SettingsError
+from .errors import CheckpointError, SettingsError, listed, short
 from .geometry import LATENT_CHANNELS
 
 # input channels of each channel layout; wan/layouts.py says what stands in them
 LAYOUT_CHANNELS: Mapping[str, int] = {"inpaint36": 36, "ref33": 33, "t2v16": LATENT_CHANNELS}
 ROPE_POSITIONS = ("absolute", "window")
 TIMESTEP_DTYPES = ("float32", "bfloat16")
+_MOST_OF_A_NETWORK = 2**20  # a size beyond it is no Wan network's but a mistake, or a stranger's joke
 
 
 def _require(holds: bool, message: str) -> None:
@@ -20,14 +21,25 @@ def _require(holds: bool, message: str) -> None:
         raise SettingsError(message)
 
 
-def _require_known_fields(cls: type, values: Mapping[str, Any]) -> None:
+def _require_counts(settings: object, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        _require(
+            isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_OF_A_NETWORK,
+            f"{name} is {short(value)}; it must be a whole number from 1 to {_MOST_OF_A_NETWORK}",
+        )
+
+
+def _require_known_fields(cls: type, values: Any) -> None:
+    if not isinstance(values, Mapping):
+        raise CheckpointError(f"the stored {cls.__name__} is {short(values)}, and must name its fields; get it again")
     fields = dataclasses.fields(cls)
-    unknown = sorted(set(values) - {field.name for field in fields})
+    unknown = sorted(str(name) for name in set(values) - {field.name for field in fields})
     required = {field.name for field in fields if field.default is dataclasses.MISSING}
     missing = sorted(required - set(values))
     if unknown or missing:
         raise CheckpointError(
-            f"the stored {cls.__name__} has unknown fields {unknown} and lacks {missing}; "
+            f"the stored {cls.__name__} has unknown fields [{listed(unknown)}] and lacks [{listed(missing)}]; "
             "it was written by another version of this software"
         )
 
@@ -42,13 +54,16 @@ class AdapterConfig:
     blocks: tuple[int, ...] = tuple(range(8))  # added to the tokens just before these transformer blocks
 
     def __post_init__(self) -> None:
+        _require(
+            isinstance(self.blocks, tuple | list | range) and all(type(block) is int for block in self.blocks),
+            f"adapter blocks are {short(self.blocks)}; they must be block numbers",
+        )
         object.__setattr__(self, "blocks", tuple(self.blocks))
-        for name in ("signal_dim", "num_packed", "hidden_dim"):
-            _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
+        _require_counts(self, "signal_dim", "num_packed", "hidden_dim")
         ascending = sorted(set(self.blocks))
         _require(
             self.blocks == tuple(ascending) and min(self.blocks, default=0) >= 0,
-            f"adapter blocks are {self.blocks}; they must be different block numbers in ascending order",
+            f"adapter blocks are {short(self.blocks)}; they must be different block numbers in ascending order",
         )
 
 
@@ -78,8 +93,7 @@ class AudioCrossConfig:
     norm_output: bool = True  # whether the sound's tokens are (audio_proj.norm)
 
     def __post_init__(self) -> None:
-        for name in ("signal_dim", "num_packed", "num_first", "hidden_dim", "num_tokens", "token_dim"):
-            _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
+        _require_counts(self, "signal_dim", "num_packed", "num_first", "hidden_dim", "num_tokens", "token_dim")
         _require(
             self.num_first <= self.num_packed,
             f"num_first is {self.num_first}, more than the {self.num_packed} entries of a latent frame (num_packed)",
@@ -105,28 +119,27 @@ class NetworkConfig:
     timestep_dtype: str = "float32"  # what the timestep is rounded to before the network is fed
 
     def __post_init__(self) -> None:
-        for name in ("dim", "ffn_dim", "num_heads", "num_layers", "out_channels", "text_dim", "freq_dim"):
-            _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
+        _require_counts(self, "dim", "ffn_dim", "num_heads", "num_layers", "out_channels", "text_dim", "freq_dim")
+        _require(isinstance(self.eps, float) and 0 < self.eps < 1, f"eps is {short(self.eps)}; it must be in (0, 1)")
         _require(
             self.dim % (2 * self.num_heads) == 0 and self.head_dim >= 6,
             f"dim {self.dim} over {self.num_heads} heads leaves no even head_dim >= 6; choose another num_heads",
         )
         _require(self.freq_dim % 2 == 0, f"freq_dim is {self.freq_dim}; it must be even (sines and cosines)")
         _require(
-            self.layout in LAYOUT_CHANNELS,
-            f"layout {self.layout!r} is not known; choose one of {', '.join(LAYOUT_CHANNELS)}",
+            isinstance(self.layout, str) and self.layout in LAYOUT_CHANNELS,
+            f"layout {short(self.layout)} is not known; choose one of {', '.join(LAYOUT_CHANNELS)}",
         )
         _require(
             self.in_channels == LAYOUT_CHANNELS[self.layout],
-            f"layout {self.layout} has {LAYOUT_CHANNELS[self.layout]} input channels, not {self.in_channels}",
+            f"layout {self.layout} has {LAYOUT_CHANNELS[self.layout]} input channels, not {short(self.in_channels)}; "
+            "name the layout that its input channels have",
         )
-        _require(
-            self.image_dim is None or self.image_dim >= 1,
-            f"image_dim is {self.image_dim}; it must be at least 1, or None",
-        )
+        if self.image_dim is not None:
+            _require_counts(self, "image_dim")
         _require(
             self.timestep_dtype in TIMESTEP_DTYPES,
-            f"timestep_dtype is {self.timestep_dtype!r}; choose one of {', '.join(TIMESTEP_DTYPES)}",
+            f"timestep_dtype is {short(self.timestep_dtype)}; choose one of {', '.join(TIMESTEP_DTYPES)}",
         )
         if isinstance(self.adapter, AdapterConfig):
             last = max(self.adapter.blocks, default=0)
@@ -193,11 +206,11 @@ class StreamSettings:
     start_from_reference: bool = False  # the reference is the first knot
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
+        for name, (least, most) in _WHOLE.items():
             value = getattr(self, name)
             _require(
-                isinstance(value, int) and not isinstance(value, bool) and value >= least,
-                f"{name} is {value!r}; it must be a whole number of at least {least}",
+                isinstance(value, int) and not isinstance(value, bool) and least <= value <= most,
+                f"{name} is {short(value)}; it must be a whole number from {least} to {most}",
             )
         _require(
             self.num_knot_frames <= self.num_chunk_frames,
@@ -207,16 +220,15 @@ class StreamSettings:
         for name, (low, high) in _BETWEEN.items():
             value = getattr(self, name)
             _require(
-                isinstance(value, int | float) and low <= value <= high,
-                f"{name} is {value!r}; it must be a number between {low} and {high}",
+                isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high,
+                f"{name} is {short(value)}; it must be a number between {low} and {high}",
             )
         for name in ("use_anchor", "start_from_reference"):
-            _require(
-                isinstance(getattr(self, name), bool), f"{name} is {getattr(self, name)!r}; it must be True or False"
-            )
+            value = getattr(self, name)
+            _require(isinstance(value, bool), f"{name} is {short(value)}; it must be True or False")
         _require(
             self.rope_positions in ROPE_POSITIONS,
-            f"rope_positions is {self.rope_positions!r}; choose one of {', '.join(ROPE_POSITIONS)}",
+            f"rope_positions is {short(self.rope_positions)}; choose one of {', '.join(ROPE_POSITIONS)}",
         )
         _require(
             self.sink_decay == 1 or self.num_sink_frames > 0,
@@ -245,20 +257,25 @@ def _checked_timesteps(name: str, given: Any) -> tuple[float, ...]:
     """Of JSON they come as a list."""
     _require(
         isinstance(given, tuple | list)
+        and len(given) <= _MOST_STEPS
         and all(isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1000 for value in given)
         and all(a > b for a, b in pairwise(given)),
-        f"{name} are {given!r}; they must be numbers above 0 and up to 1000, each lower than the one before",
+        f"{name} are {short(given)}; they must be numbers above 0 and up to 1000, each lower than the one before, "
+        f"at most {_MOST_STEPS} of them",
     )
     return tuple(float(value) for value in given)
 
 
 _BETWEEN: Mapping[str, tuple[int, int]] = {"shift": (1, 100), "fusion": (0, 1), "sink_decay": (0, 1)}
-_LEAST: Mapping[str, int] = {
-    "num_chunk_frames": 1,
-    "num_knot_frames": 0,
-    "num_window_frames": 0,
-    "num_sink_frames": 0,
-    "run_ahead_stride": 0,
-    "run_ahead_start": 0,
-    "steps": 1,
+_MOST_STEPS = 1000  # as many as a network was trained to tell apart
+_MOST_AT_ONCE = 1000  # latent frames of a chunk: 160 s at 25 a second
+_MOST_FRAMES = 10**9  # latent frames of a window or a position: five years
+_WHOLE: Mapping[str, tuple[int, int]] = {
+    "num_chunk_frames": (1, _MOST_AT_ONCE),
+    "num_knot_frames": (0, _MOST_AT_ONCE),
+    "num_window_frames": (0, _MOST_FRAMES),
+    "num_sink_frames": (0, _MOST_FRAMES),
+    "run_ahead_stride": (0, _MOST_FRAMES),
+    "run_ahead_start": (0, _MOST_FRAMES),
+    "steps": (1, _MOST_STEPS),
 }

@@ -9,7 +9,7 @@ import torch
 
 from .codec.files import KINDS
 from .config import ROPE_POSITIONS, StreamSettings
-from .errors import SettingsError
+from .errors import SettingsError, short
 from .wan.families import PRESETS
 
 SETTINGS_HELP = {
@@ -86,7 +86,9 @@ def changed_settings(text: str) -> dict[str, Any]:
     for line in filter(None, (line.partition("#")[0].strip() for line in text.splitlines())):
         name, found, value = (part.strip() for part in line.partition("="))
         if not found:
-            raise SettingsError(f"got the line {line!r}, wanted a setting and its value, such as num_window_frames = 9")
+            raise SettingsError(
+                f"got the line {short(line)}, wanted a setting and its value, such as num_window_frames = 9"
+            )
         changes[name] = _typed(name, kinds.get(name, str), value)
     return changes
 
@@ -98,7 +100,7 @@ def _typed(name: str, kind: type, text: str) -> Any:
         return kind(text) if kind in (int, float, str) else timesteps(text)
     except (ValueError, KeyError, argparse.ArgumentTypeError) as problem:
         wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "numbers with commas")
-        raise SettingsError(f"{name} is {text!r}; give {wanted}") from problem
+        raise SettingsError(f"{short(name, str)} is {short(text)}; give {wanted}") from problem
 
 
 def size(text: str) -> tuple[int, int]:

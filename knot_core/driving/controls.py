@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DrivingError
+from ..errors import DrivingError, listed, short
 from .audio import FPS
 
 POSE_CONTROLS = ("yaw", "pitch", "roll", "blink", "gaze", "brow")
@@ -99,7 +99,7 @@ def _from_keyframes(keyframes: Any, seconds: Any) -> dict[str, np.ndarray]:
         raise DrivingError('keyframes must be a list of objects with a time in seconds: {"time": 0, "yaw": 0}')
     times = _numbers([key["time"] for key in keyframes], "keyframe times")
     if times.ndim != 1 or not np.isfinite(times).all() or times[0] < 0 or (np.diff(times) <= 0).any():
-        raise DrivingError(f"keyframe times are {times.tolist()}; they must start at 0 or later and ascend")
+        raise DrivingError(f"keyframe times are {short(times.tolist())}; they must start at 0 or later and ascend")
     names = set().union(*keyframes) - {"time"}
     _check_names(names)
     if not names:
@@ -123,12 +123,12 @@ def _numbers(values: Any, what: str) -> np.ndarray:
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as problem:
-        raise DrivingError(f"{what} must be numbers ({problem})") from problem
+        raise DrivingError(f"{what} must be numbers ({short(problem, str)}); give a list of them") from problem
 
 
 def _positive(value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e300:  # NaN is neither
-        raise DrivingError(f"{what} is {str(value)[:40]}; it must be a number above 0")
+        raise DrivingError(f"{what} is {short(value)}; it must be a number above 0")
     return float(value)
 
 
@@ -140,7 +140,7 @@ def _check_seconds(seconds: float) -> None:
 def _check_names(names: set[str]) -> None:
     unknown = sorted(str(name) for name in names - set(CONTROLS))
     if unknown:
-        raise DrivingError(f"controls name {', '.join(unknown)}; these exist: {', '.join(CONTROLS)}")
+        raise DrivingError(f"controls name {listed(unknown)}; these exist: {', '.join(CONTROLS)}")
 
 
 def _check(name: str, values: np.ndarray) -> None:

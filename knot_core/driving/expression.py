@@ -11,6 +11,7 @@ Shapes: P pixel frames, V controls of a group, K keys.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import DrivingError
+from ..errors import DrivingError, listed, short
 from .audio import FPS
 from .controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES
 from .timeline import Driving
@@ -94,7 +95,7 @@ def read_expression(source: str | Path | Mapping[str, Any]) -> Driving:
     unknown = sorted(str(name) for name in set(found) - set(CONTROLS) - set(_OPTIONS))
     if unknown:
         raise DrivingError(
-            f"the expression timeline names {', '.join(unknown)}; these exist: {', '.join((*CONTROLS, *_OPTIONS))}"
+            f"the expression timeline names {listed(unknown)}; these exist: {', '.join((*CONTROLS, *_OPTIONS))}"
         )
     curves = {name: _curve(name, found[name]) for name in CONTROLS if name in found}
     if not curves:
@@ -129,16 +130,15 @@ def _parse(source: str | Path) -> Mapping[str, Any]:
 
 
 def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
     if twice:
-        raise DrivingError(f"the expression timeline has {', '.join(twice)} twice; put all keys of a control together")
+        raise DrivingError(f"the expression timeline has {listed(twice)} twice; put all keys of a control together")
     return dict(pairs)
 
 
 def _curve(name: str, keys: Any) -> Curve:
     if not isinstance(keys, Sequence) or isinstance(keys, str) or not keys:
-        raise DrivingError(f"{name} is {_shown(keys)}; it must be a list of keys [seconds, value, ease]: {_EXAMPLE}")
+        raise DrivingError(f"{name} is {short(keys)}; it must be a list of keys [seconds, value, ease]: {_EXAMPLE}")
     read = [_key(name, number, key) for number, key in enumerate(keys)]
     times = tuple(time for time, _, _ in read)
     for before, after in pairwise(times):
@@ -149,13 +149,13 @@ def _curve(name: str, keys: Any) -> Curve:
 
 def _key(name: str, number: int, key: Any) -> tuple[float, float, str]:
     if not isinstance(key, Sequence) or isinstance(key, str) or len(key) not in (2, 3):
-        raise DrivingError(f"key {number} of {name} is {_shown(key)}; it must be [seconds, value] or [.., .., ease]")
+        raise DrivingError(f"key {number} of {name} is {short(key)}; it must be [seconds, value] or [.., .., ease]")
     low, high = RANGES[name]
     time = _number(f"the time of key {number} of {name}", key[0], 0, MAX_SECONDS)
     value = _number(f"the value of key {number} of {name}", key[1], low, high)
     ease = key[2] if len(key) == 3 else DEFAULT_EASE
     if not isinstance(ease, str) or ease not in EASES:
-        raise DrivingError(f"the ease of key {number} of {name} is {_shown(ease)}; choose one of {', '.join(EASES)}")
+        raise DrivingError(f"the ease of key {number} of {name} is {short(ease)}; choose one of {', '.join(EASES)}")
     return time, value, ease
 
 
@@ -163,7 +163,7 @@ def _length(found: Mapping[str, Any], last: float) -> tuple[int | None, int | No
     """How long the curves are, and the period after which they repeat, in pixel frames."""
     loop = found.get("loop", False)
     if not isinstance(loop, bool):
-        raise DrivingError(f"loop is {_shown(loop)}; it must be true or false")
+        raise DrivingError(f"loop is {short(loop)}; it must be true or false")
     if "seconds" not in found and not loop:
         return math.floor(last * FPS + 1e-6) + 1, None  # up to and with the last key
     frames = round(_number("seconds", found.get("seconds", last), 0, MAX_SECONDS) * FPS)
@@ -174,11 +174,5 @@ def _length(found: Mapping[str, Any], last: float) -> tuple[int | None, int | No
 
 def _number(what: str, value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:  # NaN is not
-        raise DrivingError(f"{what} is {_shown(value)}; it must be a number from {low:g} to {high:g}")
+        raise DrivingError(f"{what} is {short(value)}; it must be a number from {low:g} to {high:g}")
     return float(value)
-
-
-def _shown(value: Any) -> str:
-    """As an error shows it: short."""
-    text = repr(value) if not isinstance(value, int) or abs(value) < 10**20 else "a huge number"
-    return text if len(text) <= 60 else text[:57] + "..."

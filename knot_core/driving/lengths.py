@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 
-from ..errors import DrivingError
+from ..errors import DrivingError, short
 from .timeline import Driving
 from .tracks import Frames, Track, Values
 
@@ -15,10 +15,12 @@ def parse_clock(text: str) -> float:
     """Seconds of 12, 12.5, 0:12 or 1:02:03.5; after a colon up to 59."""
     words = text.strip()
     if not re.fullmatch(CLOCK, words, re.ASCII) or max(map(len, re.split(r"[:.]", words))) > _MAX_DIGITS:
-        raise DrivingError(f"the time is {text!r}; write seconds, minutes:seconds or hours:minutes:seconds, as 1:02.5")
+        raise DrivingError(
+            f"the time is {short(text)}; write seconds, minutes:seconds or hours:minutes:seconds, as 1:02.5"
+        )
     first, *later = (float(part) for part in words.split(":"))
     if any(part >= 60 for part in later):
-        raise DrivingError(f"the time is {text!r}; behind a colon there may be at most 59")
+        raise DrivingError(f"the time is {short(text)}; behind a colon there may be at most 59")
     seconds = first
     for part in later:
         seconds = 60 * seconds + part

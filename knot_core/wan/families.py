@@ -12,7 +12,7 @@ from functools import partial
 from typing import Literal
 
 from ..config import NetworkConfig, StreamSettings, takes_controls
-from ..errors import CheckpointError, SettingsError
+from ..errors import CheckpointError, SettingsError, listed, short
 
 AdapterKind = Literal["pack", "cross"]  # AdapterConfig, AudioCrossConfig
 Speech = Literal["mel", "wav2vec2-base-960h", "chinese-wav2vec2-base"]  # what a family's driving is made of
@@ -252,16 +252,16 @@ def find_family(name: str) -> Preset:
     """The row of that name; underscores are as good as hyphens."""
     found = PRESETS.get(name.lower().replace("_", "-"))
     if found is None:
-        raise CheckpointError(f"the family {name!r} is not known; these stream here: {', '.join(PRESETS)}")
+        raise CheckpointError(f"the family {short(name)} is not known; these stream here: {', '.join(PRESETS)}")
     return found
 
 
-def with_settings(settings: StreamSettings, **given: object) -> StreamSettings:
+def with_settings(settings: StreamSettings, /, **given: object) -> StreamSettings:
     """Settings overridden one by one; `steps` or `shift` take the place of explicit timesteps."""
     unknown = sorted(set(given) - {field.name for field in fields(StreamSettings)})
     if unknown:
         known = ", ".join(field.name for field in fields(StreamSettings))
-        raise SettingsError(f"there is no setting {', '.join(unknown)}; there are {known}")
+        raise SettingsError(f"there is no setting {listed(unknown)}; there are {known}")
     if {"steps", "shift"} & set(given):
         given = {"timesteps": (), "first_timesteps": ()} | given
     if given.get("num_sink_frames") == 0:

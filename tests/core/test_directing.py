@@ -173,7 +173,7 @@ def test_anything_is_controls_or_a_clear_error(tmp_path_factory, found):
     ("text", "says"),
     [
         ('{"yaw": [1' + "0" * 400 + "]}", "yaw must be numbers"),
-        ('{"fps": 1' + "0" * 400 + ', "yaw": [0]}', "fps is 1000"),
+        ('{"fps": 1' + "0" * 400 + ', "yaw": [0]}', "fps is a huge number"),
         ('{"fps": 1e-12, "yaw": [0, 0]}', "controls last"),
         ('{"keyframes": [{"time": 0, "yaw": 0}], "seconds": 1e14}', "controls last"),
         ('{"keyframes": [{"time": 1e14, "yaw": 0}]}', "controls last"),
