@@ -138,17 +138,17 @@ class Report:
     def table(self) -> str:
         """Variants by figures, in Markdown: mean ± half of the 95 % interval."""
         head = ["", *(heading for heading, _ in COLUMNS)]
-        rows = [[name, *(_cell(self.mean(figure, name)) for _, figure in COLUMNS)] for name in self.variants()]
-        return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+        rows = [[name, *(cell(self.mean(figure, name)) for _, figure in COLUMNS)] for name in self.variants()]
+        return markdown(head, rows)
 
     def differences(self) -> str:
         """What each part is worth: the full stream less each variant, identity by identity, in Markdown."""
         others = [name for name in self.variants() if name not in ("full", "truth")]
         head = ["full less", *(heading for heading, _ in COLUMNS)]
         rows = [
-            [name, *(_cell(self.difference(figure, "full", name), "+") for _, figure in COLUMNS)] for name in others
+            [name, *(cell(self.difference(figure, "full", name), "+") for _, figure in COLUMNS)] for name in others
         ]
-        return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+        return markdown(head, rows)
 
     def to_dict(self) -> dict:
         """Plain values, ready for JSON."""
@@ -158,20 +158,20 @@ class Report:
             names = sorted({n for r in self._records if (r.mode, r.variant) == (mode, variant) for n in r.values})
             measured = {name: self.mean(name, variant, mode) for name in names}
             figures.setdefault(mode, {})[variant] = {
-                name: {"mean": _plain(m.mean), "ci95": _plain(m.half), "n": m.count} for name, m in measured.items()
+                name: {"mean": plain(m.mean), "ci95": plain(m.half), "n": m.count} for name, m in measured.items()
             }
         checks = [
             {
                 "name": check.name,
-                "value": _plain(check.value),
-                "ci95": _plain(check.half),
-                "at_least": _plain(check.low),
-                "at_most": _plain(check.high),
+                "value": plain(check.value),
+                "ci95": plain(check.half),
+                "at_least": plain(check.low),
+                "at_most": plain(check.high),
                 "holds": check.holds,
             }
             for check in self.checks()
         ]
-        curves = {name: {v: [_plain(x) for x in self.curve(name, v)] for v in self.variants()} for name in _CURVES}
+        curves = {name: {v: [plain(x) for x in self.curve(name, v)] for v in self.variants()} for name in _CURVES}
         return {"checks": checks, "figures": figures, "curves_per_second": curves}
 
 
@@ -194,7 +194,13 @@ def _check(name: str, measured: Measured, low: float = -math.inf, high: float = 
     return Check(name=name, value=measured.mean, half=measured.half, low=low, high=high)
 
 
-def _cell(measured: Measured, sign: str = "") -> str:
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+
+
+def cell(measured: Measured, sign: str = "") -> str:
+    """A mean and half of its interval; empty where there is nothing to say."""
     if not math.isfinite(measured.mean) or measured.mean > _EXACT:
         return ""
     digits = 2 if abs(measured.mean) >= 2 else 3
@@ -202,5 +208,6 @@ def _cell(measured: Measured, sign: str = "") -> str:
     return f"{measured.mean:{sign}.{digits}f}{spread}"
 
 
-def _plain(value: float) -> float | None:
+def plain(value: float) -> float | None:
+    """For JSON, which has no nan."""
     return round(value, 5) if math.isfinite(value) else None

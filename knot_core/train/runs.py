@@ -43,7 +43,7 @@ VARIANTS: Mapping[str, Mapping[str, int | float | bool]] = {
 # The truth (what is read from it bounds what can be read from any video), the truth through the codec alone; and two
 # trivial answers: the reference as it stands, the truth's mean over time.
 BASELINES = ("truth", "codec", "frozen", "mean")
-_DEFINITION = 1  # of the figures: raise it when their meaning changes, and old lines are measured again
+DEFINITION = 1  # of the figures: raise it when their meaning changes, and old lines are measured again
 _SEGMENT = 125  # pixel frames (1 + 4 n) that the codec encodes at once
 _STRIP = 10  # pictures kept of every video, for the contact sheet
 
@@ -82,7 +82,7 @@ class Plan:
 
     def _made_by(self, weights: str, model: Model, variant: str) -> str:
         settings = None if variant in BASELINES else self.settings(model, variant).to_dict()
-        parts = [_DEFINITION, weights, str(model.dtype), self.seconds, settings]
+        parts = [DEFINITION, weights, str(model.dtype), self.seconds, settings]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def strip(self, number: int, mode: str, variant: str) -> Path:
@@ -173,7 +173,7 @@ def _run(
     driving = scene.driving(mode, model)
     if variant in BASELINES:
         assert truth is not None, run
-        pieces, chunk_frames = _baseline(variant, model, scene, truth), model.settings.num_chunk_frames
+        pieces, chunk_frames = baseline(variant, model, scene, truth), model.settings.num_chunk_frames
     else:
         settings = plan.settings(model, variant)
         stream = open_stream(model, model.encode_anchor(scene.reference), settings, driving, seed=scene.number)
@@ -195,7 +195,8 @@ def strip_frames(scene: Scene) -> list[int]:
     return [int((i + 0.5) * scene.num_pixel_frames / count) for i in range(count)]
 
 
-def _baseline(name: str, model: Model, scene: Scene, truth: Truth) -> Iterator[Tensor]:
+def baseline(name: str, model: Model, scene: Scene, truth: Truth) -> Iterator[Tensor]:
+    """The pictures of one of BASELINES, in pieces."""
     if name == "codec":
         return through_codec(model, truth.pictures)
     parts = [slice(i, i + _SEGMENT) for i in range(0, len(truth.pictures), _SEGMENT)]
