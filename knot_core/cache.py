@@ -3,12 +3,16 @@
 Shapes: B batch, L tokens of the pass, S slots, N heads, K head dim.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from .errors import SettingsError
+from .room import free_memory
 
 
 class AttentionCache(Protocol):
@@ -141,7 +145,7 @@ class KVCache:
         self.shape = shape
         self.index = CacheIndex(capacity=shape.num_window_frames, num_sinks=shape.num_sink_frames)
         size = (2, shape.batch, shape.num_frames * shape.num_tokens, shape.num_heads, shape.head_dim)
-        self._layers = [torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.num_layers)]
+        self._layers = _zeros(shape.num_layers, size, dtype, torch.device(device))
         self._anchor_slot = shape.num_pass_frames * shape.num_tokens
         self._window_slot = self._anchor_slot + shape.num_anchor_frames * shape.num_tokens
 
@@ -214,3 +218,18 @@ class KVCache:
     @property
     def num_bytes(self) -> int:
         return sum(layer.numel() * layer.element_size() for layer in self._layers)
+
+
+def _zeros(count: int, size: Sequence[int], dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    """So many tensors; refused where they cannot be had, before a system begins to end processes for it."""
+    wanted, gib = count * math.prod(size) * dtype.itemsize, 2**30
+    free = free_memory(device) if device.type == "cpu" else None  # an accelerator's allocator keeps room of its own
+    try:
+        if free is not None and wanted > free:
+            raise MemoryError
+        return [torch.zeros(size, dtype=dtype, device=device) for _ in range(count)]
+    except (MemoryError, RuntimeError) as problem:  # torch has no error of its own for it on every device
+        raise SettingsError(
+            f"the cache needs {wanted / gib:.2f} GiB, which {device} does not have; take a smaller size, or fewer "
+            "num_window_frames and num_sink_frames"
+        ) from problem

@@ -5,7 +5,6 @@ Shapes: B batch, F latent frames, T pixel frames, C channels, H W height and wid
 
 import logging
 import os
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 ASSETS = Path(__file__).parent / "assets"
 BUILT_IN = ("knot-tiny",)
-_MEMINFO = Path("/proc/meminfo")  # Linux
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -184,13 +182,3 @@ def _codec_file(weights: Path, preset: Preset, given: str | os.PathLike[str] | N
         return weights.with_name(f"{weights.stem}-codec.safetensors")
     raise CheckpointError(f"{weights} brings no video autoencoder; name the weights file of one that fits it, such as "
                           "taew2_1 for Wan2.1, as codec")  # fmt: skip
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be had there; None where nothing tells."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    if device.type == "cpu" and _MEMINFO.is_file():
-        found = re.search(r"MemAvailable:\s+(\d+) kB", _MEMINFO.read_text(encoding="utf-8"))
-        return int(found[1]) * 1024 if found else None
-    return None

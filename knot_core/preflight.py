@@ -5,8 +5,9 @@ import logging
 
 from .config import takes_controls
 from .errors import SettingsError
-from .model import free_memory, native_dtype, open_model_file, pick_device
+from .model import native_dtype, open_model_file, pick_device
 from .options import DTYPES, given_settings
+from .room import free_memory
 from .wan.checkpoint import Checkpoint
 from .wan.families import check_inputs, with_settings
 from .wan.memory import check_memory, memory_needed

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from ..cache import CacheIndex
 from ..config import StreamSettings
-from ..errors import SettingsError, StateError
-from ..geometry import num_tokens
+from ..errors import KnotError, SettingsError, StateError, short
 from .anchor import Anchor
 from .model import DecoderMemory, StreamModel, fingerprint
 from .plan import Clock, first_clock
+from .soundness import check_state
 
 FORMAT = "knot-forcing-stream"
 VERSION = 1
@@ -132,41 +132,11 @@ def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
             sinks=_sequence("sinks", tensors),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise StateError(f"{path} is a damaged state file ({error}); save the stream again") from error
+        raise StateError(f"{path} is a damaged state file ({short(error, str)}); save the stream again") from error
+    except KnotError as error:  # of settings that cannot be
+        raise StateError(f"{path} is a damaged state file: {error}") from error
     check_state(saved, model, path)
     return saved
-
-
-def check_state(saved: Snapshot, model: StreamModel, path: str | os.PathLike[str]) -> None:
-    """`StateError` where numbers or shapes cannot be a stream's of this model: a stranger's file, or a damaged one."""
-    settings, state, config = saved.settings, saved.state, model.config
-    index, clock = saved.window_index, state.clock
-    counts = (clock.chunk, clock.start, clock.anchor_position, state.driving_origin, index.num_committed)
-    latent = saved.anchor.reference_BFCHW.shape
-    if len(latent) != 5:
-        raise StateError(f"{path} is damaged: its reference has shape {tuple(latent)}; save the stream again")
-    sizes = (1, num_tokens(*latent[-2:]), config.num_heads, config.head_dim)
-    knot = None if state.knot_BMCHW is None else tuple(state.knot_BMCHW.shape)
-    if not all(isinstance(count, int) and count >= 0 for count in counts):
-        raise StateError(f"{path} is damaged: it counts {counts}; save the stream again")
-    window = (2, 1, index.num_valid * sizes[1], *sizes[2:])
-    wanted = {
-        "clock": clock.start >= state.driving_origin and index.num_committed == clock.chunk * settings.num_chunk_frames,
-        "window": (index.capacity, index.num_sinks) == (settings.num_window_frames, settings.num_sink_frames),
-        "reference": tuple(latent[:3]) == (1, 1, config.out_channels),
-        "random state": state.rng_state.shape == torch.Generator().get_state().shape,
-        "knot": knot is None or (knot[:1], knot[2:]) == (tuple(latent[:1]), tuple(latent[2:])),
-        "keys": _all_of(saved.anchor.keys, config.num_layers, sizes),
-        "values": _all_of(saved.anchor.values, config.num_layers, sizes),
-        "cache": _all_of(saved.window, config.num_layers, window) or not (index.num_committed or saved.window),
-    }
-    wrong = [name for name, right in wanted.items() if not right]
-    if wrong:
-        raise StateError(f"{path} is damaged: {', '.join(wrong)} cannot be a stream's; save the stream again")
-
-
-def _all_of(tensors: Sequence[Tensor], count: int, shape: Sequence[int]) -> bool:
-    return len(tensors) == count and all(tuple(tensor.shape) == tuple(shape) for tensor in tensors)
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -208,24 +178,36 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise StateError(f"{path} is no saved stream; give a file that Stream.save wrote")
-            header = json.loads(metadata["header"])
+            header = _parsed(metadata["header"], path)
             # own copies: in the file tensors lie unaligned, and matrix products over them round differently
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise StateError(f"cannot read the state file {path} ({error}); give a file that Stream.save wrote") from error
+    except (OSError, SafetensorError, KeyError) as error:
+        raise StateError(
+            f"cannot read the state file {path} ({short(error, str)}); give a file that Stream.save wrote"
+        ) from error
     return header, tensors
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StateError(f"cannot read the header of {path} ({short(error, str)}); save the stream again") from error
+    if not isinstance(header, dict):
+        raise StateError(f"the header of {path} is {short(header)}, wanted named values; save the stream again")
+    return header
 
 
 def _require_same_model(header: Mapping[str, Any], model: StreamModel, path: str | os.PathLike[str]) -> None:
     if header.get("version") != VERSION:
         raise StateError(
-            f"{path} has state version {header.get('version')}, this software reads version {VERSION}; "
+            f"{path} has state version {short(header.get('version'))}, this software reads version {VERSION}; "
             "resume it with the version that saved it"
         )
     if header.get("dtype") != _name(model.dtype):
         raise StateError(
-            f"{path} was saved in {header.get('dtype')}, the model runs in {_name(model.dtype)}; "
-            f"load the model with dtype {header.get('dtype')}"
+            f"{path} was saved in {short(header.get('dtype'), str)}, the model runs in {_name(model.dtype)}; "
+            f"load the model with dtype {short(header.get('dtype'), str)}"
         )
     if header.get("model") != fingerprint(model):
         raise StateError(f"{path} was saved with another model; load the model that it was saved with")

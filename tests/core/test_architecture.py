@@ -11,7 +11,7 @@ CORE = ROOT / "knot_core"
 # Imports point to the same row or an earlier one.
 ROWS = (
     {"errors", "geometry", "config"},
-    {"flow", "cache", "transfer", "drawing"},
+    {"flow", "cache", "transfer", "drawing", "room"},
     {"wan", "codec", "media", "driving", "text"},
     {"stream"},
     {"model", "stats"},

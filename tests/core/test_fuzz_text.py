@@ -86,7 +86,7 @@ DIGITS = "\u0966"  # a zero of another script, which Python's int() reads
 pieces = st.sampled_from(
     ["0:00", "0:12", "1:02:03.5", "12", "9:99", "/", "\n", "//", " ", "calm", "and/or", "\x00", f"{DIGITS}:{DIGITS}"]
 )
-prompts = st.tuples(st.sampled_from([" ", ""]), st.lists(pieces, max_size=12)).map(lambda found: found[0].join(found[1]))
+prompts = st.tuples(st.sampled_from([" ", ""]), st.lists(pieces, max_size=12)).map(lambda found: str.join(*found))
 
 
 @fuzzed(200)

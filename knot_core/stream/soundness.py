@@ -1,0 +1,135 @@
+"""Whether a stored state can be a stream's of this model, before anything is computed with it.
+
+What passes here streams. A file that somebody else made, or that a disc has damaged, does not get further.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..config import StreamSettings
+from ..errors import StateError, listed
+from ..geometry import PATCH, num_tokens
+from .model import DecoderMemory, StreamModel, latent_dtype
+
+if TYPE_CHECKING:
+    from .state import Snapshot
+
+_MOST_COUNTED = 2**48  # latent frames: more than a million years
+Checked = Iterator[tuple[str, bool]]  # what was looked at, and whether it is right
+
+
+def check_state(saved: Snapshot, model: StreamModel, path: str | os.PathLike[str]) -> None:
+    """`StateError` where numbers, shapes or values cannot be a stream's of this model: a stranger's file, or damage."""
+    for found in (_counts, _shapes, _values):
+        wrong = list(dict.fromkeys(name for name, right in found(saved, model) if not right))
+        if wrong:
+            raise StateError(f"{path} is damaged: {listed(wrong)} cannot be a stream's; save the stream again")
+
+
+def _counts(saved: Snapshot, model: StreamModel) -> Checked:  # noqa: ARG001 - as the others
+    """Of whole numbers."""
+    settings, index, clock = saved.settings, saved.window_index, saved.state.clock
+    counts = {**vars(clock), **vars(index), "driving_origin": saved.state.driving_origin}
+    are_counts = {name: type(count) is int and 0 <= count < _MOST_COUNTED for name, count in counts.items()}
+    yield from are_counts.items()
+    if all(are_counts.values()):
+        yield "clock", clock.start >= saved.state.driving_origin
+        yield "clock", index.num_committed == clock.chunk * settings.num_chunk_frames <= clock.start
+        yield "window", (index.capacity, index.num_sinks) == (settings.num_window_frames, settings.num_sink_frames)
+    yield "anchor", isinstance(saved.anchor.digest, str)
+
+
+def _shapes(saved: Snapshot, model: StreamModel) -> Checked:
+    """Of shapes and dtypes."""
+    anchor, state, config, settings = saved.anchor, saved.state, model.config, saved.settings
+    of_latents = latent_dtype(model)
+    latent = tuple(anchor.reference_BFCHW.shape)
+    yield "reference", len(latent) == 5 and latent[:3] == (1, 1, config.out_channels) and min(latent) > 0
+    if len(latent) != 5:
+        return
+    yield "reference", not any(side % PATCH for side in latent[-2:])
+    tokens = num_tokens(*latent[-2:])
+    sizes = (tokens, config.num_heads, config.head_dim)
+    yield "keys", _all_of(anchor.keys, config.num_layers, (1, *sizes), model.dtype)
+    yield "values", _all_of(anchor.values, config.num_layers, (1, *sizes), model.dtype)
+    window = (2, 1, saved.window_index.num_valid * tokens, *sizes[1:])
+    begun = saved.window_index.num_committed > 0
+    yield "cache", _all_of(saved.window, config.num_layers, window, model.dtype) or not (begun or saved.window)
+    sinks = _sinks_like(settings, sizes, model.dtype)
+    yield "sinks", not saved.sinks or _all_of(saved.sinks, config.num_layers, *sinks)
+    num_known = settings.num_knot_frames if state.clock.chunk else int(settings.start_from_reference)
+    knot = None if state.knot_BMCHW is None else tuple(state.knot_BMCHW.shape)
+    yield "knot", knot == ((1, num_known, *latent[2:]) if num_known else None)
+    yield "prompt", _is_sequence(anchor.text_BTD, config.text_dim)
+    yield "image", anchor.image_BTE is None or _is_sequence(anchor.image_BTE, config.image_dim)
+    latents = (anchor.reference_BFCHW, anchor.text_BTD, anchor.image_BTE, state.knot_BMCHW)
+    yield "dtypes", all(tensor is None or tensor.dtype == of_latents for tensor in latents)
+
+
+def _values(saved: Snapshot, model: StreamModel) -> Checked:
+    """Of what is in the tensors."""
+    anchor, state = saved.anchor, saved.state
+    yield "random state", _sets_a_generator(state.rng_state)
+    parts = {
+        "reference": (anchor.reference_BFCHW,),
+        "prompt": (anchor.text_BTD,),
+        "image": () if anchor.image_BTE is None else (anchor.image_BTE,),
+        "keys": anchor.keys,
+        "values": anchor.values,
+        "cache": saved.window,
+        "sinks": saved.sinks,
+        "knot": () if state.knot_BMCHW is None else (state.knot_BMCHW,),
+        "decoder": state.decoder_memory or (),
+    }
+    finite = {name: all(bool(tensor.isfinite().all()) for tensor in tensors) for name, tensors in parts.items()}
+    yield from finite.items()
+    if all(finite.values()):
+        yield "decoder", (state.decoder_memory is not None) == (state.clock.chunk > 0)
+        yield "decoder", state.decoder_memory is None or _decodes(model, anchor.reference_BFCHW, state.decoder_memory)
+
+
+def _all_of(tensors: Sequence[Tensor], count: int, shape: Sequence[int], dtype: torch.dtype) -> bool:
+    return len(tensors) == count and all(
+        tuple(tensor.shape) == tuple(shape) and tensor.dtype == dtype for tensor in tensors
+    )
+
+
+def _sinks_like(
+    settings: StreamSettings, sizes: Sequence[int], dtype: torch.dtype
+) -> tuple[Sequence[int], torch.dtype]:
+    """Shape and dtype in which `Sinks` keeps a layer: keys as they were, or keys and values where they fade."""
+    tokens, *rest = sizes
+    fade = settings.sink_decay < 1
+    kept = torch.promote_types(dtype, torch.float32) if fade else dtype
+    return (2 if fade else 1, 1, settings.num_sink_frames * tokens, *rest), kept
+
+
+def _is_sequence(tensor: Tensor, width: int | None) -> bool:
+    return tensor.dim() == 3 and tensor.shape[0] == 1 and tensor.shape[1] > 0 and tensor.shape[2] == width
+
+
+def _sets_a_generator(rng_state: Tensor) -> bool:
+    try:
+        torch.Generator().set_state(rng_state)
+    except (RuntimeError, TypeError):
+        return False
+    return True
+
+
+@torch.no_grad()
+def _decodes(model: StreamModel, like_BFCHW: Tensor, memory: DecoderMemory) -> bool:
+    """Whether the decoder, which alone knows what its memory looks like, can go on from it."""
+    try:
+        _, after = model.codec.decode(torch.zeros_like(like_BFCHW), memory)
+    except (RuntimeError, ValueError, IndexError, StopIteration) as problem:
+        if "out of memory" in str(problem):
+            raise
+        return False
+    grown = zip(memory, after, strict=False)  # of some decoders more is remembered after their second frame
+    return len(after) >= len(memory) and all(not was.numel() or was.shape == now.shape for was, now in grown)
