@@ -4,6 +4,7 @@
 import { element } from "./element.js";
 
 const BEHIND_KEPT = 30; // seconds already played that stay seekable; browsers bound what they hold
+const WITHOUT_END = 1e9; // frames: what a stream is given that goes on until it is stopped
 const MOST_CAUGHT_UP = 64 * 2 ** 20; // bytes: a player that comes late fetches the video from its beginning
 
 // Drawn, since not every system has these among its letters.
@@ -34,7 +35,8 @@ export class LivePlayer {
         this.speaker.addEventListener("click", () => this.setMuted(!this.video.muted));
         this.text = element("span", { flex: "1" });
         const bar = element("div", {
-            display: "flex", flex: "none", gap: "6px", font: "11px sans-serif", color: "#ccc",
+            display: "flex", flex: "none", gap: "6px", paddingTop: "5px", font: "11px/1.3 sans-serif",
+            color: "var(--input-text, #ccc)",
         });
         bar.append(this.speaker, this.text);
         this.element = element("div", { display: "flex", flexDirection: "column", width: "100%", height: "100%" }, {
@@ -132,9 +134,10 @@ export class LivePlayer {
 // What stands under the picture.
 export function figures({ chunk, frames, all_frames, rate, fps, latency, memory_mib, device_mib }) {
     const memory = device_mib > 0 ? `VRAM ${gib(device_mib)}` : `RAM ${gib(memory_mib)}`;
+    const whole = all_frames < WITHOUT_END ? ` / ${(all_frames / rate).toFixed(1)}` : "";
     return [
         `chunk ${chunk + 1}`,
-        `${(frames / rate).toFixed(1)} / ${(all_frames / rate).toFixed(1)} s`,
+        `${(frames / rate).toFixed(1)}${whole} s`,
         `${fps.toFixed(1)} fps = ${(fps / rate).toFixed(2)}× real time`,
         `latency ${latency.toFixed(2)} s`,
         memory,

@@ -31,7 +31,7 @@ export function read(text) {
     if (!text.trim()) return {};
     const found = parse(text);
     const unknown = Object.keys(found).filter((name) => !CONTROLS.includes(name) && !OPTIONS.includes(name));
-    if (unknown.length) throw new Error(`${unknown.join(", ")}: no such control`);
+    if (unknown.length) throw new Error(`${shortened(unknown.join(", "))}: no such control`);
     if ("loop" in found && typeof found.loop !== "boolean") throw new Error("loop must be true or false");
     if ("seconds" in found) number("seconds", found.seconds, 0, MAX_SECONDS);
     return Object.fromEntries(Object.entries(found).map(([name, value]) => {
@@ -47,8 +47,9 @@ function parse(text) {
         throw new Error(`not JSON: ${problem.message}`);
     }
     if (found === null || typeof found !== "object" || Array.isArray(found)) throw new Error("it must be an object");
-    const twice = namesOf(text).find((name, place, names) => names.indexOf(name) < place);
-    if (twice !== undefined) throw new Error(`${twice} stands there twice`); // JSON.parse would drop the first
+    const seen = new Set();
+    const twice = namesOf(text).find((name) => seen.has(name) || !seen.add(name));
+    if (twice !== undefined) throw new Error(`${shortened(twice)} stands there twice`); // JSON.parse drops the first
     return found;
 }
 
@@ -85,6 +86,10 @@ function readKey(name, place, key) {
     if (typeof ease !== "string" || !Object.hasOwn(EASES, ease))
         throw new Error(`the ease of ${what} must be one of ${Object.keys(EASES).join(", ")}`);
     return [time, value, ease];
+}
+
+function shortened(text) {
+    return text.length <= 60 ? text : `${text.slice(0, 59)}…`;
 }
 
 function number(what, value, low, high) {
@@ -141,9 +146,8 @@ export function lastKeyTime(timeline) {
     return Math.max(0, ...CONTROLS.filter((name) => name in timeline).map((name) => timeline[name].at(-1)[0]));
 }
 
-// Pixel frames until it ends, or begins again.
+// Pixel frames after which a timeline with a length ends, and one with a loop begins again.
 export function frames(timeline) {
-    if (!("seconds" in timeline) && !timeline.loop) return Math.floor(lastKeyTime(timeline) * FPS + 1e-6) + 1;
     return roundHalfToEven((timeline.seconds ?? lastKeyTime(timeline)) * FPS);
 }
 

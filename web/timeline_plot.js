@@ -14,11 +14,13 @@ const REACH = 8; // how near to a key the pointer must be
 const LABEL_ROOM = 46; // between two labels of the time axis
 const TICKS = [0.04, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 21600, 86400, 604800];
 const SHORTEST_VIEW = 0.4; // seconds
+const SHORTEST_SHEET = 4; // seconds, to begin on
 
-// What is shown if nobody zoomed: all of it, and room behind the last key where no length is set.
+// What is shown if nobody zoomed: all of it, and where no length is set room for more behind the last key.
 export function wholeView(timeline) {
     const last = lastKeyTime(timeline);
-    return { from: 0, to: Math.max(timeline.seconds ?? 0, last * ("seconds" in timeline ? 1 : 1.25)) || 4 };
+    const to = "seconds" in timeline ? Math.max(timeline.seconds, last) : Math.max(SHORTEST_SHEET, last * 1.25);
+    return { from: 0, to: to || SHORTEST_SHEET };
 }
 
 export function zoomed({ from, to }, around, factor, whole) {
@@ -89,19 +91,28 @@ export function ticks(from, to, most) {
 export function draw(context, plot, timeline, { ink, chosen = null, pointed = null }) {
     context.clearRect(0, 0, plot.width, plot.height);
     drawAxes(context, plot, ink);
+    if (!CONTROLS.some((name) => name in timeline)) return;
+    drawEnd(context, plot, timeline, ink);
+    const own = timeline[plot.control];
+    clipped(context, plot, 1, () => {
+        for (const name of CONTROLS.filter((name) => name in timeline && name !== plot.control)) {
+            drawCurve(context, plot, timeline[name], COLOURS[name], false);
+        }
+        if (own) drawCurve(context, plot, own, COLOURS[plot.control], true);
+    });
+    clipped(context, plot, KEY_RADIUS + 3, () => {
+        if (own) drawKeys(context, plot, own, { colour: COLOURS[plot.control], ink, chosen, pointed });
+    });
+}
+
+// Within the axes and `room` pixels around them.
+function clipped(context, plot, room, drawing) {
     context.save();
     context.beginPath();
-    const room = KEY_RADIUS + 2; // of keys that lie on the edge
-    context.rect(plot.left - room, 0, plot.right - plot.left + 2 * room, plot.bottom + room);
+    const [width, height] = [plot.right - plot.left, plot.bottom - plot.top];
+    context.rect(plot.left - room, plot.top - room, width + 2 * room, height + 2 * room);
     context.clip();
-    drawEnd(context, plot, timeline, ink);
-    for (const name of CONTROLS.filter((name) => name in timeline && name !== plot.control)) {
-        drawCurve(context, plot, timeline[name], COLOURS[name], false);
-    }
-    if (plot.control in timeline) {
-        drawCurve(context, plot, timeline[plot.control], COLOURS[plot.control], true);
-        drawKeys(context, plot, timeline[plot.control], { colour: COLOURS[plot.control], ink, chosen, pointed });
-    }
+    drawing();
     context.restore();
 }
 

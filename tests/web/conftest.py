@@ -1,5 +1,6 @@
 """The browser tests run against the host tests' ComfyUI versions; without a browser they skip, and say so."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,11 @@ from .editor import CHROMIUM, READY
 
 __all__ = ["page", "pytest_generate_tests", "server"]
 
+# What the editor itself complains of, with or without this pack: patterns of what the console says.
+NOT_OURS = [
+    r"https://api\.comfy\.org/",  # it asks for news of new versions; a test machine may have no network
+]
+
 
 @pytest.fixture(scope="session")
 def page(server: Server) -> Iterator[Any]:
@@ -21,7 +27,23 @@ def page(server: Server) -> Iterator[Any]:
     with playwright.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1920, "height": 1080})
+        page.complaints = []  # errors in the page's console since the test began
+        page.on("console", lambda said: page.complaints.append(f"{said.text} [{said.location['url']}]")
+                if said.type == "error" else None)
+        page.on("pageerror", lambda error: page.complaints.append(f"uncaught: {error}"))
         page.goto(f"http://127.0.0.1:{server.port}/")
         page.wait_for_function(READY, timeout=60_000)
         yield page
         browser.close()
+
+
+@pytest.fixture(autouse=True)
+def no_console_errors(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test that has a page: whatever it does there, nobody complains."""
+    page = request.getfixturevalue("page") if "page" in request.fixturenames else None
+    if page is None:
+        yield
+        return
+    page.complaints.clear()
+    yield
+    assert not [text for text in page.complaints if not any(re.search(known, text) for known in NOT_OURS)]

@@ -2,6 +2,11 @@
 
 import os
 import shutil
+from pathlib import Path
+from typing import Any
+
+from ..host.comfyui import Server
+from ..host.conftest import UI_WORKFLOWS, load_json
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SHOTS = os.environ.get("KNOT_SCREENSHOTS")  # a folder for pictures to look at
@@ -15,13 +20,64 @@ DROP = """([text, name]) => {
     for (const kind of ["dragenter", "dragover", "drop"])
         canvas.dispatchEvent(new DragEvent(kind, {dataTransfer: data, bubbles: true, cancelable: true, ...place}));
 }"""
-STATE = """() => app.graph._nodes.map(node => ({
-    id: node.id, type: node.type, missing: !!node.has_errors,
+STATE = r"""() => app.graph._nodes.map(node => ({
+    id: node.id, type: node.type, errors: !!node.has_errors,
     known: node.type in LiteGraph.registered_node_types,
+    downloads: (node.widgets ?? []).some(widget => /\.(safetensors|pt|pth)$/.test(widget.value)),
 }))"""
 NODE = "app.graph._nodes.find(node => node.type === 'KnotForcingStreamToVideo')"
+LIVE = f"{NODE}.knotForcingLive"
 VIDEO = "document.querySelector('video')"
 SET_WIDGETS = f"""values => {{
     for (const widget of {NODE}.widgets) if (widget.name in values) widget.value = values[widget.name];
 }}"""
+# of every node: {type: {widget: value}}
+SET_VALUES = """values => {
+    for (const node of app.graph._nodes)
+        for (const [name, value] of Object.entries(values[node.type] ?? {}))
+            node.widgets.find(widget => widget.name === name).value = value;
+}"""
+# how the next run ends, into window.ended; how many pieces its players took in, into window.played
+FOLLOW = """() => {
+    window.ended = null;
+    window.played = 0;
+    const count = ({detail}) => {
+        const player = app.graph.getNodeById(Number(detail.node))?.knotForcingLive?.player;
+        player?.work.then(() => { window.played += player.fetched > 0; });
+    };
+    app.api.removeEventListener("knot_forcing.live", window.counting);
+    app.api.addEventListener("knot_forcing.live", window.counting = count);
+    for (const kind of ["success", "error", "interrupted"])
+        app.api.addEventListener(`execution_${kind}`, () => { window.ended ??= kind; }, {once: true});
+}"""
 RUN_LIMIT_MS = 600_000
+QUICKLY = {"KnotForcingSettings": {"steps": 1}}  # wherever a workflow has that node
+Page = Any  # of Playwright, which may not be installed
+
+
+def workflow(name: str) -> dict[str, Any]:
+    return load_json(next(path for path in UI_WORKFLOWS if path.stem == name))
+
+
+def load(page: Page, name: str, **stream: object) -> None:
+    """A shipped workflow, with one step a chunk where it has settings, and these values of its Stream to Video."""
+    page.evaluate("workflow => app.loadGraphData(workflow)", workflow(name))
+    page.wait_for_timeout(500)
+    page.evaluate(SET_VALUES, QUICKLY | {"KnotForcingStreamToVideo": stream})
+
+
+def drop(page: Page, path: Path) -> None:
+    page.evaluate("app.graph.clear()")
+    page.evaluate(DROP, [path.read_text(encoding="utf-8"), path.name])
+    page.wait_for_function(f"app.graph._nodes.length === {len(load_json(path)['nodes'])}", timeout=20_000)
+    page.wait_for_timeout(1000)
+
+
+def queue(page: Page) -> None:
+    page.evaluate(FOLLOW)
+    page.evaluate("app.queuePrompt(0, 1)")
+
+
+def shot(page: Page, name: str, server: Server) -> None:
+    if SHOTS:
+        page.screenshot(path=Path(SHOTS) / f"{name}-{server.host.name}.png")

@@ -1,19 +1,18 @@
 """Chunks play in the node while later ones are made; stopping keeps them; a second run begins anew."""
 
+import copy
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ..host.comfyui import Server
-from ..host.conftest import UI_WORKFLOWS, load_json
-from .editor import NODE, RUN_LIMIT_MS, SET_WIDGETS, SHOTS
+from .editor import LIVE, NODE, QUICKLY, READY, RUN_LIMIT_MS, SET_VALUES, Page, load, queue, shot, workflow
 
 pytestmark = pytest.mark.host
 
-SETTINGS = "app.graph._nodes.find(node => node.type === 'KnotForcingSettings')"
-LIVE = f"{NODE}.knotForcingLive"
+TALKS = "portrait_from_audio"
+STREAM = "KnotForcingStreamToVideo"
 PLAYING = f"{LIVE}?.player.video.readyState >= 2"
 BUFFERED = f"{LIVE}.player.buffer.buffered"
 # the same node inside a subgraph: what executes is then called "<subgraph's id>:<node's id>"
@@ -23,32 +22,17 @@ INTO_SUBGRAPH = f"""() => {{
     return !!app.graph.convertToSubgraph?.(new Set([node]));
 }}"""
 INNER = "app.graph._nodes.find(node => node.subgraph)?.subgraph.nodes[0]"
-Page = Any
-
-
-def load(page: Page, **values: object) -> None:
-    """A portrait that talks, quickly: one step a chunk."""
-    path = next(path for path in UI_WORKFLOWS if path.stem == "portrait_from_audio")
-    page.evaluate("workflow => app.loadGraphData(workflow)", load_json(path))
-    page.wait_for_timeout(500)
-    page.evaluate(f"{SETTINGS}.widgets.find(widget => widget.name === 'steps').value = 1")
-    page.evaluate(SET_WIDGETS, values)
-
-
-def shot(page: Page, name: str, server: Server) -> None:
-    if SHOTS:
-        page.screenshot(path=Path(SHOTS) / f"{name}-{server.port}.png")
+SHOWN = "node => node?.videoContainer?.querySelector('video')?.src ?? ''"  # the finished video of a node
 
 
 def test_chunks_play_with_sound_while_later_ones_are_made(page: Page, server: Server) -> None:
-    load(page, seed=41, seconds=1.3)
-    page.evaluate("app.queuePrompt(0, 1)")
+    load(page, TALKS, seed=41, seconds=1.3)
+    queue(page)
     page.wait_for_function(PLAYING, timeout=RUN_LIMIT_MS)
     assert page.evaluate(f"!{NODE}.imgs?.length"), "the player, and no still beside it"
     text = page.evaluate(f"{LIVE}.player.text.textContent")
-    assert "chunk" in text
-    assert "real time" in text
-    assert "MiB" in text or "GiB" in text
+    for part in ("chunk", "fps", "real time", "latency", "RAM"):  # or VRAM
+        assert part in text
     assert page.evaluate(f"{LIVE}.player.video.muted")
     page.evaluate(f"{LIVE}.player.speaker.click()")
     assert not page.evaluate(f"{LIVE}.player.video.muted")
@@ -60,21 +44,31 @@ def test_chunks_play_with_sound_while_later_ones_are_made(page: Page, server: Se
 def test_stop_ends_the_player_and_keeps_what_was_made(page: Page, server: Server) -> None:
     for seed in (51, 52):  # the second run begins with the first one's player in the node
         if seed == 51:
-            load(page)
-        page.evaluate(SET_WIDGETS, {"seed": seed, "seconds": 600})
-        page.evaluate("app.queuePrompt(0, 1)")
+            load(page, TALKS)
+        page.evaluate(SET_VALUES, {STREAM: {"seed": seed, "seconds": 600}})
+        queue(page)
         page.wait_for_function(f"{PLAYING} && !{LIVE}.player.ended", timeout=RUN_LIMIT_MS)
         page.evaluate("app.api.interrupt()")
         page.wait_for_function(f"{LIVE}?.player.ended && {LIVE}.player.video.controls", timeout=RUN_LIMIT_MS)
         assert "kept" in page.evaluate(f"{LIVE}.player.text.textContent")
+        page.wait_for_function("window.ended", timeout=RUN_LIMIT_MS)
+        assert page.evaluate("window.ended") == "interrupted"
     shot(page, "stopped", server)
 
 
+def test_after_a_stop_the_next_run_finishes(page: Page) -> None:
+    page.evaluate(SET_VALUES, {STREAM: {"seed": 53, "seconds": 0.6}})
+    queue(page)
+    page.wait_for_function("window.ended", timeout=RUN_LIMIT_MS)
+    assert page.evaluate("window.ended") == "success"
+    page.wait_for_function(f"!{LIVE} && document.querySelector('video')?.readyState >= 1", timeout=60_000)
+
+
 def test_a_player_that_fails_leaves_stills_and_the_video(page: Page) -> None:
-    load(page, seed=61, seconds=0.8)
+    load(page, TALKS, seed=61, seconds=0.8)
     page.evaluate("() => { window.kept = window.MediaSource; window.MediaSource = undefined; }")
     try:
-        page.evaluate("app.queuePrompt(0, 1)")
+        queue(page)
         page.wait_for_function(f"{NODE}.imgs?.length && !{LIVE}", timeout=RUN_LIMIT_MS)
         page.wait_for_function("document.querySelector('video')?.readyState >= 1", timeout=RUN_LIMIT_MS)
     finally:
@@ -82,17 +76,80 @@ def test_a_player_that_fails_leaves_stills_and_the_video(page: Page) -> None:
 
 
 def test_it_plays_inside_a_subgraph(page: Page) -> None:
-    load(page, seed=71, seconds=0.8)
+    load(page, TALKS, seed=71, seconds=0.8)
     if not page.evaluate(INTO_SUBGRAPH):
         pytest.skip("THIS EDITOR MAKES NO SUBGRAPH BY CALL: the player inside one is not tested")
-    page.evaluate("app.queuePrompt(0, 1)")
+    queue(page)
     page.wait_for_function(f"{INNER}?.knotForcingLive?.player.fetched > 0", timeout=RUN_LIMIT_MS)
+    page.wait_for_function("window.ended === 'success'", timeout=RUN_LIMIT_MS)
+
+
+def with_second_stream(whole: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """The workflow with one more Stream to Video on the same cables, and that node's id."""
+    whole = copy.deepcopy(whole)
+    first = next(node for node in whole["nodes"] if node["type"] == STREAM)
+    second = copy.deepcopy(first) | {"id": max(node["id"] for node in whole["nodes"]) + 1}
+    second["pos"] = [first["pos"][0] + first["size"][0] + 60, first["pos"][1]]
+    for output in second.get("outputs", []):
+        output["links"] = None
+    for slot, cable in enumerate(second["inputs"]):
+        link = next((link for link in whole["links"] if link[0] == cable.get("link")), None)
+        if link is not None:
+            new = max(link[0] for link in whole["links"]) + 1
+            whole["links"].append([new, link[1], link[2], second["id"], slot, link[5]])
+            cable["link"] = new
+            source = next(node for node in whole["nodes"] if node["id"] == link[1])
+            source["outputs"][link[2]]["links"].append(new)
+    whole["nodes"].append(second)
+    whole["last_node_id"], whole["last_link_id"] = second["id"], max(link[0] for link in whole["links"])
+    return whole, second["id"]
+
+
+def test_two_streams_in_a_graph_have_a_player_each(page: Page, server: Server) -> None:
+    whole, second = with_second_stream(workflow(TALKS))
+    first = next(node["id"] for node in whole["nodes"] if node["type"] == STREAM)
+    page.evaluate("workflow => app.loadGraphData(workflow)", whole)
+    page.wait_for_timeout(500)
+    page.evaluate(SET_VALUES, QUICKLY | {STREAM: {"seconds": 0.8}})
+    page.evaluate("([id, seed]) => app.graph.getNodeById(id).widgets.find(w => w.name === 'seed').value = seed",
+                  [second, 92])
+    page.evaluate("""() => {
+        window.streams = {};
+        app.api.addEventListener("knot_forcing.live", ({detail}) => { window.streams[detail.node] = detail.stream; });
+    }""")  # fmt: skip
+    queue(page)
+    for there, other in ((first, second), (second, first)):  # in whichever order they run
+        page.wait_for_function("""([there, other]) => [there, other].some(id => window.playing !== id
+            && app.graph.getNodeById(id).knotForcingLive?.player.fetched > 0 && (window.playing = id))""",
+            arg=[there, other], timeout=RUN_LIMIT_MS)  # fmt: skip
+        shot(page, f"two-streams-{'second' if there == second else 'first'}", server)
+    page.wait_for_function("window.ended", timeout=RUN_LIMIT_MS)
+    assert page.evaluate("window.ended") == "success"
+    streams = page.evaluate("window.streams")
+    assert streams.keys() == {str(first), str(second)}
+    assert len(set(streams.values())) == 2
+    page.wait_for_function(f"""ids => new Set(ids.map(id => ({SHOWN})(app.graph.getNodeById(id))).filter(Boolean)).size
+        === ids.length""", arg=[first, second], timeout=60_000)  # fmt: skip
+    shot(page, "two-streams-done", server)
+
+
+def test_a_page_loaded_again_in_the_middle_of_a_run_plays_on(page: Page) -> None:
+    load(page, TALKS, seed=101, seconds=600)
+    page.wait_for_timeout(1500)  # the editor stores the graph for the next visit
+    queue(page)
+    page.wait_for_function(PLAYING, timeout=RUN_LIMIT_MS)
+    page.reload()
+    page.wait_for_function(READY, timeout=120_000)
+    page.wait_for_function(f"({NODE}) && {PLAYING}", timeout=RUN_LIMIT_MS)
+    page.evaluate("app.api.interrupt()")
+    page.wait_for_function(f"{LIVE}?.player.ended && {LIVE}.player.video.controls", timeout=RUN_LIMIT_MS)
+    assert page.evaluate(f"{BUFFERED}.start(0)") < 0.1, "from the beginning"
 
 
 def test_an_mp4_dropped_on_the_canvas_opens_its_graph(page: Page, server: Server) -> None:
-    load(page, seed=81, seconds=0.2)
+    load(page, TALKS, seed=81, seconds=0.2)
     before = page.evaluate("app.graph._nodes.length")
-    page.evaluate("app.queuePrompt(0, 1)")
+    queue(page)
     page.wait_for_function("document.querySelector('video')?.readyState >= 1", timeout=RUN_LIMIT_MS)
     newest = max((server.base / "output" / "video").glob("*.mp4"), key=lambda path: path.stat().st_mtime_ns)
     page.evaluate("app.graph.clear()")
