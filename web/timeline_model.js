@@ -38,7 +38,8 @@ export class TimelineModel {
             this.timeline = {};
             this.problem = problem.message;
         }
-        this.control = this.recall() ?? CONTROLS.find((name) => name in this.timeline) ?? CONTROLS[0];
+        const given = CONTROLS.find((name) => name in this.timeline);
+        this.control = this.recall() ?? given ?? this.control;
         if (!this.key) this.place = null;
         this.onChange();
     }

@@ -1,12 +1,12 @@
 """The editor's timeline is the node's: read by the same rules, refused for the same reasons, eased by the same curves.
 
-In Node.js, where it is installed; test_curves.py asks the browser again.
+In Node.js, where it is installed; test_curves.py asks the browser, too.
 """
 
-import base64
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from knot_core.driving.expression import EASES, read_expression
 from knot_core.errors import DrivingError
 
 PACK = Path(__file__).resolve().parents[2]
-MODULE = PACK / "web" / "timeline.js"
+WEB = PACK / "web"
 ANSWERS = Path(__file__).with_name("timeline_answers.js").read_text(encoding="utf-8")
 NODE_JS = shutil.which("node")
 FRAMES = list(range(0, 260, 3))
@@ -31,16 +31,26 @@ Ask = Callable[[list[Json]], list[Json]]
 needs_node = pytest.mark.skipif(NODE_JS is None, reason="NO NODE.JS: the timeline's rules are only tested in a browser")
 
 
-def ask_node(cases: list[Json]) -> list[Json]:
-    source = base64.b64encode(MODULE.read_bytes()).decode()  # a file of this name would be taken for CommonJS
-    script = f"""
-        const cases = JSON.parse((await import("node:fs")).readFileSync(0, "utf-8"));
-        const timeline = await import("data:text/javascript;base64,{source}");
-        console.log(JSON.stringify(({ANSWERS})(timeline, cases)));"""
-    done = subprocess.run([str(NODE_JS), "--input-type=module", "-e", script], input=json.dumps(cases), text=True,
-                          encoding="utf-8", capture_output=True, timeout=60, check=False)
+def in_node_js(script: str, given: object) -> Any:
+    """What the script makes of `given`; it has `timeline` and `plots`, the modules of web/."""
+    with tempfile.TemporaryDirectory() as folder:
+        for path in WEB.glob("timeline*.js"):
+            shutil.copy(path, folder)
+        Path(folder, "package.json").write_text('{"type": "module"}', encoding="utf-8")
+        Path(folder, "main.js").write_text(f"""
+            import {{ readFileSync }} from "node:fs";
+            import * as timeline from "./timeline.js";
+            import * as plots from "./timeline_plot.js";
+            const given = JSON.parse(readFileSync(0, "utf-8"));
+            console.log(JSON.stringify(({script})(given)));""", encoding="utf-8")  # fmt: skip
+        done = subprocess.run([str(NODE_JS), "main.js"], cwd=folder, input=json.dumps(given), text=True,
+                              encoding="utf-8", capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def ask_node(cases: list[Json]) -> list[Json]:
+    return in_node_js(f"(cases) => ({ANSWERS})(timeline, cases)", cases)
 
 
 def node_values(text: str, frames: list[int]) -> dict[str, np.ndarray] | None:
@@ -137,3 +147,71 @@ def timelines(draw: st.DrawFn) -> str:
 @given(st.lists(timelines(), min_size=20, max_size=60))
 def test_any_timeline_is_read_as_the_node_reads_it(texts: list[str]) -> None:
     assert_same(texts, ask_node)
+
+
+PLOT = "new plots.Plot({width: 380, height: 180, view: {from: 0, to: 8}, control: 'yaw'})"
+
+
+@needs_node
+def test_a_place_in_the_picture_and_its_time_and_value_are_one() -> None:
+    places = [[0, 0], [40, 90], [379, 12]]
+    there_and_back = f"""places => places.map(([x, y]) => {{
+        const plot = {PLOT};
+        return [plot.x(plot.seconds(x)), plot.y(plot.value(y))];
+    }})"""
+    np.testing.assert_allclose(in_node_js(there_and_back, places), places, atol=1e-9)
+
+
+@needs_node
+def test_the_key_under_the_pointer_is_the_nearest_of_the_chosen_control_else_of_another() -> None:
+    found = in_node_js(f"""given => {{
+        const plot = {PLOT};
+        const at = ([seconds, value]) => plots.keyAt(plot, given.timeline, plot.x(seconds) + 2, plot.y(value) - 2);
+        return given.places.map(at).map((hit) => hit && [hit.name, hit.place]);
+    }}""", {"timeline": {"roll": [[2, 0, "in"], [6, 1, "in"]], "yaw": [[2, 0, "in"], [2.1, 0, "in"], [4, 0, "in"]]},
+            "places": [[2, 0], [2.1, 0], [4, 0], [6, 1], [5, 0]]})  # fmt: skip
+    assert found == [["yaw", 0], ["yaw", 1], ["yaw", 2], ["roll", 1], None]
+
+
+@needs_node
+def test_time_is_marked_sparsely_and_zoomed_within_its_bounds() -> None:
+    spans = [[0, 0.4], [0, 1], [0, 8], [2.5, 61], [0, 7200], [0, 1e6]]
+    for (start, end), marks in zip(spans, in_node_js("spans => spans.map(span => plots.ticks(...span, 8))", spans),
+                                   strict=True):  # fmt: skip
+        assert 1 <= len(marks) <= 9
+        assert all(start <= mark <= end for mark in marks)
+    views = in_node_js("""wheels => {
+        let view = {from: 0, to: 8};
+        return wheels.map(([around, factor]) => (view = plots.zoomed(view, around, factor, {from: 0, to: 8})));
+    }""", [[4, 0.5], [4, 0.5], [1, 0.01], [3, 9], [3, 9]])  # fmt: skip
+    assert views[:2] == [{"from": 2, "to": 6}, {"from": 3, "to": 5}]
+    assert all(0 <= view["from"] < view["to"] <= 8 for view in views)
+    assert views[-1] == {"from": 0, "to": 8}
+
+
+@needs_node
+def test_edits_keep_a_timeline_that_the_node_reads() -> None:
+    """Random edits, one upon the other: always in order, in range, and no two keys at one time."""
+    rng = np.random.default_rng(5)
+    kinds = [(CONTROLS[rng.integers(8)], int(rng.integers(1000)), int(rng.integers(6))) for _ in range(300)]
+    edits = [[name, *map(float, rng.uniform(-1, 9, 2)), number, kind] for name, number, kind in kinds]
+    texts = in_node_js("""edits => {
+        const eases = Object.keys(timeline.EASES);
+        let now = {};
+        return edits.map(([name, time, value, number, kind]) => {
+            const keys = now[name] ?? [];
+            const place = number % (keys.length || 1);
+            if (kind < 3 || !keys.length) now = timeline.withKey(now, name, timeline.snapped(time, 0.04), value / 4);
+            else if (kind === 3) now = timeline.withKeyAt(now, name, place, time, value / 4);
+            else if (kind === 4) now = timeline.withEase(now, name, place, eases[number % eases.length]);
+            else now = timeline.withoutKey(now, name, place);
+            if (number % 9 === 0) now = timeline.withSeconds(now, number % 2 ? time : null);
+            if (number % 7 === 0) now = timeline.withLoop(now, number % 2 === 0);
+            return timeline.write(now);
+        });
+    }""", edits)  # fmt: skip
+    driven = [node_values(text, [0, 50]) is not None for text in texts]
+    refused = [answer["refused"] for answer in ask_node([{"text": text, "frames": []} for text in texts])]
+    assert [reason is None for reason in refused] == driven
+    assert set(refused) <= {None, "nothing moves yet", "shorter than a frame: set the length"}
+    assert sum(driven) > 250
