@@ -9,33 +9,41 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from ..errors import SettingsError
 from ..model import Model
+from .jobs import each_identity
 from .plots import save_plot, save_sheet
 from .report import ORDER, Report, describe
 from .runs import VARIANTS, Plan, Record, read_records, run_identity
 from .scenes import MODES
+from .study import FORMS, form, run_study, told
+from .study_plan import StudyPlan
+from .study_variants import VARIANTS as STUDY_VARIANTS
 
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _LEAST_SECONDS = 1.0
+_IDENTITIES, _SECONDS = 16, 60.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluate, write what was found, and print the checks; 0 if all hold, 2 if some do not."""
     options = _parser().parse_args(arguments)
+    options.given = sys.argv[1:] if arguments is None else list(arguments)
+    options.json = options.json or Path("out/eval.json" if options.study is None else "out/study.json")
+    _check(options)
+    if options.study is not None:
+        return _study(options)
     plan = _plan(options)
-    _run(plan, options.jobs)
+    each_identity(partial(run_identity, plan), plan.identities, options.jobs)
     model = plan.load()
     report = Report(current_records(plan, model))
     _write(options, plan, model, report)
@@ -51,28 +59,6 @@ def current_records(plan: Plan, model: Model) -> list[Record]:
     wanted = {(i, mode, name, made_by[name]) for i in range(plan.identities) for mode, name in plan.runs()}
     found = {record.key: record for record in read_records(plan.records) if record.key in wanted}
     return [found[key] for key in sorted(found)]
-
-
-def _run(plan: Plan, jobs: int) -> None:
-    """All identities; several at a time, each in a process of its own, where there is more than one job."""
-    numbers = range(plan.identities)
-    if jobs == 1:
-        for number in _shown(numbers, plan):
-            run_identity(plan, number)
-        return
-    one = partial(run_identity, plan, threads=max(1, (os.cpu_count() or 1) // jobs))
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(one, number) for number in numbers]
-        try:
-            for done in _shown(as_completed(waiting), plan):
-                done.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _shown(items: Iterable, plan: Plan) -> Iterable:
-    return tqdm(items, total=plan.identities, unit="identity", file=sys.stderr)
 
 
 def _write(options: argparse.Namespace, plan: Plan, model: Model, report: Report) -> None:
@@ -101,16 +87,11 @@ def _write(options: argparse.Namespace, plan: Plan, model: Model, report: Report
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    if options.identities < 1 or options.seconds < _LEAST_SECONDS or options.jobs < 1 or options.steps < 1:
-        raise SettingsError(
-            f"cannot evaluate {options.identities} identities for {options.seconds:g} s with {options.steps} steps in "
-            f"{options.jobs} jobs; give at least 1 identity, {_LEAST_SECONDS:g} s, 1 step, 1 job"
-        )
     return Plan(
-        identities=options.identities,
-        seconds=options.seconds,
+        identities=options.identities or _IDENTITIES,
+        seconds=options.seconds or _SECONDS,
         steps=options.steps,
-        variants=_names(options.variants, VARIANTS, "variant"),
+        variants=_names(options.variants or ",".join(VARIANTS), VARIANTS, "variant"),
         modes=_names(options.modes, MODES, "mode"),
         model=options.model,
         codec=options.codec,
@@ -118,6 +99,37 @@ def _plan(options: argparse.Namespace) -> Plan:
         dtype=DTYPES[options.dtype],
         records=options.json.with_suffix(".jsonl"),
     )
+
+
+def _study(options: argparse.Namespace) -> int:
+    """Measure the claims; 0 whatever comes out."""
+    plan = StudyPlan(
+        **vars(form(options.study, options.identities, options.seconds)),
+        steps=options.steps,
+        variants=_names(options.variants, STUDY_VARIANTS, "variant") if options.variants else (),
+        model=options.model,
+        codec=options.codec,
+        models=options.study_models,
+        device=options.device,
+        dtype=DTYPES[options.dtype],
+        records=options.json.with_suffix(".jsonl"),
+    )
+    asked = shlex.join(["python3", "run.py", "evaluate", *options.given])
+    report = run_study(plan, options.json, options.jobs, asked, options.publish)
+    sys.stderr.write(told(report) + "\n")
+    sys.stdout.write(json.dumps({"json": str(options.json)}) + "\n")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    least = {"identities": 1, "seconds": _LEAST_SECONDS, "steps": 1, "jobs": 1}
+    for name, low in least.items():
+        value = getattr(options, name)
+        if value is not None and not value >= low:
+            raise SettingsError(f"--{name} is {value:g}; give at least {low:g}")
+    for name in ("study_models", "publish"):
+        if options.study is None and getattr(options, name) is not None:
+            raise SettingsError(f"--{name.replace('_', '-')} belongs to a study; give --study, too")
 
 
 def _names(given: str, known: Iterable[str], what: str) -> tuple[str, ...]:
@@ -130,12 +142,14 @@ def _names(given: str, known: Iterable[str], what: str) -> tuple[str, ...]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m knot_core evaluate", description=__doc__)
-    parser.add_argument("--json", type=Path, default=Path("out/eval.json"), help="where the figures go")
+    parser.add_argument("--json", type=Path, help="where the figures go (default: out/eval.json, or out/study.json)")
     parser.add_argument("--plot", type=Path, help="where the plot goes (default: beside the figures)")
-    parser.add_argument("--identities", type=int, default=16, help="held-out portraits (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each video (default: %(default)s)")
+    parser.add_argument(
+        "--identities", type=int, help=f"held-out portraits (default: {_IDENTITIES}, or the study's form's)"
+    )
+    parser.add_argument("--seconds", type=float, help=f"of each video (default: {_SECONDS:g}, or the form's)")
     parser.add_argument("--steps", type=int, default=4, help="denoising steps (default: %(default)s)")
-    parser.add_argument("--variants", default=",".join(VARIANTS), help="default: %(default)s")
+    parser.add_argument("--variants", help=f"default: {','.join(VARIANTS)}; of a study, all of its own")
     parser.add_argument("--modes", default=",".join(MODES), help="default: %(default)s")
     parser.add_argument("--model", default="knot-tiny", help="knot-tiny, or a weights file")
     parser.add_argument("--codec", help="weights of a TAEHV autoencoder, for models without their own")
@@ -144,7 +158,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="identities at a time (default: %(default)s)"
     )
+    _add_study(parser)
     return parser
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the study", "the paper's ablations and comparisons, in place of the evaluation")
+    sizes = "; ".join(f"{name}: {f.identities} people, {f.seconds:g} s each" for name, f in FORMS.items())
+    group.add_argument("--study", nargs="?", const="short", choices=FORMS, help=f"{sizes} (default: short)")
+    group.add_argument(
+        "--study-models", type=Path, metavar="FOLDER", help="models trained for a variant, NAME.safetensors"
+    )
+    group.add_argument("--publish", type=Path, metavar="FOLDER", help="also write the page and its plot there")
 
 
 if __name__ == "__main__":

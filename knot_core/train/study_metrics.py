@@ -50,15 +50,28 @@ def spectrum(signal: np.ndarray, period: int) -> np.ndarray:
 
 
 def seam(power: np.ndarray, period: int, num_chunk_frames: int) -> float:
-    """How far the chunk rate stands out of a ``spectrum``, dB; 0 where it does not.
+    """How far the chunk rate stands out of a ``spectrum``, dB; 0 where it does not, nan of an empty one.
 
     mean over m of 10 log10(P[m N / period] / median P nearby), m = 1 .. period / 2 without the multiples of the chunk's
-    latent frames, which are the latent rate's; nearby is 3 to 8 bins to either side. nan of an empty spectrum.
+    latent frames, which are the latent rate's; nearby is 3 to 8 bins to either side.
     """
-    if not len(power):
+    return _standing_out(power, [m for m in _harmonics(power, period) if m % num_chunk_frames], period)
+
+
+def beat(power: np.ndarray, period: int, num_chunk_frames: int) -> float:
+    """The same of the latent rate: m = multiples of the chunk's latent frames."""
+    return _standing_out(power, [m for m in _harmonics(power, period) if m % num_chunk_frames == 0], period)
+
+
+def _harmonics(power: np.ndarray, period: int) -> range:
+    return range(1, period // 2 + 1 if len(power) else 1)
+
+
+def _standing_out(power: np.ndarray, harmonics: list[int], period: int) -> float:
+    if not harmonics:
         return float("nan")
     spacing = 2 * (len(power) - 1) // period
-    lines = [m * spacing for m in range(1, period // 2 + 1) if m % num_chunk_frames]
+    lines = [m * spacing for m in harmonics]
     beside = [*range(-_FAR, -_NEAR + 1), *range(_NEAR, _FAR + 1)]
     floors = [np.median([power[line + i] for i in beside if 0 < line + i < len(power)]) for line in lines]
     return float(np.mean(10 * np.log10(np.maximum(power[lines], 1e-20) / np.maximum(floors, 1e-20))))

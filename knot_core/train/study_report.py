@@ -49,6 +49,9 @@ FIGURES: Mapping[str, Figure] = {
         better=LOWER,
         meaning="how far the chunk rate and its harmonics stand out of the spectrum of the pictures' change, dB",
     ),
+    "beat": Figure(
+        heading="beat", better=LOWER, meaning="the same of the latent rate, which is the codec's and not a seam"
+    ),
     "restart": Figure(
         heading="restart ratio",
         better=LOWER,
@@ -80,7 +83,7 @@ FIGURES: Mapping[str, Figure] = {
 }
 TABLES: Mapping[str, tuple[str, ...]] = {
     "Fidelity and identity": ("psnr", "psnr_last", "drift", "sharpness_last", "identity_last", "identity_drift"),
-    "Seams and smoothness": ("boundary", "boundary_error", "seam", "restart", "flicker", "roughness"),
+    "Seams and smoothness": ("boundary", "boundary_error", "seam", "beat", "restart", "flicker", "roughness"),
     "Obedience": ("mouth_open_correlation", "lips", "response", "response_gain", "response_answered"),
 }
 CURVES = ("psnr", "identity", "sharpness", "spectrum")
@@ -145,6 +148,10 @@ class StudyReport:
         """Mean over identities: a value a second, or a bin of the spectrum."""
         return self._report.curve(name, variant)
 
+    def curve_less_full(self, name: str, variant: str) -> list[float]:
+        """The same, less the full stream's."""
+        return [a - b for a, b in zip(self.curve(name, variant), self.curve(name, "full"), strict=True)]
+
     def found(self) -> list[Found]:
         """What became of each claim that can be judged by these records."""
         return [self._judge(claim) for claim in self._claims if claim.than in ("", *self._names)]
@@ -177,10 +184,10 @@ class StudyReport:
 
     def to_dict(self) -> dict:
         """Plain values, ready for JSON."""
-        figures = {
-            name: {figure: _measured(self.mean(figure, name)) for figure in FIGURES} for name in self.variants()
+        figures = {name: {figure: _measured(self.mean(figure, name)) for figure in FIGURES} for name in self.variants()}
+        less = {
+            name: {figure: _measured(self.difference(figure, name)) for figure in FIGURES} for name in self.others()
         }
-        less = {name: {figure: _measured(self.difference(figure, name)) for figure in FIGURES} for name in self.others()}
         claims = [
             {"claim": f.claim.text, "figure": f.claim.figure, "than": f.claim.than, "margin": f.claim.margin}
             | {"better_by": _measured(f.better), "verdict": f.verdict}
@@ -195,7 +202,8 @@ def joined(records: Sequence[Record]) -> list[Record]:
     found: dict[tuple[int, str], Record] = {}
     for r in records:
         before = found.get((r.identity, r.variant))
-        values, curves = (r.values, r.curves) if before is None else (before.values | r.values, before.curves | r.curves)
+        values = (before.values if before else {}) | r.values
+        curves = (before.curves if before else {}) | r.curves
         if "true_boundary" in values:
             values = values | {"boundary_error": abs(values["boundary"] - values["true_boundary"])}
         fields = {"identity": r.identity, "mode": "full", "variant": r.variant, "made_by": r.made_by}

@@ -1,0 +1,97 @@
+"""The paper's ablations and comparisons: `python -m knot_core evaluate --study`, or `--study full`.
+
+Writes the figures (JSON), the page (Markdown) and the plot; the JSON lines beside them let a study that is cut off go
+on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from .jobs import each_identity
+from .study_claims import CLAIMS
+from .study_metrics import period_of
+from .study_page import Told, hardware, page, sha256
+from .study_plan import StudyPlan
+from .study_plots import save_study_plot
+from .study_report import FIGURES, StudyReport
+from .study_runs import current_records, run_identity
+from .study_variants import VARIANTS, differ
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How large a study is."""
+
+    identities: int
+    seconds: float
+    step_seconds: float
+
+
+FORMS: Mapping[str, Form] = {
+    "short": Form(identities=16, seconds=32.0, step_seconds=8.0),
+    "full": Form(identities=32, seconds=600.0, step_seconds=24.0),
+}
+_LEAST_STEP_SECONDS = 5.0  # the first jump wherever it falls, and its rest
+
+
+def form(name: str, identities: int | None, seconds: float | None) -> Form:
+    """One of FORMS, with other numbers where they are given."""
+    chosen = FORMS[name]
+    seconds = chosen.seconds if seconds is None else seconds
+    return Form(
+        identities=chosen.identities if identities is None else identities,
+        seconds=seconds,
+        step_seconds=min(chosen.step_seconds, max(_LEAST_STEP_SECONDS, seconds)),
+    )
+
+
+def run_study(plan: StudyPlan, out: Path, jobs: int, asked: str, publish: Path | None = None) -> StudyReport:
+    """Run what is not there yet, and write what was found; with ``publish`` page and plot go there, too."""
+    plan = replace(plan, variants=chosen_variants(plan))
+    each_identity(partial(run_identity, plan), plan.identities, jobs)
+    models = plan.load()
+    records = current_records(plan, models)
+    report = StudyReport(records, CLAIMS)
+    _write(out, plan, report, asked)
+    for folder, name in ((out.parent, out.stem), *([] if publish is None else [(publish, "study")])):
+        folder.mkdir(parents=True, exist_ok=True)
+        save_study_plot(folder / f"{name}.png", report, period_of(models["full"].settings.num_chunk_frames))
+        text = page(plan, models, report, Told(records=records, command=asked, picture=f"{name}.png"))
+        (folder / f"{name}.md").write_text(text, encoding="utf-8")
+    return report
+
+
+def chosen_variants(plan: StudyPlan) -> tuple[str, ...]:
+    """Those that were asked for, and the full stream; without any all that differ for this model, in order."""
+    shared = replace(plan, variants=("full",)).load()["full"]
+    wanted = plan.variants or differ(shared.settings)
+    return tuple(name for name in VARIANTS if name == "full" or name in wanted)
+
+
+def _write(out: Path, plan: StudyPlan, report: StudyReport, asked: str) -> None:
+    found = {
+        "command": asked,
+        "model": plan.model,
+        "sha256": [sha256(path) for path in plan.shared_files()],
+        "identities": plan.identities,
+        "seconds": plan.seconds,
+        "step_seconds": plan.step_seconds,
+        "steps": plan.steps,
+        "hardware": hardware(plan.device),
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(found | report.to_dict(), indent=1) + "\n", encoding="utf-8")
+
+
+def told(report: StudyReport) -> str:
+    """A line for each claim, and what became of it."""
+    return "\n".join(
+        f"{found.verdict:14s} {found.claim.text}: {FIGURES[found.claim.figure].heading}, "
+        f"better by {found.better.mean:.3f} ± {found.better.half:.3f}"
+        for found in report.found()
+    )
