@@ -6,13 +6,9 @@ import { STEPS, complaint, snapped, valueAt } from "./timeline.js";
 import { TimelineModel } from "./timeline_model.js";
 import { Plot, draw, keyAt, scrolled, wholeView, zoomed } from "./timeline_plot.js";
 
-const WATCH = 200; // milliseconds; editors set a text in many ways, and comparing it finds them all
+const WATCH = 200; // milliseconds; editors set a text in many ways, and comparing it while one looks finds them all
 const STILL = 3; // pixels that a pointer may shake without moving a key
 const ZOOM = 1.25; // a notch of the wheel
-const HELP = `Double-click: add a key
-Drag, or arrows: move it (Shift: finer)
-Right-click, or Delete: remove it
-On the time axis: wheel zooms, drag scrolls, double-click shows all`;
 
 export class CurveEditor {
     // `text`: what a TimelineModel wants, but for onChange.
@@ -23,7 +19,16 @@ export class CurveEditor {
         this.drag = null; // of a key: {x, y, plot, key}; of the time axis: {x, view}
         this.view = null; // {from, to} in seconds, if not all of it
         this.build();
+        this.sight = new IntersectionObserver(this.guarded((entries) => this.follow(entries.at(-1).isIntersecting)));
+        this.sight.observe(this.element);
+    }
+
+    // Nothing goes on while nobody looks, nor after the node is gone.
+    follow(seen) {
+        clearInterval(this.watch);
+        if (!seen) return;
         this.watch = setInterval(this.guarded(() => this.refresh()), WATCH);
+        this.refresh();
     }
 
     // Whatever goes wrong here ends the editor of curves and nothing else: the text stays.
@@ -40,11 +45,12 @@ export class CurveEditor {
 
     remove() {
         clearInterval(this.watch);
+        this.sight.disconnect();
         this.element.remove();
     }
 
     build() {
-        this.canvas = element("canvas", {}, { tabIndex: 0, title: HELP });
+        this.canvas = element("canvas", {}, { tabIndex: 0 });
         this.message = element("div", {}, { className: "message" });
         const stage = element("div", {}, { className: "stage" });
         stage.append(this.canvas, this.message);
@@ -233,7 +239,7 @@ export class CurveEditor {
         const { control, timeline, key, problem } = this.model;
         this.legend.show(control, timeline, !problem);
         this.fields.show(key, timeline, !problem);
-        this.message.textContent = problem ? `${problem}. Mend the text; it is left as it is.` : "";
+        this.message.textContent = problem;
         this.message.hidden = !problem;
         this.paint();
     }

@@ -5,6 +5,10 @@ import { DEFAULT_EASE, EASES, STEPS } from "./timeline.js";
 import { COLOURS } from "./timeline_plot.js";
 
 const ORDER = ["yaw", "pitch", "roll", "gaze", "blink", "brow", "mouth_open", "mouth_wide"]; // head, eyes, mouth
+const HELP = `Double-click: add a key
+Drag, or arrows: move it (Shift: finer)
+Right-click, or Delete: remove it
+On the time axis: wheel zooms, drag scrolls, double-click shows all`;
 
 export class Legend {
     constructor(onSelect) {
@@ -40,7 +44,7 @@ export class Fields {
         this.loop = element("input", {}, { type: "checkbox", title: "Begin again at the end, for ever" });
         this.note = element("span", {}, { className: "note" });
         this.rows = [
-            row(labelled("key at", this.time, "s"), labelled("value", this.value), labelled("ease", this.ease)),
+            row(labelled("key at", this.time, "s"), labelled("value", this.value), labelled("ease", this.ease), help()),
             row(labelled("length", this.seconds, "s"), labelled("loop", this.loop), this.note),
         ];
     }
@@ -59,6 +63,10 @@ export class Fields {
 
 function number(title, properties) {
     return element("input", {}, { type: "number", title, ...properties });
+}
+
+function help() {
+    return element("span", {}, { className: "help", textContent: "?", title: HELP });
 }
 
 function row(...parts) {

@@ -27,11 +27,15 @@ function keyOf(node) {
     return `${node.graph?.id}:${node.id}`;
 }
 
+function isCabled(node) {
+    return !!node.inputs?.some((input) => input.widget?.name === TEXT && input.link != null);
+}
+
 function addCurves(node) {
     const text = node.widgets?.find((widget) => widget.name === TEXT);
     if (!text) throw new Error(`the node has no widget ${TEXT}`);
     const editor = new CurveEditor({
-        getText: () => String(text.value ?? ""),
+        getText: () => (isCabled(node) ? null : String(text.value ?? "")),
         setText: (value) => {
             text.value = value;
             node.setDirtyCanvas?.(true, true);

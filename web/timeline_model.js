@@ -6,12 +6,13 @@ import {
 } from "./timeline.js";
 
 export class TimelineModel {
-    // `recall` and `remember` the chosen control: undoing an edit makes the node, and this, anew.
+    // `getText` gives null where the text is none of the node's. `recall` and `remember` are for the chosen control:
+    // undoing an edit makes the node, and this, anew.
     constructor({ getText, setText, recall, remember, onChange }) {
         Object.assign(this, { getText, setText, recall, remember, onChange });
         this.text = undefined; // that `timeline` was read from
         this.timeline = {};
-        this.problem = null; // why the text cannot be read
+        this.problem = null; // why there are no curves
         this.control = CONTROLS[0];
         this.place = null; // of the chosen key
         this.before = null; // the timeline, while a key is on its way
@@ -31,17 +32,22 @@ export class TimelineModel {
         if (text === this.text) return;
         this.text = text;
         this.before = null;
-        try {
-            this.timeline = read(text);
-            this.problem = null;
-        } catch (problem) {
-            this.timeline = {};
-            this.problem = problem.message;
-        }
+        this.timeline = {};
+        this.problem = null;
+        if (text === null) this.problem = "The text comes over a cable: its curves are not known here.";
+        else this.take(text);
         const given = CONTROLS.find((name) => name in this.timeline);
         this.control = this.recall() ?? given ?? this.control;
         if (!this.key) this.place = null;
         this.onChange();
+    }
+
+    take(text) {
+        try {
+            this.timeline = read(text);
+        } catch (problem) {
+            this.problem = `${problem.message}. Mend the text; it is left as it is.`;
+        }
     }
 
     commit(timeline) {
