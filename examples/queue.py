@@ -52,6 +52,10 @@ def say(text: object) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
 class Comfy:
     """A ComfyUI, over HTTP and its websocket."""
 
@@ -126,7 +130,9 @@ class Comfy:
         return target
 
     def _silent(self, problem: Exception) -> FailedError:
-        return FailedError(f"no ComfyUI answers at {self.url} ({problem}); start it, or name another with --server")
+        return FailedError(
+            f"no ComfyUI answers at {self.url} ({one_line(problem):.100}); start it, or name another with --server"
+        )
 
 
 def complaint(answer: str | bytes, otherwise: str) -> str:
@@ -140,7 +146,7 @@ def complaint(answer: str | bytes, otherwise: str) -> str:
         ] or [f"{said['error']['message']} {said['error']['details']}"]
     except (ValueError, KeyError, TypeError):
         return f"ComfyUI answered {otherwise}"
-    return found[0] + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
+    return one_line(found[0]) + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
 
 
 @dataclass
@@ -150,8 +156,9 @@ class Run:
     prompt_id: str
     prompt: Json
     stills: Path | None = None  # a folder
-    state: str = "waiting"  # running | success | error | interrupted
+    state: str = "queued"  # success | error | interrupted
     reason: str = ""
+    ended: bool = False
     num_previews: int = 0
     written: dict[str, Json] = field(default_factory=dict)  # by node: the file that it streams into
 
@@ -173,7 +180,9 @@ class Run:
         elif kind in ("execution_success", "execution_error", "execution_interrupted"):
             self.state = kind.removeprefix("execution_")
             if self.state == "error":
-                self.reason = f"{self._title(data['node_id'])}: {' '.join(data['exception_message'].split())}"
+                self.reason = f"{self._title(data['node_id'])}: {one_line(data['exception_message'])}"
+        elif kind == "executing" and data["node"] is None:  # comes last: only now its results are in the history
+            self.ended = True
 
     def _show(self, message: bytes) -> None:
         """Count a preview; keep it, if that is wanted."""
@@ -203,8 +212,8 @@ def follow(comfy: Comfy, run: Run, *, stopping: bool = False) -> None:
         if message:
             run.hear(message)
         elif stopping and not comfy.knows(run.prompt_id):
-            run.state = "interrupted"
-        if run.state in ("success", "error", "interrupted"):
+            run.state, run.ended = "interrupted", True
+        if run.ended:
             return
 
 
@@ -233,9 +242,9 @@ def read_workflow(path: Path) -> Json:
     except ValueError as problem:
         raise FailedError(f"{path} is not JSON ({problem})") from problem
     if isinstance(prompt, dict) and "nodes" in prompt:
-        raise FailedError(f"{path} is in the editor's form; take one of workflows/api, or use the editor's Export (API)")
-    if not isinstance(prompt, dict) or not all(isinstance(node, dict) and "class_type" in node and "inputs" in node
-                                               for node in prompt.values()):  # fmt: skip
+        raise FailedError(f"{path} is in the editor's form; take one of workflows/api, or the editor's Export (API)")
+    nodes = list(prompt.values()) if isinstance(prompt, dict) else []
+    if not nodes or not all(isinstance(node, dict) and {"class_type", "inputs"} <= node.keys() for node in nodes):
         raise FailedError(f"{path} is no workflow: wanted nodes by their numbers, each with class_type and inputs")
     return prompt
 
@@ -276,9 +285,8 @@ def put_value(comfy: Comfy, prompt: Json, setting: str) -> None:
         prompt[key]["inputs"][name] = text
 
 
-def prepare(comfy: Comfy, options: argparse.Namespace) -> Json:
-    """The workflow with everything that the options say."""
-    prompt = read_workflow(options.workflow)
+def prepare(comfy: Comfy, prompt: Json, options: argparse.Namespace) -> None:
+    """Everything that the options say, into the workflow."""
     for option in STAND_INS:
         if (file := getattr(options, option)) is not None:
             put_file(prompt, option, comfy.upload(file))
@@ -287,14 +295,14 @@ def prepare(comfy: Comfy, options: argparse.Namespace) -> Json:
             put_number(prompt, name, value)
     for setting in options.set:
         put_value(comfy, prompt, setting)
-    return prompt
 
 
 def play(options: argparse.Namespace) -> int:
     """Queue, watch, fetch; the exit code."""
+    prompt = read_workflow(options.workflow)
     options.out.mkdir(parents=True, exist_ok=True)
     comfy = Comfy(options.server)
-    prompt = prepare(comfy, options)
+    prepare(comfy, prompt, options)
     run = Run(comfy.queue(prompt), prompt, stills=options.out if options.save_stills else None)
     say(f"queued as {run.prompt_id}")
     watch(comfy, run)
