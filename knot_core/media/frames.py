@@ -3,33 +3,32 @@
 Shapes: H W height and width of a picture.
 """
 
-import os
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import av
 import numpy as np
 
 from ..errors import MediaError
+from .containers import UNREADABLE, Source, name_of, open_container, reason
 
 _EARLY = 0.4  # of a picture's time: so 30 a second stay 30 where 25 are wanted, and 50 become 25
 
 
-def read_frames(
-    source: str | os.PathLike[str] | BinaryIO, most_per_second: float
-) -> Iterator[tuple[float, np.ndarray]]:
+def read_frames(source: Source, most_per_second: float) -> Iterator[tuple[float, np.ndarray]]:
     """(seconds from the first, uint8 [H, W, 3]) of a video, thinned where more come in a second."""
-    name = getattr(source, "name", None) or (source if isinstance(source, str | os.PathLike) else "the video")
+    name = name_of(source, "the video")
     try:
-        container = av.open(os.fspath(source) if isinstance(source, os.PathLike) else source)
-    except (av.error.FFmpegError, OSError, ValueError) as problem:
+        container = open_container(source)
+    except UNREADABLE as problem:
         raise MediaError(
-            f"the video {name} cannot be read ({_reason(problem)}); give an MP4, WebM or the like"
+            f"the video {name} cannot be read ({reason(problem)}); give an MP4, WebM or the like"
         ) from problem
     with container:
         if not container.streams.video:
             raise MediaError(f"{name} has no pictures in it; give a video")
-        yield from _thinned(container, str(name), most_per_second)
+        if container.streams.video[0].codec_context is None:
+            raise MediaError(f"{name} holds pictures of a kind that is not known here; give an MP4, WebM or the like")
+        yield from _thinned(container, name, most_per_second)
 
 
 def _thinned(
@@ -46,13 +45,9 @@ def _thinned(
             if at - first >= due - _EARLY / most_per_second:
                 due = at - first + 1 / most_per_second
                 yield at - first, frame.to_ndarray(format="rgb24")
-    except (av.error.FFmpegError, ValueError) as problem:
+    except UNREADABLE as problem:
         if first is None:
-            raise MediaError(f"the video {name} is damaged ({_reason(problem)}); give another file") from problem
+            raise MediaError(f"the video {name} is damaged ({reason(problem)}); give another file") from problem
         raise MediaError(
-            f"the video {name} is damaged behind {at - first:.2f} s ({_reason(problem)}); cut it there"
+            f"the video {name} is damaged behind {at - first:.2f} s ({reason(problem)}); cut it there"
         ) from problem
-
-
-def _reason(problem: Exception) -> str:
-    return getattr(problem, "strerror", None) or str(problem)

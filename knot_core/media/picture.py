@@ -6,6 +6,7 @@ Shapes: H W height and width of a picture, T pictures.
 import logging
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -17,7 +18,8 @@ from einops import rearrange
 from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from ..errors import MediaError
+from ..errors import MediaError, short
+from .containers import name_of, reason
 
 logger = logging.getLogger(__name__)
 
@@ -25,23 +27,46 @@ Fit = Literal["crop", "letterbox"]
 FITS: tuple[Fit, ...] = ("crop", "letterbox")
 
 _LARGEST_16_BIT = 65535
+_MOST_PIXELS = 2**24  # of a picture that is held as numbers, 12 bytes each; no portrait is made from more
+_MOST_STRETCHED = 8  # times the wanted side; what sticks out further is cut off before a picture is scaled
 _BEHIND_ALPHA = 1.0  # white, what a picture viewer shows behind a cut-out
 
 
 def open_image(source: str | os.PathLike[str] | BinaryIO) -> Tensor:
     """float32 [H, W, 3] in 0..1, upright. Any mode, depth and size; a transparent picture is put on white."""
-    name = getattr(source, "name", None) or (source if isinstance(source, str | os.PathLike) else "the picture")
+    name = name_of(source, "the picture")
+    return _to_rgb(_decoded(source, name), name)
+
+
+def _decoded(source: str | os.PathLike[str] | BinaryIO, name: str) -> Image.Image:
+    """The whole picture, or its first, upright; one of very many pixels is made smaller."""
     try:
-        with Image.open(source) as found:
-            return _to_rgb(ImageOps.exif_transpose(found), str(name))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Pillow warns of it gets over: many pixels, broken EXIF
+            with Image.open(source) as found:
+                found.load()
+                return _bearable(ImageOps.exif_transpose(found), name)
     except UnidentifiedImageError as problem:
         raise MediaError(f"{name} is no picture that can be read; give a PNG, JPEG, WebP or the like") from problem
     except Image.DecompressionBombError as problem:
-        raise MediaError(f"{name} is too large a picture ({problem}); make it smaller first") from problem
-    except (OSError, SyntaxError, ValueError) as problem:  # Pillow says all three of damaged files
+        raise MediaError(f"{name} is too large a picture ({short(problem, str)}); make it smaller first") from problem
+    except Exception as problem:  # Pillow's readers say damage with whatever they trip over, from KeyError to struct's
         raise MediaError(
-            f"the picture {name} cannot be read ({problem}); is it whole, and is the path right?"
+            f"the picture {name} cannot be read ({reason(problem)}); is it whole, and is the path right?"
         ) from problem
+
+
+def _bearable(image: Image.Image, name: str) -> Image.Image:
+    """Of not more than `_MOST_PIXELS`: means of squares, as a photograph of 100 megapixels needs none of its own."""
+    factor = math.ceil(math.sqrt(image.width * image.height / _MOST_PIXELS))
+    if factor <= 1:
+        return image
+    logger.info("%s has %d x %d pixels: it is read at 1/%d of that", name, image.width, image.height, factor)
+    if image.mode.startswith("I;"):
+        image = image.convert("I")
+    elif image.mode not in ("L", "RGB", "RGBA", "I", "F") or image.has_transparency_data:
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return image.reduce(factor)
 
 
 def _to_rgb(image: Image.Image, name: str) -> Tensor:
@@ -50,9 +75,9 @@ def _to_rgb(image: Image.Image, name: str) -> Tensor:
         scale = 1.0 if image.mode == "F" else _LARGEST_16_BIT
         return torch.from_numpy(grey / scale).nan_to_num().clamp(0, 1)[..., None].repeat(1, 1, 3)
     if not image.has_transparency_data:
-        return torch.from_numpy(np.array(image.convert("RGB"))).float() / 255
+        return torch.from_numpy(np.array(image.convert("RGB"))).float().div_(255)
     logger.info("%s has transparent parts: they are shown on white", name)
-    rgba = torch.from_numpy(np.array(image.convert("RGBA"))).float() / 255
+    rgba = torch.from_numpy(np.array(image.convert("RGBA"))).float().div_(255)
     colour, alpha = rgba[..., :3], rgba[..., 3:]
     return torch.lerp(torch.full_like(colour, _BEHIND_ALPHA), colour, alpha)
 
@@ -62,6 +87,8 @@ def fit_image(image: Tensor, height: int, width: int, fit: Fit = "crop") -> Tens
     _check_image(image)
     if fit not in FITS:
         raise MediaError(f"fit is {fit!r}; choose one of {', '.join(FITS)}")
+    if fit == "crop":
+        image = _without_long_ends(image, height, width)
     have_height, have_width = image.shape[:2]
     ratios = (height / have_height, width / have_width)
     scale = max(ratios) if fit == "crop" else min(ratios)
@@ -84,6 +111,15 @@ def fit_image(image: Tensor, height: int, width: int, fit: Fit = "crop") -> Tens
     top, left = (height - inner_height) // 2, (width - inner_width) // 2
     planes = F.pad(planes, (left, width - inner_width - left, top, height - inner_height - top))
     return rearrange(planes, "1 c h w -> h w c").contiguous()
+
+
+def _without_long_ends(image: Tensor, height: int, width: int) -> Tensor:
+    """The middle of a picture of 1 x 10,000, which to scale as a whole would take gigabytes; others as they are."""
+    have_height, have_width = image.shape[:2]
+    scale = max(height / have_height, width / have_width)
+    longest = [max(1, math.ceil(_MOST_STRETCHED * side / scale)) for side in (height, width)]
+    top, left = (max(0, (have - most) // 2) for have, most in zip((have_height, have_width), longest, strict=True))
+    return image[top : top + longest[0], left : left + longest[1]]
 
 
 def _check_image(image: Tensor) -> None:

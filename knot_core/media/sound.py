@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import BinaryIO
 
 import av
 import numpy as np
@@ -16,8 +15,14 @@ import torch
 from torch import Tensor
 
 from ..errors import MediaError
+from .containers import UNREADABLE, Source, name_of, open_container, reason
 
 logger = logging.getLogger(__name__)
+
+RATES = (1_000, 768_000)  # Hz: below, no speech is left; above, there are no sounds, and resampling takes memory
+_MOST_HELD = 2**29  # samples of all channels, 2 GiB: 93 minutes of stereo at 48 kHz, 9 hours of mono at 16 kHz
+_MOST_CHANNELS = 8  # 7.1
+_LOUDEST = 1e8  # times full scale: files of floats may pass it, but what is louder than this is damage
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,10 +36,11 @@ class Audio:
         samples, sample_rate = self.samples, self.sample_rate
         if samples.ndim != 2 or samples.shape[0] == 0:
             raise MediaError(f"the sound has shape {list(samples.shape)}; it must be [channels, samples]")
-        if sample_rate != int(sample_rate) or sample_rate <= 0:
-            raise MediaError(f"the sample rate is {sample_rate}; it must be a whole number of Hz above 0")
+        _check_rate(sample_rate)
         if not samples.isfinite().all():
             raise MediaError("the sound holds values that are no numbers (NaN or infinite); look at what made it")
+        if samples.numel() and samples.abs().max() > _LOUDEST:
+            raise MediaError("the sound is more than 160 dB above full scale; look at what made it")
         if samples.shape[0] > 2:
             logger.info("the sound has %d channels: their mean is used", samples.shape[0])
             samples = samples.mean(dim=0, keepdim=True)
@@ -94,48 +100,70 @@ class AudioFile:
         self._held, self._first = self._held[:, gone:], self._first + gone
 
 
-def open_audio(source: str | os.PathLike[str] | BinaryIO) -> Audio:
+def open_audio(source: Source) -> Audio:
     """The first audio stream of a sound or video file; more than two channels are mixed down to stereo."""
-    name = str(getattr(source, "name", None) or (source if isinstance(source, str | os.PathLike) else "the sound"))
+    name = name_of(source, "the sound")
     with _open(source, name) as container:
         stream = container.streams.audio[0]
-        parts = list(_decode(container, stream, name))
-        if not parts:
+        parts, held = [], 0
+        for block in _decode(container, stream, name):
+            parts.append(block)
+            held += block.size
+            if held > _MOST_HELD:
+                raise MediaError(f"the sound {name} goes on after {held / len(block) / stream.rate / 60:.0f} minutes, "
+                                 "more than is held in memory; cut it, or give it as mono or at 16 kHz")  # fmt: skip
+        if not held:
             raise MediaError(f"{name} holds no sound at all (0 samples); give a longer one")
         return Audio(samples=torch.from_numpy(np.concatenate(parts, axis=1)), sample_rate=stream.rate)
 
 
-def _open(source: str | os.PathLike[str] | BinaryIO, name: str) -> av.container.InputContainer:
+def _open(source: Source, name: str) -> av.container.InputContainer:
     try:
-        container = av.open(os.fspath(source) if isinstance(source, os.PathLike) else source)
-    except (av.error.FFmpegError, OSError, ValueError) as problem:
+        container = open_container(source)
+    except UNREADABLE as problem:
         raise MediaError(
-            f"the sound {name} cannot be read ({_reason(problem)}); give a WAV, MP3, FLAC, M4A or the like"
+            f"the sound {name} cannot be read ({reason(problem)}); give a WAV, MP3, FLAC, M4A or the like"
         ) from problem
-    if not container.streams.audio:
+    try:
+        _check_stream(container, name)
+    except MediaError:
         container.close()
-        raise MediaError(f"{name} has no audio stream; give a file with sound in it")
+        raise
     return container
+
+
+def _check_stream(container: av.container.InputContainer, name: str) -> None:
+    if not container.streams.audio:
+        raise MediaError(f"{name} has no audio stream; give a file with sound in it")
+    stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise MediaError(f"{name} holds sound of a kind that is not known here; give a WAV, MP3, FLAC, M4A or the like")
+    if not 1 <= stream.channels <= _MOST_CHANNELS:
+        raise MediaError(f"{name} has {stream.channels} channels, of which nothing says where they sound from; mix it "
+                         "down to stereo or mono")  # fmt: skip
+    _check_rate(stream.rate)
+
+
+def _check_rate(sample_rate: float) -> None:
+    low, high = RATES
+    if not low <= sample_rate <= high or sample_rate != int(sample_rate):
+        raise MediaError(f"the sample rate is {sample_rate}; it must be a whole number of Hz from {low} to {high}")
 
 
 def _decode(container: av.container.InputContainer, stream: av.AudioStream, name: str) -> Iterator[np.ndarray]:
     """float32 [C, S], block by block, of the whole stream, or of what stands before the first damaged place."""
     layout = "mono" if stream.channels == 1 else "stereo"
-    resampler = av.AudioResampler(format="fltp", layout=layout, rate=stream.rate)
     num_samples = 0
     try:
+        resampler = av.AudioResampler(format="fltp", layout=layout, rate=stream.rate)
         for frame in itertools.chain(container.decode(stream), [None]):
             for block in resampler.resample(frame):
                 num_samples += block.samples
                 yield block.to_ndarray()
-    except (av.error.FFmpegError, ValueError) as problem:
+    except UNREADABLE as problem:
         if not num_samples:
-            raise MediaError(f"the sound {name} is damaged ({_reason(problem)}); give another file") from problem
+            raise MediaError(f"the sound {name} is damaged ({reason(problem)}); give another file") from problem
         seconds = num_samples / stream.rate
         logger.warning(
-            "the sound %s is damaged after %.2f s (%s): what stands before is used", name, seconds, _reason(problem)
+            "the sound %s is damaged after %.2f s (%s): what stands before is used", name, seconds, reason(problem)
         )
-
-
-def _reason(problem: Exception) -> str:
-    return getattr(problem, "strerror", None) or str(problem)

@@ -20,6 +20,8 @@ from .fragments import Fragments
 from .growing import GrowingFile
 from .tracks import SoundTrack, Tracks
 
+_MOST_FPS = 1000
+
 
 class VideoWriter:
     """Write pixel frames as they come; sound, if there is any, is written beside them in step.
@@ -42,6 +44,8 @@ class VideoWriter:
     ) -> None:
         if width % 2 or height % 2 or min(width, height) < 2:
             raise MediaError(f"a video of {width}x{height} cannot be yuv420p; width and height must be even")
+        if fps != int(fps) or not 1 <= fps <= _MOST_FPS:
+            raise MediaError(f"a video cannot have {fps} pictures a second; give a whole number up to {_MOST_FPS}")
         form = format_named(video_format)
         self.path, self.fps, self.video_format = Path(path), fps, video_format
         self._size, self._broken = (height, width), False
