@@ -1,0 +1,186 @@
+"""What the registry, its archive, comfy-test and the actions are told, against what is there."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[2]
+ACTIONS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+KNOWN_TO_THE_REGISTRY = {  # of "Operating System" and "Environment"; one that it does not know, and it drops them all
+    "Operating System :: OS Independent",
+    "Environment :: GPU :: NVIDIA CUDA",
+    "Environment :: GPU :: AMD ROCm",
+    "Environment :: GPU :: Intel Arc",
+    "Environment :: NPU :: Huawei Ascend",
+    "Environment :: GPU :: Apple Metal",
+}
+READ_BY_COMFYUI = ("__init__.py", "requirements.txt", "pyproject.toml", "nodes/**/*.py", "web/**/*", "locales/**/*",
+                   "workflows/**/*", "knot_core/*.py", "knot_core/assets/**/*")  # fmt: skip
+VERSION = r"\d+\.\d+\.\d+"
+
+
+@pytest.fixture(scope="module")
+def pyproject():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def left_out():
+    """Files in git that the archive leaves out; git reads the patterns as the registry's tool does."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("NOT TESTED, what .comfyignore leaves out: this is no clone, or there is no git")
+    command = ["git", "ls-files", "--cached", "--ignored", "--exclude-from=.comfyignore"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(run.stdout.splitlines())
+
+
+def read(path):
+    yaml = pytest.importorskip("yaml", reason="NOT TESTED, the actions: pip install pyyaml")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def archived_sources(left_out):
+    """Name and tree of every Python file in the archive that ComfyUI may load."""
+    for path in [*(ROOT / "knot_core").rglob("*.py"), *(ROOT / "nodes").rglob("*.py")]:
+        name = path.relative_to(ROOT).as_posix()
+        if name not in left_out and "__pycache__" not in path.parts:
+            yield name, [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+
+
+def test_the_version_is_said_once(pyproject):
+    """pyproject, the package, and the newest release in the changelog; unreleased changes stand above it."""
+    version = pyproject["project"]["version"]
+    assert re.fullmatch(VERSION, version)
+    assert f'__version__ = "{version}"' in (ROOT / "knot_core" / "__init__.py").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    released = [heading for heading in headings if heading != "Unreleased"]
+    assert headings in (released, ["Unreleased", *released])
+    assert released[0].split()[0] == version
+    order = [tuple(map(int, re.match(VERSION, heading)[0].split("."))) for heading in released]
+    assert order == sorted(set(order), reverse=True)
+
+
+def test_the_registry_takes_name_licence_and_classifiers(pyproject):
+    project = pyproject["project"]
+    assert re.fullmatch(r"[a-z][a-z0-9._-]{0,99}", project["name"])
+    assert "comfyui" not in project["name"]
+    assert (ROOT / project["license"]["file"]).is_file()
+    shown = {name for name in project["classifiers"] if name.startswith(("Operating System", "Environment"))}
+    assert shown
+    assert shown <= KNOWN_TO_THE_REGISTRY
+    assert {"Repository", "Documentation", "Bug Tracker"} <= project["urls"].keys()
+    assert all(url.startswith(project["urls"]["Repository"]) for url in project["urls"].values())
+    assert not [name for name in project["dependencies"] if re.match(r"torch|comfyui", name)], "they are the host's"
+
+
+def test_tool_comfy_says_where_the_pack_belongs(pyproject):
+    comfy = pyproject["tool"]["comfy"]
+    assert comfy.keys() >= {"PublisherId", "DisplayName", "Icon", "Banner", "requires-comfyui"}
+    assert re.fullmatch(f">={VERSION}", comfy["requires-comfyui"])
+    assert "web" not in comfy, "WEB_DIRECTORY says it; with both, ComfyUI loads the extension twice"
+    assert all((ROOT / name).exists() for name in comfy["includes"])
+
+
+@pytest.mark.parametrize(
+    ("key", "fits"), [("Icon", lambda w, h: w == h <= 400), ("Banner", lambda w, h: w * 9 == h * 21)]
+)
+def test_icon_and_banner_are_pictures_of_the_registrys_shape(pyproject, key, fits):
+    url = pyproject["tool"]["comfy"][key]
+    owner = pyproject["project"]["urls"]["Repository"].removeprefix("https://github.com/")
+    start = f"https://raw.githubusercontent.com/{owner}/main/"
+    assert url.startswith(start)
+    with Image.open(ROOT / url.removeprefix(start)) as picture:
+        assert fits(*picture.size)
+        assert picture.format == "PNG"
+
+
+def test_the_archive_holds_all_that_comfyui_reads(left_out):
+    needed = {path.relative_to(ROOT).as_posix() for pattern in READ_BY_COMFYUI for path in ROOT.glob(pattern)}
+    assert len(needed) > 100
+    assert needed & left_out == set()
+    assert not {"README.md", "LICENSE", "CHANGELOG.md", "examples/queue.py"} & left_out
+
+
+def test_the_archive_leaves_out_what_it_says(left_out):
+    patterns = (ROOT / ".comfyignore").read_text(encoding="utf-8").splitlines()
+    patterns = [line for line in patterns if line and not line.startswith("#")]
+    assert all(line.startswith("/") for line in patterns), "without it, docs/ would take web/docs/ too"
+    for pattern in patterns:
+        assert (ROOT / pattern[1:]).exists(), f"{pattern} names nothing"
+    assert {"run.py", "CONTRIBUTING.md", "tests/nodes/test_registry.py", "docs/algorithm.md"} <= left_out
+
+
+def test_nothing_in_the_archive_imports_what_is_left_out(left_out):
+    """But for the one command that needs a clone, and imports late."""
+    importing = [
+        name
+        for name, nodes in archived_sources(left_out)
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.level and "train" in (node.module or "").split(".")
+    ]
+    assert importing == ["knot_core/cli.py"]
+
+
+def test_nothing_in_the_archive_runs_code_that_it_was_given(left_out):
+    """The registry's own rule: no eval or exec, and no process that could install something."""
+    for name, nodes in archived_sources(left_out):
+        calls = [node.func for node in nodes if isinstance(node, ast.Call)]
+        assert not {call.id for call in calls if isinstance(call, ast.Name)} & {"eval", "exec"}, name
+        imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        assert not imported & {"subprocess", "ctypes"}, name
+
+
+def test_comfy_test_runs_every_workflow_that_needs_no_download():
+    test = tomllib.loads((ROOT / "comfy-test.toml").read_text(encoding="utf-8"))["test"]
+    without = {name.removeprefix("!") for name in test["workflows"]["cpu"]}
+    shipped = {path.name for path in (ROOT / "workflows").glob("*.json")}
+    assert without == {name for name in shipped if not name.startswith("portrait_")}
+    assert set(test["platforms"]["platforms"]) >= {"linux-cpu", "macos-cpu", "windows-cpu"}
+    assert {"install", "registration", "execution_light"} <= set(test["levels"])
+
+
+@pytest.mark.parametrize("path", ACTIONS, ids=lambda path: path.name)
+def test_an_action_is_whole_and_may_only_read(path):
+    action = read(path)
+    assert action[True], "`on`, which YAML takes for a truth value"
+    assert action["permissions"] == {"contents": "read"}
+    for job in action["jobs"].values():
+        assert job["runs-on"]
+        for step in job["steps"]:
+            assert ("run" in step) != ("uses" in step)
+            assert "@" in step.get("uses", "@")
+
+
+def test_ci_covers_every_system_the_python_versions_at_both_ends_and_the_oldest_comfyui(pyproject):
+    jobs = read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]
+    matrix = jobs["test"]["strategy"]["matrix"]
+    assert {name.split("-")[0] for name in matrix["os"]} == {"ubuntu", "windows", "macos"}
+    assert min(matrix["python"], key=_numbers) == pyproject["project"]["requires-python"].removeprefix(">=")
+    named = re.findall(r"Python :: (3\.\d+)$", "\n".join(pyproject["project"]["classifiers"]), re.MULTILINE)
+    assert {min(named, key=_numbers), max(named, key=_numbers)} == set(matrix["python"])
+    floor = pyproject["tool"]["comfy"]["requires-comfyui"].removeprefix(">=")
+    assert f"v{floor}" in jobs["comfyui"]["strategy"]["matrix"]["comfyui"]
+    assert len(jobs["comfyui"]["strategy"]["matrix"]["comfyui"]) >= 2
+
+
+def test_the_publish_action_is_for_this_publisher(pyproject):
+    action = read(ROOT / ".github" / "workflows" / "publish_action.yml")
+    assert action[True]["push"] == {"branches": ["main"], "paths": ["pyproject.toml"]}
+    (job,) = action["jobs"].values()
+    assert pyproject["tool"]["comfy"]["PublisherId"] in job["if"]
+    assert job["steps"][-1]["with"] == {"personal_access_token": "${{ secrets.REGISTRY_ACCESS_TOKEN }}"}
+
+
+def _numbers(version):
+    return tuple(map(int, version.split(".")))
