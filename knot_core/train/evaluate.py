@@ -25,8 +25,8 @@ from .plots import save_plot, save_sheet
 from .report import ORDER, Report, describe
 from .runs import VARIANTS, Plan, Record, read_records, run_identity
 from .scenes import MODES
-from .study import FORMS, form, run_study, told
-from .study_plan import StudyPlan
+from .study import run_study, told
+from .study_plan import FORMS, StudyPlan, form
 from .study_variants import VARIANTS as STUDY_VARIANTS
 
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -101,7 +101,7 @@ class Truth:
     def of(cls, scene: Scene, folder: Path) -> Truth:
         """Render a scene's mode ``full`` into files of a folder."""
         shape = (scene.num_pixel_frames, scene.size, scene.size, 3)
-        _check_room(folder, 2 * int(np.prod(shape)))
+        check_room(folder, 2 * int(np.prod(shape)))
         pictures, regions = (
             np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=shape)
             for name in ("pictures", "regions")
@@ -116,7 +116,8 @@ class Truth:
         return cls(pictures=pictures, regions=regions, face=avatars.face_box(scene.values, controls, scene.size))
 
 
-def _check_room(folder: Path, num_bytes: int) -> None:
+def check_room(folder: Path, num_bytes: int) -> None:
+    """Refuse before anything is written what the disc cannot hold."""
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
         raise MediaError(

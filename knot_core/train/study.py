@@ -7,8 +7,7 @@ on.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,33 +20,6 @@ from .study_plots import save_study_plot
 from .study_report import FIGURES, StudyReport
 from .study_runs import current_records, run_identity
 from .study_variants import VARIANTS, differ
-
-
-@dataclass(frozen=True, kw_only=True)
-class Form:
-    """How large a study is."""
-
-    identities: int
-    seconds: float
-    step_seconds: float
-
-
-FORMS: Mapping[str, Form] = {
-    "short": Form(identities=16, seconds=32.0, step_seconds=8.0),
-    "full": Form(identities=32, seconds=600.0, step_seconds=24.0),
-}
-_LEAST_STEP_SECONDS = 5.0  # the first jump wherever it falls, and its rest
-
-
-def form(name: str, identities: int | None, seconds: float | None) -> Form:
-    """One of FORMS, with other numbers where they are given."""
-    chosen = FORMS[name]
-    seconds = chosen.seconds if seconds is None else seconds
-    return Form(
-        identities=chosen.identities if identities is None else identities,
-        seconds=seconds,
-        step_seconds=min(chosen.step_seconds, max(_LEAST_STEP_SECONDS, seconds)),
-    )
 
 
 def run_study(plan: StudyPlan, out: Path, jobs: int, asked: str, publish: Path | None = None) -> StudyReport:

@@ -15,7 +15,7 @@ import torch
 from ..model import Model
 from .report import markdown
 from .runs import Record
-from .study_plan import StudyPlan
+from .study_plan import FORMS, StudyPlan
 from .study_report import FIGURES, TABLES, StudyReport
 from .study_variants import VARIANTS
 
@@ -74,12 +74,16 @@ def facts(plan: StudyPlan, models: Mapping[str, Model], report: StudyReport, rec
     full, weights = models["full"], plan.shared_files()
     own = full.settings
     minutes = sum(record.values.get("cpu_seconds", 0.0) for record in records) / 60
+    short = FORMS["short"]
+    own_numbers = f"numbers of its own; the short form is {short.identities} people and {short.seconds:g} s"
+    form = f"`--study {plan.form}`" if plan.form else own_numbers
     people = report.mean("psnr", "full").count
     rows = [
         ["model", ", ".join(f"`{path.name}` sha256 `{sha256(path)}`" for path in weights)],
         ["settings", f"chunk {own.num_chunk_frames}, knot {own.num_knot_frames}, window {own.num_window_frames}, "
                      f"running ahead {own.run_ahead_stride} from {own.run_ahead_start}, fusion {own.fusion:g}, "
                      f"{plan.steps} steps, {full.dtype}".replace("torch.", "")],
+        ["form", form],
         ["people", f"{people} held-out identities, voices and sentences"],
         ["streams", f"{plan.seconds:g} s each with speech, pose and mouth given, and {plan.step_seconds:g} s each with "
                     "a head that jumps from side to side and a mouth that follows the speech alone"],

@@ -34,6 +34,7 @@ _DEFINITION = 1  # of figures and scenes: raise it when their meaning changes, a
 _STEP = 0.45  # of yaw, to either side
 _REST = 40  # pixel frames from jump to jump: no whole number of chunks, so jumps meet chunks in different places
 _FIRST_STEP = 24
+_LEAST_STEP_SECONDS = 5.0  # the first jump wherever it falls, and its rest
 MODES = tuple(BASELINES)
 
 
@@ -68,6 +69,32 @@ class StepScene(Scene):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Form:
+    """How large a study is."""
+
+    identities: int
+    seconds: float
+    step_seconds: float
+
+
+FORMS: Mapping[str, Form] = {
+    "short": Form(identities=16, seconds=32.0, step_seconds=8.0),
+    "full": Form(identities=32, seconds=600.0, step_seconds=24.0),
+}
+
+
+def form(name: str, identities: int | None, seconds: float | None) -> Form:
+    """One of FORMS, with other numbers where they are given."""
+    chosen = FORMS[name]
+    seconds = chosen.seconds if seconds is None else seconds
+    return Form(
+        identities=chosen.identities if identities is None else identities,
+        seconds=seconds,
+        step_seconds=min(chosen.step_seconds, max(_LEAST_STEP_SECONDS, seconds)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyPlan:
     """What a study does."""
 
@@ -82,6 +109,12 @@ class StudyPlan:
     device: str
     dtype: torch.dtype | None
     records: Path  # the JSON lines
+
+    @property
+    def form(self) -> str:
+        """The name of its form; none if it has numbers of its own."""
+        numbers = Form(identities=self.identities, seconds=self.seconds, step_seconds=self.step_seconds)
+        return next((name for name, form in FORMS.items() if form == numbers), "")
 
     def load(self) -> dict[str, Model]:
         """Variant -> its model; the same one for all that have none of their own."""

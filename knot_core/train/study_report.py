@@ -179,7 +179,7 @@ class StudyReport:
 
     def claims(self) -> str:
         """What holds and what does not, in Markdown."""
-        head = ["claim", "figure", "full", "without", "better by", "verdict"]
+        head = ["claim", "figure", "full", "held against", "full is better by", "verdict"]
         return markdown(head, [_row(found) for found in self.found()])
 
     def to_dict(self) -> dict:

@@ -23,7 +23,7 @@ from . import metrics, study_metrics
 from .figures import Figures, fidelity, measure, obedience
 from .reader import Reader
 from .runs import Record, append_record, baseline, read_records
-from .scenes import Scene, Truth
+from .scenes import Scene, Truth, check_room
 from .study_plan import MODES, StepScene, StudyPlan
 from .study_streams import RESTART_CHUNKS
 from .study_variants import VARIANTS
@@ -130,6 +130,7 @@ class _Bench:
 def _static(truth: Truth, folder: Path) -> np.ndarray:
     """``static_masks`` of a whole scene, on disc: uint8 [T, H, W]."""
     shape = truth.pictures.shape[:3]
+    check_room(folder, int(np.prod(shape)))
     masks = np.lib.format.open_memmap(folder / "static.npy", mode="w+", dtype=np.uint8, shape=shape)
     for start in range(0, len(masks), _PART):
         before = max(0, start - 1)

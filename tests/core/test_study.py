@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +18,9 @@ from knot_core.errors import DrivingError, SettingsError
 from knot_core.stream import open_stream
 from knot_core.train import espeak, evaluate, reader, study_metrics, study_streams
 from knot_core.train.runs import Record, read_records
-from knot_core.train.study import FORMS, form, told
+from knot_core.train.study import told
 from knot_core.train.study_claims import CLAIMS
-from knot_core.train.study_plan import StepScene, StudyPlan
+from knot_core.train.study_plan import FORMS, StepScene, StudyPlan, form
 from knot_core.train.study_plots import COLOURS, save_study_plot
 from knot_core.train.study_report import FIGURES, TABLES, Claim, StudyReport
 from knot_core.train.study_variants import VARIANTS, differ
@@ -371,6 +372,8 @@ def test_a_form_may_be_given_other_numbers():
     assert FORMS["full"].identities >= 32
     assert FORMS["full"].seconds >= 600
     small = form("short", 2, 1.0)
+    assert plan_of(Path("m.safetensors"), **vars(FORMS["short"])).form == "short"
+    assert plan_of(Path("m.safetensors"), **vars(small)).form == ""
     assert (small.identities, small.seconds) == (2, 1.0)
     scene = StepScene(number=39, seconds=small.step_seconds, size=SIZE)
     assert len(scene.steps) >= 1
