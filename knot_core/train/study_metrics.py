@@ -32,21 +32,30 @@ def period_of(num_chunk_frames: int) -> int:
     return TEMPORAL * num_chunk_frames
 
 
-def spectrum(signal: np.ndarray, period: int) -> np.ndarray:
-    """Welch's power spectrum, relative to the signal's mean; bin j lies at j / N cycles a frame.
+def log_change(change: np.ndarray, true_change: np.ndarray) -> np.ndarray:
+    """q[t] = log((d[t] + e) / (y[t] + e)), e = mean y / 4: change from picture to picture over the truth's.
 
-    P[j] = mean over segments of |sum_t h[t] (s[t] - m) exp(-2 pi i j t / N)|^2 / (m^2 sum_t h[t]^2), with h the Hann
-    window, m the mean, half-overlapping segments of N = 20 periods, or as many whole ones as there are; empty below 10.
+    What the two share, the motion, falls out of it, and with it most of what would hide a seam.
+    """
+    least = max(float(np.nanmean(true_change)) / 4, 1e-6)
+    return np.log((change + least) / (true_change + least))
+
+
+def spectrum(signal: np.ndarray, period: int) -> np.ndarray:
+    """Welch's power spectrum; bin j lies at j / N cycles a frame.
+
+    P[j] = mean over segments of |sum_t h[t] (s[t] - m) exp(-2 pi i j t / N)|^2 / sum_t h[t]^2, with h the Hann window,
+    m the mean, half-overlapping segments of N = 20 periods, or as many whole ones as there are; empty below 10.
     """
     found = np.asarray(signal, dtype=np.float64)
     found = found[np.isfinite(found)]
     length = min(MOST_PERIODS, len(found) // period) * period
     if length < _LEAST_PERIODS * period:
         return np.zeros(0)
-    mean, window = max(found.mean(), 1e-12), np.hanning(length + 1)[:-1]
+    window, centred = np.hanning(length + 1)[:-1], found - found.mean()
     starts = range(0, len(found) - length + 1, length // 2)
-    powers = [np.abs(np.fft.rfft(window * (found[i : i + length] - mean))) ** 2 for i in starts]
-    return np.mean(powers, axis=0) / (mean**2 * (window**2).sum())
+    powers = [np.abs(np.fft.rfft(window * centred[i : i + length])) ** 2 for i in starts]
+    return np.mean(powers, axis=0) / (window**2).sum()
 
 
 def seam(power: np.ndarray, period: int, num_chunk_frames: int) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ..config import StreamSettings
 from ..model import Model
 from .report import markdown
 from .runs import Record
@@ -28,8 +29,10 @@ READING = """\
 * "Holds": the interval of the difference lies wholly on the claim's side (of 0, or of what is allowed). "Does not
   hold": wholly on the other. "Not shown": neither; with more people and longer streams it might come out either way.
 * No interval is corrected for the number of comparisons: of those that are truly nil, one in twenty looks real.
-* A variant that the model was not trained for pays for that as well, and a trained one might do better. Where a model
-  was trained for a variant, it says so: `--study-models FOLDER` takes them, `FOLDER/VARIANT.safetensors`.
+* A variant that the model was not trained for pays for that as well, and a trained one might do better. One that is a
+  matter of settings can be trained by the same recipe (`python -m knot_core.train causal --recipe knot-tiny --set
+  stream.num_knot_frames=0`, then `distill`), and `--study-models FOLDER` streams it by its own model,
+  `FOLDER/VARIANT.safetensors`. "Trained for" says which were.
 * Everything is drawn portraits at the built-in model's size: the comparison is of ways to stream one network, not of
   published networks.
 * Blurred pictures neither flicker nor jerk nor show seams: read those figures beside PSNR and sharpness.
@@ -59,7 +62,7 @@ def page(plan: StudyPlan, models: Mapping[str, Model], report: StudyReport, told
         report.claims(),
         f"![Fidelity and identity over time, the spectrum of the pictures' change, paired differences]({told.picture})",
         "## What was compared",
-        variants(plan, report),
+        variants(plan, models["full"].settings, report),
         "## What was measured",
         markdown(["figure", "what it is"], [[figure.heading, figure.meaning] for figure in FIGURES.values()]),
     ]
@@ -94,17 +97,23 @@ def facts(plan: StudyPlan, models: Mapping[str, Model], report: StudyReport, rec
     return markdown(["", ""], rows)
 
 
-def variants(plan: StudyPlan, report: StudyReport) -> str:
-    """Names, what they are, and whether the model was trained for them."""
+def variants(plan: StudyPlan, settings: StreamSettings, report: StudyReport) -> str:
+    """Names, what they are, how they are set, and whether the model was trained for them."""
     own = plan.own_models()
     rows = []
     for name in report.variants():
         variant = VARIANTS.get(name)
         trained = "" if variant is None else "a model of its own" if name in own else variant.trained
-        rows.append([name, _BASELINES[name] if variant is None else variant.title, trained])
+        changed = "" if variant is None else _changed(variant.settings(settings), settings)
+        rows.append([name, _BASELINES[name] if variant is None else variant.title, changed, trained])
     skipped = [name for name in VARIANTS if name not in plan.variants]
-    text = markdown(["name", "what it is", "trained for"], rows)
+    text = markdown(["name", "what it is", "settings that differ", "trained for"], rows)
     return text + (f"\n\nNot run, or the same as full: {', '.join(skipped)}." if skipped else "")
+
+
+def _changed(settings: StreamSettings, own: StreamSettings) -> str:
+    ours, theirs = settings.to_dict(), own.to_dict()
+    return ", ".join(f"`{name}={value}`" for name, value in ours.items() if value != theirs[name])
 
 
 def sha256(path: Path) -> str:

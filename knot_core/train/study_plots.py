@@ -37,7 +37,7 @@ COLOURS = {
     "longlive": "#bcbd22",
 }
 BARS = ("psnr_last", "identity_last", "boundary_error", "seam", "restart", "flicker", "lips", "response")
-_SPECTRA = ("truth", "codec", "full", "knot0", "nofusion", "selfforcing", "longlive")
+_SPECTRA = ("codec", "full", "knot0", "nofusion", "selfforcing", "longlive")
 _BETTER, _WORSE, _NOTHING = "#3a9a5b", "#c8553d", "#b8b8b8"
 _ROW, _COLUMN, _FIRST_ROW = 24, 190, 710
 _FAR_OFF = 6  # times the usual distance
@@ -97,9 +97,9 @@ def _spectra(sheet: Sheet, spectra: Mapping[str, Sequence[float]], period: int, 
     points = {}
     for name, power in spectra.items():
         length = 2 * (len(power) - 1)
-        points[name] = [(j * FPS / length, 10 * math.log10(max(p, 1e-9))) for j, p in enumerate(power) if j > 1]
+        points[name] = [(j * FPS / length, 10 * math.log10(max(p, 1e-4))) for j, p in enumerate(power) if j > 1]
     hertz = Axis(0, FPS / 2, box[0], box[2])
-    title = "spectrum of the face's change, dB, over Hz (dotted: chunk rate and multiples)"
+    title = "spectrum of the face's change over the truth's, dB, over Hz (dotted: chunk rate and multiples)"
     for multiple in range(1, period // 2 + 1):
         x = hertz.at(multiple * FPS / period)
         for y in range(box[1], box[3], 8):

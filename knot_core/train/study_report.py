@@ -47,7 +47,8 @@ FIGURES: Mapping[str, Figure] = {
     "seam": Figure(
         heading="seam",
         better=LOWER,
-        meaning="how far the chunk rate and its harmonics stand out of the spectrum of the pictures' change, dB",
+        meaning="how far the chunk rate and its harmonics stand out of the spectrum of the face's change from picture "
+        "to picture, over the truth's change, dB",
     ),
     "beat": Figure(
         heading="beat", better=LOWER, meaning="the same of the latent rate, which is the codec's and not a seam"

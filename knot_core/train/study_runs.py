@@ -104,7 +104,7 @@ class _Bench:
         track = measure(_watched(pieces, static, energies), truth, self.reader)
         seen, period = fidelity(track, self._chunk_frames), study_metrics.period_of(self._chunk_frames)
         values = obedience(track, scene.controls).values | seen.values
-        power = study_metrics.spectrum(track["change"], period)
+        power = study_metrics.spectrum(study_metrics.log_change(track["change"], track["true_change"]), period)
         head = ("yaw", "pitch", "roll")
         asked = scene.controls[:, [CONTROLS.index(name) for name in head]]
         values |= {

@@ -68,8 +68,17 @@ def test_a_sine_lies_in_its_own_bin_of_the_spectrum():
     power = study_metrics.spectrum(2 + np.sin(2 * np.pi * 30 / 240 * np.arange(960)), PERIOD)
     assert len(power) == 121
     assert power.argmax() == 30
-    # |sum h exp|^2 / (m^2 sum h^2) of a sine of amplitude 1: (N/4)^2 / (4 * 3N/8)
-    assert power[30] == pytest.approx((240 / 4) ** 2 / (4 * 3 * 240 / 8), rel=1e-6)
+    assert power[30] == pytest.approx((240 / 4) ** 2 / (3 * 240 / 8))  # of amplitude 1: (N / 4)^2 / (3 N / 8)
+
+
+def test_motion_that_both_share_falls_out_of_the_change():
+    truth = np.abs(change(seed=1)) * np.linspace(0.5, 2, 900)
+    assert np.abs(study_metrics.log_change(truth, truth)).max() == 0
+    at_chunks = np.arange(900) % PERIOD == 9
+    found = study_metrics.log_change(np.where(at_chunks, 1.3, 1.1) * truth, truth)
+    assert seam_of(found) > 20
+    assert found[at_chunks].min() > found[~at_chunks].max()
+    assert np.isfinite(study_metrics.log_change(truth, np.zeros(900))).all()
 
 
 def test_a_signal_too_short_for_a_spectrum_has_no_seam():
