@@ -129,9 +129,12 @@ class Server:
     def log_tail(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")[-4000:]
 
-    def text(self, path: str) -> str:
+    def data(self, path: str) -> bytes:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
-            return answer.read().decode()
+            return answer.read()
+
+    def text(self, path: str) -> str:
+        return self.data(path).decode()
 
     def get(self, path: str) -> Any:
         return json.loads(self.text(path))

@@ -5,12 +5,16 @@ from typing import Any
 
 import pytest
 
+from ..nodes.interface import HOW_TO, interface, losses, recorded
+from ..nodes.sources import Sources
 from .comfyui import PACK, Server
 from .conftest import load_json
 
 pytestmark = pytest.mark.host
 
-NODE_IDS = re.findall(r'node_id="(\w+)"', "".join(p.read_text(encoding="utf-8") for p in (PACK / "nodes").glob("*.py")))
+SOURCES = Sources()
+NODE_IDS = sorted(SOURCES.interface())
+UNIT = re.compile(r"pixel|frame|second|chunk|\bdB\b|how much|share|width|step|\bno unit|number", re.IGNORECASE)
 
 
 def widgets(info: dict[str, Any]) -> dict[str, list[Any]]:
@@ -35,6 +39,34 @@ def test_node_is_offered(object_info: dict[str, Any], node_id: str) -> None:
     assert all(info["output_tooltips"])
 
 
+@pytest.mark.parametrize("node_id", NODE_IDS)
+def test_every_number_says_its_unit_and_its_range(object_info: dict[str, Any], node_id: str) -> None:
+    numbers = {name: spec[1] for name, spec in widgets(object_info[node_id]).items() if spec[0] in ("INT", "FLOAT")}
+    for name, said in numbers.items():
+        assert UNIT.search(said["tooltip"]), f"{name}: of what?"
+        named = {float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", said["tooltip"])}
+        ends = {said["min"]} if name == "seed" else {said["min"], said["max"]}  # 2**64 - 1 tells nobody anything
+        assert ends <= named, f"{name}: from where to where?"
+
+
+def test_the_interface_is_the_recorded_one(object_info: dict[str, Any]) -> None:
+    assert losses(recorded(), interface(object_info)) == [], HOW_TO
+    assert interface(object_info) == recorded(), HOW_TO
+
+
+def test_other_names_and_advanced_inputs_arrive_where_the_version_has_them(
+    server: Server, object_info: dict[str, Any]
+) -> None:
+    """What this ComfyUI has is read from its source; the nodes are all there in any case."""
+    host = (server.host / "comfy_api/latest/_io.py").read_text(encoding="utf-8")
+    has_aliases, has_advanced = "search_aliases:" in host, "advanced: bool" in host
+    for node_id in NODE_IDS:
+        info = object_info[node_id]
+        assert info.get("search_aliases") == (SOURCES.aliases()[node_id] if has_aliases else None)
+        advanced = {name for name, spec in widgets(info).items() if spec[1].get("advanced")}
+        assert advanced == (SOURCES.advanced()[node_id] if has_advanced else set())
+
+
 def test_no_node_is_left_out(object_info: dict[str, Any]) -> None:
     assert {name for name in object_info if name.startswith("KnotForcing")} == set(NODE_IDS)
 
@@ -50,6 +82,17 @@ def test_help_page_and_locale_are_served(server: Server) -> None:
     assert "KnotForcingStream" in server.get("/i18n")["en"]["nodeDefs"]
     page = server.text("/extensions/knot-forcing/docs/KnotForcingStream.md")
     assert page == (PACK / "web/docs/KnotForcingStream.md").read_text(encoding="utf-8")
+
+
+def test_every_translation_and_picture_is_served(server: Server) -> None:
+    said = server.get("/i18n")
+    for folder in sorted((PACK / "locales").iterdir()):
+        for path in folder.glob("*.json"):
+            texts = load_json(path) if path.stem == "main" else {path.stem: load_json(path)}
+            for part, wanted in texts.items():
+                assert wanted.items() <= said[folder.name][part].items()
+    for path in (PACK / "web/docs/images").iterdir():
+        assert server.data(f"/extensions/knot-forcing/docs/images/{path.name}") == path.read_bytes()
 
 
 def test_templates_are_listed(server: Server) -> None:

@@ -1,0 +1,85 @@
+"""Help pages and translations as the editor shows them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..host.comfyui import PACK, Server
+from ..host.conftest import load_json
+from .editor import READY, SHOTS
+
+pytestmark = pytest.mark.host
+
+HELP = ".node-help-content"
+PICTURE = f"document.querySelector('{HELP} img')"
+SHOW = """name => {
+    app.graph.clear();
+    const node = LiteGraph.createNode(name);
+    app.graph.add(node);
+    node.pos = [0, 0];
+    app.canvas.ds.scale = 1;
+    app.canvas.ds.offset = [700, 300];
+    app.canvas.selectItems([node]);
+}"""
+LABELS = "app.graph._nodes[0].widgets.map(widget => widget.label)"
+Page = Any
+
+
+def open_help(page: Page, node_id: str) -> str:
+    """Its text; the picture at its top has been loaded."""
+    page.evaluate(SHOW, node_id)
+    page.locator("[data-testid=info-button]").click()
+    page.wait_for_function(f"{PICTURE}?.complete && {PICTURE}.src.includes('/{node_id}.')", timeout=20_000)
+    return page.locator(HELP).inner_text()
+
+
+def shot(page: Page, name: str, server: Server) -> None:
+    if SHOTS:
+        page.screenshot(path=Path(SHOTS) / f"{name}-{server.port}.png")
+
+
+@pytest.fixture(params=["en"])
+def reader(request: pytest.FixtureRequest, page: Page, server: Server) -> Iterator[Page]:
+    """A second page of the same browser, in a language, which is a setting of the server's.
+
+    It is not the page that is watched for complaints: the editor asks for a page in the reader's language first, and
+    notes that there is none.
+    """
+    server.post("/settings", {"Comfy.Locale": request.param})
+    try:
+        other = page.context.browser.new_page(viewport={"width": 1920, "height": 1080})
+        other.goto(f"http://127.0.0.1:{server.port}/")
+        other.wait_for_function(READY, timeout=60_000)
+        other.wait_for_timeout(1000)
+        yield other
+        other.close()
+    finally:
+        server.post("/settings", {"Comfy.Locale": "en"})
+
+
+def test_help_panel_shows_pages_with_their_pictures(reader: Page, server: Server) -> None:
+    texts = load_json(PACK / "locales/en/nodeDefs.json")
+    for node_id in ("KnotForcingLoadModel", "KnotForcingStreamToVideo", "KnotForcingDrivingPreview"):
+        said = open_help(reader, node_id)
+        assert reader.evaluate(f"{PICTURE}.naturalWidth") > 100
+        assert texts[node_id]["display_name"] in said
+        assert "![" not in said
+        shot(reader, f"help-{node_id}", server)
+
+
+@pytest.mark.parametrize("reader", ["zh"], indirect=True)
+def test_the_editor_speaks_chinese(reader: Page, server: Server) -> None:
+    node_id = "KnotForcingLoadModel"
+    said, texts = open_help(reader, node_id), load_json(PACK / "locales/zh/nodeDefs.json")[node_id]
+    assert texts["display_name"] in said
+    assert "编解码器" in said
+    assert reader.evaluate(f"{PICTURE}.naturalWidth") > 100
+    labels = set(reader.evaluate(LABELS))
+    assert labels
+    assert labels <= {given["name"] for given in texts["inputs"].values()}
+    assert reader.evaluate("app.graph._nodes[0].title") == texts["display_name"]
+    shot(reader, "help-chinese", server)
+    assert "Writes a state to one safetensors file" in open_help(reader, "KnotForcingSaveState"), "not translated"
+    shot(reader, "help-untranslated", server)
