@@ -82,6 +82,12 @@ def test_a_models_file_is_known_where_comfyui_remembers_it(model, file):
     assert versions.source_file(model) == file
 
 
+def test_every_schema_goes_through_the_one_place():
+    """Else a word of a later version would keep an older one from loading the pack."""
+    made = {path.name for path in ADAPTERS.parent.glob("*.py") if "io.Schema(" in path.read_text(encoding="utf-8")}
+    assert made == {"types.py"}
+
+
 def test_no_other_adapter_asks_what_this_comfyui_has():
     """Of ComfyUI's modules; what a user connects may lack things in any version."""
     asks = {path.name: path.read_text(encoding="utf-8") for path in ADAPTERS.glob("*.py") if path.name != "versions.py"}
