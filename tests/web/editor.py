@@ -37,20 +37,20 @@ SET_VALUES = """values => {
         for (const [name, value] of Object.entries(values[node.type] ?? {}))
             node.widgets.find(widget => widget.name === name).value = value;
 }"""
-# how the next run ends, into window.ended; how many pieces its players took in, into window.played
+# how the next run ends, into window.ended; which nodes played which stream meanwhile, into window.played
 FOLLOW = """() => {
     window.ended = null;
-    window.played = 0;
+    window.played = {};
     const count = ({detail}) => {
         const player = app.graph.getNodeById(Number(detail.node))?.knotForcingLive?.player;
-        player?.work.then(() => { window.played += player.fetched > 0; });
+        player?.work.then(() => { if (player.fetched > 0) window.played[detail.node] = detail.stream; });
     };
     app.api.removeEventListener("knot_forcing.live", window.counting);
     app.api.addEventListener("knot_forcing.live", window.counting = count);
     for (const kind of ["success", "error", "interrupted"])
         app.api.addEventListener(`execution_${kind}`, () => { window.ended ??= kind; }, {once: true});
 }"""
-RUN_LIMIT_MS = 600_000
+RUN_LIMIT_MS = 180_000  # a run here takes seconds
 QUICKLY = {"KnotForcingSettings": {"steps": 1}}  # wherever a workflow has that node
 Page = Any  # of Playwright, which may not be installed
 
@@ -76,6 +76,12 @@ def drop(page: Page, path: Path) -> None:
 def queue(page: Page) -> None:
     page.evaluate(FOLLOW)
     page.evaluate("app.queuePrompt(0, 1)")
+
+
+def stop(page: Page) -> None:
+    page.evaluate("app.api.interrupt()")
+    page.wait_for_function("window.ended", timeout=RUN_LIMIT_MS)
+    assert page.evaluate("window.ended") == "interrupted"
 
 
 def shot(page: Page, name: str, server: Server) -> None:

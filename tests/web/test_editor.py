@@ -4,16 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from ..host.comfyui import PACK, Server
 from ..host.conftest import UI_WORKFLOWS, load_json
-from .editor import LIVE, NODE, QUICKLY, RUN_LIMIT_MS, SET_VALUES, STATE, VIDEO, Page, drop, load, queue, shot
+from .editor import LIVE, NODE, RUN_LIMIT_MS, SET_VALUES, STATE, VIDEO, Page, drop, load, queue, shot
 
 pytestmark = pytest.mark.host
 
 BUNDLED = [path for path in UI_WORKFLOWS if path.stem.startswith("portrait_")]  # they need no download
 SHORT = {
-    "KnotForcingStreamToVideo": {"seconds": 0.6},
+    "KnotForcingStreamToVideo": {"seconds": 1.0},
     "KnotForcingStream": {"seconds": 0.6},
     "KnotForcingSampleChunks": {"chunks": 1},
 }
@@ -41,14 +42,14 @@ def test_dropped_workflow_opens_whole_and_queues_as_its_api_form(page: Page, ser
 @pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)
 def test_bundled_workflow_runs_from_the_editor(page: Page, server: Server, path: Path) -> None:
     drop(page, path)
-    page.evaluate(SET_VALUES, QUICKLY | SHORT)
+    page.evaluate(SET_VALUES, SHORT)
     queue(page)
     streams = page.evaluate(f"!!({NODE})")
-    page.wait_for_function("window.played || window.ended", timeout=RUN_LIMIT_MS)
+    page.wait_for_function("Object.keys(window.played).length || window.ended", timeout=RUN_LIMIT_MS)
     shot(page, f"{path.stem}-runs", server)
     page.wait_for_function("window.ended", timeout=RUN_LIMIT_MS)
     assert page.evaluate("window.ended") == "success"
-    assert (page.evaluate("window.played") > 0) == streams, "chunks play while later ones are made"
+    assert bool(page.evaluate("window.played")) == streams, "chunks play while later ones are made"
     page.wait_for_function(f"{VIDEO}?.readyState >= 2 && !({NODE})?.knotForcingLive", timeout=60_000)
     shot(page, f"{path.stem}-done", server)
 
@@ -61,7 +62,7 @@ def test_a_second_run_shows_the_second_video(page: Page) -> None:
         queue(page)
         page.wait_for_function("window.ended === 'success'", timeout=RUN_LIMIT_MS)
         page.wait_for_function(f"!{LIVE} && {VIDEO}?.readyState >= 2 && !{NODE}.imgs", timeout=30_000)
-        assert page.evaluate("window.played") > 0
+        assert page.evaluate("window.played")
         assert page.evaluate(f"[{VIDEO}.videoWidth, {VIDEO}.duration]") == [128, pytest.approx(seconds, abs=0.1)]
 
 
@@ -72,25 +73,12 @@ def test_template_browser_shows_the_workflows_and_opens_one(page: Page, server: 
     for path in UI_WORKFLOWS:
         card = page.get_by_test_id(f"template-workflow-{path.stem}")
         card.scroll_into_view_if_needed(timeout=20_000)
-        picture = card.locator("img").first.element_handle()
-        page.wait_for_function("picture => picture.complete && picture.naturalWidth > 0", arg=picture, timeout=20_000)
-        assert f"/{path.stem}" in picture.get_attribute("src")
+        picture = card.locator("img").first.element_handle(timeout=20_000)
+        with Image.open(path.with_suffix(".jpg")) as thumbnail:
+            page.wait_for_function(
+                "([shown, width, height]) => shown.naturalWidth === width && shown.naturalHeight === height",
+                arg=[picture, *thumbnail.size], timeout=20_000,
+            )  # fmt: skip
     shot(page, "templates", server)
     page.get_by_test_id("template-workflow-portrait_idle").click()
     page.wait_for_function(f"!!({NODE})", timeout=20_000)
-
-
-@pytest.mark.parametrize("name", ["KnotForcingStreamToVideo", "KnotForcingExpressionTimeline"])
-def test_help_page_of_a_node_opens_beside_the_graph(page: Page, server: Server, name: str) -> None:
-    load(page, "portrait_directed")
-    page.evaluate("""type => {
-        const node = app.graph._nodes.find(node => node.type === type);
-        app.canvas.centerOnNode(node);
-        app.canvas.selectItems([node]);
-    }""", name)  # fmt: skip
-    page.get_by_test_id("info-button").click(timeout=20_000)
-    title, *_ = (server.pack / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8").splitlines()
-    page.locator(".markdown-content h1", has_text=title.removeprefix("# ")).wait_for(timeout=20_000)
-    assert page.locator(".markdown-content table").count() >= 1
-    shot(page, f"help-{name}", server)
-    page.get_by_test_id("info-button").click()
