@@ -9,8 +9,8 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, SettingsError
-from ..wan.reading import read_stored
+from ..errors import CheckpointError, SettingsError, short
+from ..wan.reading import read_stored, some
 from .taehv import TAEHV, CodecConfig, read_config
 from .wan_vae import WanVideoCodec
 
@@ -30,18 +30,19 @@ def load_codec(path: str | os.PathLike[str], kind: str = "auto") -> TAEHV | WanV
     if kind not in KINDS:
         raise SettingsError(f"the codec's kind is {kind!r}; choose one of {', '.join(KINDS)}")
     file = _file(Path(path))
-    tensors = read_stored(file, header_only=False).tensors
+    stored = read_stored(file, header_only=False).tensors
+    tensors = _in_float32(stored)
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise CheckpointError(f"{file} holds values that are no numbers (NaN or infinite) in {name}; get it again")
-    found = codec_kind(file, tensors)
+    found = codec_kind(file, stored)
     if kind not in ("auto", found) and "wan_vae" in (kind, found):
         raise CheckpointError(f"{file} is not of the kind {kind}, but of {found}; leave the choice on auto")
     kind = found if kind == "auto" else kind
     if kind == "wan_vae":
-        codec: TAEHV | WanVideoCodec = WanVideoCodec(_wan_vae(file, _in_float32(tensors)))
+        codec: TAEHV | WanVideoCodec = WanVideoCodec(_wan_vae(file, tensors))
     else:
-        codec = TAEHV.from_state_dict(_in_float32(tensors), vae_latents=kind == "lighttaew2_1")
+        codec = TAEHV.from_state_dict(tensors, vae_latents=kind == "lighttaew2_1")
     return codec.eval().requires_grad_(False)
 
 
@@ -50,8 +51,8 @@ def codec_kind(file: Path, tensors: Mapping[str, Tensor]) -> str:
     if {"decoder.middle.0.residual.0.gamma", "decoder.mid_block.resnets.0.norm1.gamma"} & set(tensors):
         return "wan_vae"
     if not {"decoder.1.weight", "decoder.22.weight"} & set(tensors):
-        found = ", ".join(list(tensors)[:3])
-        raise CheckpointError(f"{file} is no TAEHV autoencoder and no Wan 2.1 VAE: it holds {found} ...; give taew2_1, "
+        found = some(list(tensors))
+        raise CheckpointError(f"{file} is no TAEHV autoencoder and no Wan 2.1 VAE: it holds {found}; give taew2_1, "
                               "lighttaew2_1 or Wan2.1_VAE")  # fmt: skip
     return tiny_kind(file, tensors)
 
@@ -90,19 +91,19 @@ def _in_float32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _wan_vae(file: Path, tensors: dict[str, Tensor]) -> nn.Module:
     diffusers = _diffusers()
-    if "decoder.middle.0.residual.0.gamma" in tensors:  # as Wan publishes it, and ComfyUI loads it
-        from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
-
-        tensors = convert_wan_vae_to_diffusers(tensors)
     try:
+        if "decoder.middle.0.residual.0.gamma" in tensors:  # as Wan publishes it, and ComfyUI loads it
+            from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
+
+            tensors = convert_wan_vae_to_diffusers(tensors)
         with torch.device("meta"):
             tree = diffusers.AutoencoderKLWan(
                 base_dim=tensors["decoder.norm_out.gamma"].shape[0], z_dim=tensors["post_quant_conv.weight"].shape[0]
             )
         tree.load_state_dict(tensors, assign=True)
-    except (KeyError, RuntimeError) as problem:
-        reason = str(problem).splitlines()[-1].strip()
-        raise CheckpointError(f"{file} is no Wan 2.1 VAE that is known here ({reason}); give Wan2.1_VAE") from problem
+    except (KeyError, RuntimeError, IndexError, ValueError, TypeError, ZeroDivisionError) as problem:
+        last = short(str(problem).splitlines()[-1], str)
+        raise CheckpointError(f"{file} is no Wan 2.1 VAE that is known here ({last}); give Wan2.1_VAE") from problem
     return tree
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, short
 from ..geometry import SPATIAL, TEMPORAL
 from .latents import denormalise, normalise
 
@@ -131,11 +131,13 @@ class TAEHV(nn.Module):
     @staticmethod
     def from_state_dict(state: Mapping[str, Tensor], *, vae_latents: bool = False) -> TAEHV:
         """Build with the widths that the tensors have, and load them; ``CheckpointError`` where they do not fit."""
-        codec = TAEHV(replace(read_config(state), vae_latents=vae_latents))
+        config = replace(read_config(state), vae_latents=vae_latents)
+        check_shapes(state, config)
+        codec = TAEHV(config)
         try:
             codec.load_state_dict(state)
         except RuntimeError as error:
-            raise CheckpointError(f"this is no TAEHV autoencoder: {str(error).splitlines()[-1].strip()}") from error
+            raise CheckpointError(f"this is no TAEHV autoencoder ({short(error, str)}); get it again") from error
         return codec.eval()
 
     def encode(self, pixels: Tensor) -> Tensor:
@@ -176,9 +178,25 @@ def read_config(state: Mapping[str, Tensor]) -> CodecConfig:
         encoder = tuple(state[f"encoder.{i}.weight"].shape[0] for i in (0, 3, 8, 13)) if has_encoder else None
         decoder = tuple(state[f"decoder.{i}.weight"].shape[0] for i in (1, 8, 14, 20))
         latent = state["decoder.1.weight"].shape[1]
+        if min(*decoder, latent, *(encoder or (1,))) < 1:
+            raise CheckpointError("this is no TAEHV autoencoder: it has layers of no width; get it again")
+    except IndexError as error:
+        raise CheckpointError("this is no TAEHV autoencoder: a weight has too few dimensions; get it again") from error
     except KeyError as error:
-        raise CheckpointError(f"this is no TAEHV autoencoder: the tensor {error} is missing") from error
+        raise CheckpointError(f"this is no TAEHV autoencoder: the tensor {error} is missing; get it again") from error
     return CodecConfig(encoder=encoder, decoder=decoder, latent_channels=latent)
+
+
+def check_shapes(state: Mapping[str, Tensor], config: CodecConfig) -> None:
+    """Every tensor as one of those widths has it: before they are made, since a small file may claim any width."""
+    with torch.device("meta"):
+        wanted = {name: tensor.shape for name, tensor in TAEHV(config).state_dict().items()}
+    for name, shape in wanted.items():
+        if name not in state or state[name].shape != shape:
+            found = short(list(state[name].shape)) if name in state else "missing"
+            raise CheckpointError(
+                f"this is no TAEHV autoencoder: {name} is {found}, wanted {list(shape)}; get it again"
+            )
 
 
 def _encoder(e: tuple[int, int, int, int], latent: int) -> nn.Sequential:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..config import NetworkConfig, StreamSettings
-from ..errors import CheckpointError, SettingsError
+from ..errors import CheckpointError, SettingsError, short
 from ..flow import noise_levels
 from .families import Preset, find_family
 from .lora import Lora
@@ -25,6 +25,7 @@ from .reading import Stored, read_stored, some, without_prefix
 from .recognise import Recognised, Traits, adapter_kind, recognise
 from .shapes import adapter_config, network_config, num_blocks, shape_of, stranger
 
+_MOST_SAID = 8192  # pixels of a side, pictures a second
 _TAIL = 4  # parts of a path that may say the family: file, folders, a download cache's repository
 _SCALES = (".scale_weight", ".weight_scale")  # ComfyUI's scaled fp8, older and newer
 _NO_WEIGHTS = (".scale_input", ".input_scale", "scaled_fp8", ".comfy_quant")
@@ -75,7 +76,7 @@ class Checkpoint:
     def config(self) -> NetworkConfig:
         """Sizes of the network, from the metadata or the shapes."""
         if "network" in self.metadata:
-            return NetworkConfig.from_dict(self._json("network"))
+            return self._config_from_metadata()
         timestep_dtype = self.preset.timestep_dtype
         try:
             return network_config(self.tensors, timestep_dtype)
@@ -94,14 +95,27 @@ class Checkpoint:
         scale = scale.to(device, torch.float32).view(-1, *[1] * (stored.dim() - 1))
         return stored.to(device, torch.float32).mul_(scale).to(dtype)
 
+    def _config_from_metadata(self) -> NetworkConfig:
+        try:
+            config = NetworkConfig.from_dict(self._json("network"))
+        except SettingsError as problem:
+            raise CheckpointError(f"{self.path} has damaged metadata: {problem}") from problem
+        if config.num_layers != num_blocks(self.tensors):  # before so many are made
+            raise CheckpointError(f"{self.path} holds {num_blocks(self.tensors)} blocks, and says that it has "
+                                  f"{config.num_layers}; download it again")  # fmt: skip
+        return config
+
     def _preset_from_metadata(self) -> Preset:
         try:
             row = find_family(self.metadata["family"])
         except CheckpointError as problem:
             raise CheckpointError(f"{self.path}: {problem}") from problem
-        said = {name: self._json(name) for name in ("fps", "height", "width") if name in self.metadata}
+        said = {name: self._whole_number(name) for name in ("fps", "height", "width") if name in self.metadata}
         if "settings" in self.metadata:
-            said["settings"] = StreamSettings.from_dict(self._json("settings"))
+            try:
+                said["settings"] = StreamSettings.from_dict(self._json("settings"))
+            except SettingsError as problem:
+                raise CheckpointError(f"{self.path} has damaged metadata: {problem}") from problem
         return replace(row, **said, licence=self.metadata.get("licence", row.licence))
 
     def _traits(self) -> Traits:
@@ -115,12 +129,18 @@ class Checkpoint:
             wrappers={self.wrapper or "", self.prefix},
         )
 
+    def _whole_number(self, name: str) -> int:
+        value = self._json(name)
+        if type(value) is not int or not 1 <= value <= _MOST_SAID:
+            raise CheckpointError(f"{self.path} has damaged metadata ({name}: {short(value)}); download it again")
+        return value
+
     def _json(self, name: str) -> Any:
         try:
             return json.loads(self.metadata[name])
-        except json.JSONDecodeError as problem:
+        except (ValueError, RecursionError) as problem:
             raise CheckpointError(
-                f"{self.path} has damaged metadata ({name}: {problem}); download it again"
+                f"{self.path} has damaged metadata ({name}: {short(problem, str)}); download it again"
             ) from problem
 
 
@@ -219,7 +239,7 @@ def check_tensors(checkpoint: Checkpoint, wanted: Mapping[str, Tensor]) -> None:
         )
     for name, tensor in wanted.items():
         if checkpoint.tensors[name].shape != tensor.shape:
-            shape = list(checkpoint.tensors[name].shape)
+            shape = short(list(checkpoint.tensors[name].shape))
             raise CheckpointError(
                 f"{path} has {name} of shape {shape}, wanted {list(tensor.shape)}; it is another model"
             )

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, short
 
 # The weights that stream, within files that hold several sets; the averaged ones first.
 WRAPPERS = ("generator_ema", "generator", "state_dict", "model")
@@ -95,13 +95,14 @@ def reason(problem: Exception) -> str:
     """The first line of what a library says; torch's own, of a pickle with code, advises to run it."""
     if isinstance(problem, pickle.UnpicklingError):
         return "it carries code beside its weights, or is damaged"
-    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)
+    said = getattr(problem, "strerror", None) or str(problem)
+    return short(next(iter(said.strip().splitlines()), type(problem).__name__), str)
 
 
 def some(names: Sequence[str]) -> str:
     """The first few, and how many more."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return ", ".join(short(name, str) for name in names[:_SHOWN]) + more
 
 
 def _in_folder(folder: Path) -> Path:
@@ -127,7 +128,9 @@ def _of_index(index: Path) -> list[Path]:
         if any(file.parent != index.parent or file.suffix != ".safetensors" for file in files):
             raise ValueError("it names other files than safetensors beside it")
     except (ValueError, KeyError, AttributeError, TypeError) as problem:
-        raise CheckpointError(f"{index} is no index of weights files ({problem!r}); download it again") from problem
+        raise CheckpointError(
+            f"{index} is no index of weights files ({reason(problem)}); download it again"
+        ) from problem
     return _all_there(index, files)
 
 
@@ -165,7 +168,9 @@ def _read_safetensors(path: Path, header_only: bool) -> Stored:
             tensors = {name: read(file, name) for name in names}
             return Stored(tensors=tensors, metadata=file.metadata() or {})
     except (SafetensorError, OSError) as problem:
-        raise CheckpointError(f"{path} is truncated or damaged ({problem}); download or copy it again") from problem
+        raise CheckpointError(
+            f"{path} is truncated or damaged ({reason(problem)}); download or copy it again"
+        ) from problem
 
 
 def _outline(file: Any, name: str) -> Tensor:
@@ -184,10 +189,9 @@ def _read_pickle(path: Path, header_only: bool, wrappers: Sequence[str]) -> Stor
             raise CheckpointError(f"{path} carries code beside its weights, so it was not opened; "
                                   "get it as safetensors") from problem  # fmt: skip
         raise CheckpointError(f"{path} is no PyTorch file, or damaged; download or copy it again") from problem
-    except (RuntimeError, EOFError, OSError, ValueError) as problem:
-        reason = str(problem).partition("\n")[0]
+    except Exception as problem:  # torch's reader of pickles says damage with whatever it trips over
         raise CheckpointError(
-            f"{path} is truncated or damaged ({reason or 'empty'}); download or copy it again"
+            f"{path} is truncated or damaged ({reason(problem)}); download or copy it again"
         ) from problem
     return _unwrap(path, found, wrappers)
 

@@ -1,13 +1,13 @@
 """A network's sizes, read from the shapes of its tensors; and what a file is that has none of them."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ..config import LAYOUT_CHANNELS, AdapterConfig, AudioCrossConfig, NetworkConfig
-from ..errors import CheckpointError
+from ..errors import CheckpointError, short
 from ..geometry import PATCH, TEMPORAL
 from .lora import is_lora
 from .reading import some
@@ -38,13 +38,14 @@ def shape_of(tensors: Mapping[str, Tensor], name: str, num_dims: int = 2) -> tor
     if name not in tensors:
         raise CheckpointError(f"it is no Wan network: {_what_else(tensors, name)}; give a Wan2.1 diffusion model")
     shape = tensors[name].shape
-    if len(shape) != num_dims:
-        raise CheckpointError(f"it has {name} of shape {list(shape)}, wanted {num_dims} dimensions; it is another "
-                              "model")  # fmt: skip
+    if len(shape) != num_dims or 0 in shape:
+        raise CheckpointError(
+            f"it has {name} of shape {short(list(shape))}, wanted {num_dims} dimensions; it is another model"
+        )
     return shape
 
 
-def num_blocks(tensors: Iterable[str]) -> int:
+def num_blocks(tensors: Collection[str]) -> int:
     """Transformer blocks."""
     return _count(tensors, r"blocks\.(\d+)\.")
 
@@ -119,5 +120,9 @@ def _what_else(tensors: Mapping[str, Tensor], name: str) -> str:
     return f"it has no {name} but {some(names) or 'nothing'}{looks}"
 
 
-def _count(names: Iterable[str], pattern: str) -> int:
-    return 1 + max((int(found[1]) for name in names if (found := re.match(pattern, name))), default=-1)
+def _count(names: Collection[str], pattern: str) -> int:
+    """One more than the highest number. A block of 10^9 would have a network of so many made, to find them missing."""
+    count = 1 + max((int(found[1][:9]) for name in names if (found := re.match(pattern, name))), default=-1)
+    if count > len(names):
+        raise CheckpointError(f"it numbers its blocks up to {count - 1} and holds {len(names)} tensors; get it again")
+    return count

@@ -26,7 +26,6 @@ from knot_core.media.portrait import crop_portrait
 
 from .fuzzing import check_sentence, clear_errors_only, damaged, fuzzed
 
-MIB = 2**20
 RNG = np.random.default_rng(0)
 PICTURE = Image.fromarray(RNG.integers(0, 255, (24, 40, 3), dtype=np.uint8))
 EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # orientation 6: turned
