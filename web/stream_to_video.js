@@ -21,7 +21,8 @@ function forgetShown(node) {
     for (const field of ["imgs", "images", "preview", "animatedImages", "previewMediaType", "videoContainer"]) {
         node[field] = undefined;
     }
-    delete app.nodePreviewImages[keyOf(node)];
+    // Where nodes are part of the page (Nodes 2.0) the editor clears its stills itself, and would miss that this is gone.
+    if (!globalThis.LiteGraph?.vueNodesMode) delete app.nodePreviewImages[keyOf(node)];
 }
 
 // The editor keeps what nodes show by id; inside a subgraph the subgraph's id stands before it.

@@ -3,8 +3,8 @@
 import { CONTROLS, EASES, RANGES, lastKeyTime } from "./timeline.js";
 
 export const COLOURS = {
-    yaw: "#5b9dff", pitch: "#2fc1a4", roll: "#a58bff", blink: "#f3b23c", gaze: "#f27ab5",
-    mouth_open: "#ff6d5f", mouth_wide: "#d98c4f", brow: "#b9cc4a",
+    yaw: "#5b9dff", pitch: "#27b598", roll: "#9a7df7", blink: "#eba51f", gaze: "#f06aab",
+    mouth_open: "#ff6557", mouth_wide: "#d28346", brow: "#9fb52f",
 };
 export const RULER = 16; // height of the time axis, which is also what one zooms and scrolls by
 
@@ -162,7 +162,7 @@ function drawCurve(context, plot, keys, colour, bold) {
         else if (ease !== "linear") points.push(...bend(plot, time, value, nextTime, nextValue, EASES[ease]));
     });
     points.push([Math.max(plot.right, points.at(-1)[0]), points.at(-1)[1]]);
-    const style = bold ? { lineWidth: 2 } : { lineWidth: 1.25, globalAlpha: 0.45 };
+    const style = bold ? { lineWidth: 2 } : { lineWidth: 1.25, globalAlpha: 0.6 };
     line(context, points, { strokeStyle: colour, lineJoin: "round", ...style });
 }
 
