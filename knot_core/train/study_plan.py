@@ -78,7 +78,7 @@ class Form:
 
 
 FORMS: Mapping[str, Form] = {
-    "short": Form(identities=16, seconds=32.0, step_seconds=8.0),
+    "short": Form(identities=16, seconds=28.0, step_seconds=8.0),
     "full": Form(identities=32, seconds=600.0, step_seconds=24.0),
 }
 

@@ -53,7 +53,9 @@ VARIANTS: Mapping[str, Variant] = {
         title="no knot", changes=_NO_KNOT, trained="in part: in training one chunk in ten goes without its knot"
     ),
     "nofusion": Variant(title="the knot is shown to the next chunk, but not averaged with it", changes={"fusion": 0.0}),
-    "knotinx": Variant(title="the knot also pinned in x, at every step", opened=knot_in_x),
+    "knotinx": Variant(
+        title="the knot also pinned in x at every step, and so settled as it was first drawn", opened=knot_in_x
+    ),
     "k1": Variant(title="a knot of one latent frame", changes={"num_knot_frames": 1}),
     "k2": Variant(title="a knot of two latent frames", changes={"num_knot_frames": 2}),
     "nooverlap": Variant(
