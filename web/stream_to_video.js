@@ -21,7 +21,7 @@ function forgetShown(node) {
     for (const field of ["imgs", "images", "preview", "animatedImages", "previewMediaType", "videoContainer"]) {
         node[field] = undefined;
     }
-    // Where nodes are part of the page (Nodes 2.0) the editor clears its stills itself, and would miss that this is gone.
+    // Where nodes are part of the page (Nodes 2.0) the editor clears its stills itself, and would not see it gone.
     if (!globalThis.LiteGraph?.vueNodesMode) delete app.nodePreviewImages[keyOf(node)];
 }
 

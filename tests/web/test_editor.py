@@ -18,6 +18,9 @@ SHORT = {
     "KnotForcingStream": {"seconds": 0.6},
     "KnotForcingSampleChunks": {"chunks": 1},
 }
+# every Stream to Video has its finished video, and no player any more
+ALL_SHOWN = """() => app.graph._nodes.filter(node => node.type === 'KnotForcingStreamToVideo').every(node =>
+    !node.knotForcingLive && node.videoContainer?.querySelector('video')?.readyState >= 2)"""
 
 
 @pytest.mark.parametrize("path", UI_WORKFLOWS, ids=lambda path: path.stem)
@@ -50,7 +53,8 @@ def test_bundled_workflow_runs_from_the_editor(page: Page, server: Server, path:
     page.wait_for_function("window.ended", timeout=RUN_LIMIT_MS)
     assert page.evaluate("window.ended") == "success"
     assert bool(page.evaluate("window.played")) == streams, "chunks play while later ones are made"
-    page.wait_for_function(f"{VIDEO}?.readyState >= 2 && !({NODE})?.knotForcingLive", timeout=60_000)
+    page.wait_for_function(f"{VIDEO}?.readyState >= 2 && ({ALL_SHOWN})()", timeout=60_000)
+    page.wait_for_timeout(300)
     shot(page, f"{path.stem}-done", server)
 
 
