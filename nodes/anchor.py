@@ -34,11 +34,11 @@ class EncodeAnchor(io.ComfyNode):
                                tooltip="How a picture of another shape is brought to the video's: crop keeps the "
                                        "centre, letterbox keeps everything and adds bars."),
                 io.Int.Input("width", **SIZE_RANGE,
-                             tooltip="Width of the video in pixels, a multiple of 16 (16 to 2048). 0: the model's "
-                                     "own; knot-tiny was trained for 128."),
+                             tooltip="Width of the video in pixels, a multiple of 16 (16 to 2048). 0, in height "
+                                     "too: the model's own; knot-tiny was trained for 128."),
                 io.Int.Input("height", **SIZE_RANGE,
-                             tooltip="Height of the video in pixels, a multiple of 16 (16 to 2048). 0: the model's "
-                                     "own. It need not be the width."),
+                             tooltip="Height of the video in pixels, a multiple of 16 (16 to 2048). 0, in width "
+                                     "too: the model's own. It need not be the width."),
                 io.Conditioning.Input("conditioning", optional=True,
                                       tooltip="The prompt, for Wan models: from CLIP Text Encode with the UMT5 text "
                                               "encoder (CLIP type wan); of several entries the first. knot-tiny takes "
@@ -48,7 +48,7 @@ class EncodeAnchor(io.ComfyNode):
                                                   "image embedding) also see it: from CLIP Vision Encode."),
                 io.Vae.Input("vae", optional=True,
                              tooltip="Wan 2.1 VAE that encodes the reference, more exactly than a tiny codec does. Not "
-                                     "connected: the model's codec does."),
+                                     "connected: the model's codec does. knot-tiny takes none."),
             ],
             outputs=[KnotAnchor.Output(display_name="anchor", is_output_list=True,
                                        tooltip="The reference's keys and values, and the prompt; immutable. Of several "
