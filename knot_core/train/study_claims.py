@@ -31,7 +31,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Frames in which chunks overlap may stay in the window", "nooverlap", psnr_last=_DB, boundary_error=_RATIO
     ),
     *_more("Running ahead keeps the person", "norunahead", "identity_last", "psnr_last"),
-    *_more("It is better than an attention sink at position 0", "anchor0", "identity_last", "psnr_last"),
+    *_more("Running ahead is better than an attention sink at position 0", "anchor0", "identity_last", "psnr_last"),
     *_no_worse("Running ahead by less gains nothing", "s2", identity_last=_DB, psnr_last=_DB),
     *_no_worse("Running ahead by 4 gains nothing over the model's own stride", "s4", identity_last=_DB, psnr_last=_DB),
     *_no_worse("Running ahead by more gains nothing", "s8", identity_last=_DB, psnr_last=_DB),

@@ -59,7 +59,7 @@ def page(plan: StudyPlan, models: Mapping[str, Model], report: StudyReport, told
         facts(plan, models, report, told.records),
         "## What holds, and what does not",
         f"{counts.total()} comparisons: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) + ".",
-        report.claims(),
+        report.claims(trained(plan)),
         f"![Fidelity and identity over time, the spectrum of the pictures' change, paired differences]({told.picture})",
         "## What was compared",
         variants(plan, models["full"].settings, report),
@@ -99,16 +99,20 @@ def facts(plan: StudyPlan, models: Mapping[str, Model], report: StudyReport, rec
 
 def variants(plan: StudyPlan, settings: StreamSettings, report: StudyReport) -> str:
     """Names, what they are, how they are set, and whether the model was trained for them."""
-    own = plan.own_models()
-    rows = []
+    rows, trained_for = [], trained(plan)
     for name in report.variants():
         variant = VARIANTS.get(name)
-        trained = "" if variant is None else "a model of its own" if name in own else variant.trained
         changed = "" if variant is None else _changed(variant.settings(settings), settings)
-        rows.append([name, _BASELINES[name] if variant is None else variant.title, changed, trained])
+        rows.append([name, _BASELINES[name] if variant is None else variant.title, changed, trained_for.get(name, "")])
     skipped = [name for name in VARIANTS if name not in plan.variants]
     text = markdown(["name", "what it is", "settings that differ", "trained for"], rows)
     return text + (f"\n\nNot run, or the same as full: {', '.join(skipped)}." if skipped else "")
+
+
+def trained(plan: StudyPlan) -> dict[str, str]:
+    """Variant -> whether the model that streams it was trained for it."""
+    own = plan.own_models()
+    return {name: "yes: a model of its own" if name in own else VARIANTS[name].trained for name in plan.variants}
 
 
 def _changed(settings: StreamSettings, own: StreamSettings) -> str:

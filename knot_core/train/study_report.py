@@ -178,10 +178,10 @@ class StudyReport:
         rows = [[name, *(_apart(self.difference(figure, name)) for figure in figures)] for name in self.others()]
         return markdown(head, rows)
 
-    def claims(self) -> str:
-        """What holds and what does not, in Markdown."""
-        head = ["claim", "figure", "full", "held against", "full is better by", "verdict"]
-        return markdown(head, [_row(found) for found in self.found()])
+    def claims(self, trained: Mapping[str, str]) -> str:
+        """What holds and what does not, in Markdown; ``trained``: which variants a model was trained for."""
+        head = ["claim", "figure", "full", "held against", "trained for it", "full is better by", "verdict"]
+        return markdown(head, [_row(found, trained.get(found.claim.than, "")) for found in self.found()])
 
     def to_dict(self) -> dict:
         """Plain values, ready for JSON."""
@@ -217,12 +217,13 @@ def _apart(measured: Measured) -> str:
     return f"**{text}**" if abs(measured.mean) > measured.half else text
 
 
-def _row(found: Found) -> list[str]:
+def _row(found: Found, trained: str) -> list[str]:
     claim = found.claim
     margin = f", {claim.margin:g} allowed" if claim.margin else ""
     other = f"{claim.bound:g} (bound)" if found.other is None else f"{cell(found.other)} ({claim.than})"
     name = FIGURES[claim.figure].heading
-    return [claim.text, name, cell(found.full), other, cell(found.better, "+") + margin, f"**{found.verdict}**"]
+    better = cell(found.better, "+") + margin
+    return [claim.text, name, cell(found.full), other, trained.partition(":")[0], better, f"**{found.verdict}**"]
 
 
 def _measured(measured: Measured) -> dict[str, float | int | None]:

@@ -86,7 +86,7 @@ VARIANTS: Mapping[str, Variant] = {
         opened=restarting,
     ),
     "longlive": Variant(
-        title="rolling window with sinks (LongLive's form): no knot, window 6, three sinks that follow it, the "
+        title="rolling window with sinks (LongLive's form): no knot, three sinks that follow it, the "
         "reference before them",
         changes=_NO_KNOT | {"run_ahead_stride": 0, "num_sink_frames": 3, "rope_positions": "window"},
         opened=reference_first,

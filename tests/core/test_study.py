@@ -306,6 +306,7 @@ def studied(weights, tmp_path_factory, _espeak_ng):
     patch.undo()
 
 
+@pytest.mark.slow
 def test_a_study_writes_figures_page_and_plot(studied):
     out, _ = studied
     found, page = json.loads(out.read_text()), out.with_suffix(".md").read_text()
@@ -322,6 +323,7 @@ def test_a_study_writes_figures_page_and_plot(studied):
     assert (out.parent / "docs" / "study.png").exists()
 
 
+@pytest.mark.slow
 def test_a_second_study_measures_nothing_again_and_a_cut_off_one_goes_on(studied):
     out, options = studied
     lines, before = out.with_suffix(".jsonl").read_text(), json.loads(out.read_text())
