@@ -8,6 +8,7 @@ const NODE = "KnotForcingExpressionTimeline";
 const TEXT = "timeline";
 const WIDGET = "knot_forcing_curves";
 const HEIGHT = 256; // pixels, at least
+const ROOM = 100; // pixels more in a new node, which the text and the curves share
 
 const chosenControls = new Map(); // by node; of this page alone
 
@@ -59,7 +60,7 @@ function addCurves(node) {
         editor.remove();
         return onRemoved?.apply(this, values);
     };
-    node.setSize?.([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
+    node.setSize?.([node.size[0], Math.max(node.size[1], node.computeSize()[1] + ROOM)]);
 }
 
 function removeWidget(node, editor) {
