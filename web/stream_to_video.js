@@ -31,9 +31,14 @@ function keyOf(node) {
     return inside ? `${node.graph.id}:${node.id}` : String(node.id);
 }
 
+// Nothing while the page is loading; asked then, rootGraph complains.
+function outermost() {
+    return app.graph && (app.rootGraph ?? app.graph);
+}
+
 // Of an executed node's id: "12:7" is node 7 inside the subgraph of node 12.
 function nodeOf(id) {
-    let graph = app.rootGraph ?? app.graph;
+    let graph = outermost();
     let node = null;
     for (const part of String(id).split(":")) {
         node = graph?.getNodeById?.(/^\d+$/.test(part) ? Number(part) : part) ?? null;
@@ -121,7 +126,7 @@ function onLive({ detail }) {
 
 // Should the stream's own word of its end be lost.
 function onStopped({ detail }) {
-    for (const live of allLive(app.rootGraph ?? app.graph)) {
+    for (const live of allLive(outermost())) {
         if (live.prompt === detail?.prompt_id && !live.player.ended) live.player.end(false);
     }
 }
