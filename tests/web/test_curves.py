@@ -180,6 +180,19 @@ def test_curves_are_not_stored_and_come_back_in_a_subgraph(curves: Page, server:
     assert [len(json.loads(text)["yaw"]) for text in inner] == [4]
 
 
+def test_a_text_that_comes_over_a_cable_has_no_curves_here(curves: Page) -> None:
+    cable = f"{FIND}.inputs.findIndex(input => input.widget?.name === 'timeline')"
+    curves.evaluate(f"""() => {{
+        const source = LiteGraph.createNode('PrimitiveStringMultiline');
+        app.graph.add(source);
+        source.connect(0, {FIND}, {cable});
+    }}""")  # fmt: skip
+    curves.wait_for_function(f"{EDITOR}.model.problem?.includes('cable')", timeout=5_000)
+    curves.evaluate(f"() => {{ {FIND}.disconnectInput({cable}); }}")
+    curves.wait_for_function(f"{EDITOR}.model.problem === null && {EDITOR}.model.keys.length", timeout=5_000)
+    assert curves.evaluate(f"{TEXT}.value") == SHIPPED
+
+
 def test_curves_that_fail_leave_the_text(curves: Page) -> None:
     said: list[str] = []
     curves.on("console", lambda message: said.append(message.text) if message.type == "warning" else None)
