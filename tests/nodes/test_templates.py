@@ -1,0 +1,85 @@
+"""The templates as a reader sees them: nothing covers anything, everything stands in a named group, a note explains."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))
+TITLE = 30  # pixels above a node's `pos`
+SLOT, WIDGET = 20, 24  # pixels that the editor gives to a row of cables, and to a widget
+USES = {  # every one has its template
+    "talk": "portrait_from_audio",
+    "chunks": "portrait_chunks",
+    "timeline": "portrait_timeline",
+    "resume": "portrait_resume",
+    "hybrid drive": "portrait_hybrid",
+    "idle": "portrait_idle",
+    "loop": "portrait_loop",
+    "headless": "portrait_headless",
+}
+
+
+def box(node):
+    (x, y), (width, height) = node["pos"], node["size"]
+    return x, y - TITLE, x + width, y + height
+
+
+def overlap(a, b):
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def inside(a, b):
+    return b[0] <= a[0] and b[1] <= a[1] and a[2] <= b[2] and a[3] <= b[3]
+
+
+def group_box(group):
+    x, y, width, height = group["bounding"]
+    return x, y, x + width, y + height
+
+
+@pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
+def graph(request):
+    return json.loads(request.param.read_text(encoding="utf-8"))
+
+
+def test_there_is_a_template_for_each_use():
+    assert set(USES.values()) <= {path.stem for path in WORKFLOWS}
+
+
+def test_no_node_covers_another(graph):
+    pairs = itertools.combinations(graph["nodes"], 2)
+    assert not [(a["type"], b["type"]) for a, b in pairs if overlap(box(a), box(b))]
+
+
+def test_every_node_has_room_for_its_cables_and_widgets(graph):
+    """The editor would make it larger, over what stands below."""
+    for node in graph["nodes"]:
+        widgets = sum("widget" in slot for slot in node["inputs"])
+        rows = max(len(node["inputs"]) - widgets, len(node["outputs"]))
+        assert node["size"][1] >= rows * SLOT + widgets * WIDGET, node["type"]
+
+
+def test_every_node_stands_in_one_group_and_groups_stand_apart(graph):
+    groups = [group_box(group) for group in graph["groups"]]
+    assert all(group["title"] for group in graph["groups"])
+    assert not [pair for pair in itertools.combinations(groups, 2) if overlap(*pair)]
+    for node in graph["nodes"]:
+        homes = [group for group in groups if inside(box(node), group)]
+        assert len(homes) == (0 if node["type"] == "MarkdownNote" else 1), node["type"]
+
+
+def test_one_note_explains_it_first(graph):
+    """It stands left of all, where reading begins."""
+    (note,) = [node for node in graph["nodes"] if node["type"] == "MarkdownNote"]
+    assert note["widgets_values"][0].startswith("## ")
+    assert all(note["pos"][0] + note["size"][0] <= group["bounding"][0] for group in graph["groups"])
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_thumbnail_is_a_square(path):
+    with Image.open(path.with_suffix(".jpg")) as picture:
+        assert picture.format == "JPEG"
+        assert picture.size == (512, 512)
