@@ -18,6 +18,7 @@ from .lengths import format_clock
 from .timeline import Driving
 
 MAX_SECONDS = 3600.0  # in one picture
+MAX_START = 1e9  # seconds: 31 years
 DEFAULT_SECONDS = 10.0  # of a driving without end
 _LABEL, _RIGHT, _TOP, _BOTTOM = 104, 12, 10, 26  # margins in pixels
 _SPEECH, _ROW, _GAP, _PROMPTS = 72, 40, 6, 22  # heights in pixels
@@ -43,11 +44,11 @@ class PreviewOptions:
     def __post_init__(self) -> None:
         for name, value, low, high in (
             ("seconds", self.seconds, 0, MAX_SECONDS),
-            ("start", self.start, 0, math.inf),
+            ("start", self.start, 0, MAX_START),
             ("width", self.width, 320, 4096),
             ("chunk_frames", self.chunk_frames, 0, 1000),
         ):
-            if not low <= value <= high or value == math.inf:
+            if not low <= value <= high:
                 raise DrivingError(f"{name} of the preview is {value}; it must be from {low} to {high}")
 
 

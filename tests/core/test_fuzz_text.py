@@ -13,6 +13,7 @@ from knot_core.driving import Driving
 from knot_core.driving.controls import CONTROLS, RANGES
 from knot_core.driving.expression import EASES, read_expression
 from knot_core.driving.lengths import format_clock, parse_clock
+from knot_core.driving.preview import PreviewOptions, draw_driving
 from knot_core.driving.prompts import describe, parse_prompts
 from knot_core.errors import KnotError
 from knot_core.flow import noise_levels
@@ -144,6 +145,15 @@ def test_changes_of_settings(text):
 def test_stored_settings(found):
     with clear_errors_only():
         StreamSettings.from_dict(found)
+
+
+@fuzzed(40)
+@given(st.floats(), st.floats() | st.floats(0, 100), st.integers(-1, 5000), st.integers(-1, 1001), st.booleans())
+def test_a_preview_of_any_stretch(seconds, start, width, chunk_frames, endless):
+    driving = Driving.idle(0) if endless else Driving.from_controls({"yaw": [0.5] * 9})
+    with clear_errors_only():
+        options = PreviewOptions(seconds=seconds, start=start, width=width, chunk_frames=chunk_frames)
+        assert draw_driving(driving, options).width == width
 
 
 HUGE = 200_000
