@@ -98,14 +98,14 @@ def test_every_kind_of_picture_is_read(content):
     use_picture(content)
 
 
-@fuzzed(400)
+@fuzzed(180)
 @given(st.sampled_from(list(PICTURES.values())).flatmap(damaged) | st.binary(max_size=60))
 def test_a_damaged_picture(content):
     with clear_errors_only():
         use_picture(content)
 
 
-@fuzzed(60)
+@fuzzed(25)
 @given(st.binary(max_size=120))
 def test_a_picture_with_any_exif(exif):
     with clear_errors_only():
@@ -242,7 +242,7 @@ def test_what_cannot_be_heard_is_refused(tmp_path, content):
     check_sentence(str(refused.value))
 
 
-@fuzzed(300)
+@fuzzed(135)
 @given(st.sampled_from([*SOUNDS.values(), float_wave(np.zeros(200))]).flatmap(damaged) | st.binary(max_size=60))
 def test_a_damaged_sound(tmp_path_factory, content):
     logging.getLogger("libav").setLevel(logging.CRITICAL)
@@ -258,7 +258,7 @@ def test_a_damaged_sound(tmp_path_factory, content):
             file.close()
 
 
-@fuzzed(60)
+@fuzzed(25)
 @given(damaged(VIDEO) | st.binary(max_size=60))
 def test_a_damaged_video(content):
     logging.getLogger("libav").setLevel(logging.CRITICAL)
@@ -272,7 +272,7 @@ NAN, INFINITE = float("nan"), float("inf")
 ANY_RATE = st.sampled_from([1, 999, 1000, 15_999, 767_999, 0, -1, 2**40, 2.5, NAN, INFINITE])
 
 
-@fuzzed(60)
+@fuzzed(25)
 @given(st.lists(st.integers(0, 3), max_size=3), ANY_RATE, st.sampled_from([0.0, 1.0, 1e30, NAN, INFINITE]))
 def test_a_sound_of_any_shape_rate_and_value(shape, rate, value):
     with clear_errors_only():
@@ -331,7 +331,7 @@ def test_nothing_is_fetched(host, tmp_path):
     assert host.asked == []
 
 
-@fuzzed(40)
+@fuzzed(20)
 @given(st.integers(0, 70), st.integers(0, 70), st.sampled_from([0, 1, 24, 25, 1000]))
 def test_a_video_of_any_size(tmp_path_factory, width, height, fps):
     path = tmp_path_factory.getbasetemp() / "any.mp4"

@@ -37,7 +37,7 @@ keyframe = st.fixed_dictionaries({}, optional=dict.fromkeys(("time", *CONTROLS),
 keyframes = st.fixed_dictionaries({"keyframes": st.lists(keyframe, max_size=4)}, optional={"seconds": numbers})
 
 
-@fuzzed(150)
+@fuzzed(90)
 @given(expressions | json_values(*NAMES))
 def test_an_expression_timeline(found):
     for source in (json.dumps(found), found if isinstance(found, dict) else "[]"):
@@ -45,14 +45,14 @@ def test_an_expression_timeline(found):
             check_driving(read_expression(source))
 
 
-@fuzzed(60)
+@fuzzed(35)
 @given(st.text(st.sampled_from('{}[]",:0123456789.eE+-truefalsnyw \n\\u\x00'), max_size=60) | st.text(max_size=60))
 def test_a_text_as_expression_timeline(text):
     with clear_errors_only():
         check_driving(read_expression(text))
 
 
-@fuzzed(150)
+@fuzzed(90)
 @given(control_lists | keyframes | json_values(*NAMES))
 def test_controls(tmp_path_factory, found):
     path = tmp_path_factory.getbasetemp() / "controls.json"
@@ -62,7 +62,7 @@ def test_controls(tmp_path_factory, found):
             check_driving(Driving.from_controls(controls))
 
 
-@fuzzed(40)
+@fuzzed(25)
 @given(st.binary(max_size=80))
 def test_bytes_as_controls(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "controls.json"
@@ -90,7 +90,7 @@ pieces = st.sampled_from(
 prompts = st.tuples(st.sampled_from([" ", ""]), st.lists(pieces, max_size=12)).map(lambda found: str.join(*found))
 
 
-@fuzzed(200)
+@fuzzed(120)
 @given(prompts | st.text(max_size=60), st.integers(-1, 1001) | st.none() | st.floats(), st.integers(1, 16))
 def test_a_prompt_timeline(text, blend, chunk_frames):
     with clear_errors_only():
@@ -100,7 +100,7 @@ def test_a_prompt_timeline(text, blend, chunk_frames):
         assert len(describe(timeline, chunk_frames, 25).splitlines()) >= len(timeline.prompts)
 
 
-@fuzzed(100)
+@fuzzed(60)
 @given(st.lists(st.tuples(st.integers(1, 4000), st.from_regex(r"[a-z]{1,6}( [a-z/]{1,6}){0,3}", fullmatch=True)),
                 min_size=1, max_size=6, unique_by=lambda found: found[0]).map(sorted))  # fmt: skip
 def test_a_prompt_timeline_says_what_was_written(found):
@@ -112,7 +112,7 @@ def test_a_prompt_timeline_says_what_was_written(found):
         assert timeline.prompts == tuple(words)
 
 
-@fuzzed(100)
+@fuzzed(60)
 @given(st.text(st.sampled_from("0123456789:. -٣x"), max_size=14))
 def test_a_time_of_day(text):
     with clear_errors_only():
@@ -128,7 +128,7 @@ lines = st.tuples(
 changes = st.lists(lines.map("".join), max_size=4).map("\n".join) | st.text(max_size=40)
 
 
-@fuzzed(250)
+@fuzzed(150)
 @given(changes)
 def test_changes_of_settings(text):
     with clear_errors_only():
@@ -140,14 +140,14 @@ def test_changes_of_settings(text):
         assert again == settings, "what is told is read back"
 
 
-@fuzzed(150)
+@fuzzed(90)
 @given(st.dictionaries(st.sampled_from(SETTINGS), json_values("window", "absolute"), max_size=3))
 def test_stored_settings(found):
     with clear_errors_only():
         StreamSettings.from_dict(found)
 
 
-@fuzzed(40)
+@fuzzed(25)
 @given(st.floats(), st.floats() | st.floats(0, 100), st.integers(-1, 5000), st.integers(-1, 1001), st.booleans())
 def test_a_preview_of_any_stretch(seconds, start, width, chunk_frames, endless):
     driving = Driving.idle(0) if endless else Driving.from_controls({"yaw": [0.5] * 9})

@@ -105,7 +105,7 @@ def of_torch(tensors):
     return file.getvalue()
 
 
-@fuzzed(60)
+@fuzzed(35)
 @given(st.data())
 def test_a_damaged_file(network, codec, lora, folder, data):
     kind = data.draw(st.sampled_from(["network", "codec", "lora"]))
@@ -122,7 +122,7 @@ def use_all(path, network):
     use_lora(path, network)
 
 
-@fuzzed(40)
+@fuzzed(25)
 @given(st.binary(max_size=60), st.sampled_from([".safetensors", ".pt", ".bin", ".gguf", ".index.json"]))
 def test_any_bytes(network, folder, content, suffix):
     path = folder / f"any{suffix}"
@@ -167,7 +167,7 @@ NAMES = st.sampled_from([
 FILES = ("b.safetensors", "b.pt", "self_forcing.safetensors", "taew2_1.safetensors")
 
 
-@fuzzed(50)
+@fuzzed(30)
 @given(st.data())
 def test_one_other_tensor(network, codec, lora, folder, data):
     kind, name = data.draw(st.sampled_from(["network", "codec", "lora"])), data.draw(st.sampled_from(FILES))
@@ -182,7 +182,7 @@ LONG = st.sampled_from(["9" * 9000, "[" * 90_000])
 ANY = json_values(*CONFIG.to_dict(), *METADATA, "blocks", "kind", "audio_cross", "t2v16", *PRESETS)
 
 
-@fuzzed(50)
+@fuzzed(30)
 @given(st.data())
 def test_metadata_of_any_form(network, folder, data):
     metadata = dict(METADATA)
