@@ -14,23 +14,29 @@ pytestmark = pytest.mark.host
 
 HELP = ".node-help-content"
 PICTURE = f"document.querySelector('{HELP} img')"
-SHOW = """name => {
+BUTTON = "[data-testid=info-button]"
+# Until it is there and selected: an editor that has just been opened may still put its first workflow over ours.
+SHOWN = f"""name => {{
+    const [node] = app.graph._nodes;
+    if (node?.type === name) {{
+        app.canvas.selectItems([node]);
+        return !!document.querySelector("{BUTTON}");
+    }}
     app.graph.clear();
-    const node = LiteGraph.createNode(name);
-    app.graph.add(node);
-    node.pos = [0, 0];
+    const made = LiteGraph.createNode(name);
+    app.graph.add(made);
+    made.pos = [0, 0];
     app.canvas.ds.scale = 1;
     app.canvas.ds.offset = [700, 300];
-    app.canvas.selectItems([node]);
-}"""
+}}"""
 LABELS = "app.graph._nodes[0].widgets.map(widget => widget.label)"
 Page = Any
 
 
 def open_help(page: Page, node_id: str) -> str:
     """Its text; the picture at its top has been loaded."""
-    page.evaluate(SHOW, node_id)
-    page.locator("[data-testid=info-button]").click()
+    page.wait_for_function(SHOWN, arg=node_id, polling=1000, timeout=60_000)
+    page.locator(BUTTON).click()
     page.wait_for_function(f"{PICTURE}?.complete && {PICTURE}.src.includes('/{node_id}.')", timeout=20_000)
     return page.locator(HELP).inner_text()
 
