@@ -3,6 +3,8 @@
 Held-out identities speak held-out sentences with held-out voices; each is streamed with full driving by every variant,
 and by the full one under speech alone and in silence. Beside the JSON it writes the table (.md), the plot, and contact
 sheets; the JSON lines beside it let an evaluation that is cut off go on.
+
+With `--study` it makes the paper's ablations and comparisons instead: see `study`.
 """
 
 from __future__ import annotations

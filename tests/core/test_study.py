@@ -5,6 +5,7 @@ import json
 import math
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.errors import DrivingError, SettingsError
 from knot_core.stream import open_stream
-from knot_core.train import espeak, evaluate, reader, study_metrics, study_streams
+from knot_core.train import espeak, evaluate, reader, study_metrics, study_runs, study_streams
 from knot_core.train.runs import Record, read_records
 from knot_core.train.study import told
 from knot_core.train.study_claims import CLAIMS
@@ -100,6 +101,20 @@ def test_flicker_is_the_noise_of_known_energy_where_the_truth_rests():
     assert masks[0].sum() == 0
     assert masks[1:, 4:12, 24:28].mean() < 1
     assert masks[1:, 20:].min() == 1
+
+
+@pytest.mark.parametrize("cuts", [(), (9, 21), (1, 2, 120)])
+def test_pieces_of_any_length_flicker_the_same(cuts, tmp_path):
+    rng = np.random.default_rng(0)
+    pictures = (100 + rng.integers(0, 2, (130, 32, 32, 3))).astype(np.uint8)
+    pictures[:, :8, :8] = rng.integers(0, 255, (130, 8, 8, 3))
+    truth = SimpleNamespace(pictures=pictures)
+    static, energies = study_runs._static(truth, tmp_path), []
+    assert np.array_equal(static, study_metrics.static_masks(torch.from_numpy(pictures)).numpy())
+    pieces = [torch.from_numpy(part) for part in np.split(pictures, cuts)]
+    assert [len(piece) for piece in study_runs._watched(pieces, static, energies)] == [len(piece) for piece in pieces]
+    whole = study_metrics.change_energy(torch.from_numpy(pictures), torch.from_numpy(static))
+    np.testing.assert_allclose(np.concatenate(energies), whole)
 
 
 def test_flicker_of_nothing_static_is_unknown():
