@@ -124,9 +124,12 @@ class Comfy:
         target = folder / Path(place["filename"]).name
         part = target.with_name(f"{target.name}.part")
         query = urllib.parse.urlencode({key: place[key] for key in ("filename", "subfolder", "type")})
-        with self.open(f"/view?{query}") as answer, part.open("wb") as file:
-            shutil.copyfileobj(answer, file)
-        os.replace(part, target)
+        try:
+            with self.open(f"/view?{query}") as answer, part.open("wb") as file:
+                shutil.copyfileobj(answer, file)
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
         return target
 
     def _silent(self, problem: Exception) -> FailedError:
@@ -233,7 +236,8 @@ def results(comfy: Comfy, run: Run) -> list[Json]:
     shown = [item for output in outputs.values() for items in output.values() for item in items]
     files = [item for item in shown if isinstance(item, dict) and "filename" in item]
     files = [item for item in files if item["type"] == "output"] or files  # previews only where there is nothing else
-    return files if run.state == "success" else [*files, *run.written.values()]
+    unfinished = [] if run.state == "success" else [place for place in run.written.values() if place not in files]
+    return files + unfinished
 
 
 def read_workflow(path: Path) -> Json:
