@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...knot_core import Audio, Chunk, KnotError, Model, open_audio, open_image
 from .host_model import to_host_latents
+from .names import one_of
 
 ASSETS = Path(__file__).resolve().parents[2] / "knot_core" / "assets"
 STILL_SIZE = 384  # pixels, about: the editor never enlarges a still
@@ -55,11 +56,11 @@ def _asset_names(folder: str, suffixes: set[str]) -> list[str]:
 
 def sample_portrait(name: str) -> Tensor:
     """[1, H, W, 3] in 0..1"""
-    return open_image(ASSETS / "portraits" / name)[None]
+    return open_image(ASSETS / "portraits" / one_of(name, portrait_names(), "portrait"))[None]
 
 
 def sample_speech(name: str) -> HostAudio:
-    audio = open_audio(ASSETS / "speech" / name)
+    audio = open_audio(ASSETS / "speech" / one_of(name, speech_names(), "speech"))
     return {"waveform": audio.samples[None], "sample_rate": audio.sample_rate}
 
 

@@ -130,7 +130,7 @@ def _carry_audio_modules(patcher: ModelPatcher, checkpoint: Checkpoint, family: 
 
 def _with_lora(patcher: ModelPatcher, path: str, strength: float) -> ModelPatcher:
     """As ComfyUI's own LoRA loader does, of files in styles that it does not read."""
-    lora = open_lora(path, 1.0, _outline(patcher))
+    lora = open_lora(path, strength, _outline(patcher))
     styles = {"down": "lora_down.weight", "up": "lora_up.weight", "alpha": "alpha", "diff": "diff"}
     tensors = {
         f"diffusion_model.{name.removesuffix('.weight')}.{styles[part]}": tensor

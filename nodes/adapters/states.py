@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import folder_paths
-
 from ...knot_core import KnotError, Model, Snapshot, load_stream, restart_driving, save_stream
+from ...knot_core.errors import short
 from ...knot_core.stream import leave_state, placed
 from .host_model import HostModel
 from .live import temp_folder
+from .names import in_output, next_free, output_folder
 from .runs import Run
 
 SUFFIX = ".state.safetensors"
@@ -21,14 +21,14 @@ KEEPING = (IN_TEMP, IN_OUTPUT, NOWHERE)
 
 def state_names() -> list[str]:
     """What there is to load: the newest, that of the stream stopped last, and all in output/states."""
-    return [NEWEST, STOPPED, *(path.relative_to(_output()).as_posix() for path in _saved())]
+    return [NEWEST, STOPPED, *(path.relative_to(output_folder()).as_posix() for path in _saved())]
 
 
 def save_state(state: Snapshot, prefix: str) -> str:
-    """The file's name in the output folder; a prefix that leads out of it is refused by ComfyUI."""
+    """The file's name in the output folder."""
     path = _next_free(prefix)
     save_stream(path, placed(state, "cpu"))
-    return path.relative_to(_output()).as_posix()
+    return path.relative_to(output_folder()).as_posix()
 
 
 def load_state(model: Model, name: str) -> Snapshot:
@@ -52,9 +52,9 @@ def state_path(name: str) -> Path:
         if not found:
             raise KnotError("there is no saved state yet: run Save Stream State first, or stop a stream")
         return max(found, key=lambda path: path.stat().st_mtime_ns)
-    path = (_output() / name).resolve()
-    if not path.is_relative_to(_output().resolve()) or not name.endswith(SUFFIX):
-        raise KnotError(f"got the state file {name!r}, wanted one in ComfyUI's output folder whose name ends in "
+    path = in_output(name, "state file")
+    if not name.endswith(SUFFIX):
+        raise KnotError(f"got the state file {short(name)}, wanted one in ComfyUI's output folder whose name ends in "
                         f"{SUFFIX}: give what Save Stream State says")  # fmt: skip
     return _there(path)
 
@@ -80,8 +80,8 @@ def state_kept(run: Run, where: str) -> Iterator[None]:
 
 
 def _next_free(prefix: str) -> Path:
-    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, str(_output()))
-    return Path(folder) / f"{name}_{counter:05}_{SUFFIX}"
+    folder, name, _ = next_free(prefix)
+    return folder / f"{name}{SUFFIX}"
 
 
 def _there(path: Path) -> Path:
@@ -90,12 +90,8 @@ def _there(path: Path) -> Path:
     return path
 
 
-def _output() -> Path:
-    return Path(folder_paths.get_output_directory())
-
-
 def _saved() -> list[Path]:
-    return sorted((_output() / STATES).rglob(f"*{SUFFIX}"))
+    return sorted((output_folder() / STATES).rglob(f"*{SUFFIX}"))
 
 
 def _stopped() -> Path:

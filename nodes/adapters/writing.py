@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import folder_paths
 from comfy.cli_args import args
 from comfy_execution.graph_utils import ExecutionBlocker
 
@@ -15,6 +14,7 @@ from ...knot_core import KnotError, Snapshot, StreamStats, open_writer
 from ...knot_core.media import FORMATS
 from .live import Live
 from .media import HostAudio, OutputFile, to_audio
+from .names import next_free
 from .runs import Run
 from .states import state_kept
 
@@ -32,10 +32,10 @@ class Written:
 
 
 def output_target(prefix: str, video_format: str) -> OutputFile:
-    """The next free name in ComfyUI's output folder; a prefix that leads out of it is refused by ComfyUI."""
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    """The next free name in ComfyUI's output folder."""
+    folder, name, subfolder = next_free(prefix)
     suffix = FORMATS[video_format].suffix if video_format in FORMATS else ""
-    return OutputFile(Path(folder) / f"{name}_{counter:05}_{suffix}", subfolder)
+    return OutputFile(folder / f"{name}{suffix}", subfolder)
 
 
 def write_stream(  # noqa: PLR0913 - what a video is made of

@@ -1,0 +1,54 @@
+"""Names that come from widgets, so from strangers' workflows too: where in ComfyUI's folders they may lead."""
+
+import os
+import re
+from pathlib import Path
+
+import folder_paths
+
+from ...knot_core import KnotError
+from ...knot_core.errors import short
+
+_LONGEST = 200  # bytes of a part; a counter and a suffix follow, and most file systems end at 255
+
+
+def output_folder() -> Path:
+    return Path(folder_paths.get_output_directory())
+
+
+def in_output(name: str, what: str) -> Path:
+    """The path of a name in ComfyUI's output folder; one that leads out of it, or that no disc takes, is refused.
+
+    Links that a user has put there are followed, as ComfyUI does: no workflow can make them.
+    """
+    root = os.path.abspath(output_folder())
+    path = Path(os.path.abspath(os.path.join(root, _writable(name, what))))
+    if not path.is_relative_to(root):
+        raise KnotError(f"got the {what} {short(name)}, wanted one that stays in ComfyUI's output folder: leave out "
+                        "'..', and what begins with a slash or a drive")  # fmt: skip
+    return path
+
+
+def next_free(prefix: str) -> tuple[Path, str, str]:
+    """Folder, name with its counter, and the folder as ComfyUI's editor names it."""
+    path = in_output(prefix, "filename_prefix")
+    there = next(folder for folder in path.parents if folder.exists())
+    if not there.is_dir():
+        raise KnotError(f"got the filename_prefix {short(prefix)}, but {there.name} is a file: choose another folder")
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, str(output_folder()))
+    return Path(folder), f"{name}_{counter:05}_", subfolder
+
+
+def one_of(name: str, names: list[str], what: str) -> str:
+    """A choice; ComfyUI checks those of widgets, but not what comes through a cable."""
+    if name not in names:
+        raise KnotError(f"got the {what} {short(name)}, which the pack has not: choose {', '.join(names)}")
+    return name
+
+
+def _writable(name: str, what: str) -> str:
+    """No half characters either, which JSON can hold: they are not printable."""
+    if not name.isprintable() or any(len(part.encode()) > _LONGEST for part in re.split(r"[\\/]", name)):
+        raise KnotError(f"got the {what} {short(name)}, wanted printable characters, and at most {_LONGEST} of them "
+                        "between two slashes: choose a shorter, plainer one")  # fmt: skip
+    return name
