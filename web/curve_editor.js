@@ -114,7 +114,7 @@ export class CurveEditor {
     under({ x, y }, plot = this.plot()) {
         if (this.model.problem) return { plot, ruler: false, hit: null };
         const ruler = plot.onRuler(y);
-        return { plot, ruler, hit: ruler ? null : keyAt(plot, this.model.timeline, x, y) };
+        return { plot, ruler, hit: ruler ? null : keyAt(plot, this.model.keys, x, y) };
     }
 
     onDown(event) {
@@ -127,8 +127,8 @@ export class CurveEditor {
             this.drag = { ...place, view: this.shownView() };
             return;
         }
-        this.model.select(hit?.name ?? this.model.control, hit?.place ?? null);
-        if (hit) this.drag = { ...place, plot: this.plot(), key: this.model.key };
+        this.model.choose(hit);
+        if (hit !== null) this.drag = { ...place, plot: this.plot(), key: this.model.key };
     }
 
     onMove(event) {
@@ -166,7 +166,7 @@ export class CurveEditor {
         if (ruler) {
             this.view = null;
             this.update();
-        } else if (!hit) {
+        } else if (hit === null) {
             const time = Math.min(Math.max(plot.seconds(place.x), 0), plot.to);
             this.model.add(snapped(time, STEPS.seconds), snapped(plot.value(place.y), STEPS.value));
         }
@@ -176,7 +176,7 @@ export class CurveEditor {
         event.preventDefault();
         event.stopPropagation();
         const { hit } = this.under(this.place(event));
-        if (hit) this.model.remove(hit.name, hit.place);
+        if (hit !== null) this.model.remove(hit);
     }
 
     onKeyDown(event) {
@@ -185,9 +185,9 @@ export class CurveEditor {
         const [time, value] = model.key;
         const step = event.shiftKey ? STEPS.fine : STEPS.value;
         const action = {
-            Delete: () => model.remove(model.control, model.place),
-            Backspace: () => model.remove(model.control, model.place),
-            Escape: () => (this.drag ? this.cancelDrag() : model.select(model.control)),
+            Delete: () => model.remove(model.place),
+            Backspace: () => model.remove(model.place),
+            Escape: () => (this.drag ? this.cancelDrag() : model.choose(null)),
             ArrowLeft: () => model.move(snapped(time - STEPS.seconds, STEPS.seconds), null),
             ArrowRight: () => model.move(snapped(time + STEPS.seconds, STEPS.seconds), null),
             ArrowUp: () => model.move(null, snapped(value + step, step)),
@@ -247,11 +247,11 @@ export class CurveEditor {
     paint() {
         if (!this.width || !this.height) return;
         const context = this.sharpContext();
-        const { plot, ruler, hit } = this.pointer && !this.drag ? this.under(this.pointer) : { plot: this.plot() };
-        const { control, timeline, place: chosen } = this.model;
-        const pointed = hit?.name === control ? hit.place : null;
-        draw(context, plot, timeline, { ink: getComputedStyle(this.element).color, chosen, pointed });
-        this.canvas.style.cursor = this.drag ? "grabbing" : hit ? "grab" : ruler ? "ew-resize" : "crosshair";
+        const idle = { plot: this.plot(), ruler: false, hit: null };
+        const { plot, ruler, hit } = this.pointer && !this.drag ? this.under(this.pointer) : idle;
+        const { timeline, place: chosen } = this.model;
+        draw(context, plot, timeline, { ink: getComputedStyle(this.element).color, chosen, pointed: hit });
+        this.canvas.style.cursor = this.drag ? "grabbing" : cursorOn(ruler, hit);
         this.fields.note.textContent = this.noteAt(plot, ruler);
     }
 
@@ -274,4 +274,9 @@ export class CurveEditor {
         }
         return complaint(timeline) ?? (keys.length ? "" : "double-click adds a key");
     }
+}
+
+function cursorOn(ruler, hit) {
+    if (hit !== null) return "grab";
+    return ruler ? "ew-resize" : "crosshair";
 }

@@ -60,9 +60,14 @@ export class TimelineModel {
         this.onChange();
     }
 
-    select(control, place = null) {
-        if (control !== this.control) this.remember(control);
+    select(control) {
+        this.remember(control);
         this.control = control;
+        this.choose(null);
+    }
+
+    // Of the control's keys.
+    choose(place) {
         this.place = place;
         this.onChange();
     }
@@ -73,9 +78,9 @@ export class TimelineModel {
         this.commit(next);
     }
 
-    remove(control, place) {
-        this.select(control);
-        this.commit(withoutKey(this.timeline, control, place));
+    remove(place) {
+        this.place = null;
+        this.commit(withoutKey(this.timeline, this.control, place));
     }
 
     // What is no number stays as it is.

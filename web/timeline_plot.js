@@ -64,17 +64,14 @@ export class Plot {
     }
 }
 
-// The key under a place: {name, place, away} or null; the plot's own control comes first.
-export function keyAt(plot, timeline, x, y) {
-    const others = CONTROLS.filter((name) => name !== plot.control);
-    for (const name of [plot.control, ...others].filter((name) => name in timeline)) {
-        const distance = ([time, value]) => Math.hypot(plot.x(time) - x, plot.y(value) - y);
-        const near = timeline[name].map((key, place) => ({ name, place, away: distance(key) })).filter(({ away }) => {
-            return away <= REACH;
-        });
-        if (near.length) return near.reduce((nearest, other) => (other.away < nearest.away ? other : nearest));
-    }
-    return null;
+// Which of the keys is under a place, or null: the nearest.
+export function keyAt(plot, keys, x, y) {
+    let [nearest, reach] = [null, REACH];
+    keys.forEach(([time, value], place) => {
+        const away = Math.hypot(plot.x(time) - x, plot.y(value) - y);
+        if (away <= reach) [nearest, reach] = [place, away];
+    });
+    return nearest;
 }
 
 // Seconds to be labelled.

@@ -15,6 +15,8 @@ __all__ = ["page", "pytest_generate_tests", "server"]
 # What the editor itself complains of, with or without this pack: patterns of what the console says.
 NOT_OURS = [
     r"https://api\.comfy\.org/",  # it asks for news of new versions; a test machine may have no network
+    # of a user without stylesheet or templates of their own
+    r"404 \(Not Found\) \[http://127\.0\.0\.1:\d+/(user\.css|api/userdata/(user\.css|comfy\.templates\.json)\b)",
     r"^ComfyApp graph accessed before initialization",  # 0.33.0, whenever it loads
     r"https://huggingface\.co/",  # it asks for the sizes of the files that a workflow links, its own first one's too
 ]

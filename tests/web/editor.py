@@ -37,12 +37,16 @@ SET_VALUES = """values => {
         for (const [name, value] of Object.entries(values[node.type] ?? {}))
             node.widgets.find(widget => widget.name === name).value = value;
 }"""
-# how the next run ends, into window.ended; which nodes played which stream meanwhile, into window.played
+# how the next run ends, into window.ended; which nodes have had a player for which stream meanwhile, and which of them
+# took in some of it, into window.streams and window.played
 FOLLOW = """() => {
     window.ended = null;
+    window.streams = {};
     window.played = {};
     const count = ({detail}) => {
-        const player = app.graph.getNodeById(Number(detail.node))?.knotForcingLive?.player;
+        const live = app.graph.getNodeById(Number(detail.node))?.knotForcingLive;
+        const player = live?.player;
+        if (live?.stream === detail.stream) window.streams[detail.node] = detail.stream;
         player?.work.then(() => { if (player.fetched > 0) window.played[detail.node] = detail.stream; });
     };
     app.api.removeEventListener("knot_forcing.live", window.counting);

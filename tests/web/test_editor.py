@@ -52,7 +52,7 @@ def test_bundled_workflow_runs_from_the_editor(page: Page, server: Server, path:
     shot(page, f"{path.stem}-runs", server)
     page.wait_for_function("window.ended", timeout=RUN_LIMIT_MS)
     assert page.evaluate("window.ended") == "success"
-    assert bool(page.evaluate("window.played")) == streams, "chunks play while later ones are made"
+    assert bool(page.evaluate("window.streams")) == streams, "chunks play while later ones are made"
     page.wait_for_function(f"{VIDEO}?.readyState >= 2 && ({ALL_SHOWN})()", timeout=60_000)
     page.wait_for_timeout(300)
     shot(page, f"{path.stem}-done", server)
@@ -66,7 +66,7 @@ def test_a_second_run_shows_the_second_video(page: Page) -> None:
         queue(page)
         page.wait_for_function("window.ended === 'success'", timeout=RUN_LIMIT_MS)
         page.wait_for_function(f"!{LIVE} && {VIDEO}?.readyState >= 2 && !{NODE}.imgs", timeout=30_000)
-        assert page.evaluate("window.played")
+        assert page.evaluate("window.streams")
         assert page.evaluate(f"[{VIDEO}.videoWidth, {VIDEO}.duration]") == [128, pytest.approx(seconds, abs=0.1)]
 
 

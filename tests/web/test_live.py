@@ -118,10 +118,11 @@ def test_two_streams_in_a_graph_have_a_player_each(page: Page, server: Server) -
     page.evaluate("([id, seed]) => app.graph.getNodeById(id).widgets.find(w => w.name === 'seed').value = seed",
                   [second, 92])
     queue(page)
-    page.wait_for_function("Object.keys(window.played).length === 2", timeout=RUN_LIMIT_MS)
+    page.wait_for_function("Object.keys(window.played).length === 2 || window.ended", timeout=RUN_LIMIT_MS)
     shot(page, "two-streams", server)
-    page.wait_for_function("window.ended === 'success'", timeout=RUN_LIMIT_MS)
-    streams = page.evaluate("window.played")
+    page.wait_for_function("window.ended", timeout=RUN_LIMIT_MS)
+    assert page.evaluate("window.ended") == "success"
+    streams = page.evaluate("window.streams")
     assert streams.keys() == {str(first), str(second)}
     assert len(set(streams.values())) == 2
     page.wait_for_function(f"""ids => new Set(ids.map(id => ({SHOWN})(app.graph.getNodeById(id))).filter(Boolean)).size

@@ -163,14 +163,13 @@ def test_a_place_in_the_picture_and_its_time_and_value_are_one() -> None:
 
 
 @needs_node
-def test_the_key_under_the_pointer_is_the_nearest_of_the_chosen_control_else_of_another() -> None:
+def test_the_key_under_the_pointer_is_the_nearest_within_reach() -> None:
+    keys = [[2, 0, "in"], [2.1, 0, "in"], [4, 0, "in"]]
     found = in_node_js(f"""given => {{
         const plot = {PLOT};
-        const at = ([seconds, value]) => plots.keyAt(plot, given.timeline, plot.x(seconds) + 2, plot.y(value) - 2);
-        return given.places.map(at).map((hit) => hit && [hit.name, hit.place]);
-    }}""", {"timeline": {"roll": [[2, 0, "in"], [6, 1, "in"]], "yaw": [[2, 0, "in"], [2.1, 0, "in"], [4, 0, "in"]]},
-            "places": [[2, 0], [2.1, 0], [4, 0], [6, 1], [5, 0]]})  # fmt: skip
-    assert found == [["yaw", 0], ["yaw", 1], ["yaw", 2], ["roll", 1], None]
+        return given.places.map(([time, value]) => plots.keyAt(plot, given.keys, plot.x(time) + 2, plot.y(value) - 2));
+    }}""", {"keys": keys, "places": [[2, 0], [2.1, 0], [4, 0], [4, 0.2], [5, 0]]})  # fmt: skip
+    assert found == [0, 1, 2, None, None]
 
 
 @needs_node
