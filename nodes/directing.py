@@ -24,8 +24,8 @@ class ExpressionTimeline(io.ComfyNode):
             node_id="KnotForcingExpressionTimeline",
             display_name="Expression Timeline",
             category=CATEGORY,
-            description="Key frames for head, eyes and mouth. Each control has a list of [seconds, value, ease]; "
-                        "controls that are not named are left alone by Combine Driving.",
+            description="Key frames for head, eyes and mouth, drawn as curves or written as text: each control has a "
+                        "list of [seconds, value, ease]. Controls that are not named are left alone by Combine Driving.",
             search_aliases=["keyframes", "key frames", "animation curve", "head pose", "facial expression",
                             "blend shapes", "gaze", "emotion"],
             inputs=[
@@ -35,8 +35,8 @@ class ExpressionTimeline(io.ComfyNode):
                                         "in-out (default), linear, in, out, hold. Also: seconds, loop (true: for "
                                         "ever)."),
             ],
-            outputs=[KnotDriving.Output(display_name="driving", tooltip="As long as the timeline; endless if it "
-                                                                        "loops.")],
+            outputs=[KnotDriving.Output(display_name="driving", tooltip="How it moves, as long as the timeline; "
+                                                                        "endless if it loops.")],
         )
 
     @classmethod
