@@ -25,7 +25,8 @@ class ExpressionTimeline(io.ComfyNode):
             display_name="Expression Timeline",
             category=CATEGORY,
             description="Key frames for head, eyes and mouth, drawn as curves or written as text: each control has a "
-                        "list of [seconds, value, ease]. Controls that are not named are left alone by Combine Driving.",
+                        "list of [seconds, value, ease]. Controls that are not named are left alone by Combine "
+                        "Driving.",
             search_aliases=["keyframes", "key frames", "animation curve", "head pose", "facial expression",
                             "blend shapes", "gaze", "emotion"],
             inputs=[
