@@ -176,9 +176,11 @@ class NetworkConfig:
 _AUDIO_CROSS = "audio_cross"
 
 
-def _adapter_from_dict(values: Mapping[str, Any] | None) -> AdapterConfig | AudioCrossConfig | None:
+def _adapter_from_dict(values: Any) -> AdapterConfig | AudioCrossConfig | None:
     if values is None:
         return None
+    if not isinstance(values, Mapping):
+        raise CheckpointError(f"the stored adapter is {short(values)}, and must name its fields; get it again")
     cls = AudioCrossConfig if values.get("kind") == _AUDIO_CROSS else AdapterConfig
     fields = {name: value for name, value in values.items() if cls is AdapterConfig or name != "kind"}
     _require_known_fields(cls, fields)

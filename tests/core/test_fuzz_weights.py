@@ -198,6 +198,16 @@ def test_metadata_of_any_form(network, folder, data):
     use_network(path)
 
 
+@pytest.mark.parametrize("adapter", [[], 1, "x", {"kind": []}, {"blocks": 3}, {"blocks": [None]}, {"signal_dim": "7"}])
+def test_an_adapter_of_another_form(network, folder, adapter):
+    metadata = METADATA | {"network": json.dumps(CONFIG.to_dict() | {"adapter": adapter})}
+    path = folder / "adapter.safetensors"
+    path.write_bytes(of_safetensors(network, metadata))
+    with pytest.raises(CheckpointError) as refused:
+        build_network(open_checkpoint(path))
+    check_sentence(str(refused.value))
+
+
 class Evil:
     """What a pickle can do: call anything."""
 
