@@ -5,6 +5,7 @@ resumed stream sums in the same order and continues bit for bit.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -158,12 +159,10 @@ def _sequence(name: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
 
 def _write(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     partial = path.with_name(path.name + ".partial")
+    tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    header = {**header, "sha256": _sha256(tensors)}
     try:
-        save_file(
-            {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
-            partial,
-            metadata={"format": FORMAT, "header": json.dumps(header)},
-        )
+        save_file(tensors, partial, metadata={"format": FORMAT, "header": json.dumps(header)})
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
@@ -185,7 +184,18 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise StateError(
             f"cannot read the state file {path} ({short(error, str)}); give a file that Stream.save wrote"
         ) from error
+    if header.get("sha256", None) not in (None, _sha256(tensors)):  # files from before it was written have none
+        raise StateError(f"{path} is damaged: its tensors are not those that were saved; save the stream again")
     return header, tensors
+
+
+def _sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Of names and bytes: a flipped bit is a number like any other, and would be streamed."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(name.encode())
+        found.update(tensors[name].cpu().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:

@@ -48,6 +48,16 @@ def test_a_damaged_file(saved, model, waves, data):
     go_on(model, path, waves)
 
 
+def test_every_flipped_bit_of_a_tensor_is_noticed(saved, model, waves):
+    whole = bytearray(saved.read_bytes())
+    begin = 8 + int.from_bytes(whole[:8], "little")
+    for place in range(begin, len(whole), max(1, (len(whole) - begin) // 40)):
+        flipped = bytes(whole[:place]) + bytes([whole[place] ^ 1]) + bytes(whole[place + 1 :])
+        saved.with_name("flipped.safetensors").write_bytes(flipped)
+        with pytest.raises(StateError, match="not those that were saved"):
+            resume_stream(model, saved.with_name("flipped.safetensors"), waves())
+
+
 @fuzzed(10)
 @given(st.binary(max_size=60))
 def test_any_bytes(saved, model, waves, content):
@@ -64,6 +74,9 @@ def read(path):
 
 
 def write(path, header, tensors):
+    """As a forger does, who leaves out what would betray him."""
+    if isinstance(header, dict):
+        header = {name: value for name, value in header.items() if name != "sha256"}
     text = header if isinstance(header, str) else json.dumps(header)
     save_file(tensors, path, metadata={"format": FORMAT, "header": text})
 
@@ -95,7 +108,7 @@ def test_a_header_of_any_json(saved, model, waves, header):
     go_on(model, path, waves)
 
 
-SHAPES = st.lists(st.sampled_from([0, 1, 2, 3, 6, 12, 24]), max_size=6)
+SHAPES = st.lists(st.sampled_from([0, 1, 2, 3, 6, 12, 24]), max_size=4)
 DTYPES = st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.uint8, torch.int64, torch.bool])
 MORE = st.sampled_from(["window.9", "decoder.99", "knot", "sinks.0", "anchor.image", "x"])
 VALUES = st.sampled_from([float("nan"), float("inf"), -float("inf"), 100.0, 0.0])
