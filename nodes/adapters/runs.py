@@ -1,6 +1,7 @@
 """A stream that runs under ComfyUI: watched, stopped and measured, from a state to a state."""
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -174,6 +175,8 @@ def _fitting(anchor: Anchor, settings: StreamSettings) -> StreamSettings:
 
 
 def _num_pixel_frames(model: Model, saved: Snapshot, driving: Driving | None, seconds: float) -> int:
+    if math.isnan(seconds):  # which ComfyUI lets pass: it is neither too small nor too large
+        raise KnotError("got seconds that are no number (NaN): set the length wanted, 0 for the driving's, or -1")
     if seconds < 0:
         return WITHOUT_END
     if seconds > 0:

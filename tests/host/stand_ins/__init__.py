@@ -1,5 +1,6 @@
 """Nodes for the tests' ComfyUI, in place of encoders whose weights would have to be downloaded."""
 
+import zlib
 from typing import Any
 
 import torch
@@ -34,4 +35,70 @@ class StandInAudioEncoder:
         return (encoder,)
 
 
-NODE_CLASS_MAPPINGS = {"StandInPrompt": StandInPrompt, "StandInAudioEncoder": StandInAudioEncoder}
+class StandInClip:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("CLIP",), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI's name
+        return {"required": {}}
+
+    def make(self) -> tuple[Any]:
+        """As CLIP Loader gives one, as far as a prompt timeline asks it."""
+        return (Encoder(),)
+
+
+class Encoder:
+    """Another text for every prompt."""
+
+    def tokenize(self, text: str) -> str:
+        return text
+
+    def encode_from_tokens_scheduled(self, tokens: str) -> list[Any]:
+        rng = torch.Generator().manual_seed(zlib.crc32(tokens.encode()))
+        return [[torch.randn(1, 9, 4096, generator=rng), {}]]
+
+
+class StandInBreakingDriving:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("KNOT_FORCING_DRIVING",), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI's name
+        return {"required": {"driving": ("KNOT_FORCING_DRIVING",), "latent_frame": ("INT", {})}}
+
+    def make(self, driving: Any, latent_frame: int) -> tuple[Any]:
+        """The driving, until a latent frame is asked for that it fails at."""
+
+        class Breaking(type(driving)):
+            def signal(self, first_latent: int, num_latents: int) -> torch.Tensor:
+                if first_latent + num_latents > latent_frame:
+                    raise RuntimeError("the stand-in breaks")
+                return super().signal(first_latent, num_latents)
+
+        return (Breaking(**{name: getattr(driving, name) for name in type(driving).__dataclass_fields__}),)
+
+
+class Anything(str):
+    """A type that fits every input, as nodes of other packs have it."""
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = str.__hash__
+
+
+class StandInWord:
+    RETURN_TYPES, FUNCTION, CATEGORY = (Anything("*"),), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI's name
+        return {"required": {"text": ("STRING", {})}}
+
+    def make(self, text: str) -> tuple[str]:
+        """A word for an input that is a choice."""
+        return (text,)
+
+
+NODE_CLASS_MAPPINGS = {
+    kind.__name__: kind
+    for kind in (StandInPrompt, StandInAudioEncoder, StandInClip, StandInBreakingDriving, StandInWord)
+}
