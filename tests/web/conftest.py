@@ -18,6 +18,7 @@ NOT_OURS = [
     # of a user without a stylesheet, templates or subgraphs of their own
     r"404 \(Not Found\) \[http://[\d.:]+/user\.css",
     r"404 \(Not Found\) \[http://[\d.:]+/api/userdata(\?dir=|/user\.css|/comfy\.templates\.json)",
+    r"^Attempted to cleanup event listeners for graph that was never set up",  # 0.8.0's map, where a subgraph opens
     r"^ComfyApp graph accessed before initialization",  # 0.33.0, whenever it loads
     r"https://huggingface\.co/",  # it asks for the sizes of the files that a workflow links, its own first one's too
 ]

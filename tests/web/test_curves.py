@@ -172,7 +172,10 @@ def test_curves_are_not_stored_and_come_back_in_a_subgraph(curves: Page, server:
         pytest.skip("THIS EDITOR MAKES NO SUBGRAPH BY CALL: the curves inside one are not tested")
     whole = curves.evaluate("JSON.stringify(app.graph.serialize())")  # as a file holds it
     curves.evaluate("text => app.loadGraphData(JSON.parse(text))", whole)
-    curves.evaluate("app.canvas.openSubgraph(app.graph._nodes.find(node => node.subgraph).subgraph)")
+    curves.evaluate("""() => {
+        const outer = app.graph._nodes.find(node => node.subgraph);
+        app.canvas.openSubgraph(outer.subgraph, outer);
+    }""")  # fmt: skip
     curves.wait_for_timeout(500)
     show(curves)
     curves.mouse.dblclick(*at(curves, 3, -0.5))
