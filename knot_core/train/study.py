@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ..errors import StateError
 from .jobs import each_identity
 from .study_claims import CLAIMS
 from .study_metrics import period_of
@@ -28,6 +29,12 @@ def run_study(plan: StudyPlan, out: Path, jobs: int, asked: str, publish: Path |
     each_identity(partial(run_identity, plan), plan.identities, jobs)
     models = plan.load()
     records = current_records(plan, models)
+    wanted = plan.identities * len(plan.runs())
+    if len(records) < wanted:
+        raise StateError(
+            f"{len(records)} of {wanted} runs are of the model that lies there now: its weights were replaced while "
+            "the study ran; run the same command again"
+        )
     report = StudyReport(records, CLAIMS)
     _write(out, plan, report, asked)
     for folder, name in ((out.parent, out.stem), *([] if publish is None else [(publish, "study")])):

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from knot_core.cache import CacheIndex
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
-from knot_core.errors import DrivingError, SettingsError
+from knot_core.errors import DrivingError, SettingsError, StateError
 from knot_core.stream import open_stream
-from knot_core.train import espeak, evaluate, reader, study_metrics, study_runs, study_streams
+from knot_core.train import espeak, evaluate, reader, study, study_metrics, study_runs, study_streams
 from knot_core.train.runs import Record, read_records
 from knot_core.train.study import told
 from knot_core.train.study_claims import CLAIMS
@@ -350,6 +350,14 @@ def test_a_second_study_measures_nothing_again_and_a_cut_off_one_goes_on(studied
     assert out.with_suffix(".jsonl").read_text().startswith(cut)
     assert json.loads(out.read_text())["figures"] == before["figures"]
     assert len(read_records(out.with_suffix(".jsonl"))) == 2 * (2 + 1 + 2 * 3)
+
+
+@pytest.mark.slow
+def test_weights_replaced_meanwhile_are_no_empty_study(studied, monkeypatch):
+    _, options = studied
+    monkeypatch.setattr(study, "each_identity", lambda *_: None)
+    with pytest.raises(StateError, match="replaced while"):
+        evaluate.main([*options, "--steps", "2"])
 
 
 def plan_of(weights, **changes):
