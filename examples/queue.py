@@ -223,6 +223,7 @@ def follow(comfy: Comfy, run: Run, *, stopping: bool = False) -> None:
 def watch(comfy: Comfy, run: Run) -> None:
     """Follow it; Ctrl-C stops it on the server."""
     try:
+        say(f"queued as {run.prompt_id}")  # whoever reads this may press Ctrl-C already
         follow(comfy, run)
     except KeyboardInterrupt:
         say("stopping; Ctrl-C again leaves at once")
@@ -308,7 +309,6 @@ def play(options: argparse.Namespace) -> int:
     comfy = Comfy(options.server)
     prepare(comfy, prompt, options)
     run = Run(comfy.queue(prompt), prompt, stills=options.out if options.save_stills else None)
-    say(f"queued as {run.prompt_id}")
     watch(comfy, run)
     for place in results(comfy, run):
         print(comfy.fetch(place, options.out), flush=True)
