@@ -21,6 +21,7 @@ import json
 import os
 import shutil
 import struct
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -38,7 +39,8 @@ STAND_INS = {  # by option: the node that loads an uploaded file, that node's in
     "audio": ("LoadAudio", "audio", ("KnotForcingSampleSpeech", "LoadAudio")),
 }
 STREAMS = ("KnotForcingStreamToVideo", "KnotForcingStream", "KnotForcingBeginStream")  # take --seed and --seconds
-QUIET = 1.0  # seconds without a message, after which the queue is looked at
+QUIET = 1.0  # seconds without a message, after which Ctrl-C is looked for
+POLL = 0.2  # seconds between two looks at the queue
 PATIENCE = 60.0  # seconds for an answer over HTTP
 WITHOUT_END = 10**9  # pixel frames that a stream without end is announced with
 PREVIEW_IMAGE, PNG = 1, 2  # a binary message: its kind and its format, big-endian, and the picture
@@ -209,26 +211,21 @@ def chunk_line(live: Json) -> str:
     return f"chunk {live['chunk'] + 1}: {made / rate:.1f}{whole} s, {live['fps'] / rate:.2f} times real time"
 
 
-def follow(comfy: Comfy, run: Run, *, stopping: bool = False) -> None:
-    """Until its end; one that was stopped before it began is not heard of again, so the queue is asked."""
-    for message in comfy.messages():
-        if message:
-            run.hear(message)
-        elif stopping and not comfy.knows(run.prompt_id):
-            run.state, run.ended = "interrupted", True
-        if run.ended:
-            return
-
-
 def watch(comfy: Comfy, run: Run) -> None:
-    """Follow it; Ctrl-C stops it on the server."""
+    """Until its end; Ctrl-C stops it on the server."""
     try:
         say(f"queued as {run.prompt_id}")  # whoever reads this may press Ctrl-C already
-        follow(comfy, run)
+        for message in comfy.messages():
+            if message:
+                run.hear(message)
+            if run.ended:
+                return
     except KeyboardInterrupt:
         say("stopping; Ctrl-C again leaves at once")
         comfy.stop(run.prompt_id)
-        follow(comfy, run, stopping=True)
+        while comfy.knows(run.prompt_id):  # asked: Ctrl-C may have cut a message in two, and none would be read again
+            time.sleep(POLL)
+        run.state = "interrupted"
 
 
 def results(comfy: Comfy, run: Run) -> list[Json]:

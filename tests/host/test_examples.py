@@ -166,16 +166,22 @@ def started(server: Server, out: Path, *options: str) -> Iterator[subprocess.Pop
                           env=environment) as process:  # fmt: skip
         try:
             yield process
+        except BaseException:  # what still runs there would keep every test that comes next waiting
+            server.post("/queue", {"clear": True})
+            server.post("/interrupt", {})
+            raise
         finally:
             process.kill()
 
 
 def wait_for(process: subprocess.Popen[str], beginning: str) -> None:
     assert process.stderr is not None
+    said = []
     for line in process.stderr:
         if line.startswith(beginning):
             return
-    raise AssertionError(f"it ended before it said {beginning!r}")
+        said.append(line)
+    raise AssertionError(f"it ended before it said {beginning!r}: {''.join(said)}")
 
 
 def interrupted(process: subprocess.Popen[str]) -> tuple[list[str], str]:
