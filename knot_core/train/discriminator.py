@@ -23,7 +23,7 @@ _NOISE = 0.2  # standard deviation of what both sides get added
 
 
 class Discriminator(nn.Module):
-    """Latent frames [N, C, H, W] -> how real each place looks [N, 1, H, W]; it sees 9 latent pixels each way."""
+    """Latent frames [N, C, H, W] -> how real each place looks [N, 1, H, W]; each place sees 9 x 9 latent pixels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -7,18 +7,9 @@ import numpy as np
 import pytest
 
 from knot_core.errors import DrivingError
-from knot_core.train import espeak
 from knot_core.train.espeak import Phoneme
 from knot_core.train.speech import VARIANTS, VOICES, sentence_split, speak
 from knot_core.train.visemes import mouth_curve
-
-
-@pytest.fixture(scope="module")
-def _espeak_ng():
-    try:
-        espeak.library()
-    except DrivingError as missing:
-        pytest.skip(str(missing))
 
 
 def phonemes(*names: str, each: float = 0.12) -> list[Phoneme]:

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from knot_core.cache import CacheIndex
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
-from knot_core.errors import DrivingError, SettingsError, StateError
+from knot_core.errors import SettingsError, StateError
 from knot_core.stream import open_stream
-from knot_core.train import espeak, evaluate, reader, study, study_metrics, study_runs, study_streams
+from knot_core.train import evaluate, reader, study, study_metrics, study_runs, study_streams
 from knot_core.train.runs import Record, read_records
 from knot_core.train.study import told
 from knot_core.train.study_claims import CLAIMS
@@ -279,14 +279,6 @@ def test_a_restart_forgets_all_but_the_decoders_memory(model, anchor, waves):
 
 
 # the command
-
-
-@pytest.fixture(scope="module")
-def _espeak_ng():
-    try:
-        espeak.library()
-    except DrivingError as missing:
-        pytest.skip(str(missing))
 
 
 def save_model(folder, name, seed, randomised):
