@@ -59,10 +59,12 @@ function viewUrl({ filename, subfolder, type }) {
     return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
 }
 
-// Stills are drawn on the node's background; while the player is there it draws none.
+// Stills are drawn on the node's background; while the player is there it draws none, and keeps none that the editor
+// was still loading when the player came.
 function quiet(node) {
     forgetShown(node);
     node.onDrawBackground = () => {};
+    Object.defineProperty(node, "imgs", { configurable: true, get: () => undefined, set: () => {} });
 }
 
 function showPlayer(node, event) {
@@ -85,6 +87,7 @@ function removePlayer(node) {
     if (!live) return;
     node.knotForcingLive = undefined;
     delete node.onDrawBackground; // the editor's own, of the node's class
+    delete node.imgs;
     live.player.remove();
     live.widget.onRemove?.();
     const place = node.widgets.indexOf(live.widget);

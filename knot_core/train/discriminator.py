@@ -23,6 +23,10 @@ _MOST = 32  # latent frames looked at in a step
 _NOISE = 0.2  # of latents
 
 
+def _apart(frames: Tensor) -> Tensor:
+    return frames.flatten(0, -4)
+
+
 class Discriminator(nn.Module):
     """Latent frames [N, C, H, W] -> how real each place looks [N, 1, H, W]; each place sees 9 x 9 latent pixels."""
 
@@ -62,16 +66,15 @@ class Adversary:
         truth: Tensor,
         weight: Tensor,
         rng: torch.Generator,
-        look: Callable[[Tensor], Tensor] | None = None,
+        look: Callable[[Tensor], Tensor] = _apart,
     ) -> Tensor:
         """The learner's loss: the regression, and -mean(weight D(x0 + noise)) scaled so that its gradient in x0 is
         `share` of the regression's. The discriminator learns first.
 
-        x0 and truth [..., C, H, W]; weight [..., 1, H, W], of mean 1. Of many frames some are looked at.
-        `look`: from these to what the discriminator sees [N, channels, h, w]; None: frame by frame.
+        `look`: from x0 and truth [..., C, H, W] to what the discriminator sees [N, channels, h, w]; weight [N, 1, h, w]
+        or [..., 1, h, w], of mean 1. Of many frames some are looked at.
         """
-        frames, truth, weight = ((look or _apart)(part) for part in (x0, truth, weight))
-        weight = weight.mean(dim=1, keepdim=True)
+        frames, truth, weight = look(x0), look(truth), _apart(weight)
         rows = torch.randperm(len(frames), generator=rng)[:_MOST]
         frames, truth, weight = frames[rows], truth[rows], weight[rows]
         self.learn(frames.detach(), truth, weight, rng)
@@ -101,7 +104,3 @@ class Adversary:
         noisy = x_NCHW + self._noise * torch.randn(x_NCHW.shape, generator=rng).to(x_NCHW)
         with torch.autocast(x_NCHW.device.type, torch.bfloat16):
             return self.net(noisy).float()
-
-
-def _apart(frames: Tensor) -> Tensor:
-    return frames.flatten(0, -4)

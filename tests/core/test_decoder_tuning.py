@@ -100,6 +100,9 @@ def test_the_discriminator_sees_four_pictures_in_a_row() -> None:
     assert seen.shape == (1, 192, 2, 2)
     assert seen[0, :, 0, 0].unique().tolist() == [3, 4, 5, 6]
     one = torch.rand(1, 4, 3, 8, 8)
+    tinted = one + torch.tensor([0.1, -0.2, 0.3])[:, None, None]
+    assert torch.allclose(decoder.detail(tinted, 0), decoder.detail(one, 0), atol=1e-6), "no colour to pull at"
+    assert not torch.allclose(decoder.detail(one.flip(1), 0), decoder.detail(one, 0), atol=1e-2)
     assert torch.equal(decoder.in_a_row(one, 0)[0, :48, 1, 1].reshape(3, 4, 4), one[0, 0, :, 4:, 4:])
 
 
