@@ -12,17 +12,13 @@ import torch
 
 from ..codec.taehv import TAEHV
 from ..wan.checkpoint import open_checkpoint
-from ..wan.model import WanNetwork
 from . import pipeline
 from .clips import ClipRecipe, StillRecipe, load, prepare
 from .codec import CodecRecipe
 from .codec import train as train_codec
 from .common import load_checkpoint
-from .decoder import DecoderRecipe
-from .decoder import train as tune_decoder
 from .export import export, write_samples
 from .rollout import StudentRecipe
-from .streams import StreamRecipe, load_streams, prepare_streams
 from .student import train as train_student
 
 NUM_SHARDS = 14
@@ -39,8 +35,6 @@ def main(argv: list[str] | None = None) -> None:
         "clips": _clips,
         "stills": _stills,
         "student": _student,
-        "streams": _streams,
-        "decoder": _decoder,
         "export": _export,
         "samples": _samples,
     }
@@ -83,16 +77,6 @@ def _student(args: argparse.Namespace) -> None:
     train_student(recipe, load(clips), args.folder, args.start_from, load(stills) if stills else None)
 
 
-def _streams(args: argparse.Namespace) -> None:
-    recipe, student = _recipe(StreamRecipe, args), StudentRecipe()
-    prepare_streams(_trained_codec(args), _trained_student(args), recipe, student, args.shards, args.folder / "streams")
-
-
-def _decoder(args: argparse.Namespace) -> None:
-    streams = load_streams(sorted((args.folder / "streams").glob("train-*.safetensors")))
-    tune_decoder(_recipe(DecoderRecipe, args), _trained_codec(args), streams, args.folder)
-
-
 def _export(args: argparse.Namespace) -> None:
     export(args.folder, args.assets)
 
@@ -111,16 +95,6 @@ def _trained_codec(args: argparse.Namespace) -> TAEHV:
         raise SystemExit(f"there is no trained codec in {args.folder} and none in {args.assets}; run the stage 'codec'")
     sys.stderr.write(f"no codec was trained in {args.folder}: the clips are made with {shipped.name}\n")
     return TAEHV.from_state_dict({name: tensor.float() for name, tensor in open_checkpoint(shipped).tensors.items()})
-
-
-def _trained_student(args: argparse.Namespace) -> WanNetwork:
-    """This training's student; without one, the network that ships."""
-    network, state = WanNetwork(StudentRecipe().network), load_checkpoint(args.folder / "student.ckpt")
-    if state is None:
-        tensors = open_checkpoint(args.assets / "knot-tiny.safetensors").tensors
-        state = {"average": {name: tensor.float() for name, tensor in tensors.items()}}
-    network.load_state_dict(state["average"])
-    return network
 
 
 def _recipe(kind: type, args: argparse.Namespace) -> Any:

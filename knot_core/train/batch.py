@@ -46,16 +46,6 @@ class Batch:
         return Batch(latents_BFCHW=self.latents_BFCHW.to(device), given=self.given.to(device))
 
 
-def full_signal(mel: Tensor, controls: Tensor, speaking: Tensor) -> Tensor:
-    """All that drives a drawn portrait [..., F, 4, S]: speech where it belongs to the mouth, controls, all flags on.
-
-    mel [..., F, 4, 64], controls [..., F, 4, 8]; speaking [...]: whether the speech is the mouth's.
-    """
-    speaking = speaking.to(mel)[..., None, None, None].expand(*mel.shape[:-1], 1)
-    given = torch.ones_like(speaking).expand(*mel.shape[:-1], 2)
-    return torch.cat([mel * speaking, controls, speaking, given], dim=-1)
-
-
 def drop_driving(
     signal_BFTS: Tensor, adapter: AdapterConfig | AudioCrossConfig | None, drop: tuple[float, float, float], dice: Dice
 ) -> Tensor:

@@ -136,17 +136,17 @@ def make_shard(codec: TAEHV, recipe: ClipRecipe, number: int, draw: Callable) ->
     """One shard of clips; a pure function of the recipe and the shard's number."""
     first, frames = recipe.first + number * recipe.shard, num_pixel_frames(0, recipe.latent_frames)
     rng = np.random.default_rng([recipe.seed, avatars.SPLITS[recipe.split], number, 7])
-    mel, controls, speaking = draw_driving(recipe, first, frames, rng)
+    mel, controls, speaking = _driving(recipe, first, frames, rng)
     values = avatars.stack_identities([avatars.identity(first + i, recipe.split) for i in range(recipe.shard)])
     latents = torch.cat(
         [
-            encode_pictures(codec, avatars.render(values[i : i + 2], controls[i : i + 2], draw=draw))
+            _encode(codec, avatars.render(values[i : i + 2], controls[i : i + 2], draw=draw))
             for i in range(0, recipe.shard, 2)
         ]
     )
     poses = _poses(recipe, rng)
     stills = [avatars.render(values[i : i + 16], poses[i : i + 16], draw=draw) for i in range(0, recipe.shard, 16)]
-    references = torch.cat([encode_pictures(codec, still.flatten(0, 1)[:, None])[:, 0] for still in stills])
+    references = torch.cat([_encode(codec, still.flatten(0, 1)[:, None])[:, 0] for still in stills])
     return Clips(
         latents=latents.half(),
         references=references.unflatten(0, (recipe.shard, recipe.references)).half(),
@@ -170,15 +170,12 @@ def _face(values: Tensor, controls: Tensor, size: int) -> Tensor:
     return fn.avg_pool2d(box_mask(avatars.face_box(values[:, None], controls, size), size), _LATENT_MASK_SCALE)
 
 
-def encode_pictures(codec: TAEHV, pixels: Tensor) -> Tensor:
-    """Latents of clips, in the precision that training has."""
+def _encode(codec: TAEHV, pixels: Tensor) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16):
         return codec.encode(pixels).float()
 
 
-def draw_driving(
-    recipe: ClipRecipe, first: int, frames: int, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+def _driving(recipe: ClipRecipe, first: int, frames: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Sound [N, T, 64], controls [N, T, 8] and whether they belong together [N]."""
     mel, controls, speaking = torch.zeros(recipe.shard, frames, MEL_DIM), [], rng.random(recipe.shard) < recipe.speaking
     for i in range(recipe.shard):
@@ -203,12 +200,7 @@ def _poses(recipe: ClipRecipe, rng: np.random.Generator) -> Tensor:
     poses[:, 3] *= torch.from_numpy((rng.random(len(poses)) < 0.3).astype(np.float32))
     poses[:, 5] *= torch.from_numpy((rng.random(len(poses)) < 0.5).astype(np.float32))
     poses = poses.unflatten(0, (recipe.shard, recipe.references))
-    poses[:, :PORTRAITS] = portrait_poses(rng, recipe.shard, min(PORTRAITS, recipe.references))
-    return poses
-
-
-def portrait_poses(rng: np.random.Generator, people: int, pictures: int) -> Tensor:
-    """Controls of pictures as people give them [people, pictures, 8]: nearly frontal, at rest."""
-    poses = torch.zeros(people, pictures, 8)
-    poses[..., :3] = torch.from_numpy(rng.uniform(-0.25, 0.25, (people, pictures, 3)).astype(np.float32))
+    portraits = poses[:, :PORTRAITS]
+    portraits[:] = 0
+    portraits[..., :3] = torch.from_numpy(rng.uniform(-0.25, 0.25, portraits[..., :3].shape).astype(np.float32))
     return poses

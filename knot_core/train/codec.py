@@ -23,7 +23,7 @@ from .common import box_mask, cosine, lively_controls, load_checkpoint, log_line
 from .metrics import gradient_energy, psnr, sharpness, squared_error
 from .optim import MatrixOptimizer
 
-OUTER = ("encoder.0.", "encoder.17.", "decoder.1.", "decoder.22.")  # first and last layers
+_OUTER = ("encoder.0.", "encoder.17.", "decoder.1.", "decoder.22.")  # first and last layers
 _COLOUR_GAIN = 4.0  # colours in 0..1 start as latents in -2..2
 
 
@@ -59,7 +59,7 @@ def train(recipe: CodecRecipe, folder: Path) -> TAEHV:
     """Train, or go on from the folder's checkpoint."""
     torch.manual_seed(recipe.seed)
     codec = _plain_start(TAEHV(recipe.codec)).to(recipe.device)
-    optimizer = MatrixOptimizer(codec.named_parameters(), OUTER, recipe.lr, recipe.muon_lr)
+    optimizer = MatrixOptimizer(codec.named_parameters(), _OUTER, recipe.lr, recipe.muon_lr)
     start, draw, began = 0, avatars.compiled_draw(), time.time()
     if (state := load_checkpoint(folder / "codec.ckpt")) is not None:
         codec.load_state_dict(state["codec"])
@@ -107,14 +107,8 @@ def _batch(recipe: CodecRecipe, step: int, draw: Callable) -> tuple[Tensor, Tens
     values = avatars.stack_identities([avatars.identity(step * recipe.clips + i) for i in range(recipe.clips)])
     controls = lively_controls(rng, recipe.clips, 4 * recipe.groups)
     controls[::2, :3] = controls[::2, 3:4]  # every other clip starts like a stream: four times the same picture
-    return render_crops(recipe, values, controls, crop_corners(recipe, values, controls, rng), draw)
-
-
-def render_crops(
-    recipe: CodecRecipe, values: Tensor, controls: Tensor, corners: Tensor, draw: Callable
-) -> tuple[Tensor, Tensor]:
-    """The part of each clip from its corner on: pixels [B, T, 3, H, W] and what each pixel counts [B, T, 1, H, W]."""
     where, size = (values[:, None], controls, recipe.size), recipe.size
+    corners = _corners(recipe, avatars.face_box(*where)[:, 0], rng)
     with torch.no_grad():
         crop = (corners.to(recipe.device), recipe.crop)
         pixels = avatars.render(values.to(recipe.device), controls.to(recipe.device), size, crop=crop, draw=draw)
@@ -122,17 +116,16 @@ def render_crops(
     features = torch.maximum(eyes, box_mask(avatars.mouth_box(*where), size))
     weight = 1 + recipe.face * box_mask(avatars.face_box(*where), size) + recipe.features * features
     rows, columns = (corners[:, axis, None] + torch.arange(recipe.crop) for axis in (0, 1))
-    weight = weight[torch.arange(len(values))[:, None, None], :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+    weight = weight[torch.arange(recipe.clips)[:, None, None], :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
     return pixels, (weight / weight.mean())[:, :, None].to(recipe.device)
 
 
-def crop_corners(recipe: CodecRecipe, values: Tensor, controls: Tensor, rng: np.random.Generator) -> Tensor:
+def _corners(recipe: CodecRecipe, face: Tensor, rng: np.random.Generator) -> Tensor:
     """Top and left of each clip's crop: most look at the face, where the detail is; the others anywhere."""
-    face, clips = avatars.face_box(values[:, None], controls, recipe.size)[:, 0], len(values)
-    anywhere = torch.from_numpy(rng.integers(0, recipe.size - recipe.crop + 1, (clips, 2)))
-    centre = (face[:, :2] + face[:, 2:]) // 2 + torch.from_numpy(rng.integers(-16, 17, (clips, 2)))
+    anywhere = torch.from_numpy(rng.integers(0, recipe.size - recipe.crop + 1, (recipe.clips, 2)))
+    centre = (face[:, :2] + face[:, 2:]) // 2 + torch.from_numpy(rng.integers(-16, 17, (recipe.clips, 2)))
     at_face = (centre - recipe.crop // 2).clamp(0, recipe.size - recipe.crop)
-    return torch.where(torch.from_numpy(rng.random((clips, 1)) < recipe.face_crops), at_face, anywhere)
+    return torch.where(torch.from_numpy(rng.random((recipe.clips, 1)) < recipe.face_crops), at_face, anywhere)
 
 
 def _loss(recipe: CodecRecipe, through: Callable, pixels: Tensor, weight: Tensor, step: int) -> Tensor:
@@ -150,8 +143,8 @@ def picture_loss(recipe: CodecRecipe, output: Tensor, pixels: Tensor, weight: Te
     """Colours and edges [B, T, 3, H, W] against the truth's, each pixel counted by its weight [B, T, 1, H, W]."""
     error = output - pixels
     across, down = error[..., :, 1:] - error[..., :, :-1], error[..., 1:, :] - error[..., :-1, :]
-    edges = (charbonnier(across) * weight[..., :, 1:]).mean() + (charbonnier(down) * weight[..., 1:, :]).mean()
-    return (charbonnier(error) * weight).mean() + recipe.edges * edges
+    edges = (_charbonnier(across) * weight[..., :, 1:]).mean() + (_charbonnier(down) * weight[..., 1:, :]).mean()
+    return (_charbonnier(error) * weight).mean() + recipe.edges * edges
 
 
 def _plain_start(codec: TAEHV) -> TAEHV:
@@ -205,6 +198,6 @@ def _through(codec: TAEHV, pixels: Tensor, noise: Tensor) -> tuple[Tensor, Tenso
     return latents, output.unflatten(0, (B, -1))
 
 
-def charbonnier(x: Tensor, scale: float = 0.02) -> Tensor:
+def _charbonnier(x: Tensor, scale: float = 0.02) -> Tensor:
     """Squared for small errors, absolute for large ones."""
     return (x.square() + scale**2).sqrt() - scale

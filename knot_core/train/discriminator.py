@@ -9,7 +9,6 @@ Shapes: N latent frames, C channels, H W latent size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -20,11 +19,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 _WIDTH = 64
 _RATE = 1e-3
 _MOST = 32  # latent frames looked at in a step
-_NOISE = 0.2  # of latents
-
-
-def _apart(frames: Tensor) -> Tensor:
-    return frames.flatten(0, -4)
+_NOISE = 0.2  # standard deviation of what both sides get added
 
 
 class Discriminator(nn.Module):
@@ -48,33 +43,23 @@ class Discriminator(nn.Module):
 class Adversary:
     """A discriminator that learns beside the student and pulls it towards what looks real.
 
-    `share`: how strongly, as a share of the regression's gradient. `noise`: the standard deviation of what both sides
-    get added.
+    `share`: how strongly, as a share of the regression's gradient.
     """
 
-    def __init__(self, channels: int, share: float, seed: int, device: str, noise: float = _NOISE) -> None:
+    def __init__(self, channels: int, share: float, seed: int, device: str) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.net = Discriminator(channels).to(device)
         self._optimizer = torch.optim.AdamW(self.net.parameters(), lr=_RATE, betas=(0.5, 0.99))
-        self._share, self._noise = share, noise
+        self._share = share
 
-    def opposed(
-        self,
-        regression: Tensor,
-        x0: Tensor,
-        truth: Tensor,
-        weight: Tensor,
-        rng: torch.Generator,
-        look: Callable[[Tensor], Tensor] = _apart,
-    ) -> Tensor:
-        """The learner's loss: the regression, and -mean(weight D(x0 + noise)) scaled so that its gradient in x0 is
+    def opposed(self, regression: Tensor, x0: Tensor, truth: Tensor, weight: Tensor, rng: torch.Generator) -> Tensor:
+        """The student's loss: the regression, and -mean(weight D(x0 + noise)) scaled so that its gradient in x0 is
         `share` of the regression's. The discriminator learns first.
 
-        `look`: from x0 and truth [..., C, H, W] to what the discriminator sees [N, channels, h, w]; weight [N, 1, h, w]
-        or [..., 1, h, w], of mean 1. Of many frames some are looked at.
+        x0 and truth [..., C, H, W]; weight [..., 1, H, W], of mean 1. Of many frames some are looked at.
         """
-        frames, truth, weight = look(x0), look(truth), _apart(weight)
+        frames, truth, weight = (part.flatten(0, -4) for part in (x0, truth, weight))
         rows = torch.randperm(len(frames), generator=rng)[:_MOST]
         frames, truth, weight = frames[rows], truth[rows], weight[rows]
         self.learn(frames.detach(), truth, weight, rng)
@@ -101,6 +86,6 @@ class Adversary:
         self._optimizer.load_state_dict(state["optimizer"])
 
     def _judge(self, x_NCHW: Tensor, rng: torch.Generator) -> Tensor:
-        noisy = x_NCHW + self._noise * torch.randn(x_NCHW.shape, generator=rng).to(x_NCHW)
+        noisy = x_NCHW + _NOISE * torch.randn(x_NCHW.shape, generator=rng).to(x_NCHW)
         with torch.autocast(x_NCHW.device.type, torch.bfloat16):
             return self.net(noisy).float()

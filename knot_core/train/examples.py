@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..config import NetworkConfig
 from ..errors import SettingsError
-from .batch import FULL_SIGNAL, Batch, Given, drop_driving, full_signal
+from .batch import FULL_SIGNAL, Batch, Given, drop_driving
 from .dice import Dice
 from .recipes import Recipe
 
@@ -81,7 +81,10 @@ def _cut(
 
 
 def _with_signal(clip: dict[str, Tensor]) -> dict[str, Tensor]:
-    return clip | {"signal": full_signal(clip["mel"], clip["controls"], clip["speaking"])}
+    """Of a drawn portrait: speech where it belongs to the mouth, controls, and all flags on."""
+    speaking = clip["speaking"]
+    flags = torch.stack([speaking, torch.ones(()), torch.ones(())]).expand(*clip["mel"].shape[:2], 3)
+    return clip | {"signal": torch.cat([clip["mel"] * speaking, clip["controls"], flags], dim=-1)}
 
 
 def open_examples(folder: Path, recipe: Recipe) -> Examples:

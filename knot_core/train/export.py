@@ -30,19 +30,18 @@ SPEECH_SEED, SPEECH_SECONDS = 4, 14.0
 
 
 def export(folder: Path, assets: Path) -> dict[str, str]:
-    """Write what was trained: ``knot-tiny.safetensors``, ``knot-tiny-codec.safetensors``; returns the files' sha256."""
+    """Write ``knot-tiny.safetensors`` and ``knot-tiny-codec.safetensors``; returns the files' sha256."""
     assets.mkdir(parents=True, exist_ok=True)
-    student = load_checkpoint(folder / "student.ckpt")
-    codec = load_checkpoint(folder / "decoder.ckpt") or load_checkpoint(folder / "codec.ckpt")
-    if student is None and codec is None:
-        raise SystemExit(f"nothing was trained in {folder}; run the stage 'student' or 'decoder' first")
+    student, codec = load_checkpoint(folder / "student.ckpt"), load_checkpoint(folder / "codec.ckpt")
+    if student is None:
+        raise SystemExit(f"there is no trained student in {folder}; run the stage 'student' first")
+    network = WanNetwork(KNOT_TINY)
+    network.load_state_dict(student["average"])
     preset = PRESETS["knot-tiny"]
-    if student is not None:  # else the network that is there stays
-        network = WanNetwork(KNOT_TINY)
-        network.load_state_dict(student["average"])
-        target = assets / "knot-tiny.safetensors"
-        save_network(target, cast_weights(network, torch.bfloat16), preset, steps=str(student["step"]))
-    if codec is not None:  # else the student was trained on the latents of the codec that is there
+    save_network(
+        assets / "knot-tiny.safetensors", cast_weights(network, torch.bfloat16), preset, steps=str(student["step"])
+    )
+    if codec is not None:  # else the student was trained on the shipped codec's latents, and that one stays
         tensors = {name: tensor.half().contiguous() for name, tensor in codec["codec"].items()}
         metadata = {"family": "taehv", "licence": preset.licence, "size": str(preset.width), "fps": str(preset.fps)}
         save_file(tensors, assets / "knot-tiny-codec.safetensors", metadata=metadata)
