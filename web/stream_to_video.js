@@ -123,7 +123,8 @@ function onLive({ detail }) {
         if (node.knotForcingFailed === detail.stream) return;
         showPlayer(node, detail);
     }
-    quiet(node);
+    // Inside a subgraph that nobody looks into, stills are all that shows: on the subgraph's node.
+    if ((app.canvas?.graph ?? node.graph) === node.graph) quiet(node);
     node.knotForcingLive.player.add(detail);
 }
 

@@ -19,7 +19,7 @@ import websocket
 
 PACK = Path(__file__).resolve().parents[2]
 STAND_INS = Path(__file__).with_name("stand_ins")
-PACK_PARTS = ("__init__.py", "pyproject.toml", "knot_core", "nodes", "web", "workflows", "locales")
+PACK_PARTS = ("__init__.py", "pyproject.toml", "knot_core", "nodes", "web", "workflows", "subgraphs", "locales")
 START_LIMIT = 300  # seconds; a start takes about 12 on two idle cores
 RUN_LIMIT = 600  # seconds for one prompt; the longest takes about 10 there
 

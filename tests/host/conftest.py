@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         hosts = HOSTS or [pytest.param(None, marks=pytest.mark.skip(reason=NO_HOST))]
         metafunc.parametrize("server", hosts, indirect=True, scope="session",
                              ids=[f"comfyui-{host_version(host)}" for host in HOSTS] or ["no-comfyui"])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def obeys_ctrl_c() -> None:
+    """A shell's background job ignores it, and so would the programs that are started and interrupted here."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ KNOWN_TO_THE_REGISTRY = {  # of "Operating System" and "Environment"; one that i
     "Environment :: GPU :: Apple Metal",
 }
 READ_BY_COMFYUI = ("__init__.py", "requirements.txt", "pyproject.toml", "nodes/**/*.py", "web/**/*", "locales/**/*",
-                   "workflows/**/*", "knot_core/*.py", "knot_core/assets/**/*")  # fmt: skip
+                   "workflows/**/*", "subgraphs/*", "knot_core/*.py", "knot_core/assets/**/*")  # fmt: skip
 VERSION = r"\d+\.\d+\.\d+"
 
 
