@@ -21,8 +21,15 @@ function forgetShown(node) {
     for (const field of ["imgs", "images", "preview", "animatedImages", "previewMediaType", "videoContainer"]) {
         node[field] = undefined;
     }
-    // Where nodes are part of the page (Nodes 2.0) the editor clears its stills itself, and would not see it gone.
-    if (!globalThis.LiteGraph?.vueNodesMode) delete app.nodePreviewImages[keyOf(node)];
+    forgetStills(keyOf(node));
+}
+
+// Where nodes are part of the page (Nodes 2.0) it shows what the editor's store has, which does not see them gone from
+// app.nodePreviewImages; and while there are stills there, the page takes them for the finished video.
+function forgetStills(key) {
+    const stores = document.querySelector("#vue-app")?.__vue_app__?.config.globalProperties.$pinia?._s;
+    stores?.get?.("nodeOutput")?.revokePreviewsByLocatorId?.(key);
+    delete app.nodePreviewImages[key];
 }
 
 // The editor keeps what nodes show by id; inside a subgraph the subgraph's id stands before it.
@@ -65,6 +72,14 @@ function quiet(node) {
     forgetShown(node);
     node.onDrawBackground = () => {};
     Object.defineProperty(node, "imgs", { configurable: true, get: () => undefined, set: () => {} });
+}
+
+// Else stills are all that shows: inside a subgraph that nobody looks into, on the subgraph's node; and where nodes are
+// part of a page that does not show widgets that come later (0.8.0).
+function isSeen(node) {
+    if (app.canvas?.graph && app.canvas.graph !== node.graph) return false;
+    const { element } = node.knotForcingLive.player;
+    return !globalThis.LiteGraph?.vueNodesMode || element.getBoundingClientRect().height > 0;
 }
 
 function showPlayer(node, event) {
@@ -123,8 +138,7 @@ function onLive({ detail }) {
         if (node.knotForcingFailed === detail.stream) return;
         showPlayer(node, detail);
     }
-    // Inside a subgraph that nobody looks into, stills are all that shows: on the subgraph's node.
-    if ((app.canvas?.graph ?? node.graph) === node.graph) quiet(node);
+    if (isSeen(node)) quiet(node);
     node.knotForcingLive.player.add(detail);
 }
 
