@@ -18,6 +18,7 @@ from ..errors import MediaError
 from .formats import DEFAULT, format_named
 from .fragments import Fragments
 from .growing import GrowingFile
+from .priority import priority_kept
 from .tracks import SoundTrack, Tracks
 
 _MOST_FPS = 1000
@@ -57,7 +58,8 @@ class VideoWriter:
             self._container = av.open(target, "w", format=form.container, options=options)
             self._container.metadata.update(metadata or {})
             self._tracks = Tracks(self._container, form, size=self._size, fps=fps, audio=audio)
-            self._container.start_encoding()
+            with priority_kept():
+                self._container.start_encoding()
         except (av.error.FFmpegError, ValueError) as problem:
             self._file.close()
             raise MediaError(f"{form.title} of {width}x{height} cannot be written by this PyAV ({problem}); "

@@ -1,11 +1,13 @@
 """Every format that can be written: it plays, its sound is in step, and nothing but the last moment can be lost."""
 
 import itertools
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -225,3 +227,22 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
         for _ in range(29 * 125):
             writer.write(chunk)
         assert resident() < 1.01 * before
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="NOT TESTED here: threads have no such priority")
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_thread_gets_another_priority(tmp_path, name):
+    """As root SVT-AV1 takes the highest for the thread that opens it, and for its own."""
+
+    def priorities() -> set[tuple[int, int]]:
+        found = set()
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(ProcessLookupError):  # it has ended
+                found.add((os.sched_getscheduler(int(thread.name)), os.sched_getparam(int(thread.name)).sched_priority))
+        return found
+
+    before = priorities()
+    with open_writer(tmp_path / "video", width=64, height=64, fps=25, video_format=name) as writer:
+        writes(writer, soft_frames(21))
+        during = priorities()
+    assert during == before == priorities()
