@@ -34,6 +34,7 @@ from .study_variants import VARIANTS as STUDY_VARIANTS
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _LEAST_SECONDS = 1.0
 _IDENTITIES, _SECONDS = 16, 60.0
+_PLACES = ("--json", "--plot")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,7 +117,7 @@ def _study(options: argparse.Namespace) -> int:
         dtype=DTYPES[options.dtype],
         records=options.json.with_suffix(".jsonl"),
     )
-    asked = shlex.join(["python3", "run.py", "evaluate", *options.given])
+    asked = shlex.join(["python3", "run.py", "evaluate", *_without_places(options.given)])
     report = run_study(plan, options.json, options.jobs, asked, options.publish)
     sys.stderr.write(told(report) + "\n")
     sys.stdout.write(json.dumps({"json": str(options.json)}) + "\n")
@@ -132,6 +133,16 @@ def _check(options: argparse.Namespace) -> None:
     for name in ("study_models", "publish"):
         if options.study is None and getattr(options, name) is not None:
             raise SettingsError(f"--{name.replace('_', '-')} belongs to a study; give --study, too")
+
+
+def _without_places(given: Sequence[str]) -> list[str]:
+    """What decides the figures; where they were written is one machine's own."""
+    kept, skip = [], False
+    for argument in given:
+        if not skip and argument.split("=")[0] not in _PLACES:
+            kept.append(argument)
+        skip = argument in _PLACES
+    return kept
 
 
 def _names(given: str, known: Iterable[str], what: str) -> tuple[str, ...]:

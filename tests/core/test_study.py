@@ -323,6 +323,7 @@ def test_a_study_writes_figures_page_and_plot(studied):
     assert found["figures"]["truth"]["response"]["mean"] == 0
     assert found["figures"]["truth"]["flicker"]["mean"] < 1
     assert page == (out.parent / "docs" / "study.md").read_text()
+    assert str(out) not in page, "where it was written is one machine's own"
     for told_of in ("| knot0 |", "| selfforcing |", "sha256", "--study", "The knot hides", *TABLES):
         assert told_of in page, told_of
     assert all(found["verdict"] in page for found in found["claims"])
