@@ -30,4 +30,3 @@ def priority_kept() -> Iterator[None]:
 
 def _threads() -> set[int]:
     return {int(entry.name) for entry in _THREADS.iterdir()}
-

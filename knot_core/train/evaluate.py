@@ -34,7 +34,6 @@ from .study_variants import VARIANTS as STUDY_VARIANTS
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _LEAST_SECONDS = 1.0
 _IDENTITIES, _SECONDS = 16, 60.0
-_PLACES = ("--json", "--plot")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -137,12 +136,10 @@ def _check(options: argparse.Namespace) -> None:
 
 def _without_places(given: Sequence[str]) -> list[str]:
     """What decides the figures; where they were written is one machine's own."""
-    kept, skip = [], False
-    for argument in given:
-        if not skip and argument.split("=")[0] not in _PLACES:
-            kept.append(argument)
-        skip = argument in _PLACES
-    return kept
+    places = argparse.ArgumentParser(add_help=False)
+    for option in ("--json", "--plot"):
+        places.add_argument(option)
+    return places.parse_known_args(given)[1]
 
 
 def _names(given: str, known: Iterable[str], what: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ EXTRA = {
 NODE_IDS = re.findall(r'node_id="(\w+)"', "".join(path.read_text(encoding="utf-8") for path in SOURCES))
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 API_WORKFLOWS = sorted((ROOT / "workflows" / "api").glob("*.json"))
+BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
 MAX_EXECUTE_LINES = 25
 MAX_FILE_LINES = 300
 
@@ -124,7 +125,9 @@ def test_workflows_use_bundled_inputs(path):
                 assert (assets / folder / node["inputs"][name]).is_file()
 
 
-@pytest.mark.parametrize("path", [*WORKFLOWS, *API_WORKFLOWS, ROOT / "locales/en/nodeDefs.json"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [*WORKFLOWS, *API_WORKFLOWS, *BLUEPRINTS, ROOT / "locales/en/nodeDefs.json"], ids=lambda p: p.name
+)
 def test_json_is_plain_and_ends_with_a_newline(path):
     text = path.read_text(encoding="utf-8")
     assert text.endswith("}\n")

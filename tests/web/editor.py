@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,21 @@ FOLLOW = """() => {
 RUN_LIMIT_MS = 180_000  # a run here takes seconds
 QUICKLY = {"KnotForcingSettings": {"steps": 1}}  # wherever a workflow has that node
 Page = Any  # of Playwright, which may not be installed
+
+
+@contextmanager
+def second_page(page: Page, server: Server, setting: str, value: object, usual: object) -> Iterator[Page]:
+    """Of the same browser, under another setting of the server's. Nobody watches what it complains of."""
+    server.post("/settings", {setting: value})
+    try:
+        other = page.context.browser.new_page(viewport={"width": 1920, "height": 1080})
+        other.goto(f"http://127.0.0.1:{server.port}/")
+        other.wait_for_function(READY, timeout=60_000)
+        other.wait_for_timeout(1000)
+        yield other
+        other.close()
+    finally:
+        server.post("/settings", {setting: usual})
 
 
 def workflow(name: str) -> dict[str, Any]:

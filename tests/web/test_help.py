@@ -1,14 +1,12 @@
 """Help pages and translations as the editor shows them."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ..host.comfyui import PACK, Server
 from ..host.conftest import load_json
-from .editor import READY, SHOTS
+from .editor import Page, second_page, shot
 
 pytestmark = pytest.mark.host
 
@@ -30,7 +28,6 @@ SHOWN = f"""name => {{
     app.canvas.ds.offset = [700, 300];
 }}"""
 LABELS = "app.graph._nodes[0].widgets.map(widget => widget.label)"
-Page = Any
 
 
 def open_help(page: Page, node_id: str) -> str:
@@ -41,28 +38,15 @@ def open_help(page: Page, node_id: str) -> str:
     return page.locator(HELP).inner_text()
 
 
-def shot(page: Page, name: str, server: Server) -> None:
-    if SHOTS:
-        page.screenshot(path=Path(SHOTS) / f"{name}-{server.port}.png")
-
-
 @pytest.fixture(params=["en"])
 def reader(request: pytest.FixtureRequest, page: Page, server: Server) -> Iterator[Page]:
-    """A second page of the same browser, in a language, which is a setting of the server's.
+    """A page in a language.
 
     It is not the page that is watched for complaints: the editor asks for a page in the reader's language first, and
     notes that there is none.
     """
-    server.post("/settings", {"Comfy.Locale": request.param})
-    try:
-        other = page.context.browser.new_page(viewport={"width": 1920, "height": 1080})
-        other.goto(f"http://127.0.0.1:{server.port}/")
-        other.wait_for_function(READY, timeout=60_000)
-        other.wait_for_timeout(1000)
+    with second_page(page, server, "Comfy.Locale", request.param, usual="en") as other:
         yield other
-        other.close()
-    finally:
-        server.post("/settings", {"Comfy.Locale": "en"})
 
 
 def test_help_panel_shows_pages_with_their_pictures(reader: Page, server: Server) -> None:
@@ -87,5 +71,5 @@ def test_the_editor_speaks_chinese(reader: Page, server: Server) -> None:
     assert labels <= {given["name"] for given in texts["inputs"].values()}
     assert reader.evaluate("app.graph._nodes[0].title") == texts["display_name"]
     shot(reader, "help-chinese", server)
-    assert "safetensors" in open_help(reader, "KnotForcingSaveState")
+    assert "把状态写入一个 safetensors 文件" in open_help(reader, "KnotForcingSaveState")
     shot(reader, "help-chinese-state", server)

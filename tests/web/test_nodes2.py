@@ -1,35 +1,25 @@
 """Nodes as parts of the page (Nodes 2.0), a setting of newer editors: the player plays there, too."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from ..host.comfyui import Server, host_version
-from .editor import LIVE, READY, RUN_LIMIT_MS, SET_VALUES, VIDEO, load, queue, shot, stop
+from .editor import LIVE, RUN_LIMIT_MS, SET_VALUES, VIDEO, Page, load, queue, second_page, shot, stop
 
 pytestmark = pytest.mark.host
 STILLS = "[data-node-id] img[src^='blob:']"
 # within a chunk of its coming: until it is there, stills are
 ALONE = f"""stills => {LIVE}.player.element.getBoundingClientRect().height > 50 && !document.querySelector(stills)"""
-Page = Any
 
 
 @pytest.fixture
 def vue(page: Page, server: Server) -> Iterator[Page]:
-    """A second page of the same browser."""
     if host_version(server.host).startswith("0.8."):
         pytest.skip("NODES 2.0 IS NOT TESTED in 0.8.0: a beta there, which shows no widget that comes later")
-    server.post("/settings", {"Comfy.VueNodes.Enabled": True})
-    try:
-        other = page.context.browser.new_page(viewport={"width": 1920, "height": 1080})
-        other.goto(f"http://127.0.0.1:{server.port}/")
-        other.wait_for_function(READY, timeout=60_000)
-        other.wait_for_timeout(2000)
+    with second_page(page, server, "Comfy.VueNodes.Enabled", True, usual=False) as other:
+        other.wait_for_timeout(1000)
         yield other
-        other.close()
-    finally:
-        server.post("/settings", {"Comfy.VueNodes.Enabled": False})
 
 
 def test_the_player_and_then_the_video_play_in_nodes_2(vue: Page, server: Server) -> None:
