@@ -14,7 +14,7 @@ from ..codec.taehv import TAEHV
 from ..wan.checkpoint import open_checkpoint
 from . import pipeline
 from .clips import ClipRecipe, StillRecipe, load, prepare
-from .codec import CodecRecipe
+from .codec import CodecRecipe, DecoderRecipe, train_decoder
 from .codec import train as train_codec
 from .common import load_checkpoint
 from .export import export, write_samples
@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     stages = {
         "codec": _codec,
+        "decoder": _decoder,
         "clips": _clips,
         "stills": _stills,
         "student": _student,
@@ -61,6 +62,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def _codec(args: argparse.Namespace) -> None:
     train_codec(_recipe(CodecRecipe, args), args.folder)
+
+
+def _decoder(args: argparse.Namespace) -> None:
+    train_decoder(_recipe(DecoderRecipe, args), _trained_codec(args), args.folder)
 
 
 def _clips(args: argparse.Namespace) -> None:
@@ -93,7 +98,7 @@ def _trained_codec(args: argparse.Namespace) -> TAEHV:
     shipped = args.assets / "knot-tiny-codec.safetensors"
     if not shipped.exists():
         raise SystemExit(f"there is no trained codec in {args.folder} and none in {args.assets}; run the stage 'codec'")
-    sys.stderr.write(f"no codec was trained in {args.folder}: the clips are made with {shipped.name}\n")
+    sys.stderr.write(f"no codec was trained in {args.folder}: {shipped.name} is taken\n")
     return TAEHV.from_state_dict({name: tensor.float() for name, tensor in open_checkpoint(shipped).tensors.items()})
 
 

@@ -3,6 +3,10 @@
 A fixed-variance variational autoencoder: Gaussian noise of ``noise`` on the latents and a small pull towards zero make
 the latent space smooth, so that a small error of the network stays a small error in the picture. The loss counts the
 face several times, since that is what is looked at, and compares edges, since that is what a plain loss blurs.
+
+The second stage trains the decoder on, while the encoder stays and with it the latent space. A regression draws an edge
+that it is not sure of too faintly. A loss of local contrast, which asks how strong the edges near a place are and not
+where exactly they lie, gives them their strength back at little cost in error.
 """
 
 from __future__ import annotations
@@ -20,10 +24,12 @@ from torch import Tensor
 from ..codec.taehv import TAEHV, CodecConfig, MemBlock, TGrow, TPool, run_layers
 from . import avatars
 from .common import box_mask, cosine, lively_controls, load_checkpoint, log_line, save_checkpoint
+from .losses import charbonnier, contrast_loss, edges_of
 from .metrics import gradient_energy, psnr, sharpness, squared_error
 from .optim import MatrixOptimizer
 
 _OUTER = ("encoder.0.", "encoder.17.", "decoder.1.", "decoder.22.")  # first and last layers
+_NEAR = 8  # pixels each way over which the strength of edges is compared
 _COLOUR_GAIN = 4.0  # colours in 0..1 start as latents in -2..2
 
 
@@ -48,20 +54,46 @@ class CodecRecipe:
     noise_ramp: int = 500  # steps until the noise is whole
     pull: float = 3e-4
     edges: float = 1.0
+    contrast: float = 0.0
     face: float = 1.0
     features: float = 3.0
+    first: int = 0  # the first identity
     seed: int = 0
     save_every: int = 200
     device: str = "cpu"
 
 
+@dataclass(frozen=True, kw_only=True)
+class DecoderRecipe(CodecRecipe):
+    """Everything that decides the result of the decoder's second stage."""
+
+    steps: int = 1200
+    warmup: int = 30
+    lr: float = 5e-4
+    muon_lr: float = 1e-3
+    noise_ramp: int = 1
+    contrast: float = 1.0
+    first: int = 100_000
+
+
 def train(recipe: CodecRecipe, folder: Path) -> TAEHV:
-    """Train, or go on from the folder's checkpoint."""
+    """Train the autoencoder, or go on from the folder's checkpoint."""
     torch.manual_seed(recipe.seed)
-    codec = _plain_start(TAEHV(recipe.codec)).to(recipe.device)
-    optimizer = MatrixOptimizer(codec.named_parameters(), _OUTER, recipe.lr, recipe.muon_lr)
+    return _train(recipe, _plain_start(TAEHV(recipe.codec)), folder, "codec")
+
+
+def train_decoder(recipe: DecoderRecipe, codec: TAEHV, folder: Path) -> TAEHV:
+    """Train the decoder of a codec further, or go on from the folder's checkpoint."""
+    codec.encoder.requires_grad_(False)
+    return _train(recipe, codec, folder, "decoder")
+
+
+def _train(recipe: CodecRecipe, codec: TAEHV, folder: Path, name: str) -> TAEHV:
+    codec.to(recipe.device)
+    learns = [(key, weight) for key, weight in codec.named_parameters() if weight.requires_grad]
+    optimizer = MatrixOptimizer(learns, _OUTER, recipe.lr, recipe.muon_lr)
     start, draw, began = 0, avatars.compiled_draw(), time.time()
-    if (state := load_checkpoint(folder / "codec.ckpt")) is not None:
+    if (state := load_checkpoint(folder / f"{name}.ckpt")) is not None:
         codec.load_state_dict(state["codec"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
@@ -72,13 +104,12 @@ def train(recipe: CodecRecipe, folder: Path) -> TAEHV:
         loss.backward()
         norm = optimizer.step(cosine(step, recipe.steps, recipe.warmup))
         if (step + 1) % 20 == 0:
-            log_line(
-                folder / "codec.log", step=step + 1, loss=loss.item(), norm=norm.item(), seconds=time.time() - began
-            )
+            figures = {"loss": loss.item(), "norm": norm.item()}
+            log_line(folder / f"{name}.log", step=step + 1, **figures, seconds=time.time() - began)
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
             state = {"codec": codec.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            save_checkpoint(folder / "codec.ckpt", state)
-            log_line(folder / "codec.log", step=step + 1, **measure(codec, recipe))
+            save_checkpoint(folder / f"{name}.ckpt", state)
+            log_line(folder / f"{name}.log", step=step + 1, **measure(codec, recipe))
     return codec
 
 
@@ -104,7 +135,8 @@ def measure(codec: TAEHV, recipe: CodecRecipe, clips: int = 8) -> dict[str, floa
 def _batch(recipe: CodecRecipe, step: int, draw: Callable) -> tuple[Tensor, Tensor]:
     """Parts of clips of new identities: pixels [B, T, 3, H, W] and what each pixel counts [B, T, 1, H, W]."""
     rng = np.random.default_rng([recipe.seed, 1, step])
-    values = avatars.stack_identities([avatars.identity(step * recipe.clips + i) for i in range(recipe.clips)])
+    people = range(recipe.first + step * recipe.clips, recipe.first + (step + 1) * recipe.clips)
+    values = avatars.stack_identities([avatars.identity(number) for number in people])
     controls = lively_controls(rng, recipe.clips, 4 * recipe.groups)
     controls[::2, :3] = controls[::2, 3:4]  # every other clip starts like a stream: four times the same picture
     where, size = (values[:, None], controls, recipe.size), recipe.size
@@ -140,11 +172,10 @@ def _loss(recipe: CodecRecipe, through: Callable, pixels: Tensor, weight: Tensor
 
 
 def picture_loss(recipe: CodecRecipe, output: Tensor, pixels: Tensor, weight: Tensor) -> Tensor:
-    """Colours and edges [B, T, 3, H, W] against the truth's, each pixel counted by its weight [B, T, 1, H, W]."""
-    error = output - pixels
-    across, down = error[..., :, 1:] - error[..., :, :-1], error[..., 1:, :] - error[..., :-1, :]
-    edges = (_charbonnier(across) * weight[..., :, 1:]).mean() + (_charbonnier(down) * weight[..., 1:, :]).mean()
-    return (_charbonnier(error) * weight).mean() + recipe.edges * edges
+    """Colours, edges and contrast [B, T, 3, H, W] against the truth's; a pixel counts by its weight [B, T, 1, H, W]."""
+    edges = sum((charbonnier(edge) * counts).mean() for edge, counts in edges_of(output - pixels, weight))
+    loss = (charbonnier(output - pixels) * weight).mean() + recipe.edges * edges
+    return loss if recipe.contrast == 0 else loss + recipe.contrast * contrast_loss(output, pixels, weight, _NEAR)
 
 
 def _plain_start(codec: TAEHV) -> TAEHV:
@@ -196,8 +227,3 @@ def _through(codec: TAEHV, pixels: Tensor, noise: Tensor) -> tuple[Tensor, Tenso
     latents, _ = run_layers(codec.encoder, pixels.flatten(0, 1), B, None)
     output, _ = run_layers(codec.decoder, latents + noise, B, None)
     return latents, output.unflatten(0, (B, -1))
-
-
-def _charbonnier(x: Tensor, scale: float = 0.02) -> Tensor:
-    """Squared for small errors, absolute for large ones."""
-    return (x.square() + scale**2).sqrt() - scale

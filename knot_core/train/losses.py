@@ -6,6 +6,7 @@ Shapes: B clips, F latent frames, C channels, H W latent size.
 
 import torch
 from torch import Tensor
+from torch.nn import functional as fn
 
 from ..flow import to_velocity
 
@@ -62,3 +63,32 @@ def dmd_loss(x0: Tensor, gradient: Tensor) -> Tensor:
 def guide(given: Tensor, not_given: Tensor, scale: float) -> Tensor:
     """not_given + scale * (given - not_given): classifier-free guidance (arXiv 2207.12598)"""
     return torch.lerp(not_given, given, scale)
+
+
+def charbonnier(x: Tensor, scale: float = 0.02) -> Tensor:
+    """sqrt(x^2 + scale^2) - scale: squared for small errors, absolute for large ones"""
+    return (x.square() + scale**2).sqrt() - scale
+
+
+def edges_of(x: Tensor, weight: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Differences of neighbours across and down of [B, F, C, H, W], each with what it counts of [B, F, 1, H, W]."""
+    across, down = x[..., :, 1:] - x[..., :, :-1], x[..., 1:, :] - x[..., :-1, :]
+    return (across, weight[..., :, 1:]), (down, weight[..., 1:, :])
+
+
+def contrast_loss(x: Tensor, truth: Tensor, weight: Tensor, near: int) -> Tensor:
+    """How far the strength of edges [B, F, C, H, W] is from the truth's over neighbourhoods of `near` x `near`.
+
+    Strength is the root of the mean square. A regression draws an edge that it is not sure of too faintly, for one
+    beside its place costs it twice what none costs; this loss cares how strong it is more than where.
+    """
+    loss = x.new_zeros(())
+    for (edges, counts), (true_edges, _) in zip(edges_of(x, weight), edges_of(truth, weight), strict=True):
+        error = _strength(edges, near) - _strength(true_edges, near)
+        loss = loss + (charbonnier(error) * fn.avg_pool2d(counts.flatten(0, 1), near, near // 2)).mean()
+    return loss
+
+
+def _strength(edges: Tensor, near: int) -> Tensor:
+    """Over neighbourhoods that overlap by half: [B F, C, h, w]."""
+    return (fn.avg_pool2d(edges.flatten(0, 1).square(), near, near // 2) + 1e-5).sqrt()

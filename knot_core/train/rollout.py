@@ -26,7 +26,9 @@ from ..wan.model import WanNetwork
 from .cache import RolloutCache
 from .clips import Clips, choose_references
 from .discriminator import Adversary
+from .losses import contrast_loss
 
+_NEAR = 4  # latent pixels each way over which the strength of edges is compared
 KNOT_TINY = NetworkConfig(
     dim=256, ffn_dim=1024, num_heads=2, num_layers=8, in_channels=36, layout="inpaint36", adapter=AdapterConfig()
 )
@@ -52,6 +54,7 @@ class StudentRecipe:
     muon_lr: float = 4e-3
     first_sigma: float = 0.5  # share of a stream's chunks drawn at sigma 1, where everything is decided
     turn: tuple[float, float] = (0.7, 0.84)  # shares of the training between which chunks get a past, and it their own
+    contrast: float = 0.0  # how much the strength of latents' edges counts
     adversarial: float = 0.0  # how strongly a discriminator pulls, as a share of the regression's gradient
     own_most: float = 0.8  # how often the past is the student's own after the turn
     context_noise: float = 0.12  # most noise added to a true past
@@ -98,6 +101,7 @@ def singles(
         x0 = _predict(denoiser, conditions, add_noise(truth, noise, sigma), sigma, cache)
     loss = ((x0 - truth).square() * weight).mean()
     losses = {"alone": loss.detach()}
+    loss = loss + _contrast(recipe, x0, truth, weight)
     if adversary is not None:
         loss = adversary.opposed(loss, x0, truth, weight, rng)
     return losses | {"loss": loss}
@@ -132,6 +136,7 @@ def rollout(  # noqa: PLR0913, PLR0917 - a clip, how far, on whose past, against
             x0 = denoise_once(denoiser, conditions, truth[:, here], recipe, cache, rng)
             loss = ((x0 - truth[:, here]).square() * weight[:, here]).mean()
             losses.append(loss.detach())
+            loss = loss + _contrast(recipe, x0, truth[:, here], weight[:, here])
             if adversary is not None:
                 loss = adversary.opposed(loss, x0, truth[:, here], weight[:, here], rng)
             sums.append(loss)
@@ -194,6 +199,10 @@ def _predict(denoiser: Denoiser, conditions: Conditions, x: Tensor, sigma: Tenso
 def _denoiser(network: WanNetwork, recipe: StudentRecipe) -> Denoiser:
     model = TrainedModel(network, recipe.network, torch.device(recipe.device))
     return Denoiser.of(model, torch.zeros(1, 1, recipe.network.text_dim))
+
+
+def _contrast(recipe: StudentRecipe, x0: Tensor, truth: Tensor, weight: Tensor) -> Tensor | float:
+    return recipe.contrast * contrast_loss(x0, truth, weight, _NEAR) if recipe.contrast else 0.0
 
 
 def _weight(batch: Clips, recipe: StudentRecipe) -> Tensor:
