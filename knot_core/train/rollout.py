@@ -59,6 +59,7 @@ class StudentRecipe:
     own_most: float = 0.8  # how often the past is the student's own after the turn
     context_noise: float = 0.12  # most noise added to a true past
     face: float = 3.0  # how much more a latent pixel in the face box counts
+    mouth: float = 0.0  # how much more still one where the mouth is
     decay: float = 0.995  # of the averaged weights
     seed: int = 0
     save_every: int = 50
@@ -207,8 +208,16 @@ def _contrast(recipe: StudentRecipe, x0: Tensor, truth: Tensor, weight: Tensor) 
 
 def _weight(batch: Clips, recipe: StudentRecipe) -> Tensor:
     """How much each latent pixel counts [B, F, 1, H, W]; 1 in the mean."""
-    weight = (1 + recipe.face * batch.face[:, :, None]).to(recipe.device)
+    weight = 1 + recipe.face * batch.face + recipe.mouth * mouth_part(batch.face)
+    weight = weight[:, :, None].to(recipe.device)
     return weight / weight.mean()
+
+
+def mouth_part(face: Tensor) -> Tensor:
+    """The part of a face box [..., h, w] where the mouth is: its lower two fifths, the middle half of its width."""
+    rows, columns = ((side.cumsum(dim=-1) - side / 2) / side.sum(dim=-1, keepdim=True).clamp_min(1e-6)
+                     for side in (face.amax(dim=-1), face.amax(dim=-2)))  # fmt: skip
+    return face * (rows > 0.6)[..., :, None] * ((columns - 0.5).abs() < 0.25)[..., None, :]
 
 
 def _sigmas(recipe: StudentRecipe, at_one: float, B: int, F: int, rng: torch.Generator) -> Tensor:

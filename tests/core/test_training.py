@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange
+from torch.nn import functional as fn
 
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig
+from knot_core.train import avatars, rollout, student
 from knot_core.train import codec as codec_training
-from knot_core.train import rollout, student
 from knot_core.train.clips import PORTRAITS, ClipRecipe, Clips, _poses, choose_references, per_latent_frame
 from knot_core.train.common import box_mask, cosine, lively_controls, load_checkpoint, save_checkpoint
 from knot_core.train.discriminator import Adversary
@@ -219,3 +220,17 @@ def test_small_helpers() -> None:
     assert controls.dtype == torch.float32
     signal = torch.arange(9.0)[:, None]
     assert per_latent_frame(signal).squeeze(-1).tolist() == [[0, 0, 0, 0], [1, 2, 3, 4], [5, 6, 7, 8]]
+
+
+def test_the_mouth_is_found_in_the_face_box() -> None:
+    """What counts as the mouth lies where the renderer draws it, whoever it is and wherever the head turns."""
+    values = avatars.stack_identities([avatars.identity(number) for number in range(32)])
+    controls = lively_controls(np.random.default_rng(3), 32, 4)
+    boxes = (box(values[:, None], controls, 128) for box in (avatars.face_box, avatars.mouth_box))
+    face, mouth = (fn.avg_pool2d(box_mask(box, 128), 8) for box in boxes)
+    found = rollout.mouth_part(face)
+    assert (found <= face).all()
+    shared = (found.bool() & (mouth > 0.5)).sum((-2, -1)) / (mouth > 0.5).sum((-2, -1))
+    assert shared.mean() > 0.8
+    outside = (found * (mouth == 0)).sum((-2, -1)) / found.sum((-2, -1))
+    assert outside.mean() < 0.2
