@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 
 from ..codec.taehv import TAEHV
+from ..errors import KnotError
 from ..wan.checkpoint import open_checkpoint
 from . import pipeline
 from .clips import ClipRecipe, StillRecipe, load, prepare
@@ -18,10 +18,12 @@ from .codec import CodecRecipe, DecoderRecipe, train_decoder
 from .codec import train as train_codec
 from .common import load_checkpoint
 from .export import export, write_samples
+from .recipes import changed
 from .rollout import StudentRecipe
 from .student import train as train_student
 
 NUM_SHARDS = 14
+R = TypeVar("R")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -50,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         "--shards", type=int, default=NUM_SHARDS, help="shards of 64 clips, or of 256 people's pictures"
     )
     parser.add_argument(
-        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="change a field of the stage's recipe"
+        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="such as steps=100, of the stage's recipe"
     )
     parser.add_argument("--start-from", type=Path, help="student: begin with the weights of this file")
     args = parser.parse_args(argv)
@@ -102,16 +104,12 @@ def _trained_codec(args: argparse.Namespace) -> TAEHV:
     return TAEHV.from_state_dict({name: tensor.float() for name, tensor in open_checkpoint(shipped).tensors.items()})
 
 
-def _recipe(kind: type, args: argparse.Namespace) -> Any:
-    """The recipe with the fields that ``--set`` changes; a misspelt one is an error."""
-    types = {field.name: type(field.default) for field in fields(kind)}
-    changes = {}
-    for change in args.set:
-        name, _, value = change.partition("=")
-        if types.get(name) not in (int, float, str):
-            raise SystemExit(f"--set {change}: {kind.__name__} has the fields {', '.join(types)}")
-        changes[name] = types[name](value)
-    return kind(**changes)
+def _recipe(kind: type[R], args: argparse.Namespace) -> R:
+    """The recipe with what ``--set`` changes; a mistake is one line, without a traceback."""
+    try:
+        return changed(kind(), args.set)
+    except KnotError as problem:
+        raise SystemExit(f"error: {problem}") from problem
 
 
 if __name__ == "__main__":

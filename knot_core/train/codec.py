@@ -55,6 +55,7 @@ class CodecRecipe:
     pull: float = 3e-4
     edges: float = 1.0
     contrast: float = 0.0
+    motion: float = 0.0
     face: float = 1.0
     features: float = 3.0
     first: int = 0  # the first identity
@@ -73,6 +74,7 @@ class DecoderRecipe(CodecRecipe):
     muon_lr: float = 1e-3
     noise_ramp: int = 1
     contrast: float = 1.0
+    motion: float = 1.0
     first: int = 100_000
 
 
@@ -172,9 +174,13 @@ def _loss(recipe: CodecRecipe, through: Callable, pixels: Tensor, weight: Tensor
 
 
 def picture_loss(recipe: CodecRecipe, output: Tensor, pixels: Tensor, weight: Tensor) -> Tensor:
-    """Colours, edges and contrast [B, T, 3, H, W] against the truth's; a pixel counts by its weight [B, T, 1, H, W]."""
+    """Colours, edges, what changes from picture to picture, and contrast [B, T, 3, H, W] against the truth's; a pixel
+    counts by its weight [B, T, 1, H, W].
+    """
     edges = sum((charbonnier(edge) * counts).mean() for edge, counts in edges_of(output - pixels, weight))
     loss = (charbonnier(output - pixels) * weight).mean() + recipe.edges * edges
+    if recipe.motion:
+        loss = loss + recipe.motion * (charbonnier((output - pixels).diff(dim=1)) * weight[:, 1:]).mean()
     return loss if recipe.contrast == 0 else loss + recipe.contrast * contrast_loss(output, pixels, weight, _NEAR)
 
 

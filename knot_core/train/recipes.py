@@ -6,7 +6,7 @@ import dataclasses
 from ast import literal_eval
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ..config import AdapterConfig, NetworkConfig, StreamSettings
 from ..errors import SettingsError
@@ -15,6 +15,7 @@ from .rollout import KNOT_TINY as TINY_NETWORK
 PRECISIONS = ("bfloat16", "float32")
 OPTIMIZERS = ("adamw", "muon")
 OBJECTIVES = ("flow", "ode")
+R = TypeVar("R")
 _MAY_BE_NONE = ("adapter", "image_dim")
 
 
@@ -105,7 +106,7 @@ class Recipe:
         return self.clip_frames + self.stream.num_knot_frames
 
 
-def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
+def changed(recipe: R, changes: Iterable[str]) -> R:
     """The recipe with `name=value` changes, all at once; names go down by dots, as in `distill.steps=100`."""
     tree: dict[str, Any] = {}
     for change in changes:
@@ -152,7 +153,7 @@ def _like(old: object, value: object, name: str) -> object:
     if value is None and name.rpartition(".")[2] in _MAY_BE_NONE:
         return None
     if old is not None and type(value) is not type(old):
-        raise SettingsError(f"got --set {name}={value!r}, which is {old!r}; give a {type(old).__name__}")
+        raise SettingsError(f"got --set {name}={value!r}; it is {old!r} now, give a value like that")
     return value
 
 

@@ -88,14 +88,16 @@ def singles(
     """Regress single frames that know their anchor and nothing else; returns the losses."""
     truth, weight = frames.latents.to(recipe.device), _weight(frames, recipe)
     cache = RolloutCache(num_window_frames=0, num_tokens=0)
-    position = int(torch.randint(recipe.settings.run_ahead_start, (), generator=rng))
+    ahead = first_clock(recipe.settings).anchor_position
+    length = recipe.chunks * recipe.settings.num_chunk_frames
+    position = int(torch.randint(ahead or length, (), generator=rng)) + (ahead == 0)  # before the anchor, or after it
     signal = given_signal(frames, rng).to(recipe.device)
     with torch.autocast(recipe.device.split(":")[0], torch.bfloat16):
         denoiser = _denoiser(network, recipe)
         anchor = capture(denoiser, references.to(recipe.device))
         repeats = len(truth) // len(references)
         anchor = [(k.repeat_interleave(repeats, 0), v.repeat_interleave(repeats, 0)) for k, v in anchor]
-        cache.place_anchor(anchor, recipe.settings.run_ahead_start)
+        cache.place_anchor(anchor, ahead)
         conditions = _conditions(denoiser, (position,), None, signal, truth.shape[-2:])
         noise = torch.randn(truth.shape, generator=rng).to(truth.device)
         sigma = _sigmas(recipe, recipe.alone_sigma, *truth.shape[:2], rng).to(truth.device)
@@ -143,7 +145,7 @@ def rollout(  # noqa: PLR0913, PLR0917 - a clip, how far, on whose past, against
             sums.append(loss)
             settled = x0.detach() if conditions.knot_BMCHW is None else fuse(knot, x0.detach(), recipe.settings.fusion)
             past = _past(truth[:, here], settled, own, recipe.context_noise, rng)
-            knot = past[:, plan.num_frames :]
+            knot = past[:, plan.num_frames :] if plan.num_knot_frames else None
             if torch.rand((), generator=rng) < 0.1:
                 knot = None  # knot 0 is a setting too
             clock = plan.next_clock

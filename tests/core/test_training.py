@@ -19,6 +19,7 @@ from knot_core.train.common import box_mask, cosine, lively_controls, load_check
 from knot_core.train.discriminator import Adversary
 from knot_core.train.metrics import psnr, squared_error
 from knot_core.train.optim import MatrixOptimizer
+from knot_core.train.recipes import changed
 from knot_core.wan.model import WanNetwork, init_weights
 
 TINY = NetworkConfig(
@@ -81,21 +82,50 @@ def test_frames_that_share_an_anchor_learn_as_if_each_had_its_own(clips: Clips) 
 
 def test_a_chunk_learns_from_its_past_only_through_the_cache(clips: Clips) -> None:
     """With the true past, the last chunk's loss depends on earlier frames; without a window it does not."""
-    changed = replace(clips.pick(torch.arange(2)), latents=clips.latents[:2].clone())
-    changed.latents[:, 1] += 1
+    other = replace(clips.pick(torch.arange(2)), latents=clips.latents[:2].clone())
+    other.latents[:, 1] += 1
     losses = []
     for window in (6, 0):
         recipe = replace(RECIPE, settings=replace(RECIPE.settings, num_window_frames=window, num_knot_frames=1))
-        for batch in (clips.pick(torch.arange(2)), changed):
+        for batch in (clips.pick(torch.arange(2)), other):
             rng = torch.Generator().manual_seed(2)
             losses.append(rollout.rollout(_network(), recipe, batch, 2, 0.0, rng)["last"].item())
     assert losses[0] != losses[1]
     assert losses[2] == losses[3]
 
 
-@pytest.mark.parametrize("adversarial", [0.0, 0.5])
-def test_training_resumes_bit_for_bit(clips: Clips, tmp_path: Path, adversarial: float) -> None:
-    recipe = replace(RECIPE, adversarial=adversarial)
+@pytest.mark.parametrize(
+    "settings", ["num_knot_frames=0", "num_knot_frames=2", "run_ahead_stride=0", "num_window_frames=3", "fusion=0.0"]
+)
+def test_a_variant_of_the_stream_can_be_trained_for_itself(
+    clips: Clips, settings: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it rolls out has the settings' knot, and the anchor where the settings put it."""
+    recipe, knots, anchors = changed(RECIPE, [f"settings.{settings}", "steps=200"]), [], set()
+    denoise, place = rollout.denoise_once, rollout.RolloutCache.place_anchor
+
+    def watched(denoiser: object, conditions: rollout.Conditions, *rest: object) -> torch.Tensor:
+        knots.append(0 if conditions.knot_BMCHW is None else conditions.knot_BMCHW.shape[1])
+        return denoise(denoiser, conditions, *rest)
+
+    def placed(cache: rollout.RolloutCache, anchor: list, position: int) -> None:
+        anchors.add(position)
+        place(cache, anchor, position)
+
+    monkeypatch.setattr(rollout, "denoise_once", watched)
+    monkeypatch.setattr(rollout.RolloutCache, "place_anchor", placed)
+    for seed in range(4):
+        rng = torch.Generator().manual_seed(seed)
+        batch = clips.pick(torch.arange(2))
+        assert rollout.rollout(_network(), recipe, batch, 3, 1.0, rng)["loss"].isfinite()
+        assert rollout.singles(_network(), recipe, *batch.apart(2, rng), rng)["loss"].isfinite()
+    assert max(knots) == recipe.settings.num_knot_frames
+    assert anchors == ({8, 12} if recipe.settings.run_ahead_stride else {0})
+
+
+@pytest.mark.parametrize("changes", [{}, {"adversarial": 0.5}, {"contrast": 0.3, "mouth": 10.0}])
+def test_training_resumes_bit_for_bit(clips: Clips, tmp_path: Path, changes: dict[str, float]) -> None:
+    recipe = replace(RECIPE, **changes)
     whole = student.train(recipe, clips, tmp_path / "whole").state_dict()
     killed = tmp_path / "killed"
     with pytest.raises(KeyboardInterrupt):
