@@ -20,6 +20,7 @@ from .reader import READ, Reader
 from .scenes import REGIONS, Truth
 
 WINDOW = 5.0  # s at the beginning and at the end that are compared
+_REPEAT = (2, 60)  # s: lags at which a motion is not to look like itself
 _SMALLEST_REGION = 0.01  # of the picture: what is smaller is no region to judge by
 
 Track = dict[str, np.ndarray]  # name -> [T] of a part, then of the whole
@@ -108,10 +109,12 @@ def obedience(track: Track, expected: np.ndarray) -> Figures:
             values[f"{name}_correlation"] = metrics.pearson(read, wanted)
     minutes = len(expected) / FPS / 60
     blinks = expected[:, CONTROLS.index("blink")]
+    pose = [track[f"read_{name}"] for name in ("yaw", "pitch", "roll")]
     values |= {
         "mouth_open_mean": float(track["read_mouth_open"].mean()),
         "mouth_open_p95": float(np.quantile(track["read_mouth_open"], 0.95)),
-        "head_motion": head_motion(*(track[f"read_{name}"] for name in ("yaw", "pitch", "roll"))),
+        "head_motion": head_motion(*pose),
+        "head_repeat": metrics.strongest_repeat(np.stack(pose, axis=1), *(FPS * lag for lag in _REPEAT)),
         "true_head_motion": head_motion(*expected[:, :3].T),
         "blinks_per_minute": metrics.count_blinks(track["read_blink"]) / minutes,
         "true_blinks_per_minute": metrics.count_blinks(blinks) / minutes,

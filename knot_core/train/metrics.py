@@ -72,9 +72,7 @@ def boundary_ratio(differences: np.ndarray, num_chunk_frames: int) -> float:
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float:
     """Correlation coefficient; 0 where one of them does not vary."""
-    a, b = np.asarray(a, dtype=np.float64) - np.mean(a), np.asarray(b, dtype=np.float64) - np.mean(b)
-    scale = np.sqrt((a * a).sum() * (b * b).sum())
-    return float((a * b).sum() / scale) if scale > 1e-9 else 0.0
+    return _cosine(*(np.asarray(x, dtype=np.float64) - np.mean(x) for x in (a, b)))
 
 
 def count_blinks(blink: np.ndarray, shut: float = 0.6, open_again: float = 0.35) -> int:
@@ -86,6 +84,25 @@ def count_blinks(blink: np.ndarray, shut: float = 0.6, open_again: float = 0.35)
         elif value < open_again:
             is_shut = False
     return count
+
+
+def strongest_repeat(tracks: np.ndarray, least: int, most: int) -> float:
+    """How much a motion [T, N] looks like a loop: the highest peak of its autocorrelation at lags of `least` to `most`
+    frames. Only peaks count, for a slow motion is like itself a little later without repeating; 0 without any, nan if
+    the motion is shorter than twice `least`.
+    """
+    moves = np.asarray(tracks, dtype=np.float64) - np.mean(tracks, axis=0)
+    lags = range(least - 1, min(most, len(moves) // 2) + 2)
+    if len(lags) < 3:
+        return float("nan")
+    alike = np.array([_cosine(moves[:-lag], moves[lag:]) for lag in lags])
+    peaks = alike[1:-1][(alike[1:-1] >= alike[:-2]) & (alike[1:-1] >= alike[2:])]
+    return float(peaks.max(initial=0.0))
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    scale = np.sqrt((a * a).sum() * (b * b).sum())
+    return float((a * b).sum() / scale) if scale > 1e-9 else 0.0
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:

@@ -132,6 +132,7 @@ class Report:
             _check("silence: mean mouth opening", self.mean("mouth_open_mean", **silence), high=0.08),
             _check("silence: 95th percentile of mouth opening", self.mean("mouth_open_p95", **silence), high=0.15),
             _check("silence: head motion (standard deviation)", self.mean("head_motion", **silence), low=0.05),
+            _check("silence: strongest repetition of the head's motion", self.mean("head_repeat", **silence), high=0.5),
             _check("silence: blinks a minute, fewest of any identity", fewest, low=4),
         ]
 

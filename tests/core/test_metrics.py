@@ -66,6 +66,18 @@ def test_boundary_ratio_of_a_video_that_jumps_at_chunks():
     assert metrics.boundary_ratio(differences, 3) == pytest.approx(1.5)
 
 
+def test_a_loop_is_told_from_a_motion_that_is_only_slow():
+    time = np.arange(25 * 60)
+    loop = np.stack([np.sin(2 * np.pi * time / 175), np.cos(6 * np.pi * time / 175) / 2], axis=1)
+    assert metrics.strongest_repeat(loop, 50, 1500) == pytest.approx(1, abs=1e-2)
+    assert metrics.strongest_repeat(loop[:, :1], 50, 100) == 0, "it repeats later than that"
+    walk = np.random.default_rng(0).standard_normal((25 * 60, 1)).cumsum(axis=0)
+    assert np.corrcoef(walk[:-50, 0], walk[50:, 0])[0, 1] > 0.6
+    assert metrics.strongest_repeat(walk, 50, 1500) < 0.5
+    assert np.isnan(metrics.strongest_repeat(loop[:90], 50, 1500)), "too short to tell"
+    assert metrics.strongest_repeat(np.ones((500, 3)), 50, 1500) == 0
+
+
 def test_pearson_equals_numpys_and_survives_a_constant():
     rng = np.random.default_rng(0)
     a, b = rng.random(50), rng.random(50)
