@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
@@ -23,7 +22,6 @@ from .rollout import StudentRecipe
 from .student import train as train_student
 
 NUM_SHARDS = 14
-R = TypeVar("R")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -58,29 +56,32 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    for stage in stages if args.stage == "all" else (args.stage,):
-        stages[stage](args)
+    try:
+        for stage in stages if args.stage == "all" else (args.stage,):
+            stages[stage](args)
+    except KnotError as problem:
+        raise SystemExit(f"error: {problem}") from problem
 
 
 def _codec(args: argparse.Namespace) -> None:
-    train_codec(_recipe(CodecRecipe, args), args.folder)
+    train_codec(changed(CodecRecipe(), args.set), args.folder)
 
 
 def _decoder(args: argparse.Namespace) -> None:
-    train_decoder(_recipe(DecoderRecipe, args), _trained_codec(args), args.folder)
+    train_decoder(changed(DecoderRecipe(), args.set), _trained_codec(args), args.folder)
 
 
 def _clips(args: argparse.Namespace) -> None:
-    prepare(_trained_codec(args), _recipe(ClipRecipe, args), args.shards, args.folder / "clips")
+    prepare(_trained_codec(args), changed(ClipRecipe(), args.set), args.shards, args.folder / "clips")
 
 
 def _stills(args: argparse.Namespace) -> None:
-    prepare(_trained_codec(args), _recipe(StillRecipe, args), args.shards, args.folder / "stills")
+    prepare(_trained_codec(args), changed(StillRecipe(), args.set), args.shards, args.folder / "stills")
 
 
 def _student(args: argparse.Namespace) -> None:
     clips, stills = (sorted((args.folder / name).glob("train-*.safetensors")) for name in ("clips", "stills"))
-    recipe = _recipe(StudentRecipe, args)
+    recipe = changed(StudentRecipe(), args.set)
     train_student(recipe, load(clips), args.folder, args.start_from, load(stills) if stills else None)
 
 
@@ -102,14 +103,6 @@ def _trained_codec(args: argparse.Namespace) -> TAEHV:
         raise SystemExit(f"there is no trained codec in {args.folder} and none in {args.assets}; run the stage 'codec'")
     sys.stderr.write(f"no codec was trained in {args.folder}: {shipped.name} is taken\n")
     return TAEHV.from_state_dict({name: tensor.float() for name, tensor in open_checkpoint(shipped).tensors.items()})
-
-
-def _recipe(kind: type[R], args: argparse.Namespace) -> R:
-    """The recipe with what ``--set`` changes; a mistake is one line, without a traceback."""
-    try:
-        return changed(kind(), args.set)
-    except KnotError as problem:
-        raise SystemExit(f"error: {problem}") from problem
 
 
 if __name__ == "__main__":

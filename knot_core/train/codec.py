@@ -54,8 +54,8 @@ class CodecRecipe:
     noise_ramp: int = 500  # steps until the noise is whole
     pull: float = 3e-4
     edges: float = 1.0
-    contrast: float = 0.0
-    motion: float = 0.0
+    contrast: float = 0.0  # how strong edges are
+    motion: float = 0.0  # what changes from picture to picture
     face: float = 1.0
     features: float = 3.0
     first: int = 0  # the first identity
@@ -68,7 +68,7 @@ class CodecRecipe:
 class DecoderRecipe(CodecRecipe):
     """Everything that decides the result of the decoder's second stage."""
 
-    steps: int = 1200
+    steps: int = 2400
     warmup: int = 30
     lr: float = 5e-4
     muon_lr: float = 1e-3

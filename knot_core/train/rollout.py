@@ -54,12 +54,12 @@ class StudentRecipe:
     muon_lr: float = 4e-3
     first_sigma: float = 0.5  # share of a stream's chunks drawn at sigma 1, where everything is decided
     turn: tuple[float, float] = (0.7, 0.84)  # shares of the training between which chunks get a past, and it their own
-    contrast: float = 0.0  # how much the strength of latents' edges counts
+    contrast: float = 0.3  # how much the strength of latents' edges counts
     adversarial: float = 0.0  # how strongly a discriminator pulls, as a share of the regression's gradient
     own_most: float = 0.8  # how often the past is the student's own after the turn
     context_noise: float = 0.12  # most noise added to a true past
-    face: float = 3.0  # how much more a latent pixel in the face box counts
-    mouth: float = 0.0  # how much more still one where the mouth is
+    face: float = 5.0  # how much more a latent pixel in the face box counts
+    mouth: float = 10.0  # how much more still one where the mouth is
     decay: float = 0.995  # of the averaged weights
     seed: int = 0
     save_every: int = 50
