@@ -93,6 +93,8 @@ class VideoWriter:
         except (av.error.FFmpegError, OSError) as problem:
             raise MediaError(why(problem, self.path, self.num_pixel_frames / self.fps)) from problem
         finally:
+            if self._fragments is not None:
+                self._container.close()  # one left open keeps its encoders and their threads until a garbage collection
             self._file.close()
 
     def __enter__(self) -> "VideoWriter":

@@ -1,5 +1,6 @@
 """Every format that can be written: it plays, its sound is in step, and nothing but the last moment can be lost."""
 
+import gc
 import itertools
 import os
 import shutil
@@ -227,6 +228,23 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
         for _ in range(29 * 125):
             writer.write(chunk)
         assert resident() < 1.01 * before
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="NO /proc: threads are not counted")
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_encoders_threads_end_with_its_writer(tmp_path, name):
+    """Without waiting for the garbage collector, which a host that streams has little reason to run."""
+    frames = soft_frames(21)  # torch starts threads of its own
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(os.listdir("/proc/self/task"))
+        with open_writer(tmp_path / "video", width=64, height=64, fps=25, video_format=name) as writer:
+            writes(writer, frames)
+        del writer
+        assert len(os.listdir("/proc/self/task")) <= before
+    finally:
+        gc.enable()
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="NOT TESTED here: threads have no such priority")
