@@ -177,11 +177,14 @@ def picture_loss(recipe: CodecRecipe, output: Tensor, pixels: Tensor, weight: Te
     """Colours, edges, what changes from picture to picture, and contrast [B, T, 3, H, W] against the truth's; a pixel
     counts by its weight [B, T, 1, H, W].
     """
-    edges = sum((charbonnier(edge) * counts).mean() for edge, counts in edges_of(output - pixels, weight))
-    loss = (charbonnier(output - pixels) * weight).mean() + recipe.edges * edges
+    error = output - pixels
+    edges = sum((charbonnier(edge) * counts).mean() for edge, counts in edges_of(error, weight))
+    loss = (charbonnier(error) * weight).mean() + recipe.edges * edges
     if recipe.motion:
-        loss = loss + recipe.motion * (charbonnier((output - pixels).diff(dim=1)) * weight[:, 1:]).mean()
-    return loss if recipe.contrast == 0 else loss + recipe.contrast * contrast_loss(output, pixels, weight, _NEAR)
+        loss = loss + recipe.motion * (charbonnier(error.diff(dim=1)) * weight[:, 1:]).mean()
+    if recipe.contrast:
+        loss = loss + recipe.contrast * contrast_loss(output, pixels, weight, _NEAR)
+    return loss
 
 
 def _plain_start(codec: TAEHV) -> TAEHV:

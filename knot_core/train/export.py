@@ -32,8 +32,8 @@ SPEECH_SEED, SPEECH_SECONDS = 4, 14.0
 def export(folder: Path, assets: Path) -> dict[str, str]:
     """Write ``knot-tiny.safetensors`` and ``knot-tiny-codec.safetensors``; returns the files' sha256."""
     assets.mkdir(parents=True, exist_ok=True)
-    student, codec = load_checkpoint(folder / "student.ckpt"), load_checkpoint(folder / "decoder.ckpt")
-    codec = load_checkpoint(folder / "codec.ckpt") if codec is None else codec
+    student = load_checkpoint(folder / "student.ckpt")
+    codec = load_checkpoint(folder / "decoder.ckpt") or load_checkpoint(folder / "codec.ckpt")
     if student is None:
         raise SystemExit(f"there is no trained student in {folder}; run the stage 'student' first")
     network = WanNetwork(KNOT_TINY)

@@ -117,6 +117,10 @@ def test_idle_motion_moves_within_range_smoothly_and_without_a_loop():
         assert track.std() > 0.02, f"{name} moves"
     for name in ("yaw", "pitch", "roll", "brow"):
         assert np.abs(np.diff(values[name])).max() < 0.04, f"{name} does not jump"
+    sway = values["yaw"] - values["yaw"].mean()
+    spectrum = np.abs(np.fft.rfft(sway, n=2 * len(sway))) ** 2
+    correlation = np.fft.irfft(spectrum)[: len(sway) // 2] / (sway**2).sum()
+    assert np.abs(correlation[25 * 20 :]).max() < 0.5, "no lag beyond 20 s at which the motion repeats"
     head = np.stack([values[name] for name in ("yaw", "pitch", "roll")], axis=1)
     assert strongest_repeat(head, 25 * 2, 25 * 60) < 0.5
     for name in ("yaw", "pitch", "roll"):

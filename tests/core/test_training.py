@@ -101,7 +101,7 @@ def test_a_variant_of_the_stream_can_be_trained_for_itself(
     clips: Clips, settings: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it rolls out has the settings' knot, and the anchor where the settings put it."""
-    recipe, knots, anchors = changed(RECIPE, [f"settings.{settings}", "steps=200"]), [], set()
+    recipe, knots, anchors = changed(RECIPE, [f"settings.{settings}"]), [], set()
     denoise, place = rollout.denoise_once, rollout.RolloutCache.place_anchor
 
     def watched(denoiser: object, conditions: rollout.Conditions, *rest: object) -> torch.Tensor:
@@ -123,7 +123,7 @@ def test_a_variant_of_the_stream_can_be_trained_for_itself(
     assert anchors == ({8, 12} if recipe.settings.run_ahead_stride else {0})
 
 
-@pytest.mark.parametrize("changes", [{}, {"adversarial": 0.5}, {"contrast": 0.3, "mouth": 10.0}])
+@pytest.mark.parametrize("changes", [{}, {"adversarial": 0.5}, {"contrast": 0.0, "mouth": 0.0}])
 def test_training_resumes_bit_for_bit(clips: Clips, tmp_path: Path, changes: dict[str, float]) -> None:
     recipe = replace(RECIPE, **changes)
     whole = student.train(recipe, clips, tmp_path / "whole").state_dict()
