@@ -21,6 +21,7 @@ PACK = Path(__file__).resolve().parents[2]
 STAND_INS = Path(__file__).with_name("stand_ins")
 PACK_PARTS = ("__init__.py", "pyproject.toml", "knot_core", "nodes", "web", "workflows", "subgraphs", "locales")
 START_LIMIT = 300  # seconds; a start takes about 12 on two idle cores
+IDLE_LIMIT = 30  # seconds from a prompt's end until the queue is empty
 RUN_LIMIT = 600  # seconds for one prompt; the longest takes about 10 there
 
 Json = dict[str, Any]
@@ -148,6 +149,13 @@ class Server:
         except urllib.error.HTTPError as refusal:
             raise ValueError(f"{path} answered {refusal.code}: {refusal.read().decode()}") from refusal
         return json.loads(text) if text else {}
+
+    def wait_until_idle(self) -> None:
+        """Nothing runs and nothing waits: ComfyUI tells a prompt's end first, and takes it out of the queue then."""
+        deadline = time.monotonic() + IDLE_LIMIT
+        while (queue := self.get("/queue")) != {"queue_running": [], "queue_pending": []}:
+            assert time.monotonic() < deadline, f"after {IDLE_LIMIT} seconds the queue still holds {queue}"
+            time.sleep(0.05)
 
     def run(self, prompt: Json, *, interrupt_after: int | None = None) -> Run:
         """Queue an API-format prompt and follow it to its end; `interrupt_after` presses stop at that many previews."""

@@ -101,7 +101,6 @@ def test_twenty_prompts_half_of_them_interrupted_leak_nothing(server: Server) ->
     assert after["threads"] <= before["threads"] + 1
     assert after["files"] <= before["files"] + 2
     assert {path.name for path in temp.iterdir()} == there | {"stopped.state.safetensors"}
-    assert server.get("/queue") == {"queue_running": [], "queue_pending": []}
 
 
 def fill_pool(server: Server) -> None:
@@ -142,6 +141,7 @@ def queue_all(server: Server, prompts: list[Json], stopped: range) -> list[str]:
                 ends[number] = kind.removeprefix("execution_")
     finally:
         connection.close()
+    server.wait_until_idle()
     return [ends[number] for number in ids]
 
 
