@@ -124,13 +124,14 @@ def rollout(  # noqa: PLR0913, PLR0917 - a clip, how far, on whose past, against
     truth, weight = batch.latents.to(recipe.device), _weight(batch, recipe)
     tokens = truth.shape[-2] * truth.shape[-1] // 4
     cache = RolloutCache(num_window_frames=recipe.settings.num_window_frames, num_tokens=tokens)
-    losses, sums, knot = [], [], None
+    losses, sums, knot = [], [], reference if recipe.settings.start_from_reference else None
     with torch.autocast(recipe.device.split(":")[0], torch.bfloat16):
         denoiser = _denoiser(network, recipe)
+        # also where no anchor is used: older autocasts keep what they cast, and so must cast with a gradient first
         anchor, clock, position = capture(denoiser, reference), first_clock(recipe.settings), None
         for _ in range(chunks):
             plan = plan_chunk(recipe.settings, clock)
-            if position != plan.anchor_position:
+            if recipe.settings.use_anchor and position != plan.anchor_position:
                 position = plan.anchor_position
                 cache.place_anchor(anchor, position)
             here = slice(plan.positions.start, plan.positions.stop)

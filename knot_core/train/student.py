@@ -96,7 +96,7 @@ def _losses(  # noqa: PLR0913, PLR0917 - who learns, from what, against whom
     """One step's losses: of single frames, or of streams."""
     turn = turned(recipe, step)
     alone = recipe.alone_first + turn * (recipe.alone_last - recipe.alone_first)
-    if torch.rand((), generator=rng) < alone:
+    if recipe.settings.use_anchor and torch.rand((), generator=rng) < alone:
         people = stills if torch.rand((), generator=rng) < recipe.still else clips
         batch = people.pick(torch.randint(len(people.latents), (recipe.alone_clips,), generator=rng))
         return singles(network, recipe, *batch.apart(recipe.alone_frames, rng), rng, adversary)

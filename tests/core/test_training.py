@@ -95,13 +95,22 @@ def test_a_chunk_learns_from_its_past_only_through_the_cache(clips: Clips) -> No
 
 
 @pytest.mark.parametrize(
-    "settings", ["num_knot_frames=0", "num_knot_frames=2", "run_ahead_stride=0", "num_window_frames=3", "fusion=0.0"]
+    "settings",
+    [
+        ["num_knot_frames=0"],
+        ["num_knot_frames=2"],
+        ["run_ahead_stride=0"],
+        ["num_window_frames=3"],
+        ["fusion=0.0"],
+        ["use_anchor=False", "start_from_reference=True"],
+    ],
 )
 def test_a_variant_of_the_stream_can_be_trained_for_itself(
-    clips: Clips, settings: str, monkeypatch: pytest.MonkeyPatch
+    clips: Clips, settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it rolls out has the settings' knot, and the anchor where the settings put it."""
-    recipe, knots, anchors = changed(RECIPE, [f"settings.{settings}"]), [], set()
+    """What it rolls out has the settings' knot, the reference's where it begins the stream, and the anchor where the
+    settings put it."""
+    recipe, knots, anchors = changed(RECIPE, [f"settings.{change}" for change in settings]), [], set()
     denoise, place = rollout.denoise_once, rollout.RolloutCache.place_anchor
 
     def watched(denoiser: object, conditions: rollout.Conditions, *rest: object) -> torch.Tensor:
@@ -118,9 +127,19 @@ def test_a_variant_of_the_stream_can_be_trained_for_itself(
         rng = torch.Generator().manual_seed(seed)
         batch = clips.pick(torch.arange(2))
         assert rollout.rollout(_network(), recipe, batch, 3, 1.0, rng)["loss"].isfinite()
-        assert rollout.singles(_network(), recipe, *batch.apart(2, rng), rng)["loss"].isfinite()
+        if recipe.settings.use_anchor:
+            assert rollout.singles(_network(), recipe, *batch.apart(2, rng), rng)["loss"].isfinite()
     assert max(knots) == recipe.settings.num_knot_frames
-    assert anchors == ({8, 12} if recipe.settings.run_ahead_stride else {0})
+    assert set(knots[::3]) == {int(recipe.settings.start_from_reference)}
+    places = {8, 12} if recipe.settings.run_ahead_stride else {0}
+    assert anchors == (places if recipe.settings.use_anchor else set())
+
+
+def test_without_an_anchor_all_steps_are_streams(clips: Clips, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A single frame that knows no anchor knows nobody."""
+    monkeypatch.setattr(student, "singles", lambda *_: pytest.fail("a single frame without an anchor"))
+    recipe = changed(RECIPE, ["settings.use_anchor=False", "settings.start_from_reference=True", "alone_last=1.0"])
+    assert student.train(recipe, clips, tmp_path).state_dict()
 
 
 @pytest.mark.parametrize("changes", [{}, {"adversarial": 0.5}, {"contrast": 0.0, "mouth": 0.0}])
