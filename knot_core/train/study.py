@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ..errors import StateError
+from ..errors import SettingsError, StateError
 from .jobs import each_identity
 from .study_claims import CLAIMS
 from .study_metrics import period_of
@@ -20,7 +20,7 @@ from .study_plan import StudyPlan
 from .study_plots import save_study_plot
 from .study_report import FIGURES, StudyReport
 from .study_runs import current_records, run_identity
-from .study_variants import VARIANTS, differ
+from .study_variants import CONTROL, VARIANTS, differ
 
 
 def run_study(plan: StudyPlan, out: Path, jobs: int, asked: str, publish: Path | None = None) -> StudyReport:
@@ -35,7 +35,7 @@ def run_study(plan: StudyPlan, out: Path, jobs: int, asked: str, publish: Path |
             f"{len(records)} of {wanted} runs are of the model that lies there now: its weights were replaced while "
             "the study ran; run the same command again"
         )
-    report = StudyReport(records, CLAIMS)
+    report = StudyReport(records, CLAIMS, plan.against())
     _write(out, plan, report, asked)
     for folder, name in ((out.parent, out.stem), *([] if publish is None else [(publish, "study")])):
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,10 +46,20 @@ def run_study(plan: StudyPlan, out: Path, jobs: int, asked: str, publish: Path |
 
 
 def chosen_variants(plan: StudyPlan) -> tuple[str, ...]:
-    """Those that were asked for, and the full stream; without any all that differ for this model, in order."""
+    """Those that were asked for, and the full stream; without any all that differ for this model, in order.
+
+    The control runs where there is a model for it.
+    """
     shared = replace(plan, variants=("full",)).load()["full"]
-    wanted = plan.variants or differ(shared.settings)
-    return tuple(name for name in VARIANTS if name == "full" or name in wanted)
+    wanted = {"full", *(plan.variants or differ(shared.settings))}
+    if CONTROL in replace(plan, variants=(CONTROL,)).own_models():
+        wanted.add(CONTROL)
+    elif CONTROL in plan.variants:
+        raise SettingsError(
+            f"{CONTROL} is what models trained for a variant are held against, by a model of its own; give a folder "
+            f"of such models, with {CONTROL}.safetensors, by --study-models"
+        )
+    return tuple(name for name in VARIANTS if name in wanted)
 
 
 def _write(out: Path, plan: StudyPlan, report: StudyReport, asked: str) -> None:

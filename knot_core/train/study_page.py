@@ -18,7 +18,7 @@ from .report import markdown
 from .runs import Record
 from .study_plan import FORMS, StudyPlan
 from .study_report import FIGURES, TABLES, StudyReport
-from .study_variants import VARIANTS
+from .study_variants import CONTROL, VARIANTS
 
 _BASELINES = {"truth": "the renderer's own frames", "codec": "the truth through the codec: the best a stream could be"}
 _CPU_INFO = Path("/proc/cpuinfo")  # Linux
@@ -30,9 +30,10 @@ READING = """\
   hold": wholly on the other. "Not shown": neither; with more people and longer streams it might come out either way.
 * No interval is corrected for the number of comparisons: of those that are truly nil, one in twenty looks real.
 * A variant that the model was not trained for pays for that as well, and a trained one might do better. One that is a
-  matter of settings can be trained by the same recipe (`python -m knot_core.train causal --recipe knot-tiny --set
-  stream.num_knot_frames=0`, then `distill`), and `--study-models FOLDER` streams it by its own model,
-  `FOLDER/VARIANT.safetensors`. "Trained for" says which were.
+  matter of settings can be trained by the same recipe (`python3 run.py train student --set
+  settings.num_knot_frames=0`), and `--study-models FOLDER` streams it by its own model, `FOLDER/VARIANT.safetensors`.
+  "Trained for" says which were. So that more training is not taken for the variant's merit, they are held against
+  `control`, where `FOLDER/control.safetensors` is there: the full settings, trained on by as many steps.
 * Everything is drawn portraits at the built-in model's size: the comparison is of ways to stream one network, not of
   published networks.
 * Blurred pictures neither flicker nor jerk nor show seams: read those figures beside PSNR and sharpness.
@@ -104,7 +105,7 @@ def variants(plan: StudyPlan, settings: StreamSettings, report: StudyReport) -> 
         variant = VARIANTS.get(name)
         changed = "" if variant is None else _changed(variant.settings(settings), settings)
         rows.append([name, _BASELINES[name] if variant is None else variant.title, changed, trained_for.get(name, "")])
-    skipped = [name for name in VARIANTS if name not in plan.variants]
+    skipped = [name for name in VARIANTS if name not in (*plan.variants, CONTROL)]
     text = markdown(["name", "what it is", "settings that differ", "trained for"], rows)
     return text + (f"\n\nNot run, or the same as full: {', '.join(skipped)}." if skipped else "")
 

@@ -27,7 +27,7 @@ from ..model import ASSETS, BUILT_IN, Model, load_model
 from ..stream import fingerprint
 from .runs import DEFINITION
 from .scenes import Scene
-from .study_variants import VARIANTS
+from .study_variants import CONTROL, VARIANTS
 
 BASELINES: Mapping[str, tuple[str, ...]] = {"full": ("truth", "codec"), "steps": ("truth",)}
 _DEFINITION = 1  # of figures and scenes: raise it when their meaning changes, and old lines are measured again
@@ -128,6 +128,11 @@ class StudyPlan:
             return {}
         found = {path.stem: path for path in sorted(self.models.glob("*.safetensors"))}
         found = {name: path for name, path in found.items() if not name.endswith("-codec")}
+        if "full" in found:
+            raise SettingsError(
+                f"{self.models} holds a model for full, which is the one that --model names; if it was trained on for "
+                f"as long as the others there, call it {CONTROL}.safetensors: they are then held against it"
+            )
         unknown = [name for name in found if name not in VARIANTS]
         if unknown or not found:
             raise SettingsError(
@@ -135,6 +140,11 @@ class StudyPlan:
                 f"variant: {', '.join(VARIANTS)}, with .safetensors"
             )
         return {name: path for name, path in found.items() if name in self.variants}
+
+    def against(self) -> dict[str, str]:
+        """Variant -> what it is held against, where that is not ``full``: an equal training, if there is one."""
+        own = self.own_models()
+        return {name: CONTROL for name in own if name != CONTROL} if CONTROL in own else {}
 
     def _load_own(self, path: Path) -> Model:
         """With its own codec where that lies beside it, else with the one that all share."""

@@ -17,6 +17,7 @@ COLOURS = {
     "truth": "#000000",
     "codec": "#7f7f7f",
     "full": "#d62728",
+    "control": "#ff9896",
     "knot0": "#1f77b4",
     "nofusion": "#17becf",
     "knotinx": "#9edae5",

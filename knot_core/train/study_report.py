@@ -126,8 +126,11 @@ class Found:
 class StudyReport:
     """Records of one study, asked for means, differences and claims."""
 
-    def __init__(self, records: Sequence[Record], claims: Sequence[Claim]) -> None:
-        self._report, self._claims = Report(joined(records)), claims
+    def __init__(
+        self, records: Sequence[Record], claims: Sequence[Claim], against: Mapping[str, str] | None = None
+    ) -> None:
+        """``against``: variant -> what it is held against, where that is not ``full``."""
+        self._report, self._claims, self._against = Report(joined(records)), claims, against or {}
         self._names = {record.variant for record in records}
 
     def variants(self) -> list[str]:
@@ -138,12 +141,16 @@ class StudyReport:
         """Variants beside ``full``."""
         return [name for name in self.variants() if name not in ("truth", "codec", "full")]
 
+    def against(self, variant: str) -> str:
+        """What a variant is held against: the full stream, by the same weights or by as much training."""
+        return self._against.get(variant, "full")
+
     def mean(self, figure: str, variant: str) -> Measured:
         return self._report.mean(figure, variant)
 
     def difference(self, figure: str, variant: str) -> Measured:
-        """Of a variant less the full stream, person by person."""
-        return self._report.difference(figure, variant, "full")
+        """Of a variant less the full stream that it is held against, person by person."""
+        return self._report.difference(figure, variant, self.against(variant))
 
     def curve(self, name: str, variant: str) -> list[float]:
         """Mean over identities: a value a second, or a bin of the spectrum."""
@@ -151,14 +158,14 @@ class StudyReport:
 
     def curve_less_full(self, name: str, variant: str) -> list[float]:
         """The same, less the full stream's."""
-        return [a - b for a, b in zip(self.curve(name, variant), self.curve(name, "full"), strict=True)]
+        return [a - b for a, b in zip(self.curve(name, variant), self.curve(name, self.against(variant)), strict=True)]
 
     def found(self) -> list[Found]:
         """What became of each claim that can be judged by these records."""
         return [self._judge(claim) for claim in self._claims if claim.than in ("", *self._names)]
 
     def _judge(self, claim: Claim) -> Found:
-        sign, full = FIGURES[claim.figure].better, self.mean(claim.figure, "full")
+        sign, full = FIGURES[claim.figure].better, self.mean(claim.figure, self.against(claim.than))
         if not claim.than:
             better = Measured(sign * (full.mean - claim.bound), full.half, full.count)
             return Found(claim=claim, full=full, other=None, better=better)
@@ -175,13 +182,19 @@ class StudyReport:
     def differences(self, figures: Sequence[str]) -> str:
         """Each variant less the full stream, in Markdown; what the interval holds apart from 0 is set bold."""
         head = ["less full", *(FIGURES[figure].heading for figure in figures)]
-        rows = [[name, *(_apart(self.difference(figure, name)) for figure in figures)] for name in self.others()]
+        rows = [
+            [_less(name, self.against(name)), *(_apart(self.difference(figure, name)) for figure in figures)]
+            for name in self.others()
+        ]
         return markdown(head, rows)
 
     def claims(self, trained: Mapping[str, str]) -> str:
         """What holds and what does not, in Markdown; ``trained``: which variants a model was trained for."""
         head = ["claim", "figure", "full", "held against", "trained for it", "full is better by", "verdict"]
-        return markdown(head, [_row(found, trained.get(found.claim.than, "")) for found in self.found()])
+        rows = [
+            _row(found, trained.get(found.claim.than, ""), self.against(found.claim.than)) for found in self.found()
+        ]
+        return markdown(head, rows)
 
     def to_dict(self) -> dict:
         """Plain values, ready for JSON."""
@@ -217,13 +230,18 @@ def _apart(measured: Measured) -> str:
     return f"**{text}**" if abs(measured.mean) > measured.half else text
 
 
-def _row(found: Found, trained: str) -> list[str]:
+def _less(name: str, against: str) -> str:
+    return name if against == "full" else f"{name}, less {against}"
+
+
+def _row(found: Found, trained: str, against: str) -> list[str]:
     claim = found.claim
     margin = f", {claim.margin:g} allowed" if claim.margin else ""
     other = f"{claim.bound:g} (bound)" if found.other is None else f"{cell(found.other)} ({claim.than})"
     name = FIGURES[claim.figure].heading
     better = cell(found.better, "+") + margin
-    return [claim.text, name, cell(found.full), other, trained.partition(":")[0], better, f"**{found.verdict}**"]
+    full = cell(found.full) if against == "full" else f"{cell(found.full)} ({against})"
+    return [claim.text, name, full, other, trained.partition(":")[0], better, f"**{found.verdict}**"]
 
 
 def _measured(measured: Measured) -> dict[str, float | int | None]:

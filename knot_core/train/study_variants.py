@@ -18,6 +18,7 @@ from .study_streams import (
 )
 
 NOT_TRAINED = "no"
+CONTROL = "control"  # what variants that have a model of their own are held against
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,10 @@ _NO_KNOT = {"num_knot_frames": 0, "start_from_reference": False}
 
 VARIANTS: Mapping[str, Variant] = {
     "full": Variant(title="the model's own settings", trained="yes"),
+    CONTROL: Variant(
+        title="the model's own settings, by a model trained on for as long as those that were trained for a variant",
+        trained="yes",
+    ),
     "knot0": Variant(
         title="no knot", changes=_NO_KNOT, trained="in part: in training one chunk in ten goes without its knot"
     ),

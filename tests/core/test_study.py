@@ -372,6 +372,35 @@ def test_a_model_trained_for_a_variant_streams_it(weights, tmp_path, randomised)
     assert own.own_models() == {"knot0": tmp_path / "knot0.safetensors"}
 
 
+def test_what_was_trained_on_is_held_against_a_control_trained_on_as_long(weights, tmp_path, randomised):
+    for name in ("knot0", "control"):
+        save_model(tmp_path, name, 5, randomised)
+    plan = plan_of(weights, models=tmp_path, variants=("full", "knot0", "s2"))
+    plan = dataclasses.replace(plan, variants=study.chosen_variants(plan))
+    assert plan.variants == ("full", "control", "knot0", "s2")
+    assert plan.against() == {"knot0": "control"}
+    assert plan.load()["control"] is not plan.load()["full"]
+    measured = records("full", psnr=HARD) + records("control", psnr=HARD + 1)
+    measured += records("knot0", psnr=HARD + 0.9 + NOISE) + records("s2", psnr=HARD - 0.1 + NOISE)
+    claims = [Claim(text="better", figure="psnr", than=name) for name in ("knot0", "s2")]
+    report = StudyReport(measured, claims, plan.against())
+    assert [found.better.mean for found in report.found()] == pytest.approx([0.1, 0.1])
+    assert "| knot0, less control |" in report.differences(["psnr"])
+    first, second = report.claims({}).splitlines()[2:]
+    assert "(control)" in first
+    assert "(control)" not in second
+    assert report.difference("psnr", "control").mean == pytest.approx(1), "itself less the full stream"
+
+
+def test_no_control_without_a_model_of_its_own(weights, tmp_path, randomised):
+    assert "control" not in study.chosen_variants(plan_of(weights, variants=()))
+    with pytest.raises(SettingsError, match=r"control\.safetensors"):
+        study.chosen_variants(plan_of(weights, variants=("control",)))
+    save_model(tmp_path, "full", 5, randomised)
+    with pytest.raises(SettingsError, match=r"control\.safetensors"):
+        study.chosen_variants(plan_of(weights, models=tmp_path))
+
+
 def test_models_for_no_variant_are_refused(weights, tmp_path, randomised):
     with pytest.raises(SettingsError, match="no variant"):
         plan_of(weights, models=tmp_path).load()
@@ -486,7 +515,7 @@ def test_claims_of_variants_that_did_not_run_are_left_out():
 def test_every_claim_and_every_table_is_of_what_is_measured():
     assert {claim.figure for claim in CLAIMS} <= set(FIGURES)
     assert {claim.than for claim in CLAIMS} <= {"", "codec", *VARIANTS}
-    assert set(VARIANTS) - {"full", "k1"} <= {claim.than for claim in CLAIMS}
+    assert set(VARIANTS) - {"full", "control", "k1"} <= {claim.than for claim in CLAIMS}
     assert [figure for figures in TABLES.values() for figure in figures] == list(FIGURES)
     assert set(COLOURS) == {"truth", "codec", *VARIANTS}
 
