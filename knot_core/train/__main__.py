@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from ..codec.taehv import TAEHV
-from ..errors import KnotError
+from ..errors import KnotError, SettingsError
 from ..wan.checkpoint import open_checkpoint
 from . import pipeline
-from .clips import ClipRecipe, StillRecipe, load, prepare
+from .clips import ClipRecipe, Clips, StillRecipe, load, prepare
 from .codec import CodecRecipe, DecoderRecipe, train_decoder
 from .codec import train as train_codec
 from .common import load_checkpoint
@@ -20,6 +20,7 @@ from .export import export, write_samples
 from .recipes import changed
 from .rollout import StudentRecipe
 from .student import train as train_student
+from .study_training import VariantRecipe, train_variants, trainable
 
 NUM_SHARDS = 14
 
@@ -39,8 +40,9 @@ def main(argv: list[str] | None = None) -> None:
         "export": _export,
         "samples": _samples,
     }
+    single = {"variants": _variants}  # no part of all
     parser = argparse.ArgumentParser(prog="python -m knot_core.train", description=__doc__)
-    parser.add_argument("stage", choices=(*stages, "all"))
+    parser.add_argument("stage", choices=(*stages, *single, "all"))
     parser.add_argument("--folder", type=Path, default=Path("out/train"), help="checkpoints, logs and clips")
     parser.add_argument(
         "--assets", type=Path, default=Path(__file__).parent.parent / "assets", help="where the model goes"
@@ -52,13 +54,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="NAME=VALUE", help="such as steps=100, of the stage's recipe"
     )
-    parser.add_argument("--start-from", type=Path, help="student: begin with the weights of this file")
+    parser.add_argument("--start-from", type=Path, help="student, variants: begin with the weights of this file")
+    parser.add_argument("--variants", help="variants: names, with commas between; without it all that can be trained")
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     try:
         for stage in stages if args.stage == "all" else (args.stage,):
-            stages[stage](args)
+            (stages | single)[stage](args)
     except KnotError as problem:
         raise SystemExit(f"error: {problem}") from problem
 
@@ -80,9 +83,15 @@ def _stills(args: argparse.Namespace) -> None:
 
 
 def _student(args: argparse.Namespace) -> None:
-    clips, stills = (sorted((args.folder / name).glob("train-*.safetensors")) for name in ("clips", "stills"))
-    recipe = changed(StudentRecipe(), args.set)
-    train_student(recipe, load(clips), args.folder, args.start_from, load(stills) if stills else None)
+    recipe, (clips, stills) = changed(StudentRecipe(), args.set), _examples(args)
+    train_student(recipe, clips, args.folder, args.start_from, stills)
+
+
+def _variants(args: argparse.Namespace) -> None:
+    recipe, (clips, stills) = changed(VariantRecipe(), args.set), _examples(args)
+    names = tuple(args.variants.split(",")) if args.variants else trainable(recipe)
+    start_from = args.start_from or args.assets / "knot-tiny.safetensors"
+    train_variants(recipe, names, clips, stills, args.folder, start_from)
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -91,6 +100,14 @@ def _export(args: argparse.Namespace) -> None:
 
 def _samples(args: argparse.Namespace) -> None:
     write_samples(args.assets)
+
+
+def _examples(args: argparse.Namespace) -> tuple[Clips, Clips | None]:
+    """The folder's clips, and its pictures of more people, if there are any."""
+    clips, stills = (sorted((args.folder / name).glob("train-*.safetensors")) for name in ("clips", "stills"))
+    if not clips:
+        raise SettingsError(f"there are no clips in {args.folder / 'clips'}; make them with the stage 'clips' first")
+    return load(clips), load(stills) if stills else None
 
 
 def _trained_codec(args: argparse.Namespace) -> TAEHV:

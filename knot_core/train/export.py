@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..wan.families import PRESETS
 from ..wan.model import WanNetwork, cast_weights
 from . import avatars
 from .common import load_checkpoint
-from .rollout import KNOT_TINY
+from .rollout import KNOT_TINY, StudentRecipe
 from .speech import speak
 
 PORTRAITS = {
@@ -38,17 +39,21 @@ def export(folder: Path, assets: Path) -> dict[str, str]:
         raise SystemExit(f"there is no trained student in {folder}; run the stage 'student' first")
     network = WanNetwork(KNOT_TINY)
     network.load_state_dict(student["average"])
-    preset = PRESETS["knot-tiny"]
-    save_network(
-        assets / "knot-tiny.safetensors", cast_weights(network, torch.bfloat16), preset, steps=str(student["step"])
-    )
+    save_student(assets / "knot-tiny.safetensors", network, replace(StudentRecipe(), steps=student["step"]))
     if codec is not None:  # else the student was trained on the shipped codec's latents, and that one stays
         tensors = {name: tensor.half().contiguous() for name, tensor in codec["codec"].items()}
+        preset = PRESETS["knot-tiny"]
         metadata = {"family": "taehv", "licence": preset.licence, "size": str(preset.width), "fps": str(preset.fps)}
         save_file(tensors, assets / "knot-tiny-codec.safetensors", metadata=metadata)
     sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(assets.glob("*.safetensors"))}
     print(json.dumps(sums, indent=2))  # noqa: T201
     return sums
+
+
+def save_student(path: Path, network: WanNetwork, recipe: StudentRecipe) -> None:
+    """Its weights, in half precision, with the settings that it was trained to stream by."""
+    preset = replace(PRESETS["knot-tiny"], settings=recipe.settings)
+    save_network(path, cast_weights(network, torch.bfloat16), preset, steps=str(recipe.steps))
 
 
 def write_samples(assets: Path) -> None:

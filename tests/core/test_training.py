@@ -8,18 +8,24 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange
+from safetensors.torch import load_file
 from torch.nn import functional as fn
 
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig
-from knot_core.train import avatars, rollout, student
+from knot_core.errors import SettingsError
+from knot_core.train import avatars, rollout, student, study_training
 from knot_core.train import codec as codec_training
+from knot_core.train.__main__ import main
 from knot_core.train.clips import PORTRAITS, ClipRecipe, Clips, _poses, choose_references, per_latent_frame
 from knot_core.train.common import box_mask, cosine, lively_controls, load_checkpoint, save_checkpoint
 from knot_core.train.discriminator import Adversary
+from knot_core.train.export import save_student
 from knot_core.train.metrics import psnr, squared_error
 from knot_core.train.optim import MatrixOptimizer
 from knot_core.train.recipes import changed
+from knot_core.train.study_variants import VARIANTS
+from knot_core.wan.checkpoint import open_checkpoint
 from knot_core.wan.model import WanNetwork, init_weights
 
 TINY = NetworkConfig(
@@ -140,6 +146,37 @@ def test_without_an_anchor_all_steps_are_streams(clips: Clips, monkeypatch: pyte
     monkeypatch.setattr(student, "singles", lambda *_: pytest.fail("a single frame without an anchor"))
     recipe = changed(RECIPE, ["settings.use_anchor=False", "settings.start_from_reference=True", "alone_last=1.0"])
     assert student.train(recipe, clips, tmp_path).state_dict()
+
+
+def test_variants_are_trained_alike_and_each_by_its_own_settings(clips: Clips, tmp_path: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    save_student(start, _network(), RECIPE)
+    recipe = study_training.VariantRecipe(**vars(RECIPE) | {"steps": 2, "alone_first": 0.0, "alone_last": 0.0})
+    names = ("control", "knot0", "noanchor", "selfforcing")
+    study_training.train_variants(recipe, names, clips, None, tmp_path, start)
+    files = {name: tmp_path / "models" / f"{name}.safetensors" for name in names}
+    found = {name: open_checkpoint(path).preset.settings for name, path in files.items()}
+    assert found == {name: VARIANTS[name].settings(recipe.settings) for name in names}
+    control = student.train(recipe, clips, tmp_path / "alone", start)
+    assert torch.equal(load_file(files["control"])["head.head.weight"], control.head.head.weight.bfloat16())
+    heads = {name: load_file(path)["head.head.weight"] for name, path in files.items()}
+    assert len({head.float().sum().item() for head in heads.values()}) == len(names)
+    study_training.train_variants(recipe, names, clips, None, tmp_path, start)
+    assert all(torch.equal(load_file(path)["head.head.weight"], heads[name]) for name, path in files.items())
+
+
+def test_variants_that_are_no_matter_of_settings_cannot_be_trained_for(clips: Clips, tmp_path: Path) -> None:
+    known = study_training.trainable(study_training.VariantRecipe())
+    assert {"control", "knot0", "noanchor", "selfforcing", "window12"} <= set(known)
+    assert {"full", "s4", "window6", "knotinx", "nooverlap", "norunahead", "longlive"}.isdisjoint(known)
+    with pytest.raises(SettingsError, match="longlive"):
+        study_training.train_variants(RECIPE, ("knot0", "longlive"), clips, None, tmp_path, tmp_path / "none")
+    assert not any(tmp_path.iterdir())
+
+
+def test_training_without_clips_says_what_makes_them(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="stage 'clips'"):
+        main(["student", "--folder", str(tmp_path)])
 
 
 @pytest.mark.parametrize("changes", [{}, {"adversarial": 0.5}, {"contrast": 0.0, "mouth": 0.0}])
