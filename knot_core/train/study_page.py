@@ -30,10 +30,9 @@ READING = """\
   hold": wholly on the other. "Not shown": neither; with more people and longer streams it might come out either way.
 * No interval is corrected for the number of comparisons: of those that are truly nil, one in twenty looks real.
 * A variant that the model was not trained for pays for that as well, and a trained one might do better. One that is a
-  matter of settings can be trained by the same recipe (`python3 run.py train student --set
-  settings.num_knot_frames=0`), and `--study-models FOLDER` streams it by its own model, `FOLDER/VARIANT.safetensors`.
-  "Trained for" says which were. So that more training is not taken for the variant's merit, they are held against
-  `control`, where `FOLDER/control.safetensors` is there: the full settings, trained on by as many steps.
+  matter of settings can be trained for (`python3 run.py train variants`), and `--study-models` streams it by its own
+  model; "trained for" says which were. So that more training is not taken for a variant's merit, these are held against
+  `control` where that is there: the full settings, trained on by as many steps.
 * Everything is drawn portraits at the built-in model's size: the comparison is of ways to stream one network, not of
   published networks.
 * Blurred pictures neither flicker nor jerk nor show seams: read those figures beside PSNR and sharpness.
