@@ -26,11 +26,21 @@ NUM_SHARDS = 14
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run one stage, or all of them in order; or one of the stages from teacher to student, for any network."""
+    """Run one stage, or all of them in order; or one of the stages from teacher to student, for any network.
+
+    A user's mistake is one line, without a traceback.
+    """
     given = sys.argv[1:] if argv is None else argv
-    if given and given[0] in pipeline.COMMANDS:
-        pipeline.main(given)
-        return
+    try:
+        if given and given[0] in pipeline.COMMANDS:
+            pipeline.run(given)
+        else:
+            _run(given)
+    except KnotError as problem:
+        raise SystemExit(f"error: {problem}") from problem
+
+
+def _run(given: list[str]) -> None:
     stages = {
         "codec": _codec,
         "decoder": _decoder,
@@ -56,14 +66,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--start-from", type=Path, help="student, variants: begin with the weights of this file")
     parser.add_argument("--variants", help="variants: names, with commas between; without it all that can be trained")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(given)
     if args.threads:
         torch.set_num_threads(args.threads)
-    try:
-        for stage in stages if args.stage == "all" else (args.stage,):
-            (stages | single)[stage](args)
-    except KnotError as problem:
-        raise SystemExit(f"error: {problem}") from problem
+    for stage in stages if args.stage == "all" else (args.stage,):
+        (stages | single)[stage](args)
 
 
 def _codec(args: argparse.Namespace) -> None:

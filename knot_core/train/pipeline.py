@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..codec import load_codec
-from ..errors import KnotError, SettingsError
+from ..errors import SettingsError
 from ..wan.checkpoint import open_checkpoint
 from .examples import open_examples
 from .loop import Outputs, train_stage
@@ -28,19 +28,16 @@ _BEFORE = {"teacher": {}, "causal": {"student": "teacher", "teacher": "teacher"}
            "distill": {"student": "causal", "teacher": "teacher", "critic": "teacher"}}  # fmt: skip
 
 
-def main(argv: list[str]) -> None:
-    """One stage; a user's mistake is one line, without a traceback."""
+def run(argv: list[str]) -> None:
+    """One of ``COMMANDS``."""
     args = _parser().parse_args(argv)
-    try:
-        recipe = changed(find_recipe(args.recipe), args.set)
-        if args.command == "memory":
-            print(memory_table(recipe))  # noqa: T201
-        elif args.command == "prepare":
-            _prepare(args, recipe)
-        else:
-            _train(args, recipe)
-    except KnotError as problem:
-        raise SystemExit(f"error: {problem}") from problem
+    recipe = changed(find_recipe(args.recipe), args.set)
+    if args.command == "memory":
+        print(memory_table(recipe))  # noqa: T201
+    elif args.command == "prepare":
+        _prepare(args, recipe)
+    else:
+        _train(args, recipe)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -153,7 +153,7 @@ def _wan_vae(folder: Path, _) -> Path:
 def test_the_command_prepares_with_a_codec_from_a_file(make_codec, folder, tmp_path, capsys, randomised):
     codec = make_codec(tmp_path, randomised)
     options = ["--folder", str(tmp_path), "--codec", str(codec), "--set", "clip_frames=3", "height=32", "width=32"]
-    pipeline.main(["prepare", str(folder), *options])
+    pipeline.run(["prepare", str(folder), *options])
     assert "2 videos were skipped" in capsys.readouterr().out
     clips = load_file(tmp_path / "videos" / "videos-00000.safetensors")
     assert clips["latents"].shape == (12, 4, 16, 4, 4)
@@ -163,8 +163,8 @@ def test_the_command_prepares_with_a_codec_from_a_file(make_codec, folder, tmp_p
 
 
 def test_prepare_says_what_it_lacks(folder, tmp_path):
-    with pytest.raises(SystemExit, match="brings no codec"):
-        pipeline.main(["prepare", str(folder), "--recipe", "wan-1.3b"])
+    with pytest.raises(SettingsError, match="brings no codec"):
+        pipeline.run(["prepare", str(folder), "--recipe", "wan-1.3b"])
     with pytest.raises(SettingsError, match="holds no videos"):
         _prepare(tmp_path, tmp_path / "out")
 

@@ -236,8 +236,8 @@ def test_what_does_not_fit_is_said(clips, tmp_path):
     for wrong in ("distill.stepz=3", "distill=3", "batch=x", "nothing", "clip_frames=5", "precision=half"):
         with pytest.raises(SettingsError):
             changed(RECIPE, [wrong])
-    with pytest.raises(SystemExit, match="run that stage first"):
-        pipeline.main(["distill", "--folder", str(tmp_path), "--clips", str(clips), "--set", *SMALL])
+    with pytest.raises(SettingsError, match="run that stage first"):
+        pipeline.run(["distill", "--folder", str(tmp_path), "--clips", str(clips), "--set", *SMALL])
 
 
 # --- Wan 1.3B

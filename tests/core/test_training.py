@@ -174,9 +174,10 @@ def test_variants_that_are_no_matter_of_settings_cannot_be_trained_for(clips: Cl
     assert not any(tmp_path.iterdir())
 
 
-def test_training_without_clips_says_what_makes_them(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="stage 'clips'"):
-        main(["student", "--folder", str(tmp_path)])
+@pytest.mark.parametrize("stage", ["student", "variants", "teacher"])
+def test_training_without_clips_says_so_in_one_line(stage: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"^error: there are no clips in .*; make them with"):
+        main([stage, "--folder", str(tmp_path)])
 
 
 @pytest.mark.parametrize("changes", [{}, {"adversarial": 0.5}, {"contrast": 0.0, "mouth": 0.0}])
