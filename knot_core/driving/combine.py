@@ -12,9 +12,10 @@ import numpy as np
 from ..errors import DrivingError
 from .controls import MOUTH_CONTROLS, POSE_CONTROLS, RANGES
 from .expression import Curves
+from .lengths import Unending, without_end
 from .smoothing import Smoothed
 from .timeline import Driving
-from .tracks import Frames, Track, Values
+from .tracks import Frames, Track, Values, last_end
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +46,7 @@ class Mix:
 
     @property
     def num_pixel_frames(self) -> int | None:
-        lengths = [track.num_pixel_frames for track in (self.first, self.second) if track is not None]
-        return max((length for length in lengths if length is not None), default=None)
+        return last_end(self.first, self.second)
 
     @property
     def num_ready(self) -> int | None:
@@ -72,7 +72,7 @@ def given_controls(track: Track | None, names: tuple[str, ...]) -> tuple[str, ..
     """Which controls of its group a track says anything of."""
     if track is None:
         return ()
-    if isinstance(track, Smoothed):
+    if isinstance(track, Smoothed | Unending):
         return given_controls(track.track, names)
     return track.given if isinstance(track, Curves | Mix) else names
 
@@ -105,6 +105,8 @@ def _mixed(first: Driving, second: Driving, weights: Mapping[str, float], *, add
         )
     if first.speech is not None and second.speech is not None:
         logger.info("both drivings speak: the first one's speech is used")
+    if first.num_ready_latents is not None:
+        second = without_end(second)  # the first's end is not known yet, and it decides
     by_control = {name: weight for part, weight in weights.items() for name in PARTS[part]}
     return replace(
         first,

@@ -28,7 +28,7 @@ from .audio import MEL_DIM, SILENCE, log_mel, speech_waveform
 from .controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, read_controls
 from .idle import IdleMotion
 from .mel import LiveMel
-from .tracks import Samples, Still, Track
+from .tracks import Samples, Still, Track, last_end
 from .waveform import LiveAudio
 
 if TYPE_CHECKING:
@@ -133,11 +133,8 @@ class Driving:
 
     @property
     def num_pixel_frames(self) -> int | None:
-        """Until the longest track with an end has ended; None where no track has one."""
-        if self.length is not None:
-            return self.length
-        tracks = [track for track in (self.speech, self.pose, self.mouth) if track is not None]
-        return max((t.num_pixel_frames for t in tracks if t.num_pixel_frames is not None), default=None)
+        """Until the longest track with an end has ended; None where no track has one, or sound still arrives."""
+        return last_end(self.speech, self.pose, self.mouth) if self.length is None else self.length
 
     @property
     def num_latent_frames(self) -> int | None:

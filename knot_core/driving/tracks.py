@@ -30,6 +30,14 @@ class Track(Protocol):
         """What tells two tracks apart."""
 
 
+def last_end(*tracks: Track | None) -> int | None:
+    """Pixel frames until the longest of those with an end has ended; None where none has one, or one still arrives."""
+    given = [track for track in tracks if track is not None]
+    if any(track.num_ready is not None for track in given):
+        return None
+    return max((track.num_pixel_frames for track in given if track.num_pixel_frames is not None), default=None)
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Stored values [T, V]. Past the end the last ones are held, or every value is `beyond`."""

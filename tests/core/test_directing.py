@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from knot_core.driving import Driving
+from knot_core.driving import Driving, LiveAudio
 from knot_core.driving.audio import FPS, SILENCE
 from knot_core.driving.combine import combine, layer
 from knot_core.driving.controls import CONTROLS, RANGES
@@ -242,6 +242,30 @@ def test_a_combination_is_as_long_as_the_first_or_else_the_second():
     assert combine(long, short, head=1).num_pixel_frames == 101
     assert combine(Driving.idle(), short, head=1).num_pixel_frames == 10
     assert combine(Driving.idle(1), Driving.idle(2), head=1).num_pixel_frames is None
+
+
+@pytest.mark.parametrize("beside", ["pose", "combined", "layered"])
+def test_speech_that_still_arrives_has_no_end_and_decides_it_when_it_has(beside):
+    live, short = LiveAudio(), read_expression({"yaw": [[0, 0.2], [0.8, 0.4]], "mouth_open": [[0, 1], [0.8, 0]]})
+    if beside == "pose":
+        driving = Driving.from_audio(live, pose=short)
+    else:
+        driving = {"combined": combine, "layered": layer}[beside](Driving.from_audio(live), short, head=1, mouth=1)
+    live.push(torch.zeros(16_000))
+    assert driving.num_pixel_frames is None
+    assert driving.num_ready_latents == 6
+    live.push(torch.zeros(16_000))
+    live.close()
+    assert driving.num_pixel_frames == 50
+    below = value(Driving.idle(), "yaw", [49]) if beside == "layered" else 0
+    assert value(driving, "yaw", [49]) == pytest.approx(0.4 + below)
+
+
+def test_controls_that_the_second_does_not_give_stay_the_firsts_however_it_is_wrapped():
+    first, second = (read_expression({name: [[0, 0.5]]}) for name in ("pitch", "yaw"))
+    for wrapped in (second, without_end(second), smooth_poses(second, 0.1), combine(second, second, head=1)):
+        made = combine(first, wrapped, head=1)
+        assert (value(made, "yaw", [3]), value(made, "pitch", [3])) == (pytest.approx(0.5), pytest.approx(0.5))
 
 
 def test_combinations_tell_their_parts_apart():
