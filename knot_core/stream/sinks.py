@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..cache import CacheIndex, KVCache
+from ..cache import KVCache
 from ..config import StreamSettings
 from ..wan.rope import rotate_time
 
@@ -42,14 +42,13 @@ class Sinks:
         if not self.layers:
             cache.commit(num_frames)
             return
-        before = cache.index
-        leaving = before.leaving(num_frames)
+        first, leaving = cache.index.num_committed, cache.index.leaving(num_frames)
+        if first < cache.index.num_sinks:  # before any frame fades into them: it may be one of the same pass
+            self._take_over(cache, first, min(num_frames, cache.index.num_sinks - first), num_frames)
         if self._decay < 1:
             for run in leaving:
                 self._absorb(cache, run.source, run.slot, run.length, num_frames)
         cache.commit(num_frames)
-        if before.num_committed < before.num_sinks:
-            self._take_over(cache, before)
         if leaving:
             self._place(cache)
 
@@ -60,11 +59,11 @@ class Sinks:
             keys, values = cache.settled(layer, frame, length, num_passing).to(kept.dtype)
             into.lerp_(torch.stack([rotate_time(keys, sink - frame), values]), 1 - self._decay)
 
-    def _take_over(self, cache: KVCache, before: CacheIndex) -> None:
+    def _take_over(self, cache: KVCache, first: int, length: int, num_passing: int) -> None:
         tokens = cache.shape.num_tokens
-        new = slice(before.num_committed * tokens, min(cache.index.num_committed, before.num_sinks) * tokens)
         for layer, kept in enumerate(self.layers):
-            kept[:, :, new] = cache.sinks(layer)[: len(kept), :, new]
+            new = cache.settled(layer, first, length, num_passing)
+            kept[:, :, first * tokens : (first + length) * tokens] = new[: len(kept)]
 
     def _place(self, cache: KVCache) -> None:
         """Sink j was committed at j, counted from the stream's beginning, and belongs at j + shift."""

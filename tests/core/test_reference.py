@@ -342,6 +342,8 @@ SINKS = [
     {"rope_positions": "window", "sink_decay": 0.9, "num_window_frames": 0},
     {"rope_positions": "window", "sink_decay": 0.9, "num_window_frames": 2, "num_sink_frames": 2},
     {"rope_positions": "window", "sink_decay": 0.3, "num_chunk_frames": 4, "num_knot_frames": 2, "num_sink_frames": 5},
+    {"sink_decay": 0.6, "num_sink_frames": 1, "num_window_frames": 1},
+    {"sink_decay": 0.6, "num_sink_frames": 2, "num_window_frames": 0},
     {"rope_positions": "window", "num_sink_frames": 0},
     {"rope_positions": "window", "run_ahead_stride": 0},
     {"sink_decay": 0.0, "num_chunk_frames": 1},
