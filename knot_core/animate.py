@@ -23,11 +23,11 @@ from .config import StreamSettings
 from .directing import check_directing, directed_driving, drives
 from .driving import Driving
 from .errors import KnotError, MediaError, SettingsError
-from .geometry import SPATIAL, first_pixel_frame, num_latent_frames
+from .geometry import SPATIAL, first_pixel_frame, whole_chunks
 from .media import AudioFile, SoundTrack, VideoWriter, fit_image, open_audio, open_image, save_contact_sheet
 from .model import ASSETS, Model
 from .options import given_settings
-from .stream import Chunk, Stream, open_stream, resume_stream
+from .stream import Chunk, Stream, leave_state, open_stream, resume_stream
 from .stream.decode import to_uint8
 from .text import NUM_TEXT_TOKENS, load_text_encoder, padded
 from .wan.families import with_settings
@@ -91,14 +91,19 @@ def animate(options: Namespace, load: Callable[[], Model]) -> int:
         stream = _stream(options, model, reference, meter, interrupt)
         start = first_pixel_frame(stream.plan.start)
         stream.set_driving(_timed(options, stream, directed_driving(options, model, audio)), origin=0)
-        sheet = Sheet(reference, model.fps)
+        sheet = None if options.sheet is None else Sheet(reference, model.fps)
         del audio  # the driving has heard it, and the video reads it piece by piece: hours of it need not be held
         sound = None if options.audio is None else AudioFile(options.audio, seconds=start / model.fps)
-        run(stream, options.out, sound, meter, sheet.add)
-        if options.sheet is not None and meter.num_pixel_frames:
-            save_contact_sheet(options.sheet, sheet.pictures)
+        try:
+            run(stream, options.out, sound, meter, _unwatched if sheet is None else sheet.add)
+        except Exception:
+            if options.save_state is not None and meter.num_pixel_frames:
+                leave_state(stream, options.save_state)
+            raise
         if options.save_state is not None:
             stream.save(options.save_state)
+        if sheet is not None and meter.num_pixel_frames:
+            save_contact_sheet(options.sheet, sheet.pictures)
     return _report(options, meter, interrupted=interrupt.asked)
 
 
@@ -127,6 +132,10 @@ def run(stream: Stream, path: Path, audio: SoundTrack | None, meter: Meter, watc
         bar.close()
 
 
+def _unwatched(_chunk: Chunk) -> None:
+    """Nobody gathers pictures."""
+
+
 def bench(options: Namespace, load: Callable[[], Model]) -> int:
     """Stream a sample portrait that idles, and say where the time goes; or measure the engine alone."""
     if asks_for_engine(options):
@@ -146,7 +155,7 @@ def bench(options: Namespace, load: Callable[[], Model]) -> int:
         meter.stage("anchor", since)
         driving = some_driving(model, first_pixel_frame(options.chunks * settings.num_chunk_frames))
         stream = open_stream(model, anchor, settings, driving, should_stop=lambda: interrupt.asked)
-        run(stream, options.out or Path(folder) / "bench.mp4", None, meter, lambda _chunk: None)
+        run(stream, options.out or Path(folder) / "bench.mp4", None, meter, _unwatched)
     sys.stderr.write(meter.table() + "\n")
     stages = {name: round(seconds, 4) for name, seconds in meter.stages.items()}
     sys.stdout.write(json.dumps(meter.figures() | {"seconds": round(meter.seconds, 4), "stages": stages}) + "\n")
@@ -166,7 +175,8 @@ def _check(options: Namespace) -> None:
         raise SettingsError("--controls and --idle both say what the head does; give one of them")
     check_directing(options)
     given = (options.audio, options.controls, options.text, options.prompt)
-    if all(one is None for one in given) and not options.idle and not drives(options):
+    driven = options.idle or drives(options) or options.resume is not None  # whose prompt may drive it
+    if all(one is None for one in given) and not driven:
         raise SettingsError("nothing drives the portrait; give --audio, --controls or --idle, or a prompt "
                             "to a model that reads one")  # fmt: skip
     if (options.reference is None) == (options.resume is None):
@@ -232,15 +242,9 @@ def _timed(options: Namespace, stream: Stream, driving: Driving) -> Driving:
         raise KnotError(f"the saved stream stands at {start / fps:.2f} s and what drives it ends at {end / fps:.2f} s; "
                         "give --seconds to go on")  # fmt: skip
     if options.save_state is not None:
-        end = _whole_chunks(stream, end)
+        end = whole_chunks(stream.plan.start, stream.settings.num_chunk_frames, end)
         logger.info("the video ends at %.2f s with a whole chunk, so that the saved stream joins it", end / fps)
     return driving.lasting(end)
-
-
-def _whole_chunks(stream: Stream, end: int) -> int:
-    start, length = stream.plan.start, stream.settings.num_chunk_frames
-    chunks = math.ceil((num_latent_frames(end) - start) / length)
-    return first_pixel_frame(start + chunks * length)
 
 
 def _report(options: Namespace, meter: Meter, *, interrupted: bool) -> int:

@@ -26,6 +26,12 @@ def num_latent_frames(pixel_frames: int) -> int:
     return 0 if pixel_frames == 0 else 1 + -(-(pixel_frames - 1) // TEMPORAL)
 
 
+def whole_chunks(start: int, num_chunk_frames: int, end: int) -> int:
+    """Where the first chunk to reach pixel frame `end` ends, of chunks of so many latent frames from `start` on."""
+    chunks = -(-(num_latent_frames(end) - start) // num_chunk_frames)
+    return first_pixel_frame(start + chunks * num_chunk_frames)
+
+
 def latent_size(height: int, width: int) -> tuple[int, int]:
     """Latent height and width of a picture; a whole number of tokens each way."""
     unit = SPATIAL * PATCH

@@ -33,6 +33,7 @@ WINDOW = 400  # samples, 25 ms
 FFT = 512
 NUM_MELS = 32
 HOPS_PER_PIXEL_FRAME = SAMPLE_RATE // FPS // HOP
+_HOPS_AT_ONCE = 3000  # a minute: spectra take thirty times the room of the sound
 SAMPLES_PER_PIXEL_FRAME = HOP * HOPS_PER_PIXEL_FRAME
 MEL_DIM = NUM_MELS * HOPS_PER_PIXEL_FRAME  # 64 values a pixel frame
 
@@ -164,9 +165,14 @@ def log_mel(waveform: Tensor) -> Tensor:
     before = (WINDOW - HOP) // 2
     after = num_pixel_frames * SAMPLES_PER_PIXEL_FRAME - waveform.shape[-1] + WINDOW - HOP - before
     hops = F.pad(waveform.float(), (before, after)).unfold(-1, WINDOW, HOP)
+    value = torch.cat([_log_mel_of_hops(some) for some in hops.split(_HOPS_AT_ONCE, dim=-2)], dim=-2)
+    return rearrange(value, "... (p hop) m -> ... p (hop m)", hop=HOPS_PER_PIXEL_FRAME)
+
+
+def _log_mel_of_hops(hops: Tensor) -> Tensor:
+    """[*B, hops, WINDOW] -> [*B, hops, 32]"""
     power = torch.fft.rfft(hops * torch.hann_window(WINDOW, device=hops.device), n=FFT).abs().square()
-    value = (torch.log(power @ mel_bank().to(power.device) + 1e-5) + 4) / 4
-    return rearrange(value.clamp(-2, 4), "... (p hop) m -> ... p (hop m)", hop=HOPS_PER_PIXEL_FRAME)
+    return ((torch.log(power @ mel_bank().to(power.device) + 1e-5) + 4) / 4).clamp(-2, 4)
 
 
 SILENCE = (math.log(1e-5) + 4) / 4  # what every value is where there is no sound

@@ -106,7 +106,7 @@ def _from_keyframes(keyframes: Any, seconds: Any) -> dict[str, np.ndarray]:
         raise DrivingError(f"the keyframes set no control; set at least one of {', '.join(CONTROLS)}")
     end = times[-1] if seconds is None else _positive(seconds, "seconds") - 1 / FPS
     _check_seconds(end)
-    at = np.arange(math.floor(end * FPS + 1e-6) + 1) / FPS
+    at = np.arange(max(1, math.floor(end * FPS + 1e-6) + 1)) / FPS
     return {name: _one_control(keyframes, times, name, at) for name in CONTROLS if name in names}
 
 

@@ -97,7 +97,7 @@ def speak(  # noqa: PLR0913 - as Driving.from_audio
 ) -> Driving:
     """`Driving.from_audio` of a recording, with options."""
     heard = replace(audio, samples=audio.samples * 10 ** (options.gain / 20))
-    if options.silence == SAME:
+    if options.silence == SAME or not heard.samples.numel():  # which is refused there
         driving = Driving.from_audio(heard, model, pose=pose, seed=seed, encoder=encoder, window=window)
         return driving if options.smoothing == 0 else _calmer(driving, options.smoothing)
     spoken = speaking_frames(heard, options.silence_level)

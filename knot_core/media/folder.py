@@ -3,6 +3,7 @@
 Shapes: T pixel frames, H W height and width, C channels, S samples.
 """
 
+import logging
 import os
 import wave
 from collections.abc import Mapping
@@ -11,16 +12,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..errors import MediaError
 from .formats import DEFAULT, PICTURES
-from .tracks import SoundTrack
+from .tracks import SoundTrack, sound_between
 from .video import VideoWriter, check_pixel_frames, why
 
+logger = logging.getLogger(__name__)
+
+_MOST_BYTES = 2**32 - 64  # of a WAV file's samples, whose sizes have 32 bits
 _FAST = 1  # of zlib's levels; the higher ones take ten times as long for a tenth less
 
 
@@ -105,9 +108,10 @@ class PictureFolder:
             raise MediaError(why(problem, self.path, self.num_pixel_frames / self.fps)) from problem
 
     def close(self) -> None:
-        if self._sound is not None:
-            self._sound.close()
-            self._sound = None
+        try:
+            self._end_sound()
+        except OSError as problem:
+            raise MediaError(why(problem, self.path, self.num_pixel_frames / self.fps)) from problem
 
     def __enter__(self) -> "PictureFolder":
         return self
@@ -115,15 +119,24 @@ class PictureFolder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _end_sound(self) -> None:
+        sound, self._sound = self._sound, None
+        if sound is not None:
+            sound.close()
+
     def _write_sound(self) -> None:
         audio = self._audio
         if audio is None or self._sound is None:
             return
-        stop = round(Fraction(self.num_pixel_frames, self.fps) * audio.sample_rate)
-        samples = audio.read(self._num_samples, stop).clamp(-1, 1)
-        samples = torch.nn.functional.pad(samples, (0, stop - self._num_samples - samples.shape[1]))
+        wanted = round(Fraction(self.num_pixel_frames, self.fps) * audio.sample_rate)
+        stop = min(wanted, _MOST_BYTES // (2 * audio.num_channels))
+        samples = sound_between(audio, self._num_samples, stop)
         self._num_samples = stop
         self._sound.writeframes((samples.T * 32767).round().short().numpy().tobytes())  # mends the header each time
+        if stop < wanted:
+            self._end_sound()
+            logger.warning("sound.wav is as long as a WAV file can be, %.1f hours; the pictures go on without sound",
+                           stop / audio.sample_rate / 3600)  # fmt: skip
 
 
 def _open_wave(path: Path, audio: SoundTrack) -> wave.Wave_write:

@@ -98,12 +98,17 @@ class Tracks:
         if audio is None:
             return []
         stop = round(seconds * audio.sample_rate)
-        samples = audio.read(self._num_samples, stop).clamp(-1, 1)
-        samples = torch.nn.functional.pad(samples, (0, stop - self._num_samples - samples.shape[1]))
+        samples = sound_between(audio, self._num_samples, stop)
         frame = av.AudioFrame.from_ndarray(samples.contiguous().numpy(), format="fltp", layout=_layout(audio))
         frame.sample_rate, frame.time_base = audio.sample_rate, Fraction(1, audio.sample_rate)
         frame.pts, self._num_samples = self._num_samples, stop
         return self.sound.encode(frame)
+
+
+def sound_between(audio: SoundTrack, start: int, stop: int) -> Tensor:
+    """Samples [C, S] within full scale, silence past the sound's end."""
+    samples = audio.read(start, stop).clamp(-1, 1)
+    return torch.nn.functional.pad(samples, (0, stop - start - samples.shape[1]))
 
 
 def _layout(audio: SoundTrack) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..config import StreamSettings
 from ..errors import StateError
-from ..geometry import TEMPORAL, first_pixel_frame, num_latent_frames
+from ..geometry import TEMPORAL, first_pixel_frame, whole_chunks
 from .anchor import Anchor
 from .model import StreamDriving, StreamModel, fingerprint
 from .sampler import Progress, ShouldStop, Stream
@@ -60,10 +60,9 @@ def driving_played(saved: Snapshot) -> int:
 
 def in_whole_chunks(saved: Snapshot, num_pixel_frames: int) -> int:
     """The fewest pixel frames, at least so many, after which the stream stands between two chunks."""
-    start, length = saved.state.clock.start, saved.settings.num_chunk_frames
+    start = saved.state.clock.start
     begun = first_pixel_frame(start)
-    chunks = -(-(num_latent_frames(begun + num_pixel_frames) - start) // length)
-    return first_pixel_frame(start + chunks * length) - begun
+    return whole_chunks(start, saved.settings.num_chunk_frames, begun + num_pixel_frames) - begun
 
 
 def leave_state(stream: Stream, path: str | os.PathLike[str]) -> bool:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,10 +163,12 @@ def _write(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor])
     tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     header = {**header, "sha256": _sha256(tensors)}
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, partial, metadata={"format": FORMAT, "header": json.dumps(header)})
         partial.replace(path)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise StateError(
             f"cannot write the state file {path} ({error}); choose another place or free some room"
         ) from error

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import AudioCrossConfig, NetworkConfig
-from ..errors import CheckpointError
+from ..errors import CheckpointError, listed
 
 _ATTENTION = ("q", "k", "v", "o", "norm_q", "norm_k")
 _OUTSIDE = (
@@ -18,7 +18,6 @@ _BLOCK = (
 _BLOCK_IMAGE = ("cross_attn.k_img", "cross_attn.v_img", "cross_attn.norm_k_img")
 _BLOCK_SOUND = ("norm_x", "audio_cross_attn.q_linear", "audio_cross_attn.kv_linear", "audio_cross_attn.proj")
 _SOUND = tuple(f"audio_proj.{name}" for name in ("proj1", "proj1_vf", "proj2", "proj3", "norm"))
-_SHOWN = 6  # names in a message
 
 
 def wanted_parts(config: NetworkConfig) -> tuple[str, ...]:
@@ -52,10 +51,9 @@ def require_parts(network: nn.Module, config: NetworkConfig) -> None:
     """Refuse a tree that lacks a part, by name."""
     missing = missing_parts(network, config)
     if missing:
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise CheckpointError(
-            f"this {type(network).__name__} cannot stream: it lacks {', '.join(missing[:_SHOWN])}{more}; give a Wan2.1 "
-            "network, and if it is one, a version of this software that knows the host's new names"
+            f"this {type(network).__name__} cannot stream: it lacks {listed(missing)}; give a Wan2.1 network, and if "
+            "it is one, a version of this software that knows the host's new names"
         )
 
 

@@ -44,6 +44,12 @@ def test_features_are_local_and_batched(noise):
     assert set(rows) <= {9, 10, 11}, "a pixel frame hears itself and its neighbours only"
 
 
+def test_long_sound_is_heard_part_by_part(noise, monkeypatch):
+    whole = audio.log_mel(noise)
+    monkeypatch.setattr(audio, "_HOPS_AT_ONCE", 7)
+    torch.testing.assert_close(audio.log_mel(noise), whole)
+
+
 def test_silence_is_one_constant():
     torch.testing.assert_close(audio.log_mel(torch.zeros(6400)), torch.full((10, 64), audio.SILENCE))
 

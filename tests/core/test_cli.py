@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from knot_core import bench, cli
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
+from knot_core.errors import MediaError
 from knot_core.media import Audio, VideoWriter, open_audio
 from knot_core.options import SETTINGS_HELP
 from knot_core.wan.checkpoint import save_network
@@ -222,6 +223,40 @@ def test_a_full_disc_is_said(run):
     code, _, said = run("animate", "--reference", "face.png", "--idle", "--seconds", 9, "--out", "/dev/full")
     assert code == 1
     assert "disc is full" in said
+
+
+def test_a_stream_that_fails_leaves_its_state_once_something_was_made(run, tmp_path, monkeypatch):
+    def fails(number):
+        calls = iter(range(100))
+
+        def write(writer, pixel_frames):
+            if next(calls) == number:
+                raise MediaError("the disc is full")
+            return whole(writer, pixel_frames)
+
+        return write
+
+    whole = VideoWriter.write
+    for number, state in enumerate((tmp_path / "none", tmp_path / "new" / "state")):
+        monkeypatch.setattr(VideoWriter, "write", fails(2 * number))
+        code, _, said = run("animate", "--reference", "face.png", "--idle", "--seconds", 3, "--out",
+                            tmp_path / "v.mp4", "--save-state", state)  # fmt: skip
+        assert code == 1
+        assert "error: the disc is full" in said
+        assert state.exists() == bool(number)
+    monkeypatch.setattr(VideoWriter, "write", whole)
+    code, _, said = run("animate", "--resume", state, "--seconds", 1, "--out", tmp_path / "rest.mp4")
+    assert code == 0, said
+    assert len(frames_of(tmp_path / "rest.mp4")) == 25, "driven by nothing but what it has learnt"
+
+
+def test_a_sheet_that_cannot_be_written_does_not_cost_the_state(run, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    code, _, said = run("animate", "--reference", "face.png", "--idle", "--seconds", 0.5, "--out", tmp_path / "v.mp4",
+                        "--save-state", tmp_path / "state", "--sheet", tmp_path / "file" / "sheet.png")  # fmt: skip
+    assert code == 1
+    assert "sheet.png" in said
+    assert (tmp_path / "state").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="WINDOWS SENDS NO SIGINT TO ONE PROCESS: Ctrl-C is not tested")

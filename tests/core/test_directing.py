@@ -342,6 +342,13 @@ def test_noise_in_pauses_does_not_reach_the_mouth():
     torch.testing.assert_close(rested[:24, :64], plain[:24, :64])
 
 
+@pytest.mark.parametrize("silence", ["same", "rest", "listen"])
+def test_a_sound_of_no_samples_is_refused(silence):
+    nothing = Audio(samples=torch.zeros(1, 0), sample_rate=16_000)
+    with pytest.raises(DrivingError, match="no samples"):
+        speak(nothing, options=SpeechOptions(silence=silence))
+
+
 @pytest.mark.parametrize(("silence", "control", "less_in"), [("rest", "yaw", "pause"), ("listen", "gaze", "speech")])
 def test_what_idle_motion_does_in_pauses(silence, control, less_in):
     audio = spoken((20, 0.1), (20, 0.0))

@@ -189,6 +189,12 @@ def test_keyframes_join_by_straight_lines_and_hold_outside():
     assert (signal[:, COLUMN["blink"]] == 1).all()
 
 
+def test_keyframes_shorter_than_a_frame_make_one():
+    driving = Driving.from_controls({"keyframes": [{"time": 0, "yaw": 0.3}], "seconds": 0.01})
+    assert driving.num_pixel_frames == 1
+    assert driving.pixel_signal(np.array([5]))[0, COLUMN["yaw"]].item() == pytest.approx(0.3)
+
+
 @pytest.mark.parametrize(
     ("controls", "says"),
     [

@@ -155,6 +155,16 @@ def test_files_that_are_no_state_are_refused(model, waves, saved, tmp_path):
             resume_stream(model, tmp_path / name, waves())
 
 
+def test_a_state_goes_into_a_new_folder_or_is_refused_in_one_sentence(model, anchor, waves, tmp_path):
+    stream = open_stream(model, anchor, SETTINGS, waves())
+    stream.save(tmp_path / "new" / "folder" / "s.state")
+    assert resume_stream(model, tmp_path / "new" / "folder" / "s.state", waves()).plan.chunk == 0
+    (tmp_path / "file").write_text("no folder")
+    for place in (tmp_path / "file" / "s.state", tmp_path / ("long" * 100)):
+        with pytest.raises(StateError, match="cannot write the state file"):
+            stream.save(place)
+
+
 def test_a_full_disc_keeps_the_old_file(model, anchor, waves, saved, monkeypatch):
     before = saved.read_bytes()
 

@@ -20,7 +20,17 @@ from PIL import Image
 from torch import Tensor
 
 from knot_core.errors import MediaError
-from knot_core.media import FORMAT_NAMES, FORMATS, Audio, AudioFile, VideoWriter, formats, open_audio, open_writer
+from knot_core.media import (
+    FORMAT_NAMES,
+    FORMATS,
+    Audio,
+    AudioFile,
+    VideoWriter,
+    folder,
+    formats,
+    open_audio,
+    open_writer,
+)
 
 RATE = 22_050  # Opus cannot, so it is resampled there
 FRAGMENTED = [name for name, form in FORMATS.items() if form.fragmented]
@@ -173,6 +183,27 @@ def test_a_folder_of_pictures_holds_the_very_pixels(tmp_path):
     assert sound.samples.shape == (2, round(Fraction(21, 25) * RATE))
     with pytest.raises(MediaError, match="not empty"):
         open_writer(tmp_path / "shots", width=64, height=64, video_format="png-folder")
+
+
+def test_a_folders_sound_ends_before_a_wav_file_is_too_long(tmp_path, monkeypatch, caplog):
+    """After 6 hours of stereo at 48 kHz; here after a tenth of a second."""
+    monkeypatch.setattr(folder, "_MOST_BYTES", 2 * 2 * RATE // 10)
+    with open_writer(
+        tmp_path / "shots", width=64, height=64, audio=clicks(1, (0,)), video_format="png-folder"
+    ) as writer:
+        writes(writer, soft_frames(21))
+    assert len(list((tmp_path / "shots").glob("*.png"))) == 21
+    assert open_audio(tmp_path / "shots" / "sound.wav").samples.shape == (2, RATE // 10)
+    assert caplog.text.count("go on without sound") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="THIS SYSTEM HAS NO /dev/full: a full disc is not tested")
+def test_a_full_disc_under_a_folders_sound_is_said(tmp_path):
+    writer = open_writer(tmp_path / "shots", width=64, height=64, audio=clicks(1, (0,)), video_format="png-folder")
+    writer._sound._file.close()
+    writer._sound._file = writer._sound._i_opened_the_file = open("/dev/full", "wb")  # noqa: SIM115
+    with pytest.raises(MediaError, match="disc is full"), writer:
+        writer.write(soft_frames(21))
 
 
 def test_a_player_is_told_what_comes(tmp_path):
