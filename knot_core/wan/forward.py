@@ -175,17 +175,20 @@ def modulate(x_BFPD: Tensor, shift_BF1D: Tensor, scale_BF1D: Tensor) -> Tensor:
     return torch.addcmul(shift_BF1D, x_BFPD, 1 + scale_BF1D)
 
 
-def attend(q_BLNK: Tensor, k_BSNK: Tensor, v_BSNK: Tensor) -> Tensor:
-    """softmax(q k / sqrt(K)) v per head, [B, L, N*K] out."""
+def attend(q_BLNK: Tensor, k_BSNK: Tensor, v_BSNK: Tensor, seen_BS: Tensor | None = None) -> Tensor:
+    """softmax(q k / sqrt(K)) v per head, [B, L, N*K] out; over the keys that are `seen`, or over all."""
     q, k, v = (x.transpose(1, 2) for x in (q_BLNK, k_BSNK, v_BSNK))
+    seen = None if seen_BS is None else rearrange(seen_BS, "b s -> b 1 1 s")
     by_matmul = q.dtype == torch.bfloat16 and q.device.type == "cpu"
-    out_BNLK = _attend_by_matmul(q, k, v) if by_matmul else F.scaled_dot_product_attention(q, k, v)
+    out_BNLK = _attend_by_matmul(q, k, v, seen) if by_matmul else F.scaled_dot_product_attention(q, k, v, seen)
     return rearrange(out_BNLK, "b n l k -> b l (n k)")
 
 
-def _attend_by_matmul(q_BNLK: Tensor, k_BNSK: Tensor, v_BNSK: Tensor) -> Tensor:
+def _attend_by_matmul(q_BNLK: Tensor, k_BNSK: Tensor, v_BNSK: Tensor, seen_B11S: Tensor | None) -> Tensor:
     """Two plain products: in bfloat16 on a CPU twice as fast as the fused kernel, forward and backward."""
     logits_BNLS = (q_BNLK * q_BNLK.shape[-1] ** -0.5) @ k_BNSK.transpose(-1, -2)
+    if seen_B11S is not None:
+        logits_BNLS = logits_BNLS.masked_fill(~seen_B11S, -torch.inf)
     return logits_BNLS.softmax(dim=-1) @ v_BNSK
 
 
