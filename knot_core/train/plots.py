@@ -16,7 +16,7 @@ COLOURS = {
     "full": "#d62728",
     "knot0": "#1f77b4",
     "nofusion": "#2ca02c",
-    "norunahead": "#9467bd",
+    "anchor0": "#9467bd",
     "noanchor": "#ff7f0e",
     "frozen": "#b0b0b0",
     "mean": "#c7b299",

@@ -24,7 +24,7 @@ COLUMNS = (
     ("mouth correlation", "mouth_open_correlation"),
     ("PSNR whole picture", "psnr_picture"),
 )
-ORDER = ("truth", "codec", "full", "knot0", "nofusion", "norunahead", "noanchor", "frozen", "mean")
+ORDER = ("truth", "codec", "full", "knot0", "nofusion", "anchor0", "noanchor", "frozen", "mean")
 
 
 @dataclass(frozen=True)

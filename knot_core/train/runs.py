@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +38,15 @@ VARIANTS: Mapping[str, Mapping[str, int | float | bool]] = {
     "full": {},
     "knot0": {"num_knot_frames": 0, "start_from_reference": False},
     "nofusion": {"fusion": 0.0},
-    "norunahead": {"run_ahead_stride": 0},
+    "anchor0": {"run_ahead_stride": 0},
     "noanchor": {"use_anchor": False, "start_from_reference": True},
 }
 # The truth (what is read from it bounds what can be read from any video), the truth through the codec alone; and two
 # trivial answers: the reference as it stands, the truth's mean over time.
 BASELINES = ("truth", "codec", "frozen", "mean")
 DEFINITION = 2  # of the figures: raise it when their meaning changes, and old lines are measured again
-_SEGMENT = 125  # pixel frames (1 + 4 n) that the codec encodes at once
+CODEC_DEFINITION = 2  # the same of the baseline `codec` alone
+_SEGMENT = 124  # pixel frames, whole latent frames, that the codec encodes at once, after one that it begins with
 _STRIP = 10  # pictures kept of every video, for the contact sheet
 
 
@@ -83,6 +85,7 @@ class Plan:
     def _made_by(self, weights: str, model: Model, variant: str) -> str:
         settings = None if variant in BASELINES else self.settings(model, variant).to_dict()
         parts = [DEFINITION, weights, str(model.dtype), self.seconds, settings]
+        parts += [CODEC_DEFINITION] if variant == "codec" else []
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def strip(self, number: int, mode: str, variant: str) -> Path:
@@ -208,15 +211,19 @@ def baseline(name: str, model: Model, scene: Scene, truth: Truth) -> Iterator[Te
 
 @torch.no_grad()
 def through_codec(model: Model, pictures: np.ndarray) -> Iterator[Tensor]:
-    """uint8 [T, H, W, 3] encoded and decoded again, in segments that begin anew."""
+    """uint8 [T, H, W, 3] encoded and decoded again, in segments that begin anew, on one grid of latent frames.
+
+    A codec's first latent frame is one picture: each later segment begins with the picture before it, which is dropped.
+    """
     dtype = next(model.codec.parameters()).dtype
-    for start in range(0, len(pictures), _SEGMENT):
-        part = torch.from_numpy(pictures[start : start + _SEGMENT])
+    for start, stop in pairwise([0, *range(1 + _SEGMENT, len(pictures), _SEGMENT), len(pictures)]):
+        before = min(start, 1)
+        part = torch.from_numpy(pictures[start - before : stop])
         length = 1 + TEMPORAL * -(-(len(part) - 1) // TEMPORAL)
         filled = torch.cat([part, part[-1:].expand(length - len(part), *part.shape[1:])])
         pixels = filled.movedim(-1, -3)[None].to(model.device, dtype) / 255
         decoded, _ = model.codec.decode(model.codec.encode(pixels), None)
-        yield decoded[0, : len(part)].float().clamp(0, 1).mul(255).round().byte().movedim(-3, -1).cpu()
+        yield decoded[0, before : len(part)].float().clamp(0, 1).mul(255).round().byte().movedim(-3, -1).cpu()
 
 
 def _mean_picture(pictures: np.ndarray) -> Tensor:

@@ -80,7 +80,7 @@ def _write(out: Path, plan: StudyPlan, report: StudyReport, asked: str) -> None:
 def told(report: StudyReport) -> str:
     """A line for each claim, and what became of it."""
     return "\n".join(
-        f"{found.verdict:14s} {found.claim.text}: {FIGURES[found.claim.figure].heading}, "
+        f"{found.verdict:14s} {found.claim.text}: {FIGURES[found.claim.figure].heading}, {found.of} "
         f"better by {found.better.mean:.3f} ± {found.better.half:.3f}"
         for found in report.found()
     )

@@ -67,8 +67,8 @@ def page(plan: StudyPlan, models: Mapping[str, Model], report: StudyReport, told
         markdown(["figure", "what it is"], [[figure.heading, figure.meaning] for figure in FIGURES.values()]),
     ]
     for title, figures in TABLES.items():
-        parts += [f"## {title}", report.table(figures), "Less the full stream, person by person; bold where the "
-                  "interval leaves out 0:", report.differences(figures)]  # fmt: skip
+        parts += [f"## {title}", report.table(figures), f"Less {report.held_against()}, person by person; bold where "
+                  "the interval leaves out 0:", report.differences(figures)]  # fmt: skip
     return "\n\n".join([*parts, "## How to read it", READING]) + "\n"
 
 

@@ -25,7 +25,7 @@ from ..errors import SettingsError
 from ..media import Audio
 from ..model import ASSETS, BUILT_IN, Model, load_model
 from ..stream import fingerprint
-from .runs import DEFINITION
+from .runs import CODEC_DEFINITION, DEFINITION
 from .scenes import Scene
 from .study_variants import CONTROL, VARIANTS
 
@@ -178,6 +178,8 @@ class StudyPlan:
     def _made_by(self, mode: str, variant: str, own: StreamSettings, prints: Mapping[str, str]) -> str:
         seconds = self.seconds if mode == "full" else self.step_seconds
         parts = [_DEFINITION, DEFINITION, mode, seconds, prints.get(variant, prints["full"])]
+        if variant == "codec":
+            parts.append(CODEC_DEFINITION)
         if variant in VARIANTS:
             parts += [self.settings(own, variant).to_dict(), VARIANTS[variant].opened.__name__]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

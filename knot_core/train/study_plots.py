@@ -50,16 +50,17 @@ def save_study_plot(path: Path, report: StudyReport, period: int) -> None:
     names, others = report.variants(), report.others()
     sheet = Sheet(1700, _FIRST_ROW + _ROW * len(others) + 70)
     _legend(sheet, names)
+    held_against = report.held_against()
     upper, lower = (90, 320), (370, 600)
     absolute = {name: report.curve("psnr", name) for name in names if name != "truth"}
     _over_time(sheet, absolute, "PSNR in the face box, dB, over seconds", (70, upper[0], 820, upper[1]))
     spectra = {name: report.curve("spectrum", name) for name in _SPECTRA if name in names}
     _spectra(sheet, spectra, period, (910, upper[0], 1660, upper[1]))
     for curve, title, (left, right) in (
-        ("psnr", "PSNR in the face box, less the full stream's, dB, over seconds", (70, 820)),
-        ("identity", "PSNR of hair, clothes, background (identity), less the full stream's", (910, 1660)),
+        ("psnr", f"PSNR in the face box, less {held_against}, dB, over seconds", (70, 820)),
+        ("identity", f"PSNR of hair, clothes, background (identity), less {held_against}", (910, 1660)),
     ):
-        less = {name: report.curve_less_full(curve, name) for name in others}
+        less = {name: report.curve_less(curve, name) for name in others}
         _over_time(sheet, *_near(less, title), (left, lower[0], right, lower[1]))
     _differences(sheet, report, others)
     sheet.save(path)
@@ -133,7 +134,8 @@ def _lines(
 def _differences(sheet: Sheet, report: StudyReport, others: Sequence[str]) -> None:
     """A column a figure, a bar a variant."""
     title = (
-        "less the full stream, person by person, with 95 % intervals; green: better, red: worse, grey: cannot be told"
+        f"less {report.held_against()}, person by person, with 95 % intervals; green: better, red: worse, grey: cannot "
+        "be told"
     )
     sheet.text(70, _FIRST_ROW - 62, title, anchor="lm")
     for row, name in enumerate(others):

@@ -106,6 +106,7 @@ class Found:
     """A claim, measured; ``better`` is by how much the full stream is better, so that more is better."""
 
     claim: Claim
+    of: str  # what streams in full: ``full``, or ``control``
     full: Measured
     other: Measured | None
     better: Measured
@@ -145,6 +146,10 @@ class StudyReport:
         """What a variant is held against: the full stream, by the same weights or by as much training."""
         return self._against.get(variant, "full")
 
+    def held_against(self) -> str:
+        """The same in words, for all of them together."""
+        return "the full stream (or the control)" if self._against else "the full stream"
+
     def mean(self, figure: str, variant: str) -> Measured:
         return self._report.mean(figure, variant)
 
@@ -156,7 +161,7 @@ class StudyReport:
         """Mean over identities: a value a second, or a bin of the spectrum."""
         return self._report.curve(name, variant)
 
-    def curve_less_full(self, name: str, variant: str) -> list[float]:
+    def curve_less(self, name: str, variant: str) -> list[float]:
         """The same, less the full stream's."""
         return [a - b for a, b in zip(self.curve(name, variant), self.curve(name, self.against(variant)), strict=True)]
 
@@ -165,13 +170,14 @@ class StudyReport:
         return [self._judge(claim) for claim in self._claims if claim.than in ("", *self._names)]
 
     def _judge(self, claim: Claim) -> Found:
-        sign, full = FIGURES[claim.figure].better, self.mean(claim.figure, self.against(claim.than))
+        sign, of = FIGURES[claim.figure].better, self.against(claim.than)
+        full = self.mean(claim.figure, of)
         if not claim.than:
             better = Measured(sign * (full.mean - claim.bound), full.half, full.count)
-            return Found(claim=claim, full=full, other=None, better=better)
+            return Found(claim=claim, of=of, full=full, other=None, better=better)
         less = self.difference(claim.figure, claim.than)
         better = Measured(-sign * less.mean, less.half, less.count)
-        return Found(claim=claim, full=full, other=self.mean(claim.figure, claim.than), better=better)
+        return Found(claim=claim, of=of, full=full, other=self.mean(claim.figure, claim.than), better=better)
 
     def table(self, figures: Sequence[str]) -> str:
         """Means ± half of the 95 % interval, in Markdown."""
@@ -191,24 +197,24 @@ class StudyReport:
     def claims(self, trained: Mapping[str, str]) -> str:
         """What holds and what does not, in Markdown; ``trained``: which variants a model was trained for."""
         head = ["claim", "figure", "full", "held against", "trained for it", "full is better by", "verdict"]
-        rows = [
-            _row(found, trained.get(found.claim.than, ""), self.against(found.claim.than)) for found in self.found()
-        ]
-        return markdown(head, rows)
+        return markdown(head, [_row(found, trained.get(found.claim.than, "")) for found in self.found()])
 
     def to_dict(self) -> dict:
         """Plain values, ready for JSON."""
         figures = {name: {figure: _measured(self.mean(figure, name)) for figure in FIGURES} for name in self.variants()}
         less = {
-            name: {figure: _measured(self.difference(figure, name)) for figure in FIGURES} for name in self.others()
+            name: {"less": self.against(name)}
+            | {figure: _measured(self.difference(figure, name)) for figure in FIGURES}
+            for name in self.others()
         }
         claims = [
             {"claim": f.claim.text, "figure": f.claim.figure, "than": f.claim.than, "margin": f.claim.margin}
+            | {"of": f.of, "bound": None if f.claim.than else f.claim.bound}
             | {"better_by": _measured(f.better), "verdict": f.verdict}
             for f in self.found()
         ]
         curves = {name: {v: [plain(x) for x in self.curve(name, v)] for v in self.variants()} for name in CURVES}
-        return {"claims": claims, "figures": figures, "less_full": less, "curves": curves}
+        return {"claims": claims, "figures": figures, "differences": less, "curves": curves}
 
 
 def joined(records: Sequence[Record]) -> list[Record]:
@@ -234,13 +240,13 @@ def _less(name: str, against: str) -> str:
     return name if against == "full" else f"{name}, less {against}"
 
 
-def _row(found: Found, trained: str, against: str) -> list[str]:
+def _row(found: Found, trained: str) -> list[str]:
     claim = found.claim
     margin = f", {claim.margin:g} allowed" if claim.margin else ""
     other = f"{claim.bound:g} (bound)" if found.other is None else f"{cell(found.other)} ({claim.than})"
     name = FIGURES[claim.figure].heading
     better = cell(found.better, "+") + margin
-    full = cell(found.full) if against == "full" else f"{cell(found.full)} ({against})"
+    full = cell(found.full) if found.of == "full" else f"{cell(found.full)} ({found.of})"
     return [claim.text, name, full, other, trained.partition(":")[0], better, f"**{found.verdict}**"]
 
 

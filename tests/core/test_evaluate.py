@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,31 @@ from knot_core.wan.families import PRESETS
 from knot_core.wan.model import WanNetwork
 
 SIZE, SECONDS = 64, 1.2
+
+
+class MeanOfFour(torch.nn.Module):
+    """A codec whose latent frame is the mean of its pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def encode(self, pixels):
+        return torch.stack([pixels[:, :1].mean(dim=1), *(p.mean(dim=1) for p in pixels[:, 1:].split(4, dim=1))], dim=1)
+
+    def decode(self, latents, _memory):
+        return torch.cat([latents[:, :1], latents[:, 1:].repeat_interleave(4, dim=1)], dim=1), None
+
+
+@pytest.mark.parametrize("length", [1, 21, 125, 126, 260, 380])
+def test_segments_of_the_codec_lie_on_one_grid_of_latent_frames(length):
+    pictures = np.random.default_rng(0).integers(0, 255, (length, 4, 4, 3), dtype=np.uint8)
+    model = SimpleNamespace(codec=MeanOfFour(), device="cpu")
+    found = torch.cat(list(runs.through_codec(model, pictures)))
+    whole = MeanOfFour().decode(MeanOfFour().encode(torch.from_numpy(pictures)[None].float()), None)[0][0]
+    assert found.shape == (length, 4, 4, 3)
+    sure = max(1, length - 4)  # the last latent frame may be filled up
+    assert (found[:sure].float() - whole[:sure]).abs().max() <= 1
 
 
 @pytest.fixture(scope="module", autouse=True)

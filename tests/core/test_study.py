@@ -318,7 +318,7 @@ def test_a_study_writes_figures_page_and_plot(studied):
     out, _ = studied
     found, page = json.loads(out.read_text()), out.with_suffix(".md").read_text()
     assert set(found["figures"]) == {"truth", "codec", "full", "knot0", "selfforcing"}
-    assert set(found["less_full"]) == {"knot0", "selfforcing"}
+    assert set(found["differences"]) == {"knot0", "selfforcing"}
     assert found["figures"]["full"]["psnr"]["n"] == 2
     assert found["figures"]["truth"]["response"]["mean"] == 0
     assert found["figures"]["truth"]["flicker"]["mean"] < 1
@@ -386,6 +386,10 @@ def test_what_was_trained_on_is_held_against_a_control_trained_on_as_long(weight
     report = StudyReport(measured, claims, plan.against())
     assert [found.better.mean for found in report.found()] == pytest.approx([0.1, 0.1])
     assert "| knot0, less control |" in report.differences(["psnr"])
+    assert {name: less["less"] for name, less in report.to_dict()["differences"].items()} == {
+        "control": "full", "knot0": "control", "s2": "full",
+    }  # fmt: skip
+    assert [claim["of"] for claim in report.to_dict()["claims"]] == ["control", "full"]
     first, second = report.claims({}).splitlines()[2:]
     assert "(control)" in first
     assert "(control)" not in second
