@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..config import NetworkConfig
 from ..errors import SettingsError
+from ..geometry import SPATIAL, latent_size
 from .batch import FULL_SIGNAL, Batch, Given, drop_driving
 from .dice import Dice
 from .recipes import Recipe
@@ -99,12 +100,17 @@ def open_examples(folder: Path, recipe: Recipe) -> Examples:
     for path in paths:
         with safe_open(path, framework="pt") as file:
             names = set(file.keys())
-            count, frames, *_ = file.get_slice("latents").get_shape()
+            count, frames, _, *size = file.get_slice("latents").get_shape()
             width = file.get_slice("signal").get_shape()[-1] if "signal" in names else FULL_SIGNAL
         if frames < recipe.example_frames:
             raise SettingsError(
                 f"{path.name} has clips of {frames} latent frames, the recipe wants {recipe.example_frames}; "
                 "prepare longer clips, or set clip_frames lower"
+            )
+        if tuple(size) != latent_size(recipe.height, recipe.width):
+            raise SettingsError(
+                f"{path.name} has latents of {size[0]}x{size[1]}, the recipe wants {recipe.height // SPATIAL}x"
+                f"{recipe.width // SPATIAL}; prepare the clips for this recipe, or set its height and width"
             )
         if config.adapter is not None and config.adapter.signal_dim != width:
             raise SettingsError(

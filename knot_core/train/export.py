@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from ..config import NetworkConfig, StreamSettings
 from ..wan.checkpoint import save_network
 from ..wan.families import PRESETS
 from ..wan.model import WanNetwork, cast_weights
 from . import avatars
 from .common import load_checkpoint
-from .rollout import KNOT_TINY, StudentRecipe
+from .rollout import StudentRecipe
 from .speech import speak
 
 PORTRAITS = {
@@ -37,9 +38,17 @@ def export(folder: Path, assets: Path) -> dict[str, str]:
     codec = load_checkpoint(folder / "decoder.ckpt") or load_checkpoint(folder / "codec.ckpt")
     if student is None:
         raise SystemExit(f"there is no trained student in {folder}; run the stage 'student' first")
-    network = WanNetwork(KNOT_TINY)
+    of = student.get("of")
+    recipe = replace(StudentRecipe(), steps=student["step"])
+    if of is not None:
+        recipe = replace(
+            recipe,
+            network=NetworkConfig.from_dict(json.loads(of["network"])),
+            settings=StreamSettings.from_dict(json.loads(of["settings"])),
+        )
+    network = WanNetwork(recipe.network)
     network.load_state_dict(student["average"])
-    save_student(assets / "knot-tiny.safetensors", network, replace(StudentRecipe(), steps=student["step"]))
+    save_student(assets / "knot-tiny.safetensors", network, recipe)
     if codec is not None:  # else the student was trained on the shipped codec's latents, and that one stays
         tensors = {name: tensor.half().contiguous() for name, tensor in codec["codec"].items()}
         preset = PRESETS["knot-tiny"]

@@ -15,7 +15,7 @@ def flow_matching_loss(velocity: Tensor, x0: Tensor, noise: Tensor, weight: Tens
     """mean of weight * |velocity - (noise - x0)|^2 (Lipman et al., arXiv 2210.02747; Liu et al., arXiv 2209.03003)
 
     The critic's loss is the same with x0 = what the student has made: DMD, arXiv 2311.18828, eq. 6, whose weighting
-    sigma^2 / alpha^2 makes of the denoising loss exactly this one.
+    sigma^2 / alpha^2 makes of the score matching loss exactly this one (alpha = 1 - sigma).
     """
     squared = (velocity.float() - to_velocity(x0, noise).float()).square()
     return squared.mean() if weight is None else (squared * weight).mean() / weight.expand_as(squared).mean()
@@ -43,9 +43,10 @@ def dmd_gradient(x0: Tensor, critic_x0: Tensor, teacher_x0: Tensor) -> Tensor:
     """(critic_x0 - teacher_x0) / mean |x0 - teacher_x0|, the mean over each clip: the gradient of the KL divergence
     between what the student makes and what the teacher knows, at one noise level.
 
-    DMD, arXiv 2311.18828, eqs. 7 and 8: w * alpha * (score_fake - score_real), with score = (alpha * x0 - x) / sigma^2
-    and w = sigma^2 / alpha / mean |x0 - teacher_x0|. `critic_x0` and `teacher_x0` are both networks' views of
-    (1 - sigma) * x0 + sigma * noise; no gradient goes through any of the three.
+    DMD, arXiv 2311.18828, eqs. 7 and 8: w * alpha * (score_fake - score_real), with score = (alpha * x0 - x) / sigma^2,
+    alpha = 1 - sigma, and w = sigma^2 / alpha^2 / mean |x0 - teacher_x0|, so that no level counts more than another.
+    `critic_x0` and `teacher_x0` are both networks' views of (1 - sigma) * x0 + sigma * noise; no gradient goes through
+    any of the three.
     """
     x0, critic_x0, teacher_x0 = (x.detach().float() for x in (x0, critic_x0, teacher_x0))
     size = (x0 - teacher_x0).abs().mean(dim=tuple(range(1, x0.dim())), keepdim=True)

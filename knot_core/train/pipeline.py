@@ -60,7 +60,7 @@ def _prepare(args: argparse.Namespace, recipe: Recipe) -> None:
     codec = _codec_file(args, recipe)
     if codec is None:
         raise SettingsError(f"the recipe {recipe.name} brings no codec; name a Wan VAE with --codec")
-    found = prepare_videos(args.videos, load_codec(codec), recipe, args.clips or args.folder / "videos")
+    found = prepare_videos(args.videos, load_codec(codec).to(args.device), recipe, args.clips or args.folder / "videos")
     counts = f"{sum(found.clips.values())} clips of {len(found.done)} videos in {found.shards} shards"
     bad = "".join(f"\n  {name}: {why}" for name, why in found.bad.items())
     print(counts + (f"; {len(found.bad)} videos were skipped:{bad}" if bad else ""))  # noqa: T201

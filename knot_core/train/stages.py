@@ -172,7 +172,10 @@ def _noise(stage: Stage, x0: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
 
 
 def _rolled(stage: Stage, given: Given, dice: Dice) -> tuple[Tensor, Given]:
-    """The student's own clip from somewhere in a stream, and what belongs to it."""
+    """The student's own clip from somewhere in a stream, and what belongs to it.
+
+    For teacher and critic the reference stands where the student's anchor did, as far as they have learnt such places.
+    """
     recipe = stage.recipe
     length = Length(
         chunks=recipe.num_chunks,
@@ -181,6 +184,7 @@ def _rolled(stage: Stage, given: Given, dice: Dice) -> tuple[Tensor, Given]:
         last_step=dice.shared_below(num_steps(recipe)),
     )
     x0, position = stage.roles["student"](roll_out, given, recipe.stream, length, dice)
+    position = min(max(position, recipe.clip_frames - 1), recipe.clip_frames - 1 + recipe.later)
     return x0, replace(given, reference_position_B=torch.full_like(given.reference_position_B, position))
 
 

@@ -6,6 +6,8 @@ are single frames; rollouts take over later (see rollout.py).
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from ..driving.audio import MEL_DIM
 from ..driving.controls import CONTROLS
+from ..errors import StateError
 from ..wan.checkpoint import open_checkpoint
 from ..wan.model import WanNetwork, init_weights
 from .clips import Clips
@@ -50,8 +53,9 @@ def train(
     adversary = None
     if recipe.adversarial > 0:
         adversary = Adversary(recipe.network.out_channels, recipe.adversarial, recipe.seed, recipe.device)
-    start, path, began = 0, folder / "student.ckpt", time.time()
+    start, path, began, of = 0, folder / "student.ckpt", time.time(), _made_of(recipe, start_from)
     if (state := load_checkpoint(path)) is not None:
+        _require_same(path, state.get("of", of), of)
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
@@ -73,9 +77,26 @@ def train(
                 "average": average.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "step": step + 1,
+                "of": of,
                 **({} if adversary is None else {"adversary": adversary.state_dict()}),
             })  # fmt: skip
     return average
+
+
+def _made_of(recipe: StudentRecipe, start_from: Path | None) -> dict[str, str]:
+    """What a training cannot change on its way."""
+    return {
+        "network": json.dumps(recipe.network.to_dict()),
+        "settings": json.dumps(recipe.settings.to_dict()),
+        "start": "" if start_from is None else hashlib.sha256(start_from.read_bytes()).hexdigest(),
+    }
+
+
+def _require_same(path: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
+    other = [name for name in wanted if found[name] != wanted[name]]
+    if other:
+        what = " and ".join(other)
+        raise StateError(f"{path} is a training of another {what}; train in another folder, or remove it to begin anew")
 
 
 def turned(recipe: StudentRecipe, step: int) -> float:

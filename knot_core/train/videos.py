@@ -7,6 +7,7 @@ Shapes: T pixel frames, H W size, F latent frames, S signal dim.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -18,14 +19,14 @@ import av
 import torch
 from einops import rearrange
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..driving.audio import FPS, MEL_DIM, log_mel, speech_waveform
+from ..driving.audio import FPS, MEL_DIM, SILENCE, log_mel, speech_waveform
 from ..driving.controls import CONTROLS
 from ..errors import KnotError, MediaError, SettingsError
 from ..geometry import latent_size, num_pixel_frames
 from ..media import fit_image, open_audio
-from ..stream.model import StreamCodec
+from ..stream.model import StreamCodec, sampled_weights
 from .clips import per_latent_frame
 from .recipes import Recipe
 
@@ -46,6 +47,7 @@ class Progress:
     clips: dict[str, int] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     bad: dict[str, str] = field(default_factory=dict)
+    made_for: dict[str, Any] = field(default_factory=dict)  # codec and sizes; empty where there is nothing yet
 
     @classmethod
     def read(cls, path: Path) -> Progress:
@@ -62,6 +64,7 @@ class Progress:
         self.clips |= line.get("clips", {})
         self.done |= set(line.get("done", ()))
         self.bad |= line.get("bad", {})
+        self.made_for |= line.get("made_for", {})
 
 
 def prepare_videos(videos: Path, codec: StreamCodec, recipe: Recipe, folder: Path, shard: int = SHARD) -> Progress:
@@ -71,6 +74,7 @@ def prepare_videos(videos: Path, codec: StreamCodec, recipe: Recipe, folder: Pat
         raise SettingsError(f"{videos} holds no videos ({', '.join(SUFFIXES)}); name the folder that does")
     folder.mkdir(parents=True, exist_ok=True)
     progress, pending, finished = Progress.read(folder / MANIFEST), [], []
+    _require_same(folder, progress, _made_for(codec, recipe))
     for path in files:
         name = str(path.relative_to(videos))
         if name in progress.done or name in progress.bad:
@@ -92,6 +96,27 @@ def prepare_videos(videos: Path, codec: StreamCodec, recipe: Recipe, folder: Pat
     if pending or finished:
         _write(folder, progress, pending, finished)
     return progress
+
+
+def _made_for(codec: StreamCodec, recipe: Recipe) -> dict[str, Any]:
+    weights = sampled_weights(codec) if isinstance(codec, nn.Module) else type(codec).__name__.encode()
+    return {
+        "codec": hashlib.sha256(weights).hexdigest()[:16],
+        "height": recipe.height,
+        "width": recipe.width,
+        "latent_frames": recipe.example_frames,
+    }
+
+
+def _require_same(folder: Path, progress: Progress, wanted: dict[str, Any]) -> None:
+    """Clips of one folder are of one codec, one size, one length."""
+    other = {name: value for name, value in progress.made_for.items() if wanted[name] != value}
+    if other:
+        asked = ", ".join(f"{name} {wanted[name]}" for name in other)
+        there = ", ".join(f"{name} {value}" for name, value in other.items())
+        raise SettingsError(f"the clips in {folder} are of {there}, these would be of {asked}; name another folder")
+    if not progress.made_for:
+        _note(folder, progress, {"made_for": wanted})
 
 
 def video_clips(path: Path, codec: StreamCodec, recipe: Recipe) -> Iterator[Clip]:
@@ -136,17 +161,27 @@ def _clip(frames: list[Tensor], length: int, mel: Tensor | None, first: int, cod
 
 def _encode(codec: StreamCodec, frames: list[Tensor]) -> Tensor:
     pixels = rearrange(torch.stack(frames), "t h w c -> 1 t c h w").float() / 255
-    return codec.encode(pixels).float().cpu()
+    device = next(codec.parameters()).device if isinstance(codec, nn.Module) else pixels.device
+    return codec.encode(pixels.to(device)).float().cpu()
 
 
 def _speech(path: Path) -> Tensor | None:
-    """Features a pixel frame, or None of a video without sound."""
+    """Features a pixel frame, from the first picture on, or None of a video without sound."""
     with av.open(str(path)) as container:
         if not container.streams.video:
             raise MediaError("it has no pictures; give videos")
         if not container.streams.audio:
             return None
-    return log_mel(speech_waveform(open_audio(path)))
+    late = round((_first_time(path, "audio") - _first_time(path, "video")) * FPS)  # pixel frames without sound yet
+    mel = log_mel(speech_waveform(open_audio(path)))
+    return torch.cat([mel.new_full((max(0, late), MEL_DIM), SILENCE), mel[max(0, -late) :]])
+
+
+def _first_time(path: Path, kind: str) -> float:
+    """Seconds at which the first picture, or the first sound, of a file begins."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(**{kind: 0}), None)
+        return 0.0 if frame is None else float(frame.time or 0.0)
 
 
 def _pictures(path: Path, height: int, width: int) -> Iterator[Tensor]:

@@ -317,6 +317,18 @@ def test_the_student_learns_and_teacher_and_critic_do_not(stage):
     ]
 
 
+@pytest.mark.parametrize("stride", [0, 2, 4, 8])
+def test_teacher_and_critic_meet_the_reference_where_they_have_learnt_it(stage, stride):
+    """Also that of an anchor that the stream passes by."""
+    settings = replace(RECIPE.stream, run_ahead_stride=stride)
+    moved = replace(stage, recipe=replace(RECIPE, stream=settings))
+    for part in range(4):
+        dice = Dice(0, part, range(2))
+        _, given = stages._rolled(moved, _batch(dice).given, dice)
+        last = RECIPE.clip_frames - 1
+        assert ((given.reference_position_B >= last) & (given.reference_position_B <= last + RECIPE.later)).all()
+
+
 def test_in_bfloat16_the_gradient_is_there_without_an_anchor_too(randomised):
     """Older autocasts keep what they cast without a gradient; the weights must have been cast with one before."""
     settings = replace(RECIPE.stream, use_anchor=False)

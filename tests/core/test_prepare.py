@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -39,8 +40,22 @@ def _video(path: Path, seconds: float, fps: int = 25, sound: bool = True) -> Non
         writer.write(shade[:, None, None, None].expand(count, 32, 48, 3).contiguous())
 
 
-def _prepare(folder: Path, out: Path, **more):
-    return videos.prepare_videos(folder, Brightness(), RECIPE, out, **more)
+def _later(path: Path, out: Path, kind: str, seconds: float) -> None:
+    """The same packets, those of one kind later."""
+    with av.open(str(path)) as source, av.open(str(out), "w") as target:
+        streams = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is None:
+                continue
+            if packet.stream.type == kind:
+                ticks = round(seconds / packet.time_base)
+                packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+            packet.stream = streams[packet.stream]
+            target.mux(packet)
+
+
+def _prepare(folder: Path, out: Path, recipe=RECIPE, **more):
+    return videos.prepare_videos(folder, Brightness(), recipe, out, **more)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +87,26 @@ def test_clips_follow_each_other_in_step_with_pictures_and_sound(folder, tmp_pat
     flags = clips["signal"][:, 0, 0, MEL_DIM + 8 :]
     assert torch.equal(flags[:count], torch.tensor([[1.0, 0, 0]] * count).half())
     assert not clips["signal"][count:].any()  # a silent film
+
+
+@pytest.mark.parametrize(("kind", "tone"), [("audio", 62.5 + 25), ("video", 62.5 - 25)])
+def test_sound_that_begins_before_or_after_the_pictures_stays_in_step(folder, tmp_path, kind, tone):
+    (tmp_path / "footage").mkdir()
+    _later(folder / "a.mp4", tmp_path / "footage" / "a.mkv", kind, 1.0)
+    _prepare(tmp_path / "footage", tmp_path / "out")
+    speech = load_file(tmp_path / "out" / "videos-00000.safetensors")["signal"].float()[..., :MEL_DIM].mean(dim=-1)
+    every = torch.cat([speech[:, :1, -1], speech[:, 1:].flatten(1)], dim=1).flatten()  # 13 pixel frames of a clip
+    loud = every > every.min() + 0.3
+    assert abs(loud.float().argmax().item() - tone) <= 1.5
+
+
+def test_clips_of_another_size_or_length_need_another_folder(folder, tmp_path):
+    _prepare(folder, tmp_path)
+    with pytest.raises(SettingsError, match="are of latent_frames 4, these would be of latent_frames 7"):
+        _prepare(folder, tmp_path, changed(RECIPE, ["clip_frames=6"]))
+    with pytest.raises(SettingsError, match="latents of 4x4, the recipe wants 4x8"):
+        open_examples(tmp_path, changed(RECIPE, ["width=64"]))
+    assert _prepare(folder, tmp_path).shards == 1
 
 
 def test_references_are_the_last_picture_and_later_ones_by_themselves(folder, tmp_path):

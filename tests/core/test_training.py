@@ -13,14 +13,14 @@ from torch.nn import functional as fn
 
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig
-from knot_core.errors import SettingsError
+from knot_core.errors import SettingsError, StateError
 from knot_core.train import avatars, rollout, student, study_training
 from knot_core.train import codec as codec_training
 from knot_core.train.__main__ import main
 from knot_core.train.clips import PORTRAITS, ClipRecipe, Clips, _poses, choose_references, per_latent_frame
 from knot_core.train.common import box_mask, cosine, lively_controls, load_checkpoint, save_checkpoint
 from knot_core.train.discriminator import Adversary
-from knot_core.train.export import save_student
+from knot_core.train.export import export, save_student
 from knot_core.train.metrics import psnr, squared_error
 from knot_core.train.optim import MatrixOptimizer
 from knot_core.train.recipes import changed
@@ -163,6 +163,21 @@ def test_variants_are_trained_alike_and_each_by_its_own_settings(clips: Clips, t
     assert len({head.float().sum().item() for head in heads.values()}) == len(names)
     study_training.train_variants(recipe, names, clips, None, tmp_path, start)
     assert all(torch.equal(load_file(path)["head.head.weight"], heads[name]) for name, path in files.items())
+
+
+def test_a_training_goes_on_only_from_its_own_beginning(clips: Clips, tmp_path: Path) -> None:
+    starts = [tmp_path / f"{name}.safetensors" for name in ("one", "other")]
+    save_student(starts[0], _network(), RECIPE)
+    save_student(starts[1], WanNetwork(TINY), RECIPE)
+    without = changed(RECIPE, ["settings.num_knot_frames=0"])
+    student.train(without, clips, tmp_path, starts[0])
+    others = ((without, starts[1], "start"), (without, None, "start"), (RECIPE, starts[0], "settings"))
+    for recipe, start, says in others:
+        with pytest.raises(StateError, match=f"another {says}"):
+            student.train(recipe, clips, tmp_path, start)
+    export(tmp_path, tmp_path / "assets")
+    found = open_checkpoint(tmp_path / "assets" / "knot-tiny.safetensors").preset.settings
+    assert found == without.settings, "it is exported as what it was trained for"
 
 
 def test_variants_that_are_no_matter_of_settings_cannot_be_trained_for(clips: Clips, tmp_path: Path) -> None:
