@@ -6,11 +6,15 @@ x = (1 - sigma) * x0 + sigma * noise,  velocity = noise - x0,  x0 = x - sigma * 
 `sigma` is a number, or a tensor [B, F] against latents [B, F, C, H, W]: a noise level per latent frame.
 """
 
+from typing import TypeVar
+
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from .config import StreamSettings
+
+Level = TypeVar("Level", float, Tensor)  # one noise level, or many
 
 NUM_TIMESTEPS = 1000  # the network is fed timestep = 1000 * sigma
 
@@ -46,7 +50,7 @@ def fuse(knot: Tensor, x0: Tensor, weight: float) -> Tensor:
     return torch.cat([torch.lerp(x0[:, :num_known], knot, weight), x0[:, num_known:]], dim=1)
 
 
-def shift_sigma(sigma: float, shift: float) -> float:
+def shift_sigma(sigma: Level, shift: float) -> Level:
     """shift * sigma / (1 + (shift - 1) * sigma): more steps at high noise (Esser et al., arXiv 2403.03206)"""
     return shift * sigma / (1 + (shift - 1) * sigma)
 

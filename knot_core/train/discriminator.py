@@ -29,8 +29,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = (channels, _WIDTH, _WIDTH, _WIDTH)
         self.inner = nn.ModuleList(
-            spectral_norm(nn.Conv2d(before, after, 3, padding=1))
-            for before, after in pairwise(widths)
+            spectral_norm(nn.Conv2d(before, after, 3, padding=1)) for before, after in pairwise(widths)
         )
         self.last = spectral_norm(nn.Conv2d(_WIDTH, 1, 3, padding=1))
 

@@ -25,7 +25,7 @@ from ..model import Model
 from .jobs import each_identity
 from .plots import save_plot, save_sheet
 from .report import ORDER, Report, describe
-from .runs import VARIANTS, Plan, Record, read_records, run_identity
+from .runs import VARIANTS, Plan, Record, records_of, run_identity
 from .scenes import MODES
 from .study import run_study, told
 from .study_plan import FORMS, StudyPlan, form
@@ -59,8 +59,7 @@ def current_records(plan: Plan, model: Model) -> list[Record]:
     """Those of this plan; lines of other models, settings or lengths are passed over."""
     made_by = plan.made_by(model)
     wanted = {(i, mode, name, made_by[name]) for i in range(plan.identities) for mode, name in plan.runs()}
-    found = {record.key: record for record in read_records(plan.records) if record.key in wanted}
-    return [found[key] for key in sorted(found)]
+    return records_of(plan.records, wanted)
 
 
 def _write(options: argparse.Namespace, plan: Plan, model: Model, report: Report) -> None:

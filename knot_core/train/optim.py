@@ -7,6 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+# First and last layers of a Wan network
+OUTER = ("patch_embedding", "text_embedding", "time_embedding", "time_projection", "head", "audio_proj")
+
 
 class MatrixOptimizer:
     """Muon (Jordan et al., 2024) on every inner weight, convolutions flattened to [out, in * kh * kw]; AdamW elsewhere.

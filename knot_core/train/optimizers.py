@@ -15,12 +15,11 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from ..errors import SettingsError
-from .optim import MatrixOptimizer
+from .optim import OUTER, MatrixOptimizer
 from .parallel import Team
 from .recipes import Recipe, StageRecipe
 from .roles import Role
 
-_OUTER = ("patch_embedding", "text_embedding", "time_embedding", "time_projection", "head", "audio_proj")
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
@@ -57,7 +56,7 @@ def make_optimizer(role: Role, recipe: Recipe, stage: StageRecipe, lr: float, te
             "processes; use --set optimizer=adamw, with lower rates, or one process"
         )
     weights = ((name, weight) for name, weight in role.network.named_parameters() if weight.requires_grad)
-    return MatrixOptimizer(weights, _OUTER, lr, stage.muon_lr * lr / stage.lr)
+    return MatrixOptimizer(weights, OUTER, lr, stage.muon_lr * lr / stage.lr)
 
 
 def role_state(role: Role) -> dict[str, Tensor]:

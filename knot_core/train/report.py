@@ -146,9 +146,7 @@ class Report:
         """What each part is worth: the full stream less each variant, identity by identity, in Markdown."""
         others = [name for name in self.variants() if name not in ("full", "truth")]
         head = ["full less", *(heading for heading, _ in COLUMNS)]
-        rows = [
-            [name, *(cell(self.difference(figure, "full", name), "+") for _, figure in COLUMNS)] for name in others
-        ]
+        rows = [[name, *(cell(self.difference(figure, "full", name), "+") for _, figure in COLUMNS)] for name in others]
         return markdown(head, rows)
 
     def to_dict(self) -> dict:

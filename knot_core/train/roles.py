@@ -70,11 +70,16 @@ def pretrained_network(config: NetworkConfig, tensors: Mapping[str, Tensor], sou
 
 
 def freeze_unused(network: WanNetwork, *, with_text: bool) -> None:
-    """Weights that a text of one token never reaches: one key's softmax is 1, so there is no use for query and key."""
-    parts = ("norm3", "cross_attn.q.", "cross_attn.k.", "cross_attn.norm_q", "cross_attn.norm_k")
+    """No gradients for what a text of one token never reaches."""
     for name, weight in network.named_parameters():
-        if not with_text and any(part in name for part in parts):
+        if not with_text and unread_text(name):
             weight.requires_grad_(False)
+
+
+def unread_text(name: str) -> bool:
+    """Whether a text of one token never reaches this weight: one key's softmax is 1, whatever query and key are."""
+    parts = ("norm3", "cross_attn.q.", "cross_attn.k.", "cross_attn.norm_q", "cross_attn.norm_k")
+    return any(part in name for part in parts)
 
 
 def driving_features(model: TrainedModel, signal_BFTS: Tensor, *, starts: bool) -> DrivingFeatures:

@@ -14,7 +14,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -120,6 +120,12 @@ def read_records(path: Path) -> list[Record]:
         found["values"] = {name: math.nan if value is None else value for name, value in found["values"].items()}
         records.append(Record(**found))
     return records
+
+
+def records_of(path: Path, wanted: Set[tuple[int, str, str, str]]) -> list[Record]:
+    """Those with the keys that are wanted, in order; of a key that stands twice the last."""
+    found = {record.key: record for record in read_records(path) if record.key in wanted}
+    return [found[key] for key in sorted(found)]
 
 
 def append_record(path: Path, record: Record) -> None:

@@ -22,10 +22,9 @@ from ..wan.model import WanNetwork, init_weights
 from .clips import Clips
 from .common import cosine, load_checkpoint, log_line, save_checkpoint
 from .discriminator import Adversary
-from .optim import MatrixOptimizer
+from .optim import OUTER, MatrixOptimizer
+from .roles import unread_text
 from .rollout import StudentRecipe, rollout, singles
-
-_OUTER = ("patch_embedding", "text_embedding", "time_embedding", "time_projection", "head", "audio_proj")
 
 
 def train(
@@ -45,8 +44,8 @@ def train(
     average.load_state_dict(network.state_dict())
     network.to(recipe.device), average.to(recipe.device)
     optimizer = MatrixOptimizer(
-        ((key, weight) for key, weight in network.named_parameters() if not _idle(key)),
-        _OUTER,
+        ((key, weight) for key, weight in network.named_parameters() if not unread_text(key)),
+        OUTER,
         recipe.lr,
         recipe.muon_lr,
     )
@@ -156,8 +155,3 @@ def follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> No
     """Exponential moving average of the weights."""
     for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
         slow.lerp_(fast, 1 - decay)
-
-
-def _idle(key: str) -> bool:
-    """Weights that the null text never reaches: cross-attention with one key needs no query, key or norm."""
-    return "norm3" in key or any(f"cross_attn.{part}" in key for part in ("q.", "k.", "norm_q", "norm_k"))

@@ -22,7 +22,7 @@ from ..model import Model
 from . import metrics, study_metrics
 from .figures import Figures, fidelity, measure, obedience
 from .reader import Reader
-from .runs import Record, append_record, baseline, read_records
+from .runs import Record, append_record, baseline, read_records, records_of
 from .scenes import Scene, Truth, check_room
 from .study_plan import MODES, StepScene, StudyPlan
 from .study_streams import RESTART_CHUNKS
@@ -35,8 +35,7 @@ def current_records(plan: StudyPlan, models: Mapping[str, Model]) -> list[Record
     """Those of this plan; lines of other models, settings or lengths are passed over."""
     made_by = plan.made_by(models)
     wanted = {(i, *run, made_by[run]) for i in range(plan.identities) for run in plan.runs()}
-    found = {record.key: record for record in read_records(plan.records) if record.key in wanted}
-    return [found[key] for key in sorted(found)]
+    return records_of(plan.records, wanted)
 
 
 def run_identity(plan: StudyPlan, number: int, threads: int | None = None) -> int:

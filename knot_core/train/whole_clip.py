@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..flow import add_noise, noise_levels, schedule, to_x0
+from ..flow import add_noise, noise_levels, schedule, shift_sigma, to_x0
 from ..stream.denoise import Denoiser, Frames, capture
 from ..wan.layouts import Layout, get_layout
 from .batch import Batch, Given
@@ -70,8 +70,7 @@ def learnt_frames(layout: Layout, sigma_BF: Tensor, num_known: int) -> Tensor:
 
 def noise_level(uniform: Tensor, shift: float, low: float = 0.02, high: float = 0.98) -> Tensor:
     """Noise levels of training: even between `low` and `high`, then shifted as the schedule is."""
-    sigma = low + (high - low) * uniform
-    return shift * sigma / (1 + (shift - 1) * sigma)
+    return shift_sigma(low + (high - low) * uniform, shift)
 
 
 def follow_ode(velocity: Callable[[Tensor, float], Tensor], noise: Tensor, sigmas: Sequence[float]) -> list[Tensor]:
