@@ -12,6 +12,7 @@ from __future__ import annotations  # an older Python must get far enough to be 
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -36,7 +37,8 @@ def main(arguments: list[str]) -> int:
     try:
         install(with_tests=command == "test")
     except subprocess.CalledProcessError as problem:
-        return _fail(f"installing failed ({problem}); mend what is said above and run the same command again")
+        return _fail(f"installing failed ({problem}); mend what is said above (on Debian and Ubuntu Python's venv is a "
+                     "package of its own, python3-venv) and run the same command again")  # fmt: skip
     except OSError as problem:
         return _fail(f"{VENV} cannot be made ({problem}); free the place, or remove what is there")
     return run(command_line(command, options))
@@ -69,9 +71,20 @@ def install(with_tests: bool) -> None:
         return
     sys.stderr.write(f"installing into {VENV}: the first time takes minutes, torch is large\n")
     if not PYTHON.exists():
-        venv.create(VENV, with_pip=True)
+        _make_environment()
     pip("-c", "constraints.txt", "torch", "--editable", ".[test]" if with_tests else ".")
     (full if with_tests else plain).write_text(wanted, encoding="utf-8")
+
+
+def _make_environment() -> None:
+    """Wholly or not at all: half of one, without pip, would look like one the next time."""
+    there = VENV.exists()
+    try:
+        venv.create(VENV, with_pip=True)
+    except BaseException:
+        if not there:
+            shutil.rmtree(VENV, ignore_errors=True)
+        raise
 
 
 def _holds(stamp: Path, text: str) -> bool:

@@ -183,8 +183,9 @@ class Run:
         elif kind == "progress" and data["node"] not in self.written:
             say(f"{self._title(data['node'])}: {data['value']} of {data['max']}")
         elif kind in ("execution_success", "execution_error", "execution_interrupted"):
-            self.state = kind.removeprefix("execution_")
-            if self.state == "error":
+            if self.state != "error":  # some errors are followed by a success
+                self.state = kind.removeprefix("execution_")
+            if kind == "execution_error":
                 self.reason = f"{self._title(data['node_id'])}: {one_line(data['exception_message'])}"
         elif kind == "executing" and data["node"] is None:  # comes last: only now its results are in the history
             self.ended = True

@@ -33,6 +33,7 @@ from ...knot_core.stream.prompting import follow_prompts
 from ...knot_core.text import padded
 from ...knot_core.wan.families import check_inputs
 from .media import to_picture
+from .streams import TextOnly
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,11 @@ class Directed(Anchor):
 
     prompts: PromptTimeline
     texts_BTD: tuple[Tensor, ...] | None  # None: nothing encoded them, so they are for show
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DirectedText(Directed, TextOnly):
+    """The same without a picture."""
 
 
 def speech_options(**values: Any) -> SpeechOptions:
@@ -66,8 +72,14 @@ def direct_prompts(anchor: Anchor, text: str, blend_chunks: int, clip: Any) -> t
     """The anchor with its prompts, and in words what changes when, at the model's usual chunks."""
     timeline = parse_prompts(text, blend_chunks)
     texts = None if clip is None else tuple(_encoded(clip, prompt) for prompt in timeline.prompts)
-    directed = Directed(**_fields_of(anchor), prompts=timeline, texts_BTD=texts)
+    kind = DirectedText if isinstance(anchor, TextOnly) else Directed
+    directed = kind(**_fields_of(anchor), prompts=timeline, texts_BTD=texts)
     return directed, describe(timeline, StreamSettings().num_chunk_frames, FPS)
+
+
+def prompted(anchor: Anchor, other: Directed) -> Directed:
+    """A state's anchor under the prompts that another brings; a state file knows of none."""
+    return Directed(**_fields_of(anchor), prompts=other.prompts, texts_BTD=other.texts_BTD)
 
 
 def _fields_of(anchor: Anchor) -> dict[str, Any]:

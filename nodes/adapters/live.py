@@ -3,6 +3,7 @@
 The editor fetches the pieces from ComfyUI's own /view, so there is no route of ours. Without an editor nothing is sent.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -74,11 +75,9 @@ def temp_folder() -> Path:
 
 def _place(piece: Piece) -> dict[str, Any]:
     """As /view names it."""
-    kind, root = next(
-        (kind, root)
-        for kind, root in (("output", folder_paths.get_output_directory()), ("temp", folder_paths.get_temp_directory()))
-        if piece.path.resolve().is_relative_to(Path(root).resolve())
-    )
-    subfolder = piece.path.resolve().parent.relative_to(Path(root).resolve()).as_posix()
+    roots = {"output": folder_paths.get_output_directory(), "temp": folder_paths.get_temp_directory()}
+    path = Path(os.path.abspath(piece.path))  # as /view: links in these folders stay the folders' own
+    kind, root = next((kind, root) for kind, root in roots.items() if path.is_relative_to(os.path.abspath(root)))
+    subfolder = path.parent.relative_to(os.path.abspath(root)).as_posix()
     place = {"filename": piece.path.name, "subfolder": "" if subfolder == "." else subfolder, "type": kind}
     return {"file": place, "start": piece.start, "stop": piece.stop, "mime": piece.mime}

@@ -19,7 +19,7 @@ def output_folder() -> Path:
 def in_output(name: str, what: str) -> Path:
     """The path of a name in ComfyUI's output folder; one that leads out of it, or that no disc takes, is refused.
 
-    Links that a user has put there are followed, as ComfyUI does: no workflow can make them.
+    Links that a user has put there are left to ComfyUI, which follows or refuses them: no workflow can make them.
     """
     root = os.path.abspath(output_folder())
     path = Path(os.path.abspath(os.path.join(root, _writable(name, what))))

@@ -29,7 +29,7 @@ from ...knot_core import (
 from ...knot_core.geometry import first_pixel_frame
 from ...knot_core.stream import driving_played, in_whole_chunks
 from ...knot_core.wan.families import check_inputs
-from .directing import directed
+from .directing import Directed, directed, prompted
 from .host_model import HostModel, at_hand, running
 from .media import HostLatent, still, to_image, to_latent
 from .room import check_room
@@ -53,8 +53,10 @@ class Run:
         """With ComfyUI's progress bar and a still of every chunk; stop is obeyed before every step."""
         while (chunk := self._next()) is not None:
             self.num_made += len(chunk.pixel_frames)
-            self._bar.update_absolute(self.num_made, preview=("JPEG", still(chunk), None))
-            yield chunk
+            try:
+                self._bar.update_absolute(self.num_made, preview=("JPEG", still(chunk), None))
+            finally:  # which ComfyUI's stop may leave; the chunk has happened by then, so it is handed on first
+                yield chunk
 
     def state(self) -> Snapshot:
         """As it lies between nodes: where ComfyUI keeps what nodes hand on."""
@@ -88,7 +90,7 @@ def begun_or_given(
         raise KnotError("got a state of another reference than the anchor's: connect one of the two")
     if settings is not None and settings != state.settings:
         raise KnotError("got settings other than the state's, which a stream keeps: leave settings unconnected")
-    return state
+    return replace(state, anchor=prompted(state.anchor, anchor)) if isinstance(anchor, Directed) else state
 
 
 @contextmanager

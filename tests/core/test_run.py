@@ -52,6 +52,22 @@ def test_run_needs_nothing_but_the_standard_library():
     assert (ROOT / "run.py").read_text(encoding="utf-8").count("\n") < 150
 
 
+def test_an_environment_that_was_not_finished_is_made_anew(runner, monkeypatch, capsys):
+    whole = runner.venv.create
+
+    def fails(path, **_):
+        whole(path)
+        raise subprocess.CalledProcessError(1, "ensurepip")
+
+    monkeypatch.setattr(runner.venv, "create", fails)
+    assert runner.main(["demo"]) == 1
+    assert "python3-venv" in capsys.readouterr().err
+    assert not runner.VENV.exists()
+    monkeypatch.setattr(runner.venv, "create", whole)
+    runner.install(with_tests=False)
+    assert runner.asked
+
+
 def test_an_old_python_is_told_so(runner, monkeypatch, capsys):
     monkeypatch.setattr(runner.sys, "version_info", (3, 9, 1))
     assert runner.main(["demo"]) == 1

@@ -55,9 +55,28 @@ def test_prompts_change_the_stream_when_their_time_comes(server: Server) -> None
         run = succeed(server, with_inputs(prompt, WRITER, anchor=["prompts", 0], seconds=2.0))
         found.append(read_video(videos(server, run)[0])[0])
     assert "laughing" in run.outputs["plan"]["text"][0]
+    said = server.log.read_text(encoding="utf-8", errors="replace")
+    assert said.count("the stream runs without an anchor") >= 2, "there is no picture to hold on to"
     calm, laughing = found
     assert np.array_equal(calm[:9], laughing[:9]), "the first chunk is before the second prompt"
     assert not np.array_equal(calm[-4:], laughing[-4:])
+
+
+def test_a_state_goes_on_under_the_prompts_that_are_connected(server: Server) -> None:
+    prompt = stood_in("self_forcing_text_to_stream", unet_name="self_forcing.safetensors")
+    anchor, writer = [node_of(prompt, "KnotForcingEncodeAnchor"), 0], node_of(prompt, WRITER)
+    prompt["clip"] = {"class_type": "StandInClip", "inputs": {}}
+    prompt = with_inputs(prompt, WRITER, seconds=1.0, whole_chunks=True)
+    found = []
+    for text in ("0:00 calm", "0:00 calm / 0:01 laughing"):
+        given = {"anchor": anchor, "prompts": text, "blend_chunks": 0, "clip": ["clip", 0]}
+        prompt["prompts"] = {"class_type": "KnotForcingPromptTimeline", "inputs": given}
+        goes_on = {"anchor": ["prompts", 0], "state": [writer, 1], "filename_prefix": "video/more"}
+        kept = {name: value for name, value in prompt[writer]["inputs"].items() if name != "settings"}
+        prompt["more"] = {"class_type": WRITER, "inputs": kept | goes_on}
+        found.append(videos(server, succeed(server, prompt)))
+    calm, laughing = (next(path for path in paths if "more" in path.name) for paths in found)
+    assert not np.array_equal(read_video(calm)[0][-4:], read_video(laughing)[0][-4:])
 
 
 def test_settings_by_line_are_the_settings_by_widget(server: Server) -> None:
