@@ -4,6 +4,7 @@
 import { element } from "./element.js";
 
 const BEHIND_KEPT = 30; // seconds already played that stay seekable; browsers bound what they hold
+const MOST_AHEAD = 120; // seconds not yet played: a stream may be much faster than it plays, or the video be paused
 const WITHOUT_END = 1e9; // frames: what a stream is given that goes on until it is stopped
 const MOST_CAUGHT_UP = 64 * 2 ** 20; // bytes: a player that comes late fetches the video from its beginning
 
@@ -85,7 +86,8 @@ export class LivePlayer {
     }
 
     async append({ file, start, stop, mime }) {
-        if (this.failed) return;
+        await this.untilNeeded();
+        if (this.failed || this.ahead() > MOST_AHEAD) return;
         if (!this.buffer) await this.open(mime);
         const from = Math.min(start, this.fetched); // a page that was loaded in the middle begins with the header
         if (stop - from > MOST_CAUGHT_UP) throw new Error(`${stop - from} bytes behind`);
@@ -96,6 +98,17 @@ export class LivePlayer {
         const old = this.video.currentTime - BEHIND_KEPT;
         if (this.buffer.buffered.length && this.buffer.buffered.start(0) < old - BEHIND_KEPT)
             await this.done(() => this.buffer.remove(0, old));
+    }
+
+    ahead() {
+        const held = this.buffer?.buffered;
+        return held?.length ? held.end(held.length - 1) - this.video.currentTime : 0;
+    }
+
+    // What is announced waits as a place in the file. Of a stream that was stopped the player ends where it is then.
+    async untilNeeded() {
+        while (!this.failed && !this.ended && this.ahead() > MOST_AHEAD)
+            await new Promise((resolve) => setTimeout(resolve, 250));
     }
 
     async open(mime) {

@@ -3,7 +3,7 @@ import { app } from "../../scripts/app.js";
 import { LivePlayer } from "./live_player.js";
 
 // Left to itself the editor shows live stills in place of the results for as long as it has any, and on the next run
-// takes them for videos. So this node forgets what it showed when a run starts, and its stills when the video is there.
+// takes them for videos. So this node forgets what it showed when it runs, and its stills when the video is there.
 // While chunks come, a player shows them; stills are the fallback where it cannot.
 
 const NODE = "KnotForcingStreamToVideo";
@@ -127,6 +127,15 @@ function handOver(node) {
     }, 100);
 }
 
+// Not at a prompt's start, of which every node is told: it may be another graph's, or leave this node out.
+function onExecuting({ detail }) {
+    const node = nodeOf(detail);
+    if (node?.comfyClass !== NODE) return;
+    removePlayer(node);
+    forgetShown(node);
+    delete app.nodeOutputs[keyOf(node)];
+}
+
 function onLive({ detail }) {
     const node = nodeOf(detail.node);
     if (node?.comfyClass !== NODE) return;
@@ -159,6 +168,7 @@ function* allLive(graph) {
 app.registerExtension({
     name: "KnotForcing.StreamToVideo",
     setup() {
+        api.addEventListener("executing", onExecuting);
         api.addEventListener(EVENT, onLive);
         api.addEventListener("execution_interrupted", onStopped);
         api.addEventListener("execution_error", onStopped);
@@ -168,11 +178,6 @@ app.registerExtension({
         before(node, "onExecuted", (executed) => {
             handOver(executed);
             forgetShown(executed);
-        });
-        before(node, "onExecutionStart", (started) => {
-            removePlayer(started);
-            forgetShown(started);
-            delete app.nodeOutputs[keyOf(started)];
         });
         before(node, "onRemoved", removePlayer);
     },

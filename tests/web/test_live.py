@@ -130,6 +130,32 @@ def test_two_streams_in_a_graph_have_a_player_each(page: Page, server: Server) -
     shot(page, "two-streams-done", server)
 
 
+def test_a_run_without_the_node_leaves_its_video(page: Page) -> None:
+    """The editor tells every node of the graph that a run begins."""
+    load(page, TALKS)
+    page.evaluate(SET_VALUES, {STREAM: {"seed": 201, "seconds": 0.6}})
+    queue(page)
+    page.wait_for_function(f"({SHOWN})({NODE})", timeout=RUN_LIMIT_MS)
+    page.evaluate("for (const node of app.graph._nodes) node.onExecutionStart?.()")
+    page.wait_for_timeout(300)
+    assert page.evaluate(f"({SHOWN})({NODE})")
+
+
+def test_no_more_is_held_than_is_soon_played(page: Page) -> None:
+    load(page, TALKS)
+    endless(page, seed=202)
+    page.wait_for_function(PLAYING, timeout=RUN_LIMIT_MS)
+    page.evaluate(f"{LIVE}.player.ahead = () => 1e9")
+    page.wait_for_timeout(500)  # the piece under way comes
+    held = page.evaluate(f"{BUFFERED}.end(0)")
+    page.wait_for_timeout(3000)
+    assert page.evaluate(f"{BUFFERED}.end(0)") == held
+    page.evaluate(f"delete {LIVE}.player.ahead")
+    page.wait_for_function(f"{BUFFERED}.end(0) > {held} + 1", timeout=RUN_LIMIT_MS)
+    stop(page)
+    page.wait_for_function(f"{LIVE}?.player.ended && {LIVE}.player.video.controls", timeout=RUN_LIMIT_MS)
+
+
 def test_a_page_loaded_again_in_the_middle_of_a_run_plays_on(page: Page) -> None:
     load(page, TALKS)
     endless(page, seed=101)
