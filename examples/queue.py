@@ -123,6 +123,7 @@ class Comfy:
 
     def fetch(self, place: Json, folder: Path) -> Path:
         """A file of its output or temp folder, whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
         target = folder / Path(place["filename"]).name
         part = target.with_name(f"{target.name}.part")
         query = urllib.parse.urlencode({key: place[key] for key in ("filename", "subfolder", "type")})
@@ -165,7 +166,7 @@ class Run:
     reason: str = ""
     ended: bool = False
     num_previews: int = 0
-    written: dict[str, Json] = field(default_factory=dict)  # by node: the file that it streams into
+    written: dict[str, list[Json]] = field(default_factory=dict)  # by node: the files that it streams into
 
     def hear(self, message: str | bytes) -> None:
         if isinstance(message, bytes):
@@ -178,7 +179,9 @@ class Run:
 
     def _note(self, kind: str, data: Json) -> None:
         if kind == "knot_forcing.live" and "chunk" in data:
-            self.written[data["node"]] = data["file"]
+            files = self.written.setdefault(data["node"], [])
+            if data["file"] not in files:
+                files.append(data["file"])
             say(chunk_line(data))
         elif kind == "progress" and data["node"] not in self.written:
             say(f"{self._title(data['node'])}: {data['value']} of {data['max']}")
@@ -219,6 +222,10 @@ def watch(comfy: Comfy, run: Run) -> None:
         for message in comfy.messages():
             if message:
                 run.hear(message)
+            elif not comfy.knows(run.prompt_id):  # nothing is told of a prompt that somebody takes out of the queue
+                if not comfy.ask(f"/history/{run.prompt_id}"):
+                    raise FailedError("the prompt was taken out of ComfyUI's queue before it ran")
+                return
             if run.ended:
                 return
     except KeyboardInterrupt:
@@ -235,8 +242,8 @@ def results(comfy: Comfy, run: Run) -> list[Json]:
     shown = [item for output in outputs.values() for items in output.values() for item in items]
     files = [item for item in shown if isinstance(item, dict) and "filename" in item]
     files = [item for item in files if item["type"] == "output"] or files  # previews only where there is nothing else
-    unfinished = [] if run.state == "success" else [place for place in run.written.values() if place not in files]
-    return files + unfinished
+    begun = [] if run.state == "success" else [place for places in run.written.values() for place in places]
+    return files + [place for place in begun if place not in files]
 
 
 def read_workflow(path: Path) -> Json:
@@ -308,8 +315,11 @@ def play(options: argparse.Namespace) -> int:
     prepare(comfy, prompt, options)
     run = Run(comfy.queue(prompt), prompt, stills=options.out if options.save_stills else None)
     watch(comfy, run)
+    names: set[str] = set()
     for place in results(comfy, run):
-        print(comfy.fetch(place, options.out), flush=True)
+        folder = options.out / place["subfolder"] if place["filename"] in names else options.out
+        names.add(place["filename"])
+        print(comfy.fetch(place, folder), flush=True)
     if run.state == "error":
         raise FailedError(run.reason)
     say(f"{'done' if run.state == 'success' else 'stopped'}, after {run.num_previews} previews")

@@ -217,6 +217,21 @@ def test_ctrl_c_takes_a_waiting_prompt_back_and_leaves_the_running_one(server: S
     server.wait_until_idle()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that reaches one process as Ctrl-C does")
+def test_a_prompt_that_is_taken_out_of_the_queue_is_not_waited_for(server: Server, tmp_path: Path) -> None:
+    idle = ("--workflow", str(API / "portrait_idle.json"), "--seconds", "3600")
+    with started(server, tmp_path, *idle) as first:
+        wait_for(first, "chunk 1:")
+        with started(server, tmp_path, *idle, "--seed", "9") as second:
+            wait_for(second, "queued as ")
+            server.post("/queue", {"clear": True})
+            _, said = second.communicate(timeout=RUN_LIMIT)
+        assert second.returncode == 1
+        assert "taken out of ComfyUI's queue" in said
+        interrupted(first)
+    server.wait_until_idle()
+
+
 def short_idle() -> dict:
     prompt = workflow("portrait_idle")
     prompt["7"]["inputs"]["seconds"] = 0.5
