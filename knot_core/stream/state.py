@@ -163,6 +163,8 @@ def _write(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor])
     tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     header = {**header, "sha256": _sha256(tensors)}
     try:
+        if path.exists() and not path.is_file():  # a device would be replaced, if root asked for it
+            raise StateError(f"cannot write the state file {path}, for it is no file; choose another place")
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, partial, metadata={"format": FORMAT, "header": json.dumps(header)})
         partial.replace(path)

@@ -160,7 +160,7 @@ def test_a_state_goes_into_a_new_folder_or_is_refused_in_one_sentence(model, anc
     stream.save(tmp_path / "new" / "folder" / "s.state")
     assert resume_stream(model, tmp_path / "new" / "folder" / "s.state", waves()).plan.chunk == 0
     (tmp_path / "file").write_text("no folder")
-    for place in (tmp_path / "file" / "s.state", tmp_path / ("long" * 100)):
+    for place in (tmp_path / "file" / "s.state", tmp_path):
         with pytest.raises(StateError, match="cannot write the state file"):
             stream.save(place)
 
