@@ -15,7 +15,7 @@ from .expression import Curves
 from .lengths import Unending, without_end
 from .smoothing import Smoothed
 from .timeline import Driving
-from .tracks import Frames, Track, Values, last_end
+from .tracks import Frames, Track, Values, all_ready, last_end
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +50,7 @@ class Mix:
 
     @property
     def num_ready(self) -> int | None:
-        ready = [track.num_ready for track in (self.first, self.second) if track is not None]
-        return min((count for count in ready if count is not None), default=None)
+        return all_ready(self.first, self.second)
 
     def at(self, frames: Frames) -> Values:
         """[P] -> [P, V]"""

@@ -28,7 +28,7 @@ from .audio import MEL_DIM, SILENCE, log_mel, speech_waveform
 from .controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, read_controls
 from .idle import IdleMotion
 from .mel import LiveMel
-from .tracks import Samples, Still, Track, last_end
+from .tracks import Samples, Still, Track, all_ready, last_end
 from .waveform import LiveAudio
 
 if TYPE_CHECKING:
@@ -145,8 +145,7 @@ class Driving:
     @property
     def num_ready_latents(self) -> int | None:
         """Latent frames whose signal can be had by now; None = all. Less only while live sound still arrives."""
-        tracks = [track for track in (self.speech, self.pose, self.mouth) if track is not None]
-        ready = min((track.num_ready for track in tracks if track.num_ready is not None), default=None)
+        ready = all_ready(self.speech, self.pose, self.mouth)
         return None if ready is None else (ready + TEMPORAL - 1) // TEMPORAL
 
     def signal(self, first_latent: int, num_latents: int) -> Tensor:

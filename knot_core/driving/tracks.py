@@ -32,10 +32,16 @@ class Track(Protocol):
 
 def last_end(*tracks: Track | None) -> int | None:
     """Pixel frames until the longest of those with an end has ended; None where none has one, or one still arrives."""
-    given = [track for track in tracks if track is not None]
-    if any(track.num_ready is not None for track in given):
+    if all_ready(*tracks) is not None:
         return None
-    return max((track.num_pixel_frames for track in given if track.num_pixel_frames is not None), default=None)
+    ends = [track.num_pixel_frames for track in tracks if track is not None]
+    return max((end for end in ends if end is not None), default=None)
+
+
+def all_ready(*tracks: Track | None) -> int | None:
+    """Pixel frames that all of them have by now; None = all, for ever."""
+    ready = [track.num_ready for track in tracks if track is not None]
+    return min((count for count in ready if count is not None), default=None)
 
 
 @dataclass(frozen=True, eq=False)
