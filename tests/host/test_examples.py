@@ -173,6 +173,17 @@ def started(server: Server, out: Path, *options: str) -> Iterator[subprocess.Pop
             process.kill()
 
 
+@contextmanager
+def one_runs_one_waits(server: Server, out: Path) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str]]]:
+    """Two long streams: the first has made a chunk, the second is queued behind it."""
+    idle = ("--workflow", str(API / "portrait_idle.json"), "--seconds", "3600")
+    with started(server, out, *idle) as first:
+        wait_for(first, "chunk 1:")
+        with started(server, out, *idle, "--seed", "9") as second:
+            wait_for(second, "queued as ")
+            yield first, second
+
+
 def wait_for(process: subprocess.Popen[str], beginning: str) -> None:
     assert process.stderr is not None
     said = []
@@ -204,12 +215,8 @@ def test_ctrl_c_stops_the_stream_and_keeps_what_was_made(server: Server, tmp_pat
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that reaches one process as Ctrl-C does")
 def test_ctrl_c_takes_a_waiting_prompt_back_and_leaves_the_running_one(server: Server, tmp_path: Path) -> None:
-    idle = ("--workflow", str(API / "portrait_idle.json"), "--seconds", "3600")
-    with started(server, tmp_path, *idle) as first:
-        wait_for(first, "chunk 1:")
-        with started(server, tmp_path, *idle, "--seed", "9") as second:
-            wait_for(second, "queued as ")
-            assert interrupted(second)[0] == []
+    with one_runs_one_waits(server, tmp_path) as (first, second):
+        assert interrupted(second)[0] == []
         assert len(server.get("/queue")["queue_running"]) == 1
         assert server.get("/queue")["queue_pending"] == []
         wait_for(first, "chunk ")
@@ -219,13 +226,9 @@ def test_ctrl_c_takes_a_waiting_prompt_back_and_leaves_the_running_one(server: S
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that reaches one process as Ctrl-C does")
 def test_a_prompt_that_is_taken_out_of_the_queue_is_not_waited_for(server: Server, tmp_path: Path) -> None:
-    idle = ("--workflow", str(API / "portrait_idle.json"), "--seconds", "3600")
-    with started(server, tmp_path, *idle) as first:
-        wait_for(first, "chunk 1:")
-        with started(server, tmp_path, *idle, "--seed", "9") as second:
-            wait_for(second, "queued as ")
-            server.post("/queue", {"clear": True})
-            _, said = second.communicate(timeout=RUN_LIMIT)
+    with one_runs_one_waits(server, tmp_path) as (first, second):
+        server.post("/queue", {"clear": True})
+        _, said = second.communicate(timeout=RUN_LIMIT)
         assert second.returncode == 1
         assert "taken out of ComfyUI's queue" in said
         interrupted(first)
