@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One command from a fresh machine: makes .venv, installs, runs. Needs Python 3.10 to 3.13 with pip, nothing else.
+"""One command from a fresh machine: makes .venv, installs, runs. Needs Python 3.10 or later with pip, nothing else.
 
 python3 run.py demo         a bundled portrait says a bundled sentence: out/demo.mp4, out/demo.png
 python3 run.py test         the tests
@@ -12,6 +12,7 @@ from __future__ import annotations  # an older Python must get far enough to be 
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -28,8 +29,8 @@ CORE_COMMANDS = ("animate", "bench", "evaluate", "inspect")
 
 def main(arguments: list[str]) -> int:
     """Run a command; its exit code."""
-    if not (3, 10) <= sys.version_info[:2] <= (3, 13):
-        return _fail(f"this is Python {sys.version.split()[0]}; use one from 3.10 to 3.13")
+    if sys.version_info[:2] < (3, 10):
+        return _fail(f"this is Python {sys.version.split()[0]}; use 3.10 or a later one")
     if not arguments or arguments[0] not in ("demo", "test", "train", *CORE_COMMANDS):
         sys.stderr.write(__doc__)
         return int(bool(arguments) and arguments[0] not in ("-h", "--help"))
@@ -37,6 +38,10 @@ def main(arguments: list[str]) -> int:
     try:
         install(with_tests=command == "test")
     except subprocess.CalledProcessError as problem:
+        if torch_is_missing():
+            return _fail(f"there is no {locked('torch')} for Python {sys.version.split()[0]} on this machine "
+                         f"({platform.system()}, {platform.machine()}); use a Python that PyTorch has wheels for, "
+                         "from 3.10 on, or an environment of your own with another torch (see README.md)")  # fmt: skip
         return _fail(f"installing failed ({problem}); mend what is said above (on Debian and Ubuntu Python's venv is a "
                      "package of its own, python3-venv) and run the same command again")  # fmt: skip
     except OSError as problem:
@@ -72,7 +77,10 @@ def install(with_tests: bool) -> None:
     sys.stderr.write(f"installing into {VENV}: the first time takes minutes, torch is large\n")
     if not PYTHON.exists():
         _make_environment()
-    pip("-c", "constraints.txt", "torch", "--editable", ".[test]" if with_tests else ".")
+    pip("install", "-c", "constraints.txt", "setuptools", "torch")
+    # by the setuptools of the lock: a build of its own environment would fetch whatever is newest
+    package = ".[test]" if with_tests else "."
+    pip("install", "-c", "constraints.txt", "--no-build-isolation", "--editable", package)
     (full if with_tests else plain).write_text(wanted, encoding="utf-8")
 
 
@@ -98,9 +106,30 @@ def made_from() -> str:
 
 
 def pip(*arguments: str) -> None:
-    """Install; what pip says goes to the error stream, standard output belongs to the command."""
-    command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+    """What pip says goes to the error stream, standard output belongs to the command."""
+    subprocess.run(pip_command(*arguments), cwd=ROOT, check=True, stdout=sys.stderr)
+
+
+def pip_command(command: str, *arguments: str) -> list[str]:
+    """The environment's pip."""
+    return [str(PYTHON), "-m", "pip", command, "--quiet", "--disable-pip-version-check", *arguments]
+
+
+def torch_is_missing() -> bool:
+    """Whether there are packages for this Python, and no torch: it comes as wheels alone, months after a new Python."""
+    return PYTHON.exists() and _can_get("einops") and not _can_get("torch")
+
+
+def _can_get(name: str) -> bool:
+    only = ("--dry-run", "--ignore-installed", "--no-deps", "--only-binary", ":all:")
+    command = pip_command("install", "-c", "constraints.txt", *only, name)
+    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True).returncode == 0
+
+
+def locked(name: str) -> str:
+    """The line of a package in constraints.txt."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return next(line for line in lines if line.startswith(f"{name}=="))
 
 
 def run(arguments: list[str]) -> int:
