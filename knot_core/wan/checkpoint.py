@@ -5,7 +5,7 @@ tell (how to stream it) comes from the file's metadata, or from the family's row
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,15 +21,13 @@ from ..flow import noise_levels
 from .families import Preset, find_family
 from .lora import Lora
 from .model import WanNetwork, cast_weights
+from .network_file import read_network, weights_and_scales
 from .reading import Stored, read_stored, some, without_prefix
 from .recognise import Recognised, Traits, adapter_kind, recognise
 from .shapes import adapter_config, network_config, num_blocks, shape_of, stranger
 
 _MOST_SAID = 8192  # pixels of a side, pictures a second
 _TAIL = 4  # parts of a path that may say the family: file, folders, a download cache's repository
-_SCALES = (".scale_weight", ".weight_scale")  # ComfyUI's scaled fp8, older and newer
-_NO_WEIGHTS = (".scale_input", ".input_scale", "scaled_fp8", ".comfy_quant")
-_OF_TRAINING = ("_cls_pred_branch.", "_register_tokens", "_gan_ca_blocks.")  # Self-Forcing's GAN runs leave them
 _FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
@@ -44,6 +42,8 @@ class Checkpoint:
     wrapper: str | None = None  # the key that the weights lay under
     prefix: str = ""  # of their names
     ignored: tuple[str, ...] = ()  # names that belong to no network that streams
+    sets: tuple[str, ...] = ()  # keys of the sets of weights that the file holds, if several
+    packed: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict)  # of quantised files: how to unpack each
     chosen_family: str | None = None  # by the user
 
     @property
@@ -77,15 +77,20 @@ class Checkpoint:
         """Sizes of the network, from the metadata or the shapes."""
         if "network" in self.metadata:
             return self._config_from_metadata()
-        timestep_dtype = self.preset.timestep_dtype
+        preset = self.preset
         try:
-            return network_config(self.tensors, timestep_dtype)
+            return network_config(
+                self.tensors,
+                timestep_dtype=preset.timestep_dtype,
+                unknown_frames=preset.unknown_frames,
+                known_in_x=preset.known_in_x,
+            )
         except (SettingsError, ValueError) as problem:
             raise CheckpointError(f"{self.path} does not stream here: {problem}") from problem
 
     def weight(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
         """A copy of a tensor, straight in its dtype on its device; fp8 with its scale."""
-        stored, scale = self.tensors[name], self.scales.get(name)
+        stored, scale = self.packed[name]() if name in self.packed else self.tensors[name], self.scales.get(name)
         if scale is None and stored.dtype.is_floating_point:
             return stored.to(device, dtype, copy=True)
         if scale is None or stored.dtype not in _FP8 or scale.numel() not in (1, stored.shape[0]):
@@ -145,29 +150,59 @@ class Checkpoint:
 
 
 def open_checkpoint(
-    path: str | Path, *, header_only: bool = False, family: str | None = None, overlay: str | Path | None = None
+    path: str | Path,
+    *,
+    header_only: bool = False,
+    family: str | None = None,
+    overlay: str | Path | None = None,
+    weights: str | None = None,
 ) -> Checkpoint:
-    """Read a safetensors or a PyTorch file, shards, or a folder; names are those of the bare network.
+    """Read a safetensors, PyTorch or GGUF file, shards, or a folder; names are those of the bare network.
 
-    An `overlay` is a file of further tensors, such as InfiniteTalk's audio modules; of a name in both it wins.
+    `overlay` is a file of further tensors, such as InfiniteTalk's audio modules; of a name in both it wins. `weights`
+    is the key of the set of weights that is read where the file holds several; None: the one that the family uses.
+
+    Raises: CheckpointError if a file is damaged, or holds what does not stream here; SettingsError for other keys.
     """
     path = Path(path)
-    stored = without_prefix(read_stored(path, header_only=header_only))
+    stored = read_stored_network(path, header_only=header_only, family=family, weights=weights)
     ignored = list(stored.ignored)
-    tensors, scales = _weights_and_scales(stored, ignored)
+    tensors, scales = weights_and_scales(path, stored, ignored)
+    packed = dict(stored.packed)
     if overlay is not None:
         more = without_prefix(read_stored(Path(overlay), header_only=header_only))
-        over, over_scales = _weights_and_scales(more, ignored)
+        over, over_scales = weights_and_scales(Path(overlay), more, ignored)
         scales = {name: scale for name, scale in scales.items() if name not in over} | over_scales
+        packed = {name: unpack for name, unpack in packed.items() if name not in over} | dict(more.packed)
         tensors |= over
+    found = _checkpoint(path, stored, family)
+    return replace(found, tensors=tensors, scales=scales, ignored=tuple(ignored), packed=packed)
+
+
+def read_stored_network(path: Path, *, header_only: bool, family: str | None, weights: str | None) -> Stored:
+    """The tensors of one network as its file holds them, scales and all, under Wan's own names."""
+    return read_network(
+        path, header_only=header_only, weights=weights, recognise=lambda stored: _preset_of(path, stored, family)
+    )
+
+
+def _preset_of(path: Path, stored: Stored, family: str | None) -> Preset | None:
+    try:
+        return _checkpoint(path, stored, family).preset
+    except CheckpointError:
+        return None  # said once it is to stream: `inspect` describes such a file, too
+
+
+def _checkpoint(path: Path, stored: Stored, family: str | None) -> Checkpoint:
     return Checkpoint(
         path=path,
-        tensors=tensors,
-        scales=scales,
+        tensors=stored.tensors,
         metadata=stored.metadata,
         wrapper=stored.wrapper,
         prefix=stored.prefix,
-        ignored=tuple(ignored),
+        ignored=stored.ignored,
+        sets=stored.sets,
+        packed=stored.packed,
         chosen_family=family,
     )
 
@@ -211,21 +246,6 @@ def _not_finite(checkpoint: Checkpoint, name: str, dtype: torch.dtype, lora: Lor
             return f"{path} holds values in {name} that {dtype} cannot hold; choose bfloat16 or float32"
         path = lora.path
     return f"{path} holds values that are no numbers (NaN or infinite) in {name}; download or train it again"
-
-
-def _weights_and_scales(stored: Stored, ignored: list[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Weights, and scales by the names of the weights; what belongs to no network goes to `ignored`."""
-    weights: dict[str, Tensor] = {}
-    scales: dict[str, Tensor] = {}
-    for name, tensor in stored.tensors.items():
-        suffix = next((suffix for suffix in _SCALES if name.endswith(suffix)), None)
-        if suffix is not None:
-            scales[name.removesuffix(suffix) + ".weight"] = tensor
-        elif name.startswith(_OF_TRAINING):
-            ignored.append(name)
-        elif not name.endswith(_NO_WEIGHTS):
-            weights[name] = tensor
-    return weights, scales
 
 
 def check_tensors(checkpoint: Checkpoint, wanted: Mapping[str, Tensor]) -> None:

@@ -13,8 +13,10 @@ from typing import Literal
 
 from ..config import NetworkConfig, StreamSettings, takes_controls
 from ..errors import CheckpointError, SettingsError, listed, short
+from ..flow import NUM_TIMESTEPS, shift_sigma
 
 AdapterKind = Literal["pack", "cross"]  # AdapterConfig, AudioCrossConfig
+Timing = Literal["own", "spread", "late"]
 Speech = Literal["mel", "wav2vec2-base-960h", "chinese-wav2vec2-base"]  # what a family's driving is made of
 SMALL, LARGE = 1536, 5120  # widths of the 1.3B and the 14B network
 
@@ -34,11 +36,20 @@ class Preset:
     layout: str = "t2v16"
     adapter: AdapterKind | None = None
     speech: Speech | None = None
+    # Which of the sound's rows a pixel frame hears: that of its own time; the same, but a recording's are spread over
+    # one pixel frame more than it is long; or that of the pixel frame before, and the first one zeros.
+    timing: Timing = "own"
+    takes_guidance: bool = False  # whether it was trained with prompt and sound left out at times, and not distilled
     needs_text: bool = True  # UMT5 tokens of a prompt; a family without text cannot use one
     timestep_dtype: str = "float32"  # what the timestep is rounded to before the network is fed
+    unknown_frames: str = "zeros"  # what stands in the condition channels of frames that are not known
+    known_in_x: bool = False  # whether known frames stand in x as well
     widths: tuple[int, ...] = (SMALL,)  # published sizes
-    names: str = ""  # regular expression: names of file and folders that say this family
-    wrappers: tuple[str, ...] = ()  # what wraps the weights in the published file: a key, or a prefix ending in a dot
+    names: str = ""  # regular expression: names of file and folders that this family alone uses
+    hints: str = ""  # another: names that it shares with others, so that they do not tell which it is
+    # What wraps the weights in the published file: a key, or a prefix ending in a dot. Of several sets the first.
+    wrappers: tuple[str, ...] = ()
+    is_base: bool = False  # what other families were trained from: their names hold its name
     notes: str = ""
 
 
@@ -47,6 +58,13 @@ _THREE_FRAMES = StreamSettings(num_window_frames=18)  # 21 frames with the chunk
 _SINGLE_FRAMES = replace(_THREE_FRAMES, num_chunk_frames=1, num_window_frames=20)
 _FROM_PICTURE = replace(_THREE_FRAMES, start_from_reference=True)  # trained with the picture as their first frame
 _FOUR_STEPS = (1000.0, 937.5, 2500 / 3, 625.0)
+
+
+def _between(first: float, last: float, *, steps: int, shift: float) -> tuple[float, ...]:
+    """Timesteps evenly spaced before the shift, both ends included."""
+    spaced = (first + (last - first) * step / (steps - 1) for step in range(steps))
+    return tuple(NUM_TIMESTEPS * shift_sigma(timestep / NUM_TIMESTEPS, shift) for timestep in spaced)
+
 
 # The first row of a structure is the nearest to a file that nothing else tells apart.
 ROWS = (
@@ -65,6 +83,7 @@ ROWS = (
         settings=replace(_SINGLE_FRAMES, steps=1, first_timesteps=_FOUR_STEPS),
         licence="Apache-2.0",
         names=r"(framewise|causal-forcing).*(1|one)-?step",
+        hints=r"causal-forcing|framewise",
         wrappers=("generator_ema",),
     ),
     _Wan(
@@ -73,6 +92,7 @@ ROWS = (
         settings=replace(_SINGLE_FRAMES, steps=2, first_timesteps=_FOUR_STEPS),
         licence="Apache-2.0",
         names=r"(framewise|causal-forcing).*(2|two)-?step",
+        hints=r"causal-forcing|framewise",
         wrappers=("generator_ema",),
     ),
     _Wan(
@@ -82,6 +102,7 @@ ROWS = (
         licence="Apache-2.0",
         names=r"framewise/(causal-forcing|ar-diffusion|causal-ode|causal-cd)|causal-forcing[^/]*framewise"
         r"|framewise[^/]*causal-forcing",
+        hints=r"causal-forcing|framewise|ar-diffusion|causal-(ode|cd)",
         wrappers=("generator_ema",),
     ),
     _Wan(
@@ -89,13 +110,15 @@ ROWS = (
         title="Causal Forcing chunkwise",
         settings=_THREE_FRAMES,
         licence="Apache-2.0",
-        names=r"causal-forcing|chunkwise|causal-cd",
+        names=r"chunkwise/(causal-forcing|ar-diffusion|causal-ode|causal-cd)|causal-forcing[^/]*chunkwise"
+        r"|chunkwise[^/]*causal-forcing",
+        hints=r"causal-forcing|chunkwise|ar-diffusion|causal-(ode|cd)|long-?video",
         wrappers=("generator",),
     ),
     _Wan(
         family="causvid",
         title="CausVid 1.3B",
-        settings=replace(_THREE_FRAMES, shift=8.0, timesteps=(1000, 757, 522)),
+        settings=replace(_THREE_FRAMES, shift=8.0, timesteps=(1000, 757, 522), sigma_table=True),
         licence="CC-BY-NC-SA-4.0",
         names=r"causvid(?!-plus)|autoregressive-checkpoint|wan-causal-ode",
         wrappers=("generator",),
@@ -121,12 +144,11 @@ ROWS = (
     _Wan(
         family="infinite-forcing",
         title="Infinite-Forcing 1.3B",
-        settings=StreamSettings(num_window_frames=15, num_sink_frames=3, rope_positions="window"),
+        settings=StreamSettings(num_window_frames=2, num_sink_frames=1, rope_positions="window"),
         licence="Apache-2.0",
         names=r"infinite-?forcing|infinity-?rope|sotamak1r/.*ema-model",
         wrappers=("generator_ema",),
-        notes="Its README does not state how long window and sink are; these are Self-Forcing's 21 frames, a chunk of "
-        "them sink.",
+        notes="Window and sink are those of configs/self_forcing_dmd_vsink1.yaml, which its README runs.",
     ),
     _Wan(
         family="rolling-forcing",
@@ -134,41 +156,53 @@ ROWS = (
         settings=StreamSettings(num_window_frames=15, num_sink_frames=3, rope_positions="window", steps=5),
         licence="Tencent: academic use only",
         names=r"rolling-?forcing",
+        hints=r"long-?video",
         wrappers=("generator_ema", "generator"),
         notes="Made for a staircase of noise levels over five chunks at once; here its weights denoise chunk by chunk.",
     ),
     _Wan(
         family="krea",
         title="Krea Realtime 14B",
-        settings=StreamSettings(num_window_frames=3, rope_positions="window", timesteps=(1000, 937, 833, 625)),
+        settings=StreamSettings(
+            num_window_frames=3, timesteps=(*_FOUR_STEPS, 0.0), sigma_table=True, commit="recompute"
+        ),
         licence="CC-BY-NC-SA-4.0",
         widths=(LARGE,),
         names=r"krea",
         wrappers=("model.",),
-        notes="Its own sampler computes the window's keys and values anew before each chunk; here they are kept.",
+        notes="Its server also decodes the window's oldest picture and encodes it again as a first frame; here the "
+        "latent stays as it was.",
     ),
     _Wan(
         family="streamdiffusion-v2",
         title="StreamDiffusionV2's Wan, 1.3B and 14B",
         settings=StreamSettings(
-            num_chunk_frames=1, num_window_frames=2, num_sink_frames=3, shift=8.0, timesteps=(700, 500, 400, 200)
+            num_window_frames=15,
+            num_sink_frames=3,  # its ring never comes back to the first chunk
+            shift=8.0,
+            timesteps=(1000, 750, 500, 250, 0),
+            sigma_table=True,
+            commit="in_place",
         ),
         licence="code Apache-2.0; weights descend from CausVid (CC-BY-NC-SA-4.0): check",
         widths=(SMALL, LARGE),
         names=r"streamdiffusion|wan-causal-dmd-v2v|causvid-plus",
         wrappers=("generator",),
-        notes="Made for video to video: its noise levels begin at 0.7 of a given video. To begin from noise, set "
-        "timesteps to 1000, 757, 522.",
+        notes="These are its text to video settings, wan_causal_dmd_t2v.yaml. Not here: its video to video, a batch of "
+        "chunks at different levels, sinks that are renewed, a first chunk of 2, positions that begin again after 50.",
     ),
     _Wan(
         family="wan-t2v",
+        takes_guidance=True,
         title="Wan2.1 T2V, 1.3B and 14B",
-        settings=replace(_THREE_FRAMES, steps=20, shift=8.0),
+        settings=replace(_THREE_FRAMES, steps=50, sampler="euler", text_guidance=5.0),
         licence="Apache-2.0",
         widths=(LARGE, SMALL),
         names=r"wan-?2-?1.*t2v|t2v.*wan|wan-t2v",
-        notes="Neither causal nor distilled, and guidance is not used: good as the base of a LoRA that makes it both. "
-        "The number of steps is a choice of this software.",
+        is_base=True,
+        notes="Not causal: its own code denoises a whole clip at once. Its sampler is unipc; euler, which needs no "
+        "package, is a choice of this software. For a LoRA that makes it causal and fast, set the LoRA's own steps, "
+        "sampler renoise and text_guidance 1.",
     ),
     Preset(
         family="livetalk",
@@ -181,14 +215,16 @@ ROWS = (
         layout="ref33",
         adapter="pack",
         speech="wav2vec2-base-960h",
+        timing="spread",
         timestep_dtype="bfloat16",
         names=r"livetalk",
         notes="Never saw a known frame after the first, so the knot is untested with its real weights.",
     ),
     Preset(
         family="omniavatar",
+        takes_guidance=True,
         title="OmniAvatar merged into Wan2.1, 1.3B and 14B",
-        settings=replace(_FROM_PICTURE, steps=20),
+        settings=replace(_FROM_PICTURE, steps=50, sampler="euler", text_guidance=4.5, sound_guidance=4.5),
         fps=25,
         height=480,
         width=832,
@@ -196,26 +232,42 @@ ROWS = (
         layout="ref33",
         adapter="pack",
         speech="wav2vec2-base-960h",
+        timing="late",
         widths=(LARGE, SMALL),
         names=r"omni-?avatar",
-        notes="LiveTalk's teacher: neither causal nor distilled, and guidance is not used. The number of steps, shift "
-        "and size are choices of this software.",
+        notes="LiveTalk's teacher. Not causal: its own code denoises a whole clip at once. The size is a choice of "
+        "this software.",
     ),
     _Wan(
         family="wan-i2v",
+        takes_guidance=True,
+        unknown_frames="grey",
         title="Wan2.1 I2V, 1.3B and 14B",
-        settings=replace(_FROM_PICTURE, steps=20, shift=8.0),
+        settings=replace(_FROM_PICTURE, steps=40, shift=3.0, sampler="euler", text_guidance=5.0),
         licence="Apache-2.0",
         layout="inpaint36",
         widths=(LARGE, SMALL),
         names=r"i2v",
-        notes="Neither causal nor distilled, and guidance is not used: good as the base of a LoRA that makes it both. "
-        "The number of steps is a choice of this software.",
+        is_base=True,
+        notes="Of 480p; for 720p set shift to 5. Not causal: its own code denoises a whole clip at once. Its sampler "
+        "is unipc; euler, which needs no package, is a choice of this software. For a LoRA that makes it causal and "
+        "fast, set the LoRA's own steps, sampler renoise and text_guidance 1.",
     ),
     Preset(
         family="infinitetalk",
+        takes_guidance=True,
+        unknown_frames="grey",
+        known_in_x=True,
         title="InfiniteTalk's audio modules on Wan2.1 I2V 14B",
-        settings=replace(_FROM_PICTURE, steps=20, shift=7.0),
+        settings=replace(
+            _FROM_PICTURE,
+            steps=40,
+            shift=7.0,
+            timesteps=_between(1000, 1, steps=40, shift=7.0),
+            sampler="euler",
+            text_guidance=5.0,
+            sound_guidance=4.0,
+        ),
         fps=25,
         height=480,
         width=832,
@@ -225,8 +277,8 @@ ROWS = (
         speech="chinese-wav2vec2-base",
         widths=(LARGE,),
         names=r"infinite-?talk|multi-?talk",
-        notes="Its file holds the audio modules only: load Wan2.1 I2V 14B 480P with it as the overlay. Neither causal "
-        "nor distilled, and guidance is not used; the number of steps is a choice of this software.",
+        notes="Its file holds the audio modules only: load Wan2.1 I2V 14B 480P with it as the overlay. Not causal: its "
+        "own code denoises a whole clip at once, each after the first behind the end of the one before.",
     ),
     Preset(
         family="knot-tiny",
@@ -262,18 +314,16 @@ def with_settings(settings: StreamSettings, /, **given: object) -> StreamSetting
     if unknown:
         known = ", ".join(field.name for field in fields(StreamSettings))
         raise SettingsError(f"there is no setting {listed(unknown)}; there are {known}")
-    if {"steps", "shift"} & set(given):
+    if "steps" in given or ("shift" in given and not settings.sigma_table):
         given = {"timesteps": (), "first_timesteps": ()} | given
     if given.get("num_sink_frames") == 0:
         given = {"sink_decay": 1.0} | given
-    if given.get("num_knot_frames") == 0:
-        given = {"start_from_reference": False} | given
     return replace(settings, **given)
 
 
 def plain(settings: StreamSettings) -> StreamSettings:
-    """As the family streams without what this software adds: no knot, no anchor."""
-    return replace(settings, num_knot_frames=0, use_anchor=False, start_from_reference=False)
+    """As the family streams without what this software adds: no knot, no anchor. The picture stays."""
+    return replace(settings, num_knot_frames=0, use_anchor=False)
 
 
 def check_inputs(
@@ -283,9 +333,12 @@ def check_inputs(
     has_text: bool = False,
     has_speech: bool = False,
     has_controls: bool = False,
+    has_picture: bool = True,
 ) -> None:
     """Refuse by name what the family cannot use, and what it cannot do without."""
     who = preset.title or preset.family
+    if not has_picture and not preset.needs_text:
+        raise SettingsError(f"got no picture, but {who} makes its video of one, not of a prompt; give a portrait")
     if has_text and not preset.needs_text:
         raise SettingsError(f"got a prompt, but {who} was trained without text; leave the prompt out")
     if preset.needs_text and not has_text:

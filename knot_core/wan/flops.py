@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..config import AudioCrossConfig, NetworkConfig, StreamSettings
 from ..flow import noise_levels
 from ..geometry import PATCH
+from .branches import branches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,19 +111,28 @@ def driving_flops(config: NetworkConfig, num_frames: int) -> int:
 
 def chunk_flops(config: NetworkConfig, settings: StreamSettings, tokens: Tokens) -> ChunkFlops:
     """A warm chunk: c + k frames are denoised, seeing themselves, anchor, sinks and window; c are committed."""
-    kept_frames = settings.num_window_frames + settings.num_sink_frames
-    seen = kept_frames + int(settings.use_anchor)
+    seen = settings.num_window_frames + settings.num_sink_frames + int(settings.use_anchor)
     drawn = settings.num_chunk_frames + settings.num_knot_frames
 
-    def one_pass(num_frames: int) -> int:
+    def one_pass(num_frames: int, seen: int) -> int:
         return pass_flops(config, tokens, num_frames=num_frames, num_keys=(num_frames + seen) * tokens.frame)
 
+    passes = len(branches(settings, config))
     return ChunkFlops(
-        step=one_pass(drawn),
+        step=passes * one_pass(drawn, seen),
         steps=len(noise_levels(settings)),
-        commit=one_pass(settings.num_chunk_frames) if kept_frames else 0,
+        commit=passes * sum(one_pass(num_frames, before) for num_frames, before in _commit_passes(settings)),
         driving=driving_flops(config, drawn),
     )
+
+
+def _commit_passes(settings: StreamSettings) -> list[tuple[int, int]]:
+    """Frames of each pass that leaves a chunk in the window, and frames that it sees beside itself."""
+    chunk, window, anchor = settings.num_chunk_frames, settings.num_window_frames, int(settings.use_anchor)
+    if settings.commit == "recompute":
+        return [(min(chunk, window - start), start + anchor) for start in range(0, window, chunk)]
+    kept_frames = window + settings.num_sink_frames
+    return [(chunk, kept_frames + anchor)] if settings.commit == "clean" and kept_frames else []
 
 
 def plain_flops(config: NetworkConfig, settings: StreamSettings, tokens: Tokens) -> int:

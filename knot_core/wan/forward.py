@@ -117,7 +117,7 @@ def wan_forward(
     """The velocity of every frame, [B, F, C, H, W]. With `commit`, the cache keeps each layer's keys and values."""
     x_BFPD = _embed_patches(network, inputs.x_BFCHW, compute_dtype)
     time_BFD, modulation_BF6D = _embed_time(network, inputs.timestep_BF, x_BFPD.dtype, compute_dtype)
-    run = _run_again_in_backward if _saves_memory(network) else _run_block
+    run = _run_again_in_backward if _saves_memory(network) else run_block
     for layer, block in enumerate(network.blocks):
         x_BFPD = run(block, x_BFPD, modulation_BF6D, inputs, context.layers[layer], cache, layer, commit, compute_dtype)
     shift, scale = _modulation(network.head.modulation, rearrange(time_BFD, "b f d -> b f 1 d"))
@@ -125,7 +125,7 @@ def wan_forward(
     return _join_patches(network.head.head(y).to(x_BFPD.dtype), inputs.x_BFCHW.shape[-2] // PATCH)
 
 
-def _run_block(  # noqa: PLR0913, PLR0917 - all that a block meets, in the order in which it meets it
+def run_block(  # noqa: PLR0913, PLR0917 - all that a block meets, in the order in which it meets it
     block: nn.Module,
     x_BFPD: Tensor,
     modulation_BF6D: Tensor,
@@ -165,7 +165,7 @@ def _run_again_in_backward(*inputs: Any) -> Tensor:
     commits = iter([commit])
 
     def run(*most: Any) -> Tensor:
-        return _run_block(*most, next(commits, False), compute_dtype)
+        return run_block(*most, next(commits, False), compute_dtype)
 
     return checkpoint(run, *most, use_reentrant=False, preserve_rng_state=False)
 

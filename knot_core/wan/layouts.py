@@ -5,12 +5,12 @@ Shapes: B batch, F latent frames, M known latent frames, C channels, H W latent 
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ..config import LAYOUT_CHANNELS
+from ..config import LAYOUT_CHANNELS, NetworkConfig
 from ..errors import CheckpointError
 
 NUM_MASK_CHANNELS = 4  # Wan-I2V: one per pixel frame of the latent frame
@@ -39,31 +39,58 @@ class Layout(ABC):
         """The noise level of each frame, given that the first `num_known` are known."""
 
     @abstractmethod
-    def channels(self, x_BFCHW: Tensor, known: Tensor | None, reference_B1CHW: Tensor | None = None) -> Tensor:
-        """The network's input; the reference is what some layouts show beside every frame."""
+    def channels(
+        self,
+        x_BFCHW: Tensor,
+        known: Tensor | None,
+        reference_B1CHW: Tensor | None = None,
+        unknown_BFCHW: Tensor | None = None,
+    ) -> Tensor:
+        """The network's input. The reference is what some layouts show beside every frame, `unknown` what some show of
+        frames that are not known, instead of zeros.
+        """
 
     def known_at_commit(self, known: Tensor | None, *, from_reference: bool) -> Tensor | None:  # noqa: ARG002
         """What a chunk's commit pass still calls known; `from_reference`: it begins the stream with the reference."""
         return None
 
 
+@dataclass(frozen=True)
 class Inpaint36(Layout):
-    """Wan-I2V: noise16, mask4 (1 = known), cond16. Known frames stay noisy and stand in the cond channels."""
+    """Wan-I2V: noise16, mask4 (1 = known), cond16. Known frames stay noisy and stand in the cond channels.
 
-    def pin(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:  # noqa: ARG002
-        return x_BFCHW
+    `known_in_x`: and clean in x as well (InfiniteTalk). `stays_known`: the picture that begins a stream is known to its
+    commit pass, too.
+    """
+
+    known_in_x: bool = False
+    stays_known: bool = False
+
+    def pin(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
+        return _pinned(x_BFCHW, known) if self.known_in_x else x_BFCHW
 
     def frame_sigmas(self, sigma_BF: Tensor, num_known: int) -> Tensor:  # noqa: ARG002
         return sigma_BF
 
-    def channels(self, x_BFCHW: Tensor, known: Tensor | None, reference_B1CHW: Tensor | None = None) -> Tensor:  # noqa: ARG002
+    def channels(
+        self,
+        x_BFCHW: Tensor,
+        known: Tensor | None,
+        reference_B1CHW: Tensor | None = None,  # noqa: ARG002
+        unknown_BFCHW: Tensor | None = None,
+    ) -> Tensor:
         batch, num_frames, num_channels, *size = x_BFCHW.shape
         condition = x_BFCHW.new_zeros(batch, num_frames, NUM_MASK_CHANNELS + num_channels, *size)
+        if unknown_BFCHW is not None:
+            condition[:, :, NUM_MASK_CHANNELS:] = unknown_BFCHW
         if known is not None:
             num_known = known.shape[1]
             condition[:, :num_known, :NUM_MASK_CHANNELS] = 1
             condition[:, :num_known, NUM_MASK_CHANNELS:] = known
         return torch.cat([x_BFCHW, condition], dim=2)
+
+    def known_at_commit(self, known: Tensor | None, *, from_reference: bool) -> Tensor | None:
+        return known if from_reference and self.stays_known else None
 
 
 def _pinned(x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
@@ -83,7 +110,13 @@ class Ref33(Layout):
     def frame_sigmas(self, sigma_BF: Tensor, num_known: int) -> Tensor:  # noqa: ARG002
         return sigma_BF
 
-    def channels(self, x_BFCHW: Tensor, known: Tensor | None, reference_B1CHW: Tensor | None = None) -> Tensor:
+    def channels(
+        self,
+        x_BFCHW: Tensor,
+        known: Tensor | None,
+        reference_B1CHW: Tensor | None = None,
+        unknown_BFCHW: Tensor | None = None,  # noqa: ARG002
+    ) -> Tensor:
         assert reference_B1CHW is not None, "this layout shows the reference beside every frame"
         mask = torch.ones_like(x_BFCHW[:, :, :1])
         if known is not None:
@@ -103,7 +136,13 @@ class T2V16(Layout):
     def frame_sigmas(self, sigma_BF: Tensor, num_known: int) -> Tensor:
         return torch.cat([torch.zeros_like(sigma_BF[:, :num_known]), sigma_BF[:, num_known:]], dim=1)
 
-    def channels(self, x_BFCHW: Tensor, known: Tensor | None, reference_B1CHW: Tensor | None = None) -> Tensor:  # noqa: ARG002
+    def channels(
+        self,
+        x_BFCHW: Tensor,
+        known: Tensor | None,  # noqa: ARG002
+        reference_B1CHW: Tensor | None = None,  # noqa: ARG002
+        unknown_BFCHW: Tensor | None = None,  # noqa: ARG002
+    ) -> Tensor:
         return x_BFCHW
 
 
@@ -117,3 +156,11 @@ def get_layout(name: str) -> Layout:
     if name not in _LAYOUTS:
         raise CheckpointError(f"channel layout {name!r} cannot stream yet; these can: {', '.join(_LAYOUTS)}")
     return _LAYOUTS[name]
+
+
+def layout_of(config: NetworkConfig) -> Layout:
+    """The layout of a network, as its family uses it."""
+    layout = get_layout(config.layout)
+    if isinstance(layout, Inpaint36):
+        return replace(layout, known_in_x=config.known_in_x, stays_known=config.unknown_frames == "grey")
+    return layout

@@ -14,6 +14,7 @@ from ..config import NetworkConfig, StreamSettings
 from ..errors import SettingsError
 from ..geometry import SPATIAL, TEMPORAL, latent_size, num_tokens
 from ..text import NUM_TEXT_TOKENS
+from .branches import branches
 from .model import WanNetwork, cast_weights
 
 NUM_IMAGE_TOKENS = 257  # of a CLIP picture
@@ -61,12 +62,14 @@ def memory_needed(
     weights: int | None = None,
 ) -> MemoryNeed:
     """Of a stream of `size` (height, width) in pixels; `weights` are the bytes that a host's weights take."""
-    tokens = num_tokens(*latent_size(*size))
+    tokens, passes = num_tokens(*latent_size(*size)), branches(settings, config)
+    prompts = len({branch.negative for branch in passes})
     return MemoryNeed(
         weights=weight_bytes(config, dtype) if weights is None else weights,
-        cache=cache_bytes(config, settings, tokens, dtype),
-        anchor=frame_bytes(config, tokens, dtype) + sink_copy_bytes(config, settings, tokens, dtype),
-        text=text_bytes(config, dtype) if has_text else 0,
+        cache=cache_bytes(config, settings, tokens, dtype) * len(passes),
+        anchor=frame_bytes(config, tokens, dtype) * prompts
+        + sink_copy_bytes(config, settings, tokens, dtype) * len(passes),
+        text=text_bytes(config, dtype) * prompts if has_text else 0,
         activations=activation_bytes(config, settings, tokens, dtype),
         decoder=decoder_bytes(settings, size, dtype),
     )
@@ -138,5 +141,5 @@ def decoder_bytes(settings: StreamSettings, size: tuple[int, int], dtype: torch.
 
 
 def _num_cache_frames(settings: StreamSettings) -> int:
-    behind = settings.num_sink_frames + settings.num_window_frames + int(settings.use_anchor)
-    return settings.num_chunk_frames + settings.num_knot_frames + behind
+    behind = settings.num_sink_frames + settings.num_ring_frames + int(settings.use_anchor)
+    return settings.num_pass_frames + behind

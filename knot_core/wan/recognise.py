@@ -1,7 +1,7 @@
 """Which family a file is of: by its structure, then by its names, then by what wraps its weights."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from ..config import LAYOUT_CHANNELS, AdapterConfig, AudioCrossConfig
@@ -9,6 +9,7 @@ from ..errors import CheckpointError
 from .families import LARGE, ROWS, SMALL, AdapterKind, Preset
 
 _SIZE_NAMES = {SMALL: "1.3B", LARGE: "14B"}
+_DOUBT = "; name the family if it is another"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +34,27 @@ class Recognised:
 
 
 def recognise(traits: Traits) -> Recognised:
-    """The family by structure, then by names, then by what wraps the weights; else the nearest."""
+    """The family by structure, then by names, then by what wraps the weights; else the nearest.
+
+    Sure is what structure, or a name that one family alone uses, says.
+
+    Raises: CheckpointError if no family has its input channels.
+    """
     rows = [row for row in ROWS if LAYOUT_CHANNELS[row.layout] == traits.in_channels]
     if not rows:
         known = ", ".join(f"{channels} ({layout})" for layout, channels in LAYOUT_CHANNELS.items())
         raise CheckpointError(f"it has {traits.in_channels} input channels; networks with {known} can stream")
     rows = [row for row in rows if row.adapter == traits.adapter] or rows
-    named = _named(rows, traits.tail)
-    if named is not None:
-        return Recognised(preset=named, why=f"{_structure(traits)}; its name says {named.title}", sure=True)
-    best = max(rows, key=lambda row: (_is_wrapped_so(row, traits), traits.dim in row.widths))
+    named = _matching(rows, traits.tail, lambda row: row.names)
+    if named:
+        return _by_name(named, traits)
+    of_width = [row for row in rows if traits.dim in row.widths]
+    hinted = [match.row for match in _matching(of_width or rows, traits.tail, lambda row: row.hints)]
+    alike = hinted[::-1] or of_width or rows  # of those that a hint fits the most special ones come first in the table
+    best = max(alike, key=lambda row: _is_wrapped_so(row, traits))
     if len(rows) == 1 and best.adapter == traits.adapter and traits.dim in best.widths:
         return Recognised(preset=best, why=f"{_structure(traits)}, as only {best.title} has", sure=True)
-    return Recognised(preset=best, why=f"{_structure(traits)}; {_guess(best, rows, traits)}", sure=False)
+    return Recognised(preset=best, why=f"{_structure(traits)}; {_guess(best, alike, traits)}", sure=False)
 
 
 def adapter_kind(adapter: AdapterConfig | AudioCrossConfig | None) -> AdapterKind | None:
@@ -55,13 +64,37 @@ def adapter_kind(adapter: AdapterConfig | AudioCrossConfig | None) -> AdapterKin
     return "pack" if isinstance(adapter, AdapterConfig) else "cross"
 
 
-def _named(rows: Sequence[Preset], tail: str) -> Preset | None:
-    """The row that the file's name says, with its folders' names before it; else the one that a folder's name says."""
+@dataclass(frozen=True)
+class _Match:
+    """A row whose pattern stands in a path, from one character to another."""
+
+    row: Preset
+    start: int
+    end: int
+
+    def overlaps(self, other: "_Match") -> bool:
+        return self.start < other.end and other.start < self.end
+
+
+def _matching(rows: Sequence[Preset], tail: str, pattern: Callable[[Preset], str]) -> list[_Match]:
+    """A match for each row that the file's name says, with its folders' names before it; else the folders' names."""
     path = re.sub(r"[^a-z0-9/]+", "-", tail.lower())
     file_at = path.rfind("/") + 1
-    found = [(row, match) for row in rows if row.names for match in re.finditer(row.names, path)]
-    by_file = [row for row, match in found if match.end() > file_at]
-    return next(iter(by_file or [row for row, _ in found]), None)
+    found = [_Match(row, *match.span()) for row in rows if pattern(row) for match in re.finditer(pattern(row), path)]
+    found = [match for match in found if match.end > file_at] or found
+    return list({match.row.family: match for match in reversed(found)}.values())[::-1]
+
+
+def _by_name(named: Sequence[_Match], traits: Traits) -> Recognised:
+    """The first row; not sure if another part of the name says another family, or its published sizes are others."""
+    best = named[0].row
+    rivals = [match.row for match in named if not match.overlaps(named[0]) and not match.row.is_base]
+    says = f"its name says {' and '.join(row.title for row in (best, *rivals))}"
+    published = traits.dim not in _SIZE_NAMES or traits.dim in best.widths
+    if not published:
+        says += f", which has another width ({', '.join(map(str, best.widths))})"
+    sure = published and not rivals
+    return Recognised(preset=best, why=f"{_structure(traits)}; {says}" + ("" if sure else _DOUBT), sure=sure)
 
 
 def _is_wrapped_so(row: Preset, traits: Traits) -> bool:
@@ -75,11 +108,11 @@ def _structure(traits: Traits) -> str:
             f"{traits.num_layers} blocks, {sound}")  # fmt: skip
 
 
-def _guess(best: Preset, rows: Sequence[Preset], traits: Traits) -> str:
-    if len(rows) == 1:
-        return f"{best.title} is the nearest; name the family if it is another"
-    alike = ", ".join(row.family for row in rows)
+def _guess(best: Preset, alike: Sequence[Preset], traits: Traits) -> str:
+    if len(alike) == 1:
+        return f"{best.title} is the nearest{_DOUBT}"
+    names = ", ".join(row.family for row in alike)
     wrapped = sorted(set(best.wrappers) & set(traits.wrappers))
     hint = f"the weights lie under {wrapped[0]!r}, as {best.title}'s do" if wrapped else "no name says which"
-    return (f"the weights of {alike} cannot be told apart by structure, and {hint}: taken for {best.title} as the "
-            "nearest; name the family if it is another")  # fmt: skip
+    return (f"the weights of {names} cannot be told apart by structure, and {hint}: taken for {best.title} as the "
+            f"nearest{_DOUBT}")  # fmt: skip

@@ -1,7 +1,9 @@
 """A network's sizes, read from the shapes of its tensors; and what a file is that has none of them."""
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from .lora import is_lora
 from .reading import some
 
 HEAD_DIM = 128  # of every Wan2.1 network; shapes do not show it
-_LIVETALK_FIRST_BLOCK = 2  # LiveTalk and OmniAvatar feed blocks 2 .. 15, the built-in model says its own
+_LIVETALK_FIRST_BLOCK = 2  # LiveTalk and OmniAvatar feed blocks 2 .. 15 of 30
 _CROSS = AudioCrossConfig()  # how many entries a latent frame's sound has; shapes show only their product with the size
 _LAYOUTS = {channels: layout for layout, channels in LAYOUT_CHANNELS.items()}
 # Names that belong to relatives which do not stream here
@@ -22,7 +24,6 @@ _STRANGERS: Mapping[str, str] = {
     "control_adapter.": "a Wan network with camera control",
     "face_adapter.": "a Wan Animate network",
     "casual_audio_encoder.": "a Wan S2V network",
-    "condition_embedder.": "a Wan network in diffusers' names; give it in its original names",
     "double_blocks.": "a Flux or HunyuanVideo network",
     "transformer_blocks.": "a network in diffusers' names; give a Wan2.1 network in its original names",
     "model.diffusion_model.input_blocks.": "a Stable Diffusion network",
@@ -50,8 +51,8 @@ def num_blocks(tensors: Collection[str]) -> int:
     return _count(tensors, r"blocks\.(\d+)\.")
 
 
-def network_config(tensors: Mapping[str, Tensor], timestep_dtype: str) -> NetworkConfig:
-    """Sizes of a network; `timestep_dtype` is what shapes do not tell."""
+def network_config(tensors: Mapping[str, Tensor], **untold: Any) -> NetworkConfig:
+    """Sizes of a network; `untold` are the fields that shapes do not tell."""
     dim, in_channels = shape_of(tensors, "patch_embedding.weight", 5)[:2]
     return NetworkConfig(
         dim=dim,
@@ -65,7 +66,7 @@ def network_config(tensors: Mapping[str, Tensor], timestep_dtype: str) -> Networ
         layout=_LAYOUTS[in_channels],
         adapter=adapter_config(tensors),
         image_dim=shape_of(tensors, "img_emb.proj.0.weight", 1)[0] if "img_emb.proj.0.weight" in tensors else None,
-        timestep_dtype=timestep_dtype,
+        **untold,
     )
 
 
@@ -84,12 +85,14 @@ def stranger(names: Collection[str]) -> str:
 
 def _pack_config(tensors: Mapping[str, Tensor]) -> AdapterConfig:
     hidden_dim, packed = shape_of(tensors, "audio_proj.proj.weight")
-    blocks = range(_count(tensors, r"audio_cond_projs\.(\d+)\."))
+    count = _count(tensors, r"audio_cond_projs\.(\d+)\.")
+    # as many as there are blocks feed all of them, as in the built-in model; an overlay alone holds no blocks
+    first = min(_LIVETALK_FIRST_BLOCK, max(0, num_blocks(tensors) - count) if num_blocks(tensors) else math.inf)
     return AdapterConfig(
         signal_dim=packed // TEMPORAL,
         num_packed=TEMPORAL,
         hidden_dim=hidden_dim,
-        blocks=tuple(_LIVETALK_FIRST_BLOCK + block for block in blocks),
+        blocks=tuple(range(first, first + count)),
     )
 
 
