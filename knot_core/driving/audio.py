@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..errors import MediaError
+from ..media.downmix import downmix
 
 if TYPE_CHECKING:
     from ..media import Audio
@@ -56,8 +58,26 @@ def torchaudio_or_none() -> ModuleType | None:
 
 
 def speech_waveform(audio: Audio) -> Tensor:
-    """The mean of all channels at 16 kHz: float32 [S]."""
-    return resample(audio.samples.mean(dim=0), audio.sample_rate)
+    """All channels as one at 16 kHz, all of the sound at once: float32 [S]."""
+    return resample(downmix(audio.samples, audio.sample_rate), audio.sample_rate)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What the low-pass hears to either side of a sample: so much sound makes those in between as the whole would."""
+
+    samples: int  # at the sound's own rate, which are
+    resampled: int  # so many at 16 kHz, a whole number
+
+    @classmethod
+    def of(cls, sample_rate: int) -> Reach:
+        """None where nothing is resampled."""
+        if sample_rate == SAMPLE_RATE:
+            return cls(0, 0)
+        common = math.gcd(sample_rate, SAMPLE_RATE)
+        period = sample_rate // common
+        periods = math.ceil(math.ceil(1.25 * ZERO_CROSSINGS * max(1.0, sample_rate / SAMPLE_RATE)) / period)
+        return cls(periods * period, periods * (SAMPLE_RATE // common))
 
 
 def resample(waveform: Tensor, sample_rate: int) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DrivingError, listed, short
+from ..files import read_text
 from .audio import FPS
 
 POSE_CONTROLS = ("yaw", "pitch", "roll", "blink", "gaze", "brow")
@@ -39,11 +40,9 @@ def read_controls(controls: Any) -> dict[str, np.ndarray]:
 
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise DrivingError(
-            f"the controls file {path} cannot be read ({problem.strerror}); give the path of a JSON file"
-        ) from problem
+        found = json.loads(read_text(path, "the controls file", DrivingError))
+    except DrivingError:
+        raise
     except (ValueError, RecursionError) as problem:
         raise DrivingError(
             f'the controls file {path} is not JSON ({problem}); write for example {{"fps": 25, "yaw": [0, 0.1]}}'

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..errors import DrivingError, listed, short
+from ..files import read_text, without_mark
 from .audio import FPS
 from .controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES
 from .timeline import Driving
@@ -112,12 +113,9 @@ def read_expression(source: str | Path | Mapping[str, Any]) -> Driving:
 
 def _parse(source: str | Path) -> Mapping[str, Any]:
     try:
-        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+        is_file = isinstance(source, Path)
+        text = read_text(source, "the expression timeline", DrivingError) if is_file else without_mark(source)
         found = json.loads(text, object_pairs_hook=_no_name_twice)
-    except OSError as problem:
-        raise DrivingError(
-            f"the expression timeline {source} cannot be read ({problem.strerror}); give the path of a JSON file"
-        ) from problem
     except DrivingError:
         raise
     except (ValueError, RecursionError) as problem:

@@ -66,6 +66,7 @@ class Hearing:
     samples_per_frame: int
     phase: int  # blocks end at pixel frames phase + n * block, so that they end where latent frames do
     choose: Callable[[Tensor], Tensor]  # [P, 1 + L, H] -> [P, V]
+    spread: bool = False  # over one pixel frame more than the sound is long, first step on first and last on last
     _made: OrderedDict[int, np.ndarray] = field(default_factory=OrderedDict, init=False, repr=False)
 
     @property
@@ -92,14 +93,27 @@ class Hearing:
             ]
         )
 
+    def end_within(self, frame: int) -> int | None:
+        """`num_pixel_frames`, having looked for it as far as that pixel frame."""
+        self.waveform.find_end(frame * self.samples_per_frame)
+        return self.num_pixel_frames
+
     def content(self) -> bytes:
         head = f"{self.encoder.digest} {self.window} {self.samples_per_frame} {self.phase} {self.choose.__name__} "
-        return head.encode() + self.waveform.content()
+        return head.encode() + b"spread " * self.spread + self.waveform.content()
+
+    @property
+    def _rows(self) -> int | None:
+        """Pixel frames over which all of the sound is spread."""
+        end = self.num_pixel_frames
+        return end + 1 if end is not None and self.spread else end
 
     @property
     def _period(self) -> int:
-        """Pixel frames after which a convolution step falls on a pixel frame again: 1 at 25 a second, 8 at 16."""
-        return HOP // math.gcd(HOP, self.samples_per_frame)
+        """Pixel frames after which a convolution step falls on a pixel frame again: 1 at 25 a second, 8 at 16. Where
+        they are spread, that is not waited for.
+        """
+        return 1 if self.spread else HOP // math.gcd(HOP, self.samples_per_frame)
 
     @property
     def _ahead(self) -> int:
@@ -130,21 +144,35 @@ class Hearing:
 
     def _hear(self, start: int, stop: int) -> np.ndarray:
         """Values of pixel frames start .. stop - 1."""
-        end, begin = self.num_pixel_frames, max(0, start - self.window.before) // self._period * self._period
+        self.end_within(stop + self._ahead)
+        end = self._rows
+        begin = max(0, start - self.window.before) // self._period * self._period
         if end is None or begin > 0 or not start < end < stop + self._ahead:
             return self._hear_window(begin, start, stop)
-        whole = self.choose(self.encoder.states(self.waveform.read(0, end * self.samples_per_frame), end)).numpy()
+        num_samples = self.num_pixel_frames * self.samples_per_frame
+        whole = self.choose(self.encoder.states(self.waveform.read(0, num_samples), end)).numpy()
         after = [self._hear_window(begin, max(start, end), stop)] if end < stop else []
         return np.concatenate([whole[start:stop], *after])
 
     def _hear_window(self, begin: int, start: int, stop: int) -> np.ndarray:
         per_frame, ready, period = self.samples_per_frame, self.waveform.num_ready, self._period
+        if self.spread:
+            return self._hear_spread(begin, start, stop)
         if self.waveform.num_samples is None and (stop + self._ahead) * per_frame > ready:
             raise not_ready((stop + self._ahead) * per_frame, ready)
         # first step on first frame, last step on last frame: then those between fall on theirs
         last = begin + (stop + self._ahead - 1 - begin) // period * period
         samples = self.waveform.read(begin * per_frame, last * per_frame + CONVOLUTION_REACH)
         states = self.encoder.states(samples, last + 1 - begin)
+        return self.choose(states[start - begin : stop - begin]).numpy()
+
+    def _hear_spread(self, begin: int, start: int, stop: int) -> np.ndarray:
+        """The same of a sound of known length: pixel frame p stands at convolution step p * (N - 1) / (rows - 1)."""
+        num_steps = max(1, (self.num_pixel_frames * self.samples_per_frame - CONVOLUTION_REACH) // HOP + 1)
+        places = torch.arange(begin, stop + self.window.ahead).double() * ((num_steps - 1) / (self._rows - 1))
+        first, last = int(places[0]), math.ceil(places[-1]) + 1
+        samples = self.waveform.read(first * HOP, last * HOP + CONVOLUTION_REACH)
+        states = self.encoder.states(samples, len(places), places - first)
         return self.choose(states[start - begin : stop - begin]).numpy()
 
 
@@ -162,27 +190,32 @@ class HeardLayers:
     num_samples: int  # of the sound, at 16 kHz
     samples_per_frame: int
     choose: Callable[[Tensor], Tensor]
+    spread: bool = False  # as in `Hearing`
     num_ready: None = None
 
     @property
     def num_pixel_frames(self) -> int:
         return max(1, math.ceil(self.num_samples / self.samples_per_frame))
 
+    def end_within(self, _frame: int) -> int:
+        """`num_pixel_frames`."""
+        return self.num_pixel_frames
+
     def at(self, frames: Frames) -> Values:
         """[P] -> [P, V]"""
-        place = self._places(torch.from_numpy(np.minimum(frames, self.num_pixel_frames - 1)))
+        place = self._places(torch.from_numpy(np.minimum(frames, self.num_pixel_frames - 1 + self.spread)))
         low = place.floor().long()
         high, weight = (low + 1).clamp(max=len(self.layers_NH[0]) - 1), (place - low)[:, None].float()
         states = [torch.lerp(layer[low].float().cpu(), layer[high].float().cpu(), weight) for layer in self.layers_NH]
         return self.choose(torch.stack(states, dim=1)).numpy()
 
     def content(self) -> bytes:
-        head = f"{self.num_samples} {self.samples_per_frame} {self.choose.__name__} "
+        head = f"{self.num_samples} {self.samples_per_frame} {self.choose.__name__} " + "spread " * self.spread
         return head.encode() + b"".join(layer.float().cpu().numpy().tobytes() for layer in self.layers_NH)
 
     def _places(self, frames_P: Tensor) -> Tensor:
         """Convolution steps, float64: evenly spread over the pixel frames, first on first and last on last."""
         padded = self.num_pixel_frames * self.samples_per_frame
         steps = (padded - CONVOLUTION_REACH) // HOP + 1
-        place = frames_P.double() * ((steps - 1) / max(1, self.num_pixel_frames - 1))
+        place = frames_P.double() * ((steps - 1) / max(1, self.num_pixel_frames - 1 + self.spread))
         return place.clamp(max=len(self.layers_NH[0]) - 1)

@@ -63,4 +63,4 @@ def without_end(driving: Driving) -> Driving:
         )
     tracks = {name: getattr(driving, name) for name in ("speech", "pose", "mouth")}
     unending = {name: None if track is None else Unending(track) for name, track in tracks.items()}
-    return replace(driving, length=None, **unending)
+    return replace(driving, length=None, chunks=None, **unending)

@@ -1,10 +1,11 @@
-"""The mel features of speech that still arrives.
+"""The mel features of speech, made of no more of its sound than is asked for: it may be long, or still arrive.
 
 Shapes: P pixel frames, S samples.
 """
 
 import math
-from dataclasses import dataclass
+from collections import OrderedDict
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from .tracks import Frames, Values
 from .waveform import Waveform, not_ready
 
 _REACH = (WINDOW - HOP) // 2  # samples past a pixel frame that it hears
+_BLOCK = 48  # pixel frames
+_BLOCKS_KEPT = 8  # smoothing looks back by seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,3 +57,31 @@ class LiveMel:
         begin, end = (first - 1) * SAMPLES_PER_PIXEL_FRAME, (stop + 1) * SAMPLES_PER_PIXEL_FRAME
         samples = self.waveform.read(begin, heard)
         return log_mel(samples)[1 : 1 + stop - first].numpy() if end > begin else np.zeros((0, MEL_DIM))
+
+
+@dataclass(frozen=True, eq=False)
+class SpokenMel(LiveMel):
+    """The same of a sound that is there: made in blocks, so that a frame has the same values whoever asks for it."""
+
+    _made: OrderedDict[int, np.ndarray] = field(default_factory=OrderedDict, init=False, repr=False)
+
+    def at(self, frames: Frames) -> Values:
+        """[P] -> [P, 64]"""
+        values = np.empty((len(frames), MEL_DIM), dtype=np.float32)
+        numbers = frames // _BLOCK
+        for number in np.unique(numbers):
+            here = numbers == number
+            values[here] = self._block(int(number))[frames[here] - number * _BLOCK]
+        return values
+
+    def _block(self, number: int) -> np.ndarray:
+        if number not in self._made:
+            first = number * _BLOCK
+            # which also finds out whether the sound ends here
+            block = self._between(first, first + _BLOCK)
+            if self.num_pixel_frames is not None:
+                block[max(0, self.num_pixel_frames - first) :] = SILENCE
+            self._made[number] = block
+            if len(self._made) > _BLOCKS_KEPT:
+                self._made.popitem(last=False)
+        return self._made[number]

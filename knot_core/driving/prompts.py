@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ..errors import DrivingError
+from ..files import without_mark
 from ..geometry import TEMPORAL, first_pixel_frame
 from .lengths import format_clock, parse_clock
 
@@ -20,11 +21,14 @@ _EXAMPLE = "0:00 a calm face / 0:12 laughing"
 
 @dataclass(frozen=True, kw_only=True)
 class PromptTimeline:
-    """Prompts with the second from which each holds; `blend_chunks`: so many chunks lie between one and the next."""
+    """Prompts with the second from which each holds; `blend_chunks`: so many chunks lie between one and the next;
+    `recache`: at every change, what the next chunk sees of those before it is computed again under the new prompt.
+    """
 
     times: tuple[float, ...]
     prompts: tuple[str, ...]
     blend_chunks: int = 0
+    recache: bool = False
 
     def __post_init__(self) -> None:
         if not self.prompts or len(self.times) != len(self.prompts):
@@ -45,7 +49,7 @@ class PromptTimeline:
     def plan(self, num_chunk_frames: int, fps: int) -> "PromptPlan":
         """Over chunks of so many latent frames."""
         starts = tuple(_chunk_at(time, num_chunk_frames, fps) for time in self.times)
-        return PromptPlan(starts=starts, blend_chunks=self.blend_chunks)
+        return PromptPlan(starts=starts, blend_chunks=self.blend_chunks, recache=self.recache)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,7 @@ class PromptPlan:
 
     starts: tuple[int, ...]
     blend_chunks: int
+    recache: bool = False
 
     def weights(self, chunk: int) -> tuple[float, ...]:
         """Of each prompt in that chunk; their sum is 1.
@@ -71,8 +76,9 @@ class PromptPlan:
         return tuple(weights)
 
 
-def parse_prompts(text: str, blend_chunks: int = 0) -> PromptTimeline:
+def parse_prompts(text: str, blend_chunks: int = 0, *, recache: bool = False) -> PromptTimeline:
     """`time prompt / time prompt ...`, or one a line."""
+    text = without_mark(text)
     found = list(_ENTRY.finditer(text))
     before = text[: found[0].start()] if found else text
     if before.strip():
@@ -80,7 +86,7 @@ def parse_prompts(text: str, blend_chunks: int = 0) -> PromptTimeline:
     ends = [*(entry.start() for entry in found[1:]), len(text)][: len(found)]
     prompts = [" ".join(text[entry.end() : end].split()) for entry, end in zip(found, ends, strict=True)]
     times = [parse_clock(entry["time"]) for entry in found]
-    return PromptTimeline(times=tuple(times), prompts=tuple(prompts), blend_chunks=blend_chunks)
+    return PromptTimeline(times=tuple(times), prompts=tuple(prompts), blend_chunks=blend_chunks, recache=recache)
 
 
 def describe(timeline: PromptTimeline, num_chunk_frames: int, fps: int) -> str:

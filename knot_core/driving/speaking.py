@@ -1,6 +1,6 @@
 """Speech with an artist's say: how loud it is heard, how calm the mouth is, and what the portrait does in pauses.
 
-Shapes: C channels, S samples, P pixel frames, V pose controls.
+Shapes: P pixel frames, V pose controls.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..errors import DrivingError
-from .audio import FPS, SAMPLES_PER_PIXEL_FRAME, speech_waveform
+from .audio import SAMPLES_PER_PIXEL_FRAME
 from .idle import IdleMotion
+from .pauses import Gated, Voice
+from .recording import FAR, spoken
 from .smoothing import MAX_SMOOTHING, smoothed
 from .timeline import Driving
 from .tracks import Frames, Track, Values
 
 if TYPE_CHECKING:
-    from ..media import Audio
+    from ..media import Audio, AudioFile
     from ..model import Model
     from .hearing import SpeechWindow
     from .wav2vec import SpeechEncoder
@@ -36,9 +36,6 @@ SILENCES: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]] | None] = {
     "listen": ((1, 1, 1, 1, 0.2, 1), (1, 1, 1, 1, 1, 1)),  # speaks to the viewer, looks about when it listens
     "rest": ((1, 1, 1, 1, 1, 1), (0.2, 0.5, 0.2, 1, 0, 0.3)),  # holds its head and looks at the viewer
 }
-_SHORTEST_PAUSE = 10  # pixel frames, 0.4 s: shorter ones are part of speaking
-_AROUND_SPEECH = 3  # pixel frames before and after that belong to it: lips move before they are heard
-_TURN = 15  # pixel frames that it takes to pass from speaking to pausing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +60,7 @@ class Paused:
     """Idle motion, more or less of it by how much is being said."""
 
     motion: Track
-    voice: np.ndarray  # float32 [P], 0 in pauses .. 1 while speaking; pause past the end
+    voice: Voice
     silence: str
 
     @property
@@ -77,16 +74,14 @@ class Paused:
     def at(self, frames: Frames) -> Values:
         """[P] -> [P, V]"""
         speaking, pausing = np.float32(SILENCES[self.silence])
-        last = len(self.voice) - 1
-        voice = np.where(frames <= last, self.voice[np.minimum(frames, last)], np.float32(0))[:, None]
-        return self.motion.at(frames) * (pausing + (speaking - pausing) * voice)
+        return self.motion.at(frames) * (pausing + (speaking - pausing) * self.voice.eased(frames)[:, None])
 
     def content(self) -> bytes:
-        return f"paused {self.silence} {len(self.voice)} ".encode() + self.voice.tobytes() + self.motion.content()
+        return f"paused {self.silence} ".encode() + self.voice.content() + self.motion.content()
 
 
 def speak(  # noqa: PLR0913 - as Driving.from_audio
-    audio: Audio,
+    audio: Audio | AudioFile,
     model: Model | None = None,
     *,
     options: SpeechOptions,
@@ -96,54 +91,23 @@ def speak(  # noqa: PLR0913 - as Driving.from_audio
     window: SpeechWindow | None = None,
 ) -> Driving:
     """`Driving.from_audio` of a recording, with options."""
-    heard = replace(audio, samples=audio.samples * 10 ** (options.gain / 20))
-    if options.silence == SAME or not heard.samples.numel():  # which is refused there
+    heard = spoken(audio, gain=options.gain)
+    if options.silence == SAME:
         driving = Driving.from_audio(heard, model, pose=pose, seed=seed, encoder=encoder, window=window)
         return driving if options.smoothing == 0 else _calmer(driving, options.smoothing)
-    spoken = speaking_frames(heard, options.silence_level)
-    driving = Driving.from_audio(_gated(heard, spoken), model, pose=pose, seed=seed, encoder=encoder, window=window)
+    voice = Voice(heard, options.silence_level)
+    driving = Driving.from_audio(Gated(heard, voice), model, pose=pose, seed=seed, encoder=encoder, window=window)
     motion = driving.pose
     if isinstance(motion, IdleMotion):
-        motion = Paused(motion, _eased(spoken), options.silence)
+        motion = Paused(motion, voice, options.silence)
     return replace(_calmer(driving, options.smoothing), pose=motion)
 
 
-def speaking_frames(audio: Audio, silence_level: float) -> np.ndarray:
+def speaking_frames(audio: Audio | AudioFile, silence_level: float) -> np.ndarray:
     """bool [P]: the pixel frames in which somebody speaks, short pauses and a little around included."""
-    waveform = speech_waveform(audio).double()
-    count = -(-waveform.numel() // SAMPLES_PER_PIXEL_FRAME)
-    padded = torch.nn.functional.pad(waveform, (0, count * SAMPLES_PER_PIXEL_FRAME - waveform.numel()))
-    power = padded.reshape(count, SAMPLES_PER_PIXEL_FRAME).square().mean(dim=1).numpy()
-    loud = power > 10 ** (silence_level / 10)
-    return ~_without_short_runs(~_widened(loud, _AROUND_SPEECH), _SHORTEST_PAUSE)
-
-
-def _widened(mask: np.ndarray, by: int) -> np.ndarray:
-    return np.convolve(mask, np.ones(2 * by + 1))[by : by + len(mask)] > 0.5 if len(mask) else mask
-
-
-def _without_short_runs(mask: np.ndarray, shortest: int) -> np.ndarray:
-    """True only where it is so for that long; up to the beginning and the end it always counts as long."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8))).reshape(-1, 2)
-    kept = np.zeros_like(mask)
-    for start, stop in edges:
-        kept[start:stop] = stop - start >= shortest or start == 0 or stop == len(mask)
-    return kept
-
-
-def _eased(spoken: np.ndarray) -> np.ndarray:
-    """Of yes and no a passage: float32 [P], 0 .. 1."""
-    window = np.hanning(_TURN + 2)[1:-1]
-    padded = np.pad(spoken.astype(np.float64), _TURN // 2, mode="edge")
-    return np.clip(np.convolve(padded, window / window.sum(), mode="valid"), 0, 1).astype(np.float32)
-
-
-def _gated(audio: Audio, spoken: np.ndarray) -> Audio:
-    """Silent in pauses; it fades within the frames around speech."""
-    num_samples = audio.samples.shape[1]
-    at = (np.arange(num_samples) + 0.5) * (FPS / audio.sample_rate) - 0.5  # in pixel frames, from the first's middle
-    gate: Tensor = torch.from_numpy(np.interp(at, np.arange(len(spoken)), spoken).astype(np.float32))
-    return replace(audio, samples=audio.samples * gate)
+    waveform = spoken(audio)
+    waveform.find_end(FAR)
+    return Voice(waveform, silence_level).speaking(0, -(-waveform.num_samples // SAMPLES_PER_PIXEL_FRAME))
 
 
 def _calmer(driving: Driving, seconds: float) -> Driving:

@@ -18,13 +18,14 @@ from torch import Tensor
 from ..config import AudioCrossConfig
 from ..errors import DrivingError
 from ..geometry import TEMPORAL
-from .audio import SAMPLE_RATE, speech_waveform
+from .audio import SAMPLE_RATE
 from .hearing import LIVE, RECORDED, HeardLayers, Hearing, SpeechWindow
+from .recording import spoken
 from .timeline import Driving
-from .waveform import LiveAudio, Recording
+from .waveform import LiveAudio, Waveform
 
 if TYPE_CHECKING:
-    from ..media import Audio
+    from ..media import Audio, AudioFile
     from ..model import Model
     from .wav2vec import SpeechEncoder
 
@@ -45,6 +46,12 @@ def packed_frames(latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """[F] -> [F, 4] pixel frames, and which count: its own four, the first latent frame's one four times."""
     frames = np.maximum(TEMPORAL * latents[:, None] + np.arange(1 - TEMPORAL, 1), 0)
     return frames, np.full(frames.shape, True)
+
+
+def packed_late(latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[F] -> [F, 4] pixel frames, and which count: those before its own four; the first latent frame hears none."""
+    frames = TEMPORAL * latents[:, None] + np.arange(-TEMPORAL, 0)
+    return np.maximum(frames, 0), frames >= 0
 
 
 def window_frames(latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,10 +79,11 @@ class Form:
 
 
 PACKED = Form(name="packed", choose=last_and_all_states, extra_states=2, frames=packed_frames, ahead=0)
+LATE = Form(name="late", choose=last_and_all_states, extra_states=2, frames=packed_late, ahead=0)  # OmniAvatar
 WINDOWS = Form(name="windows", choose=layer_states, extra_states=0, frames=window_frames, ahead=_HALF_WINDOW)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SpeechDriving(Driving):
     """A driving whose only track is speech, as wav2vec2 features."""
 
@@ -83,7 +91,11 @@ class SpeechDriving(Driving):
 
     @classmethod
     def hearing(
-        cls, audio: Audio | LiveAudio, model: Model, encoder: SpeechEncoder | None, window: SpeechWindow | None
+        cls,
+        audio: Audio | AudioFile | Waveform,
+        model: Model,
+        encoder: SpeechEncoder | None,
+        window: SpeechWindow | None,
     ) -> SpeechDriving:
         """Of sound; features are made when the stream asks for them."""
         form = _form(model)
@@ -93,10 +105,7 @@ class SpeechDriving(Driving):
                 "as encoder (--speech-encoder FOLDER)"
             )
         _check_width(model, form, encoder.num_layers, encoder.hidden_dim)
-        live = isinstance(audio, LiveAudio)
-        waveform = audio if live else Recording(speech_waveform(audio))
-        if waveform.num_samples == 0:
-            raise DrivingError("the sound has no samples, so there is nothing to speak; give a longer one")
+        live, waveform = isinstance(audio, LiveAudio), spoken(audio)
         track = Hearing(
             waveform=waveform,
             encoder=encoder,
@@ -104,6 +113,7 @@ class SpeechDriving(Driving):
             samples_per_frame=_samples_per_frame(model),
             phase=1 + form.ahead,
             choose=form.choose,
+            spread=not live and waveform.num_samples is not None and _timing(model) == "spread",
         )
         return cls(speech=track, form=form)
 
@@ -134,6 +144,7 @@ class SpeechDriving(Driving):
             num_samples=int(num_samples),
             samples_per_frame=_samples_per_frame(model),
             choose=form.choose,
+            spread=_timing(model) == "spread",
         )
         return cls(speech=track, form=form)
 
@@ -147,7 +158,7 @@ class SpeechDriving(Driving):
         """float32 [F, R, V] of latent frames first_latent .."""
         latents = np.arange(first_latent, first_latent + num_latents, dtype=np.int64)
         frames, counts = self.form.frames(latents)
-        end = self.speech.num_pixel_frames
+        end = self.speech.end_within(int(frames.max()) + 1)
         if end is not None:  # what a latent frame of the sound looks ahead to does not go past it
             frames = np.minimum(frames, np.maximum(end - 1, TEMPORAL * latents)[:, None])
         wanted, places = np.unique(frames, return_inverse=True)
@@ -162,6 +173,7 @@ class SpeechDriving(Driving):
 
 def _form(model: Model) -> Form:
     form = WINDOWS if isinstance(model.config.adapter, AudioCrossConfig) else PACKED
+    form = LATE if form is PACKED and _timing(model) == "late" else form
     entries = form.frames(np.zeros(1, dtype=np.int64))[0].shape[1]
     if model.config.adapter.num_packed != entries:
         raise DrivingError(
@@ -169,6 +181,12 @@ def _form(model: Model) -> Form:
             f"{entries} here: use another model"
         )
     return form
+
+
+def _timing(model: Model) -> str:
+    """Which sound a pixel frame hears: see `Preset.timing`."""
+    preset = getattr(model, "preset", None)
+    return "own" if preset is None else preset.timing
 
 
 def _check_width(model: Model, form: Form, num_layers: int, hidden_dim: int) -> None:

@@ -24,15 +24,16 @@ from .. import geometry
 from ..config import takes_controls
 from ..errors import DrivingError
 from ..geometry import TEMPORAL
-from .audio import MEL_DIM, SILENCE, log_mel, speech_waveform
+from .audio import MEL_DIM
 from .controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, read_controls
 from .idle import IdleMotion
-from .mel import LiveMel
+from .mel import LiveMel, SpokenMel
+from .recording import spoken
 from .tracks import Samples, Still, Track, all_ready, last_end
-from .waveform import LiveAudio
+from .waveform import LiveAudio, Waveform
 
 if TYPE_CHECKING:
-    from ..media import Audio
+    from ..media import Audio, AudioFile
     from ..model import Model
     from .hearing import SpeechWindow
     from .wav2vec import SpeechEncoder
@@ -55,6 +56,7 @@ class Driving:
     pose: Track | None = None  # POSE_CONTROLS
     mouth: Track | None = None  # MOUTH_CONTROLS
     length: int | None = None  # pixel frames, where it is not that of the tracks
+    chunks: tuple[int, int] | None = None  # where it ends with one: latent frames of a chunk's start, and of each
 
     @classmethod
     def none(cls) -> Driving:
@@ -69,7 +71,7 @@ class Driving:
     @classmethod
     def from_audio(
         cls,
-        audio: Audio | LiveAudio,
+        audio: Audio | AudioFile | LiveAudio | Waveform,
         model: Model | None = None,
         *,
         pose: Literal["idle"] | Driving | None = "idle",
@@ -78,6 +80,9 @@ class Driving:
         window: SpeechWindow | None = None,
     ) -> Driving:
         """Speech moves the mouth: a recording, or one that still arrives. How it is heard is the model's matter.
+
+        It is heard as the stream needs it. How long an `AudioFile` is turns out where it ends: up to there
+        `num_pixel_frames` is None. The driving reads it from then on; for anything else take `AudioFile.again`.
 
         `pose`: idle motion, that of a driving (and its mouth), or None, the model's own; models that hear through
         wav2vec2 have their own and no other. They need that as `encoder`; `window`: see `hearing`.
@@ -93,7 +98,9 @@ class Driving:
         if encoder is not None or window is not None:
             logger.warning("this model does not hear through wav2vec2: the speech encoder and its window are not used")
         beside = _beside_speech(pose, seed)
-        return cls(speech=_mel(audio), pose=beside.pose, mouth=beside.mouth)
+        waveform = spoken(audio)
+        mel = LiveMel(waveform) if isinstance(waveform, LiveAudio) else SpokenMel(waveform)
+        return cls(speech=mel, pose=beside.pose, mouth=beside.mouth)
 
     @classmethod
     def from_speech_features(cls, features: Mapping[str, Any], model: Model) -> Driving:
@@ -125,6 +132,24 @@ class Driving:
             raise DrivingError(f"a driving cannot last {num_pixel_frames} pixel frames; give it 1 or more")
         return replace(self, length=num_pixel_frames)
 
+    def in_whole_chunks(self, start: int, num_chunk_frames: int) -> Driving:
+        """The same, until the chunk ends in which it ends, of chunks of so many latent frames from `start` on."""
+        return replace(self, chunks=(start, num_chunk_frames))
+
+    def end_within(self, frame: int) -> int | None:
+        """`num_pixel_frames`, having read as far as that pixel frame: a file's end turns out on the way."""
+        if self.num_pixel_frames is None and self.num_ready_latents is not None:
+            assert frame < TEMPORAL * self.num_ready_latents, "sound that still arrives ends when somebody says so"
+            self.pixel_signal(np.array([frame]))
+        return self.num_pixel_frames
+
+    def __repr__(self) -> str:
+        length = self.num_pixel_frames
+        lasts = f"{length} pixel frames"
+        if length is None:
+            lasts = "without end" if self.num_ready_latents is None else "as long as its sound"
+        return f"<{type(self).__name__}: {' and '.join(self.given) or 'nothing given'}, {lasts}>"
+
     @property
     def given(self) -> tuple[str, ...]:
         """Which of FLAGS are given."""
@@ -134,7 +159,8 @@ class Driving:
     @property
     def num_pixel_frames(self) -> int | None:
         """Until the longest track with an end has ended; None where no track has one, or sound still arrives."""
-        return last_end(self.speech, self.pose, self.mouth) if self.length is None else self.length
+        length = last_end(self.speech, self.pose, self.mouth) if self.length is None else self.length
+        return length if self.chunks is None or length is None else geometry.whole_chunks(*self.chunks, length)
 
     @property
     def num_latent_frames(self) -> int | None:
@@ -168,7 +194,7 @@ class Driving:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the content: the same on every machine."""
-        found = hashlib.sha256(f"length {self.length} ".encode())
+        found = hashlib.sha256(f"length {self.length} {self.chunks} ".encode())
         for name, track in zip(FLAGS, (self.speech, self.pose, self.mouth), strict=True):
             content = b"" if track is None else track.content()
             found.update(f"{name} {len(content)} ".encode() + content)
@@ -196,15 +222,6 @@ def _group(given: dict[str, np.ndarray], names: tuple[str, ...]) -> Samples | No
         return None
     length = len(next(iter(given.values())))
     return Samples(np.stack([given.get(name, np.zeros(length)) for name in names], axis=1))
-
-
-def _mel(audio: Audio | LiveAudio) -> Track:
-    if isinstance(audio, LiveAudio):
-        return LiveMel(audio)
-    features = log_mel(speech_waveform(audio)).numpy()
-    if len(features) == 0:
-        raise DrivingError("the sound has no samples, so there is nothing to speak; give a longer one")
-    return Samples(features, beyond=SILENCE)
 
 
 def _hears_through_wav2vec2(model: Model) -> bool:

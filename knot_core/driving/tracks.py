@@ -21,7 +21,10 @@ class Track(Protocol):
 
     @property
     def num_ready(self) -> int | None:
-        """How many pixel frames can be had by now; None = all. Less only of sound that still arrives."""
+        """How many pixel frames can be had by now; None = all. Less only of sound that still arrives.
+
+        A number as well where a file is read as it is needed, a very large one: its end is not known yet.
+        """
 
     def at(self, frames: Frames) -> Values:
         """The values at those pixel frames."""
@@ -58,6 +61,9 @@ class Samples:
         assert len(own) > 0, own.shape
         own.setflags(write=False)
         object.__setattr__(self, "values", own)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self.values)} pixel frames of {self.values.shape[1]} values>"
 
     @property
     def num_pixel_frames(self) -> int:

@@ -8,7 +8,6 @@ Shapes: S samples at 16 kHz, N convolution steps (about 50 a second), P pixel fr
 """
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -21,7 +20,8 @@ import torch
 import torch.nn.functional as fn
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, DrivingError
+from ..errors import CheckpointError, DrivingError, SettingsError
+from ..files import read_settings
 from ..wan.reading import UNREADABLE, read_stored, reason
 
 _HEAD_DIM = 64  # of every wav2vec2
@@ -47,18 +47,19 @@ class SpeechEncoder:
         self.hidden_dim: int = config.hidden_size
 
     @torch.no_grad()
-    def states(self, samples_S: Tensor, num_pixel_frames: int) -> Tensor:
+    def states(self, samples_S: Tensor, num_pixel_frames: int, places_P: Tensor | None = None) -> Tensor:
         """float32 [P, 1 + L, H] on the CPU: what enters the transformer, then what leaves each of its layers.
 
         All of the sound is seen at once: this is the model as it was trained, whole. Its convolution steps are spread
-        evenly over the pixel frames, first on first and last on last (linear, `align_corners`).
+        evenly over the pixel frames, first on first and last on last (linear, `align_corners`); or each pixel frame
+        stands at its `places` among them (float64, from 0 on).
         """
         weight = next(self.network.parameters())
         x = samples_S.to(weight.device, weight.dtype)[None]
         if self.normalise:
             x = (x - x.mean()) / (x.var(correction=0) + 1e-7).sqrt()
         steps = self.network.feature_extractor(x)
-        frames = fn.interpolate(steps, size=num_pixel_frames, mode="linear", align_corners=True)
+        frames = at_pixel_frames(steps, num_pixel_frames, places_P)
         hidden, _ = self.network.feature_projection(frames.transpose(1, 2))
         encoder = self.network.encoder
         hidden = encoder.layer_norm(hidden + encoder.pos_conv_embed(hidden))
@@ -81,6 +82,16 @@ class SpeechEncoder:
             some = flat[:: max(1, flat.numel() // _SAMPLED)].float().cpu()
             found.update(f"{name} {tuple(tensor.shape)}".encode() + some.numpy().tobytes())
         return found.hexdigest()
+
+
+def at_pixel_frames(steps_BHN: Tensor, num_pixel_frames: int, places_P: Tensor | None = None) -> Tensor:
+    """[B, H, N] -> [B, H, P], linear between steps; `places`: see `SpeechEncoder.states`."""
+    if places_P is None:
+        return fn.interpolate(steps_BHN, size=num_pixel_frames, mode="linear", align_corners=True)
+    last = steps_BHN.shape[-1] - 1
+    low = places_P.floor().long().clamp(0, last)
+    weight = (places_P - low).to(steps_BHN)
+    return torch.lerp(steps_BHN[..., low], steps_BHN[..., (low + 1).clamp(max=last)], weight)
 
 
 def load_speech_encoder(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> SpeechEncoder:
@@ -108,9 +119,13 @@ def _from_folder(folder: Path) -> nn.Module:
         raise CheckpointError(
             f"the folder {folder} holds no config.json; give a folder of wav2vec2-base-960h, or its weights file"
         )
-    kind = _transformers().Wav2Vec2Model
+    transformers = _transformers()
     try:
-        network, info = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        # read here, since transformers takes it in UTF-8 without a byte order mark alone
+        config = transformers.Wav2Vec2Config.from_dict(read_settings(folder / "config.json"))
+        network, info = transformers.Wav2Vec2Model.from_pretrained(
+            folder, config=config, local_files_only=True, output_loading_info=True
+        )
     except UNREADABLE as problem:
         why = reason(problem)
         raise CheckpointError(f"{folder} holds no wav2vec2 that loads ({why}); download it again") from problem
@@ -123,9 +138,8 @@ def _from_folder(folder: Path) -> nn.Module:
 def _folder_normalises(folder: Path) -> bool:
     """Whether the sound is brought to mean 0 and variance 1 first; transformers' default is that it is."""
     try:
-        found = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
-        return bool(found.get("do_normalize", True))
-    except (OSError, json.JSONDecodeError, AttributeError):
+        return bool(read_settings(folder / "preprocessor_config.json").get("do_normalize", True))
+    except SettingsError:
         return True
 
 

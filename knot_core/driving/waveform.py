@@ -6,16 +6,16 @@ Shapes: C channels, S samples.
 import math
 import threading
 import uuid
-from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as fn
 from torch import Tensor
 
 from ..errors import DrivingError
-from .audio import SAMPLE_RATE, ZERO_CROSSINGS, resample
+from ..media.downmix import LiveDownmix
+from ..media.samples import Samples, check_rate, to_samples
+from .audio import SAMPLE_RATE, Reach, resample
 
 
 class Waveform(Protocol):
@@ -32,12 +32,15 @@ class Waveform(Protocol):
     def read(self, start: int, stop: int) -> Tensor:
         """float32 [stop - start], zeros outside; of a waveform that goes on, only what is here may be read."""
 
+    def find_end(self, sample: int) -> None:
+        """Find out whether it ends there or before, if that can be known by now; `num_samples` then says so."""
+
     def content(self) -> bytes:
         """What tells two waveforms apart."""
 
 
 class Recording:
-    """All of it is here."""
+    """Samples at 16 kHz, all of which are here."""
 
     def __init__(self, samples: Tensor) -> None:
         self._samples = samples.detach().to("cpu", torch.float32)
@@ -53,6 +56,9 @@ class Recording:
     def read(self, start: int, stop: int) -> Tensor:
         return _cut(self._samples, start, stop)
 
+    def find_end(self, sample: int) -> None:
+        """It is known."""
+
     def content(self) -> bytes:
         return self._samples.numpy().tobytes()
 
@@ -66,33 +72,38 @@ class LiveAudio:
     """
 
     def __init__(self, sample_rate: int = SAMPLE_RATE, *, keep_seconds: float = 10.0) -> None:
-        if sample_rate != int(sample_rate) or sample_rate <= 0:
-            raise DrivingError(f"the sample rate is {sample_rate}; it must be a whole number of Hz above 0")
+        sample_rate = check_rate(sample_rate)
         self._keep = round(keep_seconds * SAMPLE_RATE)
-        self._resampler = None if sample_rate == SAMPLE_RATE else _Resampler(int(sample_rate))
+        self._downmix = LiveDownmix(sample_rate)
+        self._resampler = None if sample_rate == SAMPLE_RATE else _Resampler(sample_rate)
         self._samples, self._first = torch.zeros(0), 0  # what is kept, and which sample stands first in it
         self._closed = False
         self._name = uuid.uuid4().hex
         self._lock = threading.RLock()
 
-    def push(self, samples: Tensor | np.ndarray | Sequence[float]) -> None:
-        """Append samples [S] or [C, S] (their mean is heard), full scale -1 .. 1."""
-        new = torch.as_tensor(samples).detach().to("cpu", torch.float32)
-        new = new.mean(dim=0) if new.dim() == 2 else new
-        if new.dim() != 1 or not new.isfinite().all():
-            raise DrivingError(
-                f"got samples of shape {list(new.shape)}; push [samples] or [channels, samples], all finite"
-            )
+    def push(self, samples: Samples) -> None:
+        """Append samples [S] or [C, S], full scale -1 .. 1; integers are scaled by their type.
+
+        Several channels are heard as one (see `downmix`): where they differ, up to a second later, because the second
+        decides how. Push one channel where that matters.
+        """
+        new = to_samples(samples, piece=True)
         with self._lock:
             if self._closed:
                 raise DrivingError("this live sound was closed, so nothing can be pushed; open another LiveAudio")
-            self._append(new if self._resampler is None else self._resampler.push(new))
+            if 1 != self._downmix.num_channels != new.shape[0] != 1:
+                raise DrivingError(
+                    f"got a piece of {new.shape[0]} channels, and those before had {self._downmix.num_channels}; push "
+                    "as many each time, or one"
+                )
+            self._hear(self._downmix.push(new))
 
     def close(self) -> None:
         """The speech has ended: silence follows."""
         with self._lock:
-            if not self._closed and self._resampler is not None:
-                self._append(self._resampler.finish())
+            if not self._closed:
+                self._hear(self._downmix.finish())
+                self._append(torch.zeros(0) if self._resampler is None else self._resampler.finish())
             self._closed = True
 
     @property
@@ -118,8 +129,14 @@ class LiveAudio:
                 self._samples, self._first = self._samples[drop:].clone(), self._first + drop
             return found
 
+    def find_end(self, sample: int) -> None:
+        """Whoever speaks will say."""
+
     def content(self) -> bytes:
         return self._name.encode()  # what will be said is not known, so no two are equal
+
+    def _hear(self, samples: Tensor) -> None:
+        self._append(samples if self._resampler is None else self._resampler.push(samples))
 
     def _append(self, samples: Tensor) -> None:
         self._samples = torch.cat([self._samples, samples])
@@ -131,8 +148,7 @@ class _Resampler:
     def __init__(self, sample_rate: int) -> None:
         common = math.gcd(sample_rate, SAMPLE_RATE)
         self._rate, self._period, self._made = sample_rate, sample_rate // common, SAMPLE_RATE // common
-        reach = math.ceil(1.25 * ZERO_CROSSINGS * max(1.0, sample_rate / SAMPLE_RATE))
-        self._margin = math.ceil(reach / self._period)  # in periods: so many samples in, a whole number of samples out
+        self._margin = Reach.of(sample_rate).samples // self._period  # in periods
         self._input = torch.zeros(self._margin * self._period)  # silence before the beginning
         self._num_in = self._num_out = 0
 

@@ -1,10 +1,10 @@
 """Pictures, sound and video, in and out."""
 
 from .folder import PictureFolder, Writer, open_writer
-from .formats import FORMAT_NAMES, FORMATS
+from .formats import FORMAT_NAMES, FORMATS, PICTURES, format_of, picture_format
 from .picture import FITS, Fit, fit_image, open_image, save_contact_sheet
 from .preview import LivePreview, Piece
-from .sound import Audio, AudioFile, open_audio
+from .sound import Audio, AudioFile, Sound, open_audio
 from .tracks import SoundTrack
 from .video import VideoWriter
 
@@ -12,18 +12,22 @@ __all__ = [
     "FITS",
     "FORMATS",
     "FORMAT_NAMES",
+    "PICTURES",
     "Audio",
     "AudioFile",
     "Fit",
     "LivePreview",
     "PictureFolder",
     "Piece",
+    "Sound",
     "SoundTrack",
     "VideoWriter",
     "Writer",
     "fit_image",
+    "format_of",
     "open_audio",
     "open_image",
     "open_writer",
+    "picture_format",
     "save_contact_sheet",
 ]

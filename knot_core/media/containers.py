@@ -7,23 +7,26 @@ import av
 
 from ..errors import short
 
+PYAV = int(av.__version__.partition(".")[0])  # its major version: the API differs from one to the next
 Source = str | os.PathLike[str] | BinaryIO
 # A name such as http://host/x, or a playlist under the name of a sound, would have FFmpeg fetch it.
 _FILES_ALONE = {"protocol_whitelist": "file"}
+# Titles and the like need not be UTF-8: nobody looks at them here. PyAV 19 replaces what is not by itself.
+_ANY_TITLES = {"metadata_errors": "replace"} if PYAV < 19 else {}
 
 
 def open_container(source: Source) -> av.container.InputContainer:
-    """To read; raises what `UNREADABLE` names. Titles and the like need not be UTF-8: nobody looks at them here."""
+    """To read; raises what `UNREADABLE` names."""
     source = os.fspath(source) if isinstance(source, os.PathLike) else source
-    return av.open(source, options=dict(_FILES_ALONE), metadata_errors="replace")
+    return av.open(source, options=dict(_FILES_ALONE), **_ANY_TITLES)
 
 
 UNREADABLE = (av.error.FFmpegError, OSError, ValueError, OverflowError)
 
 
 def name_of(source: Source, otherwise: str) -> str:
-    """As an error names it."""
-    return str(getattr(source, "name", None) or (source if isinstance(source, str | os.PathLike) else otherwise))
+    """As an error names it: a path as it was given, whose own `name` is without its folder."""
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else str(getattr(source, "name", otherwise))
 
 
 def reason(problem: Exception) -> str:

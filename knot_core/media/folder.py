@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..errors import MediaError
-from .formats import DEFAULT, PICTURES
+from .formats import PICTURES, format_of
 from .tracks import SoundTrack, sound_between
 from .video import VideoWriter, check_pixel_frames, why
 
@@ -55,10 +55,11 @@ def open_writer(  # noqa: PLR0913 - the public door
     height: int,
     fps: int = 25,
     audio: SoundTrack | None = None,
-    video_format: str = DEFAULT,
+    video_format: str | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> Writer:
-    """A video file, or a folder of pictures."""
+    """A video file, or a folder of pictures. `video_format` None: the one that the path's suffix names."""
+    video_format = format_of(path) if video_format is None else video_format
     if video_format == PICTURES:
         return PictureFolder(path, width=width, height=height, fps=fps, audio=audio, metadata=metadata)
     return VideoWriter(path, width=width, height=height, fps=fps, audio=audio, video_format=video_format,

@@ -1,7 +1,9 @@
 """What a stream can be written as: containers, and the encoders that this PyAV must have for them."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from av.codec import Codec
 from av.codec.codec import UnknownCodecError
@@ -100,6 +102,7 @@ FORMATS: Mapping[str, VideoFormat] = {
         muxer_options={"movflags": "hybrid_fragmented", "frag_duration": "250000"},  # us
     ),
 }
+PICTURE_FORMATS: Mapping[str, str] = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 FORMAT_NAMES: tuple[str, ...] = (*FORMATS, PICTURES)
 
 
@@ -116,6 +119,31 @@ def format_named(name: str) -> VideoFormat:
             f"package as it comes from the package index, or choose one of {', '.join([*there, PICTURES])}"
         )
     return found
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """The format that a path's suffix names; a folder is for pictures, and a device takes the usual one."""
+    place = Path(path)
+    if place.is_dir() or str(path).endswith(("/", os.sep)):
+        return PICTURES
+    if place.exists() and not place.is_file():
+        return DEFAULT
+    found = next((name for name, row in FORMATS.items() if row.suffix == place.suffix.lower()), None)
+    if found is None:
+        suffixes = ", ".join(dict.fromkeys(row.suffix for row in FORMATS.values()))
+        given = f"the suffix {place.suffix!r}, which is no video format here" if place.suffix else "no suffix"
+        raise MediaError(f"the video {path} has {given}; name it {suffixes}, or choose the format yourself "
+                         f"({', '.join(FORMAT_NAMES)})")  # fmt: skip
+    return found
+
+
+def picture_format(path: str | os.PathLike[str], what: str) -> str:
+    """Pillow's name of the format that a picture's suffix names; `what` names the picture in an error."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in PICTURE_FORMATS:
+        given = f"the suffix {suffix!r}, which is no format of pictures here" if suffix else "no suffix"
+        raise MediaError(f"{what} {path} has {given}; name it {', '.join(PICTURE_FORMATS)}")
+    return PICTURE_FORMATS[suffix]
 
 
 def has_encoder(name: str) -> bool:

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 
 import av
 
+from .containers import PYAV
 from .formats import VideoFormat
+from .priority import priority_kept
 from .tracks import Tracks
 
 # empty_moov: the header stands first and is final. frag_custom: fragments end where we say. default_base_moof:
@@ -32,6 +34,12 @@ class Fragments:
         self._starts: dict[object, int] = {}  # timestamp of each track's first packet: an encoder's delay is below 0
         self._times, self._offsets = array("Q"), array("Q")  # of fragments that begin with a key frame; 16 bytes each
         self._timescale = 1
+        self.num_header_bytes = 0  # known once there is a fragment
+
+    @property
+    def last_key(self) -> int:
+        """Byte at which the last fragment that begins with a key frame begins: a player may join there."""
+        return self._offsets[-1] if self._offsets else self.num_header_bytes
 
     def cut(self, packets: list[av.Packet], *, last: bool = False) -> bytes:
         """The next fragment, with the header before the first. Nothing as long as a track has no packets at all yet:
@@ -46,6 +54,7 @@ class Fragments:
         begins = self._begins_with_key_frame(packets)
         boxes = dict(self._mux(packets, first=first))
         header = b"".join(boxes[kind] for kind in _HEADER) if first else b""
+        self.num_header_bytes = self.num_header_bytes or len(header)
         if begins is not None:
             self._times.append(begins)
             self._offsets.append(self._offset + len(header))
@@ -83,7 +92,7 @@ class Fragments:
         with av.open(file, "w", format=self._container, options=options) as container:
             if first:
                 container.metadata.update(self._metadata)
-            streams = {track: container.add_stream_from_template(track) for track in self._all_tracks}
+            streams = {track: _stream_for_packets_of(track, container) for track in self._all_tracks}
             for packet in packets:
                 self._starts.setdefault(packet.stream, min(0, packet.dts))
                 if not first:  # the first muxer begins its tracks' own time at 0 itself
@@ -93,6 +102,20 @@ class Fragments:
                 container.mux(packet)
             self._timescale = streams[self._tracks.video].time_base.denominator
         yield from _boxes(file.getvalue())
+
+
+def _stream_for_packets_of(
+    track: av.VideoStream | av.AudioStream, container: av.container.OutputContainer
+) -> av.VideoStream | av.AudioStream:
+    """PyAV before 17 opens another encoder for it, with default settings: the packets need the header of their own."""
+    stream = container.add_stream_from_template(track)
+    if PYAV < 17:
+        context = stream.codec_context
+        context.thread_count = 1  # it encodes nothing
+        with priority_kept():
+            context.open()
+        context.extradata = track.codec_context.extradata
+    return stream
 
 
 def _boxes(file: bytes) -> Iterator[tuple[bytes, bytes]]:

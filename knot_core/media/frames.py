@@ -10,12 +10,16 @@ import numpy as np
 
 from ..errors import MediaError
 from .containers import UNREADABLE, Source, name_of, open_container, reason
+from .decoding import clip_start
 
 _EARLY = 0.4  # of a picture's time: so 30 a second stay 30 where 25 are wanted, and 50 become 25
 
 
 def read_frames(source: Source, most_per_second: float) -> Iterator[tuple[float, np.ndarray]]:
-    """(seconds from the first, uint8 [H, W, 3]) of a video, thinned where more come in a second."""
+    """(seconds, uint8 [H, W, 3]) of a video, thinned where more come in a second.
+
+    Second 0 is that of `open_audio`, where sound and pictures together begin.
+    """
     name = name_of(source, "the video")
     try:
         container = open_container(source)
@@ -35,19 +39,18 @@ def _thinned(
     container: av.container.InputContainer, name: str, most_per_second: float
 ) -> Iterator[tuple[float, np.ndarray]]:
     stream = container.streams.video[0]
-    rate = float(stream.average_rate or most_per_second)
-    first, due, number = None, 0.0, 0
+    rate, begin = float(stream.average_rate or most_per_second), clip_start(container)
+    at, due, number = 0.0, 0.0, 0
     try:
         for frame in container.decode(stream):
-            at = number / rate if frame.time is None else float(frame.time)
-            first = at if first is None else first
+            at = number / rate if frame.time is None else max(0.0, float(frame.time) - begin)
             number += 1
-            if at - first >= due - _EARLY / most_per_second:
-                due = at - first + 1 / most_per_second
-                yield at - first, frame.to_ndarray(format="rgb24")
+            if at >= due - _EARLY / most_per_second:
+                due = at + 1 / most_per_second
+                yield at, frame.to_ndarray(format="rgb24")
     except UNREADABLE as problem:
-        if first is None:
+        if number == 0:
             raise MediaError(f"the video {name} is damaged ({reason(problem)}); give another file") from problem
         raise MediaError(
-            f"the video {name} is damaged behind {at - first:.2f} s ({reason(problem)}); cut it there"
+            f"the video {name} is damaged behind {at:.2f} s ({reason(problem)}); cut it there"
         ) from problem

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..errors import MediaError, short
 from .containers import name_of, reason
+from .formats import picture_format
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def _check_image(image: Tensor) -> None:
 
 
 def save_contact_sheet(path: str | os.PathLike[str], pictures: Sequence[tuple[str, Tensor]], columns: int = 6) -> None:
-    """One PNG of labelled pictures, each uint8 [H, W, 3], all of the first one's size, row by row."""
+    """One picture of labelled ones, each uint8 [H, W, 3], all of the first one's size; its suffix names the format."""
     height, width = pictures[0][1].shape[:2]
     margin, label = 4, 14
     rows = math.ceil(len(pictures) / columns)
@@ -145,7 +146,7 @@ def save_contact_sheet(path: str | os.PathLike[str], pictures: Sequence[tuple[st
         sheet.paste(Image.fromarray(picture.numpy()), (x, y + label))
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path, format="PNG")
+        sheet.save(path, format=picture_format(path, "the contact sheet"))
     except OSError as problem:
         raise MediaError(
             f"the contact sheet {path} cannot be written ({problem}); choose another place or free some room"

@@ -22,11 +22,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """Bytes start .. stop-1 of a file, and what a browser must be asked whether it plays."""
+    """Bytes start .. stop-1 of a file, and what a browser must be asked whether it plays.
+
+    A player that comes late takes bytes 0 .. header-1, and then those from `key` on, where a key frame begins.
+    """
 
     path: Path
     start: int
     stop: int
+    header: int
+    key: int
     mime: str
 
 
@@ -49,10 +54,13 @@ class LivePreview:
             return None
         try:
             playing = self._followed if _plays(self._followed) else self._written_too(pixel_frames)
+            header, key = playing.joins  # before the bytes: the writer may be in a thread of its own
             start, self._shown = self._shown, playing.num_bytes
             if self._shown == start:
                 return None
-            return Piece(path=playing.path, start=start, stop=self._shown, mime=playing.mime)
+            return Piece(
+                path=playing.path, start=start, stop=self._shown, header=header, key=key, mime=playing.mime
+            )
         except (MediaError, OSError, IndexError) as problem:
             self._failed = True
             logger.warning("there is no live preview (%s); the video is not affected", problem)

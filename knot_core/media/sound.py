@@ -3,11 +3,12 @@
 Shapes: C channels (1 or 2), S samples.
 """
 
-import itertools
+import hashlib
 import logging
 import os
-from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import av
 import numpy as np
@@ -16,36 +17,61 @@ from torch import Tensor
 
 from ..errors import MediaError
 from .containers import UNREADABLE, Source, name_of, open_container, reason
+from .decoding import SoundDecoder, expected_seconds
+from .downmix import downmix
+from .samples import check_rate, to_samples
+from .sound_report import say
 
 logger = logging.getLogger(__name__)
 
-RATES = (1_000, 768_000)  # Hz: below, no speech is left; above, there are no sounds, and resampling takes memory
 _MOST_HELD = 2**29  # samples of all channels, 2 GiB: 93 minutes of stereo at 48 kHz, 9 hours of mono at 16 kHz
 _MOST_CHANNELS = 8  # 7.1
-_LOUDEST = 1e8  # times full scale: files of floats may pass it, but what is louder than this is damage
+_HASHED_AT_ONCE = 2**20  # samples, or bytes
+
+
+class Sound(Protocol):
+    """What can be heard: an `Audio`, an `AudioFile`."""
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz."""
+
+    @property
+    def num_channels(self) -> int:
+        """1 or 2."""
+
+    @property
+    def num_samples(self) -> int | None:
+        """Its length; None while that is not certain."""
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """float32 [C, S] of samples start .. stop-1, fewer where the sound ends; later calls do not go back."""
+
+    def again(self) -> "Sound":
+        """The same sound, to be read from its beginning."""
+
+    def content(self) -> bytes:
+        """What tells two sounds apart."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Audio:
-    """Sound at the rate it came with, for muxing; speech features make their own 16 kHz mono of it."""
+    """Sound at the rate it came with, for muxing; speech features make their own 16 kHz mono of it.
+
+    `samples` may be an array of any library, or lists, [channels, samples] or [samples]; integers are scaled by their
+    type. More than two channels become one. Memory is shared where it can be: do not change the array afterwards.
+    """
 
     samples: Tensor  # float32 [C, S], full scale -1..1
     sample_rate: int  # Hz
 
     def __post_init__(self) -> None:
-        samples, sample_rate = self.samples, self.sample_rate
-        if samples.ndim != 2 or samples.shape[0] == 0:
-            raise MediaError(f"the sound has shape {list(samples.shape)}; it must be [channels, samples]")
-        _check_rate(sample_rate)
-        if not samples.isfinite().all():
-            raise MediaError("the sound holds values that are no numbers (NaN or infinite); look at what made it")
-        if samples.numel() and samples.abs().max() > _LOUDEST:
-            raise MediaError("the sound is more than 160 dB above full scale; look at what made it")
+        rate, samples = check_rate(self.sample_rate), to_samples(self.samples)
         if samples.shape[0] > 2:
-            logger.info("the sound has %d channels: their mean is used", samples.shape[0])
-            samples = samples.mean(dim=0, keepdim=True)
-        object.__setattr__(self, "samples", samples.detach().to("cpu", torch.float32))
-        object.__setattr__(self, "sample_rate", int(sample_rate))
+            logger.info("the sound has %d channels: they are heard as one", samples.shape[0])
+            samples = downmix(samples, rate)[None]
+        object.__setattr__(self, "samples", samples)
+        object.__setattr__(self, "sample_rate", rate)
 
     @property
     def seconds(self) -> float:
@@ -55,9 +81,24 @@ class Audio:
     def num_channels(self) -> int:
         return self.samples.shape[0]
 
+    @property
+    def num_samples(self) -> int:
+        return self.samples.shape[1]
+
     def read(self, start: int, stop: int) -> Tensor:
         """[C, S] of samples start .. stop-1, fewer where the sound ends."""
         return self.samples[:, start:stop]
+
+    def again(self) -> "Audio":
+        """Itself: it can be read in any order."""
+        return self
+
+    def content(self) -> bytes:
+        """A digest of rate and samples."""
+        found = hashlib.sha256(f"{self.sample_rate} {list(self.samples.shape)} ".encode())
+        for part in self.samples.split(_HASHED_AT_ONCE, dim=1):
+            found.update(part.contiguous().numpy().tobytes())
+        return found.digest()
 
     def starting_at(self, seconds: float) -> "Audio":
         """What is left after so many seconds; may be nothing. Below 0: the sound after so much silence."""
@@ -70,30 +111,68 @@ class AudioFile:
     """A file's sound as `open_audio` reads it, but piece by piece and in order, so that hours of it take no memory."""
 
     def __init__(self, path: str | os.PathLike[str], *, seconds: float = 0.0) -> None:
-        """Its sample 0 is the file's at `seconds`."""
-        self._name, self._container = str(path), _open(path, str(path))
-        stream = self._container.streams.audio[0]
-        self.sample_rate, self.num_channels = stream.rate, min(stream.channels, 2)
-        self._blocks = _decode(self._container, stream, self._name)
+        """Its sample 0 is the file's at `seconds`, from 0 on."""
+        self._path, self._name, self._seconds = path, str(path), seconds
+        self._container = _open(path, self._name)
+        self._decoder = SoundDecoder(self._container, path)
+        self._blocks, self._silent = self._decoder.blocks(), False
+        self.sample_rate, self.num_channels = self._decoder.sample_rate, self._decoder.num_channels
+        self.expected_seconds = expected_seconds(self._container)  # of all of it, by its own word; None: it says none
         self._skip = round(seconds * self.sample_rate)
         self._held, self._first = np.zeros((self.num_channels, 0), np.float32), 0  # of the file, and where that begins
+        self._ended = False
+
+    @property
+    def num_samples(self) -> int | None:
+        """Its length, once it was read to its end; before, nobody knows it for certain."""
+        return max(0, self._first + self._held.shape[1] - self._skip) if self._ended else None
 
     def read(self, start: int, stop: int) -> Tensor:
         """float32 [C, S] of samples start .. stop-1, fewer where the sound ends. What was read is gone."""
         start, stop = start + self._skip, stop + self._skip
         if start < self._first:
             raise MediaError(f"the sound {self._name} was read past sample {start}; open it again to go back")
-        while self._first + self._held.shape[1] < stop:
+        while self._first + self._held.shape[1] < stop and not self._ended:
             self._drop_until(start)
             block = next(self._blocks, None)
             if block is None:
+                self._end()
                 break
             self._held = np.concatenate([self._held, block], axis=1)
         self._drop_until(start)
-        return torch.from_numpy(self._held[:, : stop - self._first].copy())
+        return torch.from_numpy(self._held[:, : max(0, stop - self._first)].copy())
+
+    def again(self, *, seconds: float | None = None) -> "AudioFile":
+        """Another reader of the file, from its beginning or `seconds` on; what was to be said of it is not repeated."""
+        twin = AudioFile(self._path, seconds=self._seconds if seconds is None else seconds)
+        twin._silent = True
+        return twin
+
+    def content(self) -> bytes:
+        """A digest of the file."""
+        found = hashlib.sha256(f"{self._seconds} ".encode())
+        with open(self._path, "rb") as file:
+            while part := file.read(_HASHED_AT_ONCE):
+                found.update(part)
+        return found.digest()
 
     def close(self) -> None:
+        """Say what was found damaged, and let go of the file. Twice is once."""
+        self._say()
+        self._decoder.close()
         self._container.close()
+
+    def _end(self) -> None:
+        self._ended = True
+        if not self._decoder.report.num_heard:
+            self._silent = True
+            raise _nothing_in(self._name, self._decoder)
+        self._say()
+
+    def _say(self) -> None:
+        if not self._silent:
+            self._silent = True
+            say(self._decoder.report, self._name)
 
     def _drop_until(self, sample: int) -> None:
         gone = min(max(0, sample - self._first), self._held.shape[1])
@@ -101,20 +180,43 @@ class AudioFile:
 
 
 def open_audio(source: Source) -> Audio:
-    """The first audio stream of a sound or video file; more than two channels are mixed down to stereo."""
+    """The first audio stream of a sound or video file; more than two channels are mixed down to stereo.
+
+    It goes on past what is damaged, and lies on its time stamps: its second 0 is that of the clip, and where there is
+    no sound there is silence. Raises `MediaError` for what holds no sound that can be read.
+    """
     name = name_of(source, "the sound")
     with _open(source, name) as container:
-        stream = container.streams.audio[0]
         parts, held = [], 0
-        for block in _decode(container, stream, name):
-            parts.append(block)
-            held += block.size
-            if held > _MOST_HELD:
-                raise MediaError(f"the sound {name} goes on after {held / len(block) / stream.rate / 60:.0f} minutes, "
-                                 "more than is held in memory; cut it, or give it as mono or at 16 kHz")  # fmt: skip
-        if not held:
-            raise MediaError(f"{name} holds no sound at all (0 samples); give a longer one")
-        return Audio(samples=torch.from_numpy(np.concatenate(parts, axis=1)), sample_rate=stream.rate)
+        with closing(SoundDecoder(container, source)) as decoder:
+            for block in decoder.blocks():
+                parts.append(block)
+                held += block.size
+                if held > _MOST_HELD:
+                    minutes = held / len(block) / decoder.sample_rate / 60
+                    raise MediaError(f"the sound {name} goes on after {minutes:.0f} minutes, more than is held in "
+                                     "memory; cut it, or give it as mono or at 16 kHz")  # fmt: skip
+        if not decoder.report.num_heard:
+            raise _nothing_in(name, decoder)
+        say(decoder.report, name)
+        return Audio(samples=_joined(parts), sample_rate=decoder.sample_rate)
+
+
+def _joined(parts: list[np.ndarray]) -> Tensor:
+    """[C, S] of blocks, which are let go one by one."""
+    joined = torch.empty(parts[0].shape[0], sum(part.shape[1] for part in parts))
+    at = 0
+    for place, part in enumerate(parts):
+        joined[:, at : at + part.shape[1]] = torch.from_numpy(part)
+        at, parts[place] = at + part.shape[1], None
+    return joined
+
+
+def _nothing_in(name: str, decoder: SoundDecoder) -> MediaError:
+    why = decoder.report.first_error
+    if why is not None:
+        return MediaError(f"the sound {name} is damaged ({why}); give another file")
+    return MediaError(f"{name} holds no sound at all (0 samples); give a longer one")
 
 
 def _open(source: Source, name: str) -> av.container.InputContainer:
@@ -141,29 +243,4 @@ def _check_stream(container: av.container.InputContainer, name: str) -> None:
     if not 1 <= stream.channels <= _MOST_CHANNELS:
         raise MediaError(f"{name} has {stream.channels} channels, of which nothing says where they sound from; mix it "
                          "down to stereo or mono")  # fmt: skip
-    _check_rate(stream.rate)
-
-
-def _check_rate(sample_rate: float) -> None:
-    low, high = RATES
-    if not low <= sample_rate <= high or sample_rate != int(sample_rate):
-        raise MediaError(f"the sample rate is {sample_rate}; it must be a whole number of Hz from {low} to {high}")
-
-
-def _decode(container: av.container.InputContainer, stream: av.AudioStream, name: str) -> Iterator[np.ndarray]:
-    """float32 [C, S], block by block, of the whole stream, or of what stands before the first damaged place."""
-    layout = "mono" if stream.channels == 1 else "stereo"
-    num_samples = 0
-    try:
-        resampler = av.AudioResampler(format="fltp", layout=layout, rate=stream.rate)
-        for frame in itertools.chain(container.decode(stream), [None]):
-            for block in resampler.resample(frame):
-                num_samples += block.samples
-                yield block.to_ndarray()
-    except UNREADABLE as problem:
-        if not num_samples:
-            raise MediaError(f"the sound {name} is damaged ({reason(problem)}); give another file") from problem
-        seconds = num_samples / stream.rate
-        logger.warning(
-            "the sound %s is damaged after %.2f s (%s): what stands before is used", name, seconds, reason(problem)
-        )
+    check_rate(stream.rate)

@@ -6,7 +6,9 @@ Shapes: T pixel frames, H W height and width.
 import errno
 import io
 import os
+import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -57,7 +59,10 @@ class VideoWriter:
             target = io.BytesIO() if form.fragmented else self._file
             self._container = av.open(target, "w", format=form.container, options=options)
             self._container.metadata.update(metadata or {})
+            self._let_go = weakref.finalize(self, _close, self._container)
             self._tracks = Tracks(self._container, form, size=self._size, fps=fps, audio=audio)
+            self._let_go.detach()
+            self._let_go = weakref.finalize(self, _close, self._container, None if form.fragmented else self._tracks)
             with priority_kept():
                 self._container.start_encoding()
         except (av.error.FFmpegError, ValueError) as problem:
@@ -66,6 +71,9 @@ class VideoWriter:
                              f"choose another format") from problem  # fmt: skip
         self._fragments = Fragments(form, self._tracks, metadata or {}) if form.fragmented else None
         self.num_bytes = 0  # of a fragmented file: what of it is whole, and plays
+        # of such a file: the length of its header in bytes, and the byte from which on a player that comes late takes
+        # everything behind that; within `num_bytes` for another thread that asks for this first
+        self.joins = (0, 0)
 
     @property
     def num_pixel_frames(self) -> int:
@@ -94,8 +102,9 @@ class VideoWriter:
             raise MediaError(why(problem, self.path, self.num_pixel_frames / self.fps)) from problem
         finally:
             if self._fragments is not None:
-                self._container.close()  # one left open keeps its encoders and their threads until a garbage collection
+                self._let_go()  # else the encoders and their threads stay until a garbage collection
             self._file.close()
+            self._let_go()  # of a broken file: past its end, so nothing more is written
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -117,14 +126,38 @@ class VideoWriter:
         piece = self._fragments.cut(packets, last=last)
         self._file.write(piece)
         self.num_bytes += len(piece)
+        self.joins = self._fragments.num_header_bytes, self._fragments.last_key
 
     def _finish(self) -> None:
+        if _is_crashing(self._tracks):
+            self._put(self._tracks.encode(_black(self._tracks)))
         self._put(self._tracks.flush(), last=True)
         if self._fragments is None:
             self._container.close()
         elif self.num_bytes:
             self._file.write(self._fragments.index())
         self._file.sync(now=True)
+
+
+def _close(container: av.container.OutputContainer, tracks: Tracks | None = None) -> None:
+    """Whatever became of its file. The garbage collector may not be left to do it: PyAV would write the file's end
+    through a Python object that is gone by then, and PyAV 14 crashes the process.
+    """
+    with suppress(av.error.FFmpegError, OSError, ValueError):
+        if tracks is not None and _is_crashing(tracks):
+            container.mux([*tracks.encode(_black(tracks)), *tracks.flush()])
+    with suppress(av.error.FFmpegError, OSError, ValueError):
+        container.close()
+
+
+def _is_crashing(tracks: Tracks) -> bool:
+    """FFmpeg 8 crashes where it ends a MOV file of ProRes without a packet; so such a file gets a picture."""
+    return tracks.video.codec_context.name.startswith("prores") and not tracks.num_pixel_frames
+
+
+def _black(tracks: Tracks) -> Tensor:
+    """One picture, uint8 [1, H, W, 3]."""
+    return torch.zeros(1, tracks.video.height, tracks.video.width, 3, dtype=torch.uint8)
 
 
 def check_pixel_frames(pixel_frames: Tensor, size: tuple[int, int]) -> None:

@@ -1,0 +1,113 @@
+"""Several channels as one, so that a voice stays: second by second the mean, or the loudest where the mean cancels.
+
+Shapes: C channels, S samples.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+MEAN = -1  # what is heard: the mean, or the channel of that number
+_LOST, _KEPT = 4.0, 3.0  # dB that the mean loses against the loudest channel: above, that one; below, the mean again
+_SILENT = 1e-10  # power, -100 dB: nothing to decide by
+_FADE = 0.05  # seconds from one to the other
+
+
+def chosen(block: Tensor, before: int) -> int:
+    """What is heard of one second [C, S], after what was heard of the second before it.
+
+    Equal voices that do not know of one another lose 3 dB in the mean, one voice on one side 6 dB, opposite phases all.
+    """
+    powers = [float(channel.double().square().mean()) for channel in block.contiguous()]
+    loudest = max(powers, default=0.0)
+    if len(powers) < 2 or not loudest > _SILENT:
+        return before
+    lost = _decibels(loudest, float(block.mean(dim=0).double().square().mean()))
+    if before == MEAN:
+        return powers.index(loudest) if lost > _LOST else MEAN
+    if lost < _KEPT:
+        return MEAN
+    here = before if before < len(powers) else MEAN
+    return here if here != MEAN and _decibels(loudest, powers[here]) <= _LOST else powers.index(loudest)
+
+
+def mixed(block: Tensor, before: int, now: int, sample_rate: int) -> Tensor:
+    """[C, S] of one second -> [S], passing at its beginning from what was heard before to what is heard now."""
+    heard = _of(block, now)
+    if before == now:
+        return heard
+    num_fading = min(round(_FADE * sample_rate), len(heard))
+    weight = (torch.arange(num_fading) + 0.5) / max(1, round(_FADE * sample_rate))
+    left = _of(block[:, :num_fading], before)
+    return torch.cat([left + weight * (heard[:num_fading] - left), heard[num_fading:]])
+
+
+def downmix(samples: Tensor, sample_rate: int) -> Tensor:
+    """float32 [C, S] -> [S], all at once."""
+    if samples.shape[0] == 1 or samples.shape[1] == 0:
+        return samples[0]
+    heard = torch.empty(samples.shape[1])
+    before = MEAN
+    for start, block in zip(range(0, samples.shape[1], sample_rate), samples.split(sample_rate, dim=1), strict=True):
+        now = chosen(block, before)
+        heard[start : start + sample_rate] = mixed(block, before, now, sample_rate)
+        before = now
+    return heard
+
+
+class LiveDownmix:
+    """`downmix` of sound that arrives piece by piece: the same samples, as soon as nothing to come can change them.
+
+    Channels that differ wait for the end of their second; channels that are alike, as of one microphone, do not.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        self._rate, self._before = sample_rate, MEAN
+        self._block = torch.zeros(1, 0)  # [C, S], of the second at hand
+        self._num_given = 0  # samples of it that have left
+
+    @property
+    def num_channels(self) -> int:
+        """Of what was pushed so far: 1 fits any."""
+        return self._block.shape[0]
+
+    def push(self, samples: Tensor) -> Tensor:
+        """[C, S] -> [S]; C is 1 or as before."""
+        channels = max(self.num_channels, samples.shape[0])
+        self._block = torch.cat([one.expand(channels, -1) for one in (self._block, samples)], dim=1)
+        return torch.cat([*self._whole_seconds(), self._alike()])
+
+    def finish(self) -> Tensor:
+        """The rest."""
+        return self._end(self._block) if self._block.shape[1] else torch.zeros(0)
+
+    def _whole_seconds(self) -> Iterator[Tensor]:
+        while self._block.shape[1] >= self._rate:
+            block, self._block = self._block[:, : self._rate], self._block[:, self._rate :].clone()
+            yield self._end(block)
+
+    def _end(self, block: Tensor) -> Tensor:
+        now = chosen(block, self._before)
+        heard = mixed(block, self._before, now, self._rate)[self._num_given :]
+        self._before, self._num_given = now, 0
+        return heard
+
+    def _alike(self) -> Tensor:
+        """What of the second is the same whatever will be decided: where all channels are equal."""
+        waiting = self._block[:, self._num_given :]
+        if self._before != MEAN and waiting.shape[0] > 1:
+            return torch.zeros(0)
+        differ = (waiting != waiting[:1]).any(dim=0).nonzero()
+        count = int(differ[0]) if len(differ) else waiting.shape[1]
+        self._num_given += count
+        return waiting[:, :count].mean(dim=0)
+
+
+def _of(block: Tensor, source: int) -> Tensor:
+    return block.mean(dim=0) if source == MEAN else block[source]
+
+
+def _decibels(power: float, against: float) -> float:
+    return 10 * math.log10(power / against) if against > 0 else math.inf
