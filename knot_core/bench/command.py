@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import SettingsError
 from ..geometry import latent_size
-from ..model import Model, native_dtype
+from ..model import Model, native_dtype, pick_device
 from ..wan.families import with_settings
 from .compiled import compiled_forward
 from .engine import Task, measure
@@ -75,6 +75,6 @@ def _task(options: Namespace, load: Callable[[], Model], given: dict[str, Any]) 
 
 
 def _random(options: Namespace) -> Model:
-    device = torch.device(options.device)
+    device = pick_device(options.device)
     dtype = getattr(torch, options.dtype) if options.dtype != "auto" else native_dtype(device)
     return random_model(options.model, device, dtype, options.layers)

@@ -21,6 +21,7 @@ class Meter:
     chunk_seconds: list[float] = field(default_factory=list)  # from one finished chunk to the next, writing included
     num_pixel_frames: int = 0
     stages: Counter = field(default_factory=Counter)  # seconds by stage
+    threads: int | None = None  # inside operations
     ended: float | None = None
 
     def __post_init__(self) -> None:
@@ -62,7 +63,7 @@ class Meter:
             "chunks": len(self.chunk_seconds),
             "pixel_frames": self.num_pixel_frames,
             "peak_rss_mib": peak_rss_mib(),
-            "threads": torch.get_num_threads(),
+            "threads": self.threads or torch.get_num_threads(),
             "device": str(self.model.device),
             "dtype": str(self.model.dtype).removeprefix("torch."),
         }
@@ -70,7 +71,9 @@ class Meter:
     def table(self) -> str:
         """Where the time went, stage by stage."""
         lines = [f"{'stage':<10}{'seconds':>10}{'share':>9}{'ms / pixel frame':>19}"]
-        rows = {**self.stages, "other": self.seconds - sum(self.stages.values()), "all": self.seconds}
+        rest = self.seconds - sum(self.stages.values())
+        beside = {"at once": rest} if rest < 0 else {}  # stages that ran side by side
+        rows = {**self.stages, **beside, "other": max(0.0, rest), "all": self.seconds}
         for name, seconds in rows.items():
             each = 1000 * seconds / max(1, self.num_pixel_frames)
             lines.append(f"{name:<10}{seconds:>10.3f}{seconds / self.seconds:>9.1%}{each:>19.2f}")

@@ -1,28 +1,38 @@
 """Streaming generation: a chunk's plan, the anchor, the sampler, and a stream's state."""
 
 from .anchor import Anchor, encode_anchor
+from .chunk import Chunk
 from .continuing import (
     begin_stream,
     continue_stream,
     driving_played,
     in_whole_chunks,
     leave_state,
+    open_stream,
     placed,
     restart_driving,
+    resume_stream,
     state_of,
 )
+from .control import ACTIONS, FINISH, GO_ON, PAUSE, StreamControl
+from .drawn_ahead import pipelined
 from .model import StreamCodec, StreamDriving, StreamModel, fingerprint
 from .plan import ChunkPlan, plan_chunk
-from .sampler import Chunk, Stream, open_stream, resume_stream
+from .sampler import Stream
 from .state import Snapshot, load_stream, save_stream
 
 __all__ = [
+    "ACTIONS",
+    "FINISH",
+    "GO_ON",
+    "PAUSE",
     "Anchor",
     "Chunk",
     "ChunkPlan",
     "Snapshot",
     "Stream",
     "StreamCodec",
+    "StreamControl",
     "StreamDriving",
     "StreamModel",
     "begin_stream",
@@ -34,6 +44,7 @@ __all__ = [
     "leave_state",
     "load_stream",
     "open_stream",
+    "pipelined",
     "placed",
     "plan_chunk",
     "restart_driving",

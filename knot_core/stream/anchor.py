@@ -12,7 +12,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..config import StreamSettings
 from ..errors import SettingsError
+from ..geometry import SPATIAL
+from ..wan.branches import branches
 from ..wan.rope import rotate_time
 from .denoise import Denoiser, capture
 from .model import StreamModel, fingerprint, latent_dtype
@@ -27,11 +30,19 @@ class Anchor:
     reference_BFCHW: Tensor  # one clean latent frame
     text_BTD: Tensor  # the prompt; one zero token where there is none
     image_BTE: Tensor | None = None  # CLIP tokens of the reference, for I2V networks
+    negative_BTD: Tensor | None = None  # the prompt that guidance leads away from; None: no words
+    grey_BGCHW: Tensor | None = None  # latents of grey pictures behind the reference, until they stand still
     # At time 0, where RoPE in time turns nothing: so these are the keys before it, and `at` puts them anywhere.
     keys: tuple[Tensor, ...]  # per layer [B, L, N, K]
     values: tuple[Tensor, ...]
     model: str  # fingerprint of the model that encoded it
     digest: str
+
+    def __repr__(self) -> str:
+        height, width = self.latent_size
+        prompt = f", {self.text_BTD.shape[1]} text tokens" if self.text_BTD.shape[1] > 1 else ""
+        picture = f"{SPATIAL * width}x{SPATIAL * height}"
+        return f"<{type(self).__name__} {self.digest[:8]}: {picture}, {len(self.keys)} layers{prompt}>"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Anchor) and self.digest == other.digest
@@ -57,8 +68,14 @@ def encode_anchor(
     reference_BFCHW: Tensor,
     text_BTD: Tensor | None = None,
     image_BTE: Tensor | None = None,
+    grey_BGCHW: Tensor | None = None,
+    negative_BTD: Tensor | None = None,
 ) -> Anchor:
-    """Run the clean reference latent through the network once, at timestep 0, seeing only itself."""
+    """Run the clean reference latent through the network once, at timestep 0, seeing only itself.
+
+    `grey_BGCHW`: for networks that are shown grey pictures behind the reference, what their video autoencoder makes of
+    them. `negative_BTD`: the prompt that guidance leads away from, of the prompt's shape.
+    """
     wanted = (1, 1, model.config.out_channels)
     if reference_BFCHW.dim() != 5 or tuple(reference_BFCHW.shape[:3]) != wanted:
         raise SettingsError(
@@ -67,9 +84,10 @@ def encode_anchor(
         )
     _check_image(model, image_BTE)
     text_BTD = torch.zeros(1, 1, model.config.text_dim) if text_BTD is None else text_BTD
-    reference, text, image = (
+    _check_grey(model, reference_BFCHW, grey_BGCHW)
+    reference, text, image, grey, negative = (
         None if given is None else given.to(model.device, latent_dtype(model), copy=True)
-        for given in (reference_BFCHW, text_BTD, image_BTE)
+        for given in (reference_BFCHW, text_BTD, image_BTE, grey_BGCHW, negative_BTD)
     )
     denoiser = Denoiser.of(model, text, reference_B1CHW=reference, image_BTE=image)
     keys, values = zip(*capture(denoiser, reference), strict=True)
@@ -78,10 +96,12 @@ def encode_anchor(
         reference_BFCHW=reference,
         text_BTD=text,
         image_BTE=image,
+        grey_BGCHW=grey,
+        negative_BTD=negative,
         keys=keys,
         values=values,
         model=made_by,
-        digest=_digest(made_by, *(made_of for made_of in (reference, text, image) if made_of is not None)),
+        digest=_digest(made_by, reference, text, image, grey, negative),
     )
 
 
@@ -95,6 +115,34 @@ def with_text(anchor: Anchor, model: StreamModel, text_BTD: Tensor) -> Anchor:
     return replace(anchor, text_BTD=text_BTD.to(model.device, latent_dtype(model), copy=True))
 
 
+def denoiser_of(model: StreamModel, anchor: Anchor, settings: StreamSettings) -> tuple[Denoiser, tuple[Anchor, ...]]:
+    """Of an anchor's prompt, with the branches that guidance asks for; and the anchor as each of them sees it."""
+    seen = {"reference_B1CHW": anchor.reference_BFCHW, "image_BTE": anchor.image_BTE}
+    denoiser, wanted = Denoiser.of(model, anchor.text_BTD, **seen), branches(settings, model.config)
+    if len(wanted) == 1:
+        return denoiser, (anchor,)
+    text_BTD = torch.zeros_like(anchor.text_BTD) if anchor.negative_BTD is None else anchor.negative_BTD
+    negative = Denoiser.of(model, text_BTD, **seen)
+    keys, values = zip(*capture(negative, anchor.reference_BFCHW), strict=True)
+    led = replace(anchor, keys=keys, values=values)
+    return denoiser.guided(wanted, negative.context), tuple(led if branch.negative else anchor for branch in wanted)
+
+
+def _check_grey(model: StreamModel, reference_BFCHW: Tensor, grey_BGCHW: Tensor | None) -> None:
+    if grey_BGCHW is None:
+        if model.config.unknown_frames == "grey":
+            logger.warning(
+                "This network is shown grey pictures behind the reference, and has none; zeros stand for them."
+            )
+        return
+    wanted = tuple(reference_BFCHW.shape[2:])
+    if model.config.unknown_frames != "grey" or grey_BGCHW.shape[1] < 1 or tuple(grey_BGCHW.shape[2:]) != wanted:
+        raise SettingsError(
+            f"the grey latents have shape {tuple(grey_BGCHW.shape)}; wanted [1, one or more, {wanted}] for a network "
+            "that is shown them, and none for others"
+        )
+
+
 def _check_image(model: StreamModel, image_BTE: Tensor | None) -> None:
     wanted = model.config.image_dim
     if image_BTE is None:
@@ -105,9 +153,11 @@ def _check_image(model: StreamModel, image_BTE: Tensor | None) -> None:
         raise SettingsError(f"the image has shape {tuple(image_BTE.shape)}, but this network takes {takes}")
 
 
-def _digest(made_by: str, *tensors: Tensor) -> str:
+def _digest(made_by: str, *tensors: Tensor | None) -> str:
     digest = hashlib.sha256(made_by.encode())
     for tensor in tensors:
+        if tensor is None:
+            continue
         digest.update(f"{tuple(tensor.shape)}".encode())
         digest.update(tensor.cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -14,9 +14,36 @@ from ..geometry import TEMPORAL, first_pixel_frame, whole_chunks
 from .anchor import Anchor
 from .model import StreamDriving, StreamModel, fingerprint
 from .sampler import Progress, ShouldStop, Stream
-from .state import Snapshot, StreamState, check_beginning, first_snapshot
+from .state import Snapshot, StreamState, check_beginning, first_snapshot, load_stream
 
 logger = logging.getLogger(__name__)
+
+
+def open_stream(  # noqa: PLR0913 - the public door; a host's callables may be left out
+    model: StreamModel,
+    anchor: Anchor,
+    settings: StreamSettings,
+    driving: StreamDriving,
+    seed: int = 0,
+    *,
+    progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Stream:
+    """Begin a stream; nothing is computed before its first chunk is asked for."""
+    check_beginning(model, anchor, seed)
+    return Stream(model, first_snapshot(settings, anchor, seed), driving, progress=progress, should_stop=should_stop)
+
+
+def resume_stream(
+    model: StreamModel,
+    path: str | os.PathLike[str],
+    driving: StreamDriving,
+    *,
+    progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Stream:
+    """Go on, bit for bit, from what `Stream.save` wrote, with the driving that was playing."""
+    return Stream(model, load_stream(path, model), driving, progress=progress, should_stop=should_stop)
 
 
 def begin_stream(model: StreamModel, anchor: Anchor, settings: StreamSettings, seed: int = 0) -> Snapshot:
@@ -95,10 +122,11 @@ def placed(saved: Snapshot, device: torch.device | str, *, copy: bool = False) -
 
 
 def _state_on(state: StreamState, there: Callable[[Tensor], Tensor]) -> StreamState:
-    knot, memory = state.knot_BMCHW, state.decoder_memory
+    knot, recent, memory = state.knot_BMCHW, state.recent_BFCHW, state.decoder_memory
     return replace(
         state,
         knot_BMCHW=None if knot is None else there(knot),
+        recent_BFCHW=None if recent is None else there(recent),
         decoder_memory=None if memory is None else tuple(map(there, memory)),
     )
 

@@ -5,7 +5,7 @@ T text tokens or packed pixel frames, D text dim, Q signal dim.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,14 +13,17 @@ from torch import Tensor
 from ..cache import AttentionCache, CapturingCache
 from ..config import AudioCrossConfig
 from ..errors import DrivingError
-from ..flow import add_noise, round_timestep, to_timestep, to_x0
+from ..flow import round_timestep, to_timestep, to_x0
 from ..geometry import PATCH
 from ..transfer import to_device
 from ..wan.adapters import NO_DRIVING, DrivingFeatures, encode_driving, encode_sound
+from ..wan.branches import Branch
 from ..wan.forward import CrossContext, FrameInputs, encode_context, wan_forward
-from ..wan.layouts import Layout, get_layout
+from ..wan.layouts import Layout, layout_of
 from ..wan.rope import RopeTable, rope_table
+from .guidance import Guide, OfBranch, mixed, under
 from .model import StreamModel, latent_dtype
+from .solvers import Renoise, Solver
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,6 +34,7 @@ class Denoiser:
     layout: Layout
     context: CrossContext
     reference_B1CHW: Tensor | None = None  # clean; for layouts that show it beside every frame
+    guides: tuple[Guide, ...] = ()  # branches of guidance; the first is this prompt, with everything
 
     @classmethod
     def of(
@@ -48,7 +52,7 @@ class Denoiser:
             compute_dtype=model.dtype,
             image_BTE=None if image_BTE is None else image_BTE.to(model.device),
         )
-        layout = get_layout(model.config.layout)
+        layout = layout_of(model.config)
         return cls(model=model, layout=layout, context=context, reference_B1CHW=reference_B1CHW)
 
     def rope(self, positions: Sequence[int], latent_size: tuple[int, int]) -> RopeTable:
@@ -83,17 +87,39 @@ class Denoiser:
         nothing = torch.zeros(num_frames, adapter.num_packed, adapter.signal_dim)
         return self.driving(nothing, num_frames, starts=True)  # a picture is a video's very first frame
 
+    def guided(self, guides: tuple[Branch, ...], negative: CrossContext) -> "Denoiser":
+        """With the branches of guidance, if there are several."""
+        if len(guides) == 1:
+            return self
+        made = (Guide(branch, negative if branch.negative else self.context) for branch in guides)
+        return replace(self, guides=tuple(made))
+
+    def under(self, context: CrossContext) -> "Denoiser":
+        """The same with another prompt."""
+        return replace(self, context=context, guides=tuple(under(guide, context) for guide in self.guides))
+
     def velocity(self, frames: "Frames", cache: AttentionCache, *, commit: bool = False) -> Tensor:
-        """One pass over the network."""
+        """One pass over the network, or one for each branch of guidance."""
+        if not self.guides:
+            return self._pass(frames, self.context, cache, commit)
+        found = []
+        for number, guide in enumerate(self.guides):
+            seen = replace(frames, driving=frames.silence) if guide.branch.silent else frames
+            of_branch = OfBranch(cache, number * self.model.config.num_layers)
+            found.append(self._pass(seen, guide.context, of_branch, commit))
+        return mixed(found, self.guides)
+
+    def _pass(self, frames: "Frames", context: CrossContext, cache: AttentionCache, commit: bool) -> Tensor:
+        timestep_BF = to_timestep(frames.sigma_BF) if frames.timestep_BF is None else frames.timestep_BF
         inputs = FrameInputs(
-            x_BFCHW=self.layout.channels(frames.x_BFCHW, frames.known_BMCHW, self.reference_B1CHW),
-            timestep_BF=round_timestep(to_timestep(frames.sigma_BF), self.model.config.timestep_dtype),
+            x_BFCHW=self.layout.channels(
+                frames.x_BFCHW, frames.known_BMCHW, self.reference_B1CHW, frames.unknown_BFCHW
+            ),
+            timestep_BF=round_timestep(timestep_BF, self.model.config.timestep_dtype),
             rope=frames.rope,
             driving=frames.driving,
         )
-        return wan_forward(
-            self.model.network, inputs, self.context, cache, commit=commit, compute_dtype=self.model.dtype
-        )
+        return wan_forward(self.model.network, inputs, context, cache, commit=commit, compute_dtype=self.model.dtype)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,6 +131,9 @@ class Frames:
     known_BMCHW: Tensor | None
     rope: RopeTable
     driving: DrivingFeatures
+    timestep_BF: Tensor | None = None  # what the network is fed, if not 1000 * sigma
+    unknown_BFCHW: Tensor | None = None  # what is shown of frames that are not known, if not zeros
+    silence: DrivingFeatures = NO_DRIVING  # in the driving's place, for branches of guidance without sound
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,6 +143,8 @@ class Conditions:
     knot_BMCHW: Tensor | None
     rope: RopeTable
     driving: DrivingFeatures
+    unknown_BFCHW: Tensor | None = None  # as in `Frames`
+    silence: DrivingFeatures = NO_DRIVING
 
     def first(self, num_frames: int, num_tokens: int, known_BMCHW: Tensor | None = None) -> "Conditions":
         """Of the first `num_frames` frames, without the knot unless given: how a settled chunk is committed."""
@@ -121,30 +152,50 @@ class Conditions:
             knot_BMCHW=known_BMCHW,
             rope=self.rope.first(num_frames * num_tokens),
             driving=self.driving.first(num_frames),
+            unknown_BFCHW=None if self.unknown_BFCHW is None else self.unknown_BFCHW[:, :num_frames],
+            silence=self.silence.first(num_frames),
         )
 
 
-def denoise(
+def denoise(  # noqa: PLR0913, PLR0917 - a chunk's five parts, and what it may be fed instead of its noise levels
     denoiser: Denoiser,
     conditions: Conditions,
     noise_SBFCHW: Tensor,
     sigmas: Sequence[float],
     cache: AttentionCache,
     before_step: Callable[[int], None],
+    timesteps: Sequence[float] | None = None,
+    solver: Solver | None = None,
 ) -> Tensor:
-    """Clean latents of a chunk's frames; the cache is read only."""
+    """Clean latents of a chunk's frames; the cache is read only.
+
+    `timesteps`: fed instead of 1000 * sigma. `solver`: how it goes from step to step; None: by noise anew.
+    """
+    solver = solver or Renoise(noise_SBFCHW)
     layout, knot = denoiser.layout, conditions.knot_BMCHW
     num_known = 0 if knot is None else knot.shape[1]
-    levels = [layout.frame_sigmas(noise_SBFCHW.new_full(noise_SBFCHW.shape[1:3], sigma), num_known) for sigma in sigmas]
+
+    def per_frame(level: float) -> Tensor:
+        return layout.frame_sigmas(noise_SBFCHW.new_full(noise_SBFCHW.shape[1:3], level), num_known)
+
+    levels = [per_frame(sigma) for sigma in sigmas]
     x = layout.pin(noise_SBFCHW[0], knot)
     for step, sigma_BF in enumerate(levels):
         before_step(step)
         frames = Frames(
-            x_BFCHW=x, sigma_BF=sigma_BF, known_BMCHW=knot, rope=conditions.rope, driving=conditions.driving
+            x_BFCHW=x,
+            sigma_BF=sigma_BF,
+            timestep_BF=None if timesteps is None else per_frame(timesteps[step]),
+            known_BMCHW=knot,
+            rope=conditions.rope,
+            driving=conditions.driving,
+            unknown_BFCHW=conditions.unknown_BFCHW,
+            silence=conditions.silence,
         )
-        x0 = layout.pin(to_x0(x, denoiser.velocity(frames, cache), sigma_BF), knot)
+        velocity = denoiser.velocity(frames, cache)
+        x0 = layout.pin(to_x0(x, velocity, sigma_BF), knot)
         if step + 1 < len(levels):
-            x = layout.pin(add_noise(x0, noise_SBFCHW[step + 1], levels[step + 1]), knot)
+            x = layout.pin(solver.next(x, x0, velocity, step, levels[step + 1]), knot)
     return x0
 
 
@@ -156,6 +207,8 @@ def commit(denoiser: Denoiser, conditions: Conditions, x0_BFCHW: Tensor, cache: 
         known_BMCHW=conditions.knot_BMCHW,
         rope=conditions.rope,
         driving=conditions.driving,
+        unknown_BFCHW=conditions.unknown_BFCHW,
+        silence=conditions.silence,
     )
     denoiser.velocity(frames, cache, commit=True)
 

@@ -63,7 +63,7 @@ def fingerprint(model: StreamModel) -> str:
     identity: str | None = getattr(model, "identity", None)
     if identity is not None:
         return identity
-    digest = hashlib.sha256(json.dumps([model.config.to_dict(), str(model.dtype)], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([model.config.identity(), str(model.dtype)], sort_keys=True).encode())
     for part in (model.network, model.codec):
         if isinstance(part, nn.Module):  # a host's codec need not be one
             digest.update(sampled_weights(part))

@@ -5,6 +5,7 @@ All frames and positions are latent frames counted from the stream's beginning, 
 
 from dataclasses import dataclass
 
+from ..cache_index import Place
 from ..config import StreamSettings
 
 
@@ -76,3 +77,17 @@ def plan_chunk(settings: StreamSettings, clock: Clock) -> ChunkPlan:
         sinks=range(clock.start - num_committed, clock.start - num_committed + num_sinks),
         window=range(clock.start - min(num_committed - num_sinks, settings.num_window_frames), clock.start),
     )
+
+
+def place_in_ring(settings: StreamSettings, chunk: int, step: int) -> Place:
+    """Where a chunk's pass writes, if passes write in place (StreamDiffusionV2).
+
+    The first chunks fill sinks and ring. Once the ring is full, what a chunk's first pass wrote stays in it, and its
+    later passes write one chunk further on: over the oldest, and where the next chunk's first pass will write.
+    """
+    chunk_frames, sinks = settings.num_chunk_frames, settings.num_sink_frames
+    in_ring = settings.num_ring_frames // chunk_frames
+    last = sinks // chunk_frames + in_ring - 1  # the chunk that fills it
+    begun = chunk < last or (chunk == last and step == 0)
+    slot = chunk if begun else sinks // chunk_frames + (chunk - last - (step == 0)) % in_ring
+    return Place(slot * chunk_frames, chunk_frames, chunk_frames * min(chunk + 1, last + 1))

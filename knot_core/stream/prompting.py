@@ -24,7 +24,7 @@ def follow_prompts(stream: Stream, plan: PromptPlan, texts_BTD: Sequence[Tensor]
     while True:
         weights = plan.weights(stream.plan.chunk)
         if weights != set_before:
-            stream.set_text(blend(texts_BTD, weights))
+            stream.set_text(blend(texts_BTD, weights), recache=plan.recache and set_before is not None)
             set_before = weights
         chunk = next(stream, None)
         if chunk is None:

@@ -1,82 +1,45 @@
 """The stream: one chunk after another, for ever if the driving goes on.
 
-Shapes: S denoising steps, B batch (of one), F latent frames, M known latent frames, T pixel frames,
-C channels, H W size.
+Shapes: S denoising steps, B batch (of one), F latent frames, C channels, H W size.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
+from threading import RLock
 
 import torch
 from torch import Tensor
 
-from ..cache import CacheShape, KVCache
-from ..config import StreamSettings
+from ..cache import Overwritten
 from ..errors import SettingsError
-from ..flow import fuse, noise_levels
-from ..geometry import TEMPORAL, first_pixel_frame, num_latent_frames, num_tokens
+from ..flow import fuse, noise_levels, own_timesteps
+from ..geometry import TEMPORAL, first_pixel_frame
+from ..threads import threads_inside
 from ..transfer import to_device
-from .anchor import Anchor, with_text
+from .anchor import Anchor, denoiser_of, with_text
+from .chunk import Ahead, Begun, Chunk, Drawn
+from .committing import KEEP_SINKS, RENEW_SINKS, Window
 from .decode import decode
-from .denoise import Conditions, Denoiser, commit, denoise
+from .denoise import Denoiser, denoise
 from .driven import check_driving
+from .filled_cache import filled_cache
+from .guidance import check_steps
 from .model import StreamDriving, StreamModel, latent_dtype
-from .plan import ChunkPlan, plan_chunk
+from .plan import ChunkPlan, Clock, plan_chunk
 from .sinks import Sinks
-from .state import Snapshot, check_beginning, first_snapshot, load_stream, save_stream
+from .solvers import num_noises, solver
+from .state import Snapshot, StreamState, save_stream
 from .timing import StageSeconds, mark
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Chunk:
-    """What a stream gives, piece by piece."""
-
-    index: int
-    start_frame: int  # first latent frame
-    latents: Tensor  # float32 [F, C, h, w]; float64 of a float64 model
-    pixel_frames: Tensor  # uint8 [T, H, W, 3], on the CPU
-    seconds: Mapping[str, float]  # spent on "denoise", "decode" and "commit"; reading it waits for the commit
-
-    @property
-    def first_pixel_frame(self) -> int:
-        """Of the stream."""
-        return first_pixel_frame(self.start_frame)
-
 
 Progress = Callable[[int, int], None]  # stages done, stages of a chunk: its steps, then decoding
 ShouldStop = Callable[[], bool]
+DRAWN_AHEAD = "this stream's chunks are drawn ahead by pipelined(); take them there, or close it first"
 
 
-class _Stopped(Exception):  # noqa: N818 - not an error
+class Stopped(Exception):  # noqa: N818 - not an error
     """`should_stop` said so; the chunk under way is dropped, the stream stands where it stood before it."""
-
-
-def open_stream(  # noqa: PLR0913 - the public door; a host's callables may be left out
-    model: StreamModel,
-    anchor: Anchor,
-    settings: StreamSettings,
-    driving: StreamDriving,
-    seed: int = 0,
-    *,
-    progress: Progress | None = None,
-    should_stop: ShouldStop | None = None,
-) -> "Stream":
-    """Begin a stream; nothing is computed before its first chunk is asked for."""
-    check_beginning(model, anchor, seed)
-    return Stream(model, first_snapshot(settings, anchor, seed), driving, progress=progress, should_stop=should_stop)
-
-
-def resume_stream(
-    model: StreamModel,
-    path: str | os.PathLike[str],
-    driving: StreamDriving,
-    *,
-    progress: Progress | None = None,
-    should_stop: ShouldStop | None = None,
-) -> "Stream":
-    """Go on, bit for bit, from what `Stream.save` wrote, with the driving that was playing."""
-    return Stream(model, load_stream(path, model), driving, progress=progress, should_stop=should_stop)
 
 
 class Stream(Iterator[Chunk]):
@@ -97,60 +60,74 @@ class Stream(Iterator[Chunk]):
         should_stop: ShouldStop | None = None,
     ) -> None:
         check_driving(model, driving)
+        check_steps(snapshot.settings, model)
         self.model, self.anchor, self.settings = model, snapshot.anchor, snapshot.settings
-        self._state, self._driving = snapshot.state, driving
+        self.state, self._driving, self.origin = snapshot.state, driving, snapshot.state.driving_origin
+        self.ahead: Ahead | None = None  # who draws its chunks ahead (stream/drawn_ahead.py), as long as somebody does
+        self.lock = RLock()  # of what the next chunk begins with, and of the window
         self._progress, self._should_stop = progress, should_stop
-        self._cache = _filled_cache(model, snapshot)
+        self._cache = filled_cache(model, snapshot)
         self._sinks = Sinks(self.settings, self._cache, snapshot.sinks)
-        self._denoiser = Denoiser.of(
-            model,
-            self.anchor.text_BTD,
-            reference_B1CHW=self.anchor.reference_BFCHW,
-            image_BTE=self.anchor.image_BTE,
-        )
+        self._window = Window(settings=self.settings, cache=self._cache, sinks=self._sinks)
+        self.recache = snapshot.state.recache  # of the next chunk that has not begun
+        self._denoiser, self._anchors = denoiser_of(model, self.anchor, self.settings)
         self._anchor_placed_at: int | None = None
+        # bfloat16 gives the same bits with any number of threads, other dtypes do not
+        self.threads = None if model.dtype == torch.bfloat16 else snapshot.state.threads
 
     @property
     def plan(self) -> ChunkPlan:
         """The chunk that comes next."""
-        return plan_chunk(self.settings, self._state.clock)
+        return self._plan_at(self.state.clock)
 
-    @property
-    def _sigmas(self) -> tuple[float, ...]:
-        """Noise levels of the chunk that comes next, or is under way."""
-        return noise_levels(self.settings, first_chunk=self._state.clock.chunk == 0)
+    def _plan_at(self, clock: Clock) -> ChunkPlan:
+        return plan_chunk(self.settings, clock)
 
     @property
     def num_pixel_frames(self) -> int | None:
         """How many pixel frames the stream has when its driving ends; None if that never ends."""
         length = self._driving.num_pixel_frames
-        return None if length is None else TEMPORAL * self._state.driving_origin + length
+        return None if length is None else TEMPORAL * self.origin + length
 
     @property
     def finished(self) -> bool:
         """Whether the driving has been played out."""
+        return self.finished_at(self.state.clock)
+
+    def finished_at(self, clock: Clock) -> bool:
         end = self.num_pixel_frames
-        return end is not None and first_pixel_frame(self._state.clock.start) >= end
+        return end is not None and first_pixel_frame(clock.start) >= end
 
     def set_driving(self, driving: StreamDriving, *, origin: int | None = None) -> None:
-        """Drive by something else from the next chunk on; for between two chunks.
+        """Drive by something else from the next chunk on that has not begun; for between two chunks.
 
         It starts to play there, unless `origin` names another latent frame of the stream as its beginning: 0 for a
         driving that shares the stream's own time.
         """
         check_driving(self.model, driving)
-        start = self._state.clock.start
-        origin = start if origin is None else origin
-        if not 0 <= origin <= start:
-            raise SettingsError(f"origin is {origin}; it must be between 0 and the next chunk's first frame, {start}")
-        self._driving, self._state = driving, replace(self._state, driving_origin=origin)
+        with self.lock:
+            start = self.state.clock.start if self.ahead is None else self.ahead.next_clock.start
+            origin = start if origin is None else origin
+            if not 0 <= origin <= start:
+                raise SettingsError(
+                    f"origin is {origin}; it must be between 0 and the next chunk's first frame, {start}"
+                )
+            self._driving, self.origin = driving, origin
 
     @torch.no_grad()
-    def set_text(self, text_BTD: Tensor) -> None:
-        """Another prompt from the next chunk on, saved with the stream."""
-        self.anchor = with_text(self.anchor, self.model, text_BTD)
-        renewed = Denoiser.of(self.model, self.anchor.text_BTD, image_BTE=self.anchor.image_BTE)
-        self._denoiser = replace(self._denoiser, context=renewed.context)
+    def set_text(self, text_BTD: Tensor, *, recache: bool = False, keep_sinks: bool = True) -> None:
+        """Another prompt from the next chunk on that has not begun, saved with the stream.
+
+        `recache`: what that chunk sees of those before it is computed again under the new prompt, which so takes hold
+        sooner (LongLive); sinks of a stream that has gone on stay as they were, unless `keep_sinks` is off.
+        """
+        if recache:
+            self._window.check_recache(self.state.recent_BFCHW, self.state.clock)
+        anchor = with_text(self.anchor, self.model, text_BTD)
+        renewed = Denoiser.of(self.model, anchor.text_BTD, image_BTE=anchor.image_BTE)
+        with self.lock:
+            self.anchor, self._denoiser = anchor, self._denoiser.under(renewed.context)
+            self.recache = (KEEP_SINKS if keep_sinks else RENEW_SINKS) if recache else self.recache
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything that `resume_stream` needs."""
@@ -163,12 +140,22 @@ class Stream(Iterator[Chunk]):
         )
 
     def snapshot(self) -> Snapshot:
-        """Where the stream stands. The window is a view: make a stream of it, or a file, before this one goes on."""
+        """Where the stream stands: behind the last chunk that it gave, or that was written.
+
+        The window is a view: make a stream of it, or a file, before this one goes on. Of a stream whose chunks are
+        drawn ahead (`pipelined`) it is a copy, and this waits until no commit is under way.
+        """
+        if self.ahead is not None:
+            return self.ahead.snapshot()
+        return self.snapshot_of(replace(self.state, driving_origin=self.origin, recache=self.recache), self.anchor)
+
+    def snapshot_of(self, state: StreamState, anchor: Anchor) -> Snapshot:
+        """`state` with the window as it is."""
         cache = self._cache
         return Snapshot(
             settings=self.settings,
-            anchor=self.anchor,
-            state=self._state,
+            anchor=anchor,
+            state=state,
             window_index=cache.index,
             window=tuple(cache.window(layer) for layer in range(cache.shape.num_layers)),
             sinks=self._sinks.layers,
@@ -181,117 +168,132 @@ class Stream(Iterator[Chunk]):
 
     @torch.no_grad()
     def __next__(self) -> Chunk:
+        if self.ahead is not None:
+            raise SettingsError(DRAWN_AHEAD)
         if self.finished:
             raise StopIteration
         try:
-            return self._next_chunk(self.plan)
-        except _Stopped:
+            with threads_inside(self.threads):
+                return self._next_chunk()
+        except Stopped:
             raise StopIteration from None
+        finally:
+            self.undo()
 
-    def _next_chunk(self, plan: ChunkPlan) -> Chunk:
+    def _next_chunk(self) -> Chunk:
         """Nothing that lasts is written before the commit; the new state is put in place after it.
 
         The host asks for the whole chunk and waits for the device once: for the pictures, while it commits.
         """
+        begun = self.begin(self.state)
+        drawn = self.draw(begun, self.before_stage)
+        latents = drawn.latents()
+        pixel_frames, memory = decode(self.model.codec, latents, self.state.decoder_memory)
+        decoded = mark(self.model.device)
+        self.before_stage(begun.num_steps + 1, begun.num_steps + 1)
+        self.run_commit(drawn)
+        self.write_window(drawn)
+        self.state = drawn.after(memory)
+        committed = mark(self.model.device)
+        decoded.synchronize()
+        marks = {"denoise": (begun.mark, drawn.mark), "decode": (drawn.mark, decoded), "commit": (decoded, committed)}
+        return drawn.emit(latents[0], pixel_frames, StageSeconds(marks))
+
+    def begin(self, state: StreamState) -> Begun:
+        """The chunk after `state`, as the stream is driven now."""
+        plan = self._plan_at(state.clock)
+        return Begun(
+            plan=plan,
+            state=replace(state, driving_origin=self.origin, recache=self.recache),
+            settings=self.settings,
+            sigmas=noise_levels(self.settings, first_chunk=plan.chunk == 0),
+            anchor=self.anchor,
+            denoiser=self._denoiser,
+            driving=self._driving,
+            mark=mark(self.model.device),
+        )
+
+    def draw(self, begun: Begun, before_stage: Callable[[int, int], None]) -> Drawn:
+        """Denoise the chunk's frames and fuse the knot into them; nothing that lasts is written."""
+        plan = begun.plan
         assert self._cache.index.num_committed == plan.chunk * plan.num_frames, "the cache and the clock disagree"
-        device = self.model.device
-        began, ended = mark(device), {}
-        conditions = self._conditions(plan)
-        noise, rng_state = self._draw_noise(plan)
-        x0 = self._settle(plan, conditions, noise)
-        ended["denoise"] = mark(device)
-        self._before_stage(len(self._sigmas))
-        latents = x0[:, : plan.num_frames].clone()
-        pixel_frames, memory = decode(self.model.codec, latents, self._state.decoder_memory)
-        ended["decode"] = mark(device)
-        self._before_stage(len(self._sigmas) + 1)
-        self._commit(plan, conditions, latents)
-        self._state = replace(
-            self._state,
-            clock=plan.next_clock,
+        self._place_anchor(plan.anchor_position)
+        self._run_recache(begun)
+        conditions = begun.conditions()
+        noise, rng_state = self._draw_noise(begun)
+
+        def before_step(step: int) -> None:
+            before_stage(step, begun.num_steps + 1)
+            with self.lock:
+                self._window.before_step(plan, step)
+
+        fed = own_timesteps(self.settings, first_chunk=plan.chunk == 0)
+        x0 = denoise(begun.denoiser, conditions, noise, begun.sigmas, self._cache, before_step, fed,
+                     solver(self.settings, noise, begun.sigmas))  # fmt: skip
+        knot = conditions.knot_BMCHW
+        x0 = fuse(knot, x0, self.settings.fusion) if knot is not None and plan.num_knot_frames else x0
+        drawn = Drawn(
+            begun=begun,
+            conditions=conditions,
+            x0_BFCHW=x0,
             rng_state=rng_state,
-            knot_BMCHW=x0[:, plan.num_frames :].clone() if plan.num_knot_frames else None,
-            decoder_memory=memory,
+            threads=torch.get_num_threads(),
+            mark=mark(self.model.device),
         )
-        ended["commit"] = mark(device)
-        ended["decode"].synchronize()
-        return self._emit(plan, latents[0], pixel_frames, StageSeconds(began, ended))
+        before_stage(begun.num_steps, begun.num_steps + 1)
+        return drawn
 
-    def _conditions(self, plan: ChunkPlan) -> Conditions:
-        positions = plan.positions
-        first = plan.start - self._state.driving_origin
-        signal = torch.as_tensor(self._driving.signal(first, len(positions)))
-        return Conditions(
-            knot_BMCHW=self._state.knot_BMCHW,
-            rope=self._denoiser.rope(positions, self.anchor.latent_size),
-            driving=self._denoiser.driving(signal, len(positions), starts=first == 0),
-        )
-
-    def _draw_noise(self, plan: ChunkPlan) -> tuple[Tensor, Tensor]:
+    def _draw_noise(self, begun: Begun) -> tuple[Tensor, Tensor]:
         """[S, B, F, C, H, W], all of a chunk's noise at once, and the generator's state for the next chunk's."""
         rng = torch.Generator()
-        rng.set_state(self._state.rng_state)
+        rng.set_state(begun.state.rng_state)
         _, _, *frame = self.anchor.reference_BFCHW.shape
-        noise = torch.randn(len(self._sigmas), 1, len(plan.positions), *frame, generator=rng)
+        count = num_noises(self.settings, begun.num_steps)
+        noise = torch.randn(count, 1, len(begun.plan.positions), *frame, generator=rng)
         return to_device(noise, self.model.device, latent_dtype(self.model)), rng.get_state()
-
-    def _settle(self, plan: ChunkPlan, conditions: Conditions, noise: Tensor) -> Tensor:
-        """Denoise the chunk's frames and fuse the knot into them."""
-        self._place_anchor(plan.anchor_position)
-        x0 = denoise(self._denoiser, conditions, noise, self._sigmas, self._cache, self._before_stage)
-        knot = conditions.knot_BMCHW
-        return x0 if knot is None else fuse(knot, x0, self.settings.fusion)
 
     def _place_anchor(self, position: int) -> None:
         if not self.settings.use_anchor or position == self._anchor_placed_at:
             return
-        for layer, (keys, values) in enumerate(self.anchor.at(position)):
+        of_branches = chain.from_iterable(anchor.at(position) for anchor in self._anchors)
+        for layer, (keys, values) in enumerate(of_branches):
             self._cache.place_anchor(layer, keys, values)
         self._anchor_placed_at = position
 
-    def _commit(self, plan: ChunkPlan, conditions: Conditions, latents_BFCHW: Tensor) -> None:
-        if self.settings.num_window_frames + self.settings.num_sink_frames > 0:
-            from_reference = plan.chunk == 0 and self.settings.start_from_reference
-            known = self._denoiser.layout.known_at_commit(conditions.knot_BMCHW, from_reference=from_reference)
-            settled = conditions.first(plan.num_frames, self._cache.shape.num_tokens, known)
-            commit(self._denoiser, settled, latents_BFCHW, self._cache)
-        self._sinks.commit(self._cache, plan.num_frames)
+    def _run_recache(self, begun: Begun) -> None:
+        """What the chunk sees, again; done twice it is the same, so a chunk that does not happen needs no undoing."""
+        with self.lock:
+            if begun.state.recache and begun.state.recent_BFCHW is not None:
+                self._window.check_recache(begun.state.recent_BFCHW, begun.state.clock)
+                self._window.recache(
+                    begun.denoiser, begun.plan, begun.state.recent_BFCHW, begun.conditions_of, begun.state.recache
+                )
+            self.recache = "" if self.recache == begun.state.recache else self.recache
 
-    def _emit(self, plan: ChunkPlan, latents: Tensor, pixel_frames: Tensor, seconds: StageSeconds) -> Chunk:
-        end = self.num_pixel_frames
-        if end is not None:
-            latents = latents[: num_latent_frames(end) - plan.start]
-            pixel_frames = pixel_frames[: end - first_pixel_frame(plan.start)]
-        return Chunk(
-            index=plan.chunk,
-            start_frame=plan.start,
-            latents=latents,
-            pixel_frames=pixel_frames,
-            seconds=seconds,
-        )
+    def run_commit(self, drawn: Drawn) -> None:
+        """The network's passes over settled latents; the window is written after them."""
+        begun = drawn.begun
+        self._window.run(begun.denoiser, begun.plan, drawn.conditions, drawn.recent(), begun.conditions_of)
 
-    def _before_stage(self, done: int) -> None:
+    def write_window(self, drawn: Drawn, *, keep: bool = False) -> Overwritten | None:
+        """What the passes left goes into the window; `keep`: says what it wrote over."""
+        return self._window.write(drawn.plan, keep=keep)
+
+    def undo(self) -> None:
+        """Take back what a chunk has written that does not happen."""
+        with self.lock:
+            self._cache.undo()
+
+    def stand_at(self, saved: Snapshot) -> None:
+        """Take the window back to where it stood; a driving that was to begin later begins there."""
+        self._cache.load_window(saved.window_index, saved.window)
+        self._sinks.layers = saved.sinks
+        self.origin = min(self.origin, saved.state.clock.start)
+        self.recache = saved.state.recache or self.recache
+
+    def before_stage(self, done: int, stages: int) -> None:
         """Report, and stop if asked. The last time is before the commit: from there on the chunk happens."""
         if self._progress is not None:
-            self._progress(done, len(self._sigmas) + 1)
+            self._progress(done, stages)
         if self._should_stop is not None and self._should_stop():
-            raise _Stopped
-
-
-def _filled_cache(model: StreamModel, snapshot: Snapshot) -> KVCache:
-    config, settings, anchor = model.config, snapshot.settings, snapshot.anchor
-    shape = CacheShape(
-        num_layers=config.num_layers,
-        batch=1,
-        num_tokens=num_tokens(*anchor.latent_size),
-        num_heads=config.num_heads,
-        head_dim=config.head_dim,
-        num_window_frames=settings.num_window_frames,
-        num_anchor_frames=int(settings.use_anchor),
-        num_pass_frames=settings.num_chunk_frames + settings.num_knot_frames,
-        num_sink_frames=settings.num_sink_frames,
-    )
-    cache = KVCache(shape, dtype=model.dtype, device=model.device)
-    if snapshot.window_index.num_committed:
-        cache.load_window(snapshot.window_index, snapshot.window)
-    return cache
+            raise Stopped

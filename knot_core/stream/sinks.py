@@ -13,11 +13,12 @@ Shapes: B batch, S slots of the sinks, N heads, K head dim; the 2 are keys and v
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ..cache import KVCache
+from ..cache import KVCache, Overwritten
 from ..config import StreamSettings
 from ..wan.rope import rotate_time
 
@@ -37,11 +38,15 @@ class Sinks:
         else:
             self.layers = tuple(self._copy(cache.sinks(layer)) for layer in range(cache.shape.num_layers))
 
-    def commit(self, cache: KVCache, num_frames: int) -> None:
-        """Commit a pass of `num_frames` frames; then sinks have taken in what left, and stand where they belong."""
+    def commit(self, cache: KVCache, num_frames: int, num_passed: int | None = None) -> None:
+        """Commit `num_frames` frames of a pass; then sinks have taken in what left, and stand where they belong.
+
+        The pass was of `num_passed` frames, the settled ones first, or of these alone, as sinks that move need it.
+        """
         if not self.layers:
-            cache.commit(num_frames)
+            cache.commit(num_frames, num_passed)
             return
+        assert num_passed in (None, num_frames), "sinks that move are of passes over settled frames"
         first, leaving = cache.index.num_committed, cache.index.leaving(num_frames)
         if first < cache.index.num_sinks:  # before any frame fades into them: it may be one of the same pass
             self._take_over(cache, first, min(num_frames, cache.index.num_sinks - first), num_frames)
@@ -50,7 +55,30 @@ class Sinks:
                 self._absorb(cache, run.source, run.slot, run.length, num_frames)
         cache.commit(num_frames)
         if leaving:
-            self._place(cache)
+            self.place(cache)
+
+    def at_distance(self, cache: KVCache, layer: int, before: int) -> Tensor:
+        """The sinks' keys and values, [2, B, S, N, K], with `before` frames of the stream before the first of them if
+        they follow the window; else where they stand.
+        """
+        slots = cache.sinks(layer)
+        if not self.layers or not self._follow:
+            return slots
+        return torch.stack([rotate_time(slots[0], before - self._shift(cache)), slots[1]])
+
+    def renew(self, cache: KVCache, layer: int, new_2BSNK: Tensor, first: int) -> None:
+        """Other frames, from `first` of the stream on, take the sinks' place; then `place` them."""
+        length = new_2BSNK.shape[2]
+        cache.sinks(layer)[:, :, :length] = new_2BSNK
+        if self.layers:
+            kept = self.layers[layer]
+            moved = torch.stack([rotate_time(new_2BSNK[0], -first), new_2BSNK[1]])
+            kept[:, :, :length] = moved[: len(kept)]
+
+    def overwritten(self, cache: KVCache, num_frames: int, *, wholly: bool = False) -> Overwritten:
+        """What `commit` of so many frames will write over, of window and sinks; `wholly`: all of them."""
+        kept = cache.overwritten(num_frames, with_sinks=bool(self.layers), wholly=wholly)
+        return replace(kept, sinks=tuple(layer.clone() for layer in self.layers))
 
     def _absorb(self, cache: KVCache, frame: int, sink: int, length: int, num_passing: int) -> None:
         tokens = cache.shape.num_tokens
@@ -65,10 +93,14 @@ class Sinks:
             new = cache.settled(layer, first, length, num_passing)
             kept[:, :, first * tokens : (first + length) * tokens] = new[: len(kept)]
 
-    def _place(self, cache: KVCache) -> None:
+    def _shift(self, cache: KVCache) -> int:
         """Sink j was committed at j, counted from the stream's beginning, and belongs at j + shift."""
         index = cache.index
-        shift = max(0, index.num_committed - index.capacity - index.num_sinks) if self._follow else 0
+        return max(0, index.num_committed - index.capacity - index.num_sinks) if self._follow else 0
+
+    def place(self, cache: KVCache) -> None:
+        """Put sinks that move where the next chunk sees them."""
+        shift = self._shift(cache)
         for layer, kept in enumerate(self.layers):
             slots = cache.sinks(layer)
             slots[0] = rotate_time(kept[0], shift)

@@ -15,12 +15,15 @@ from torch import Tensor
 from ..config import StreamSettings
 from ..errors import StateError, listed
 from ..geometry import PATCH, num_tokens
+from ..wan.branches import branches
+from .committing import KEEP_SINKS, RENEW_SINKS
 from .model import DecoderMemory, StreamModel, latent_dtype
 
 if TYPE_CHECKING:
     from .state import Snapshot
 
 _MOST_COUNTED = 2**48  # latent frames: more than a million years
+_MOST_THREADS = 4096
 Checked = Iterator[tuple[str, bool]]  # what was looked at, and whether it is right
 
 
@@ -41,7 +44,10 @@ def _counts(saved: Snapshot, model: StreamModel) -> Checked:  # noqa: ARG001 - a
     if all(are_counts.values()):
         yield "clock", clock.start >= saved.state.driving_origin
         yield "clock", index.num_committed == clock.chunk * settings.num_chunk_frames <= clock.start
-        yield "window", (index.capacity, index.num_sinks) == (settings.num_window_frames, settings.num_sink_frames)
+        yield "window", (index.capacity, index.num_sinks) == (settings.num_ring_frames, settings.num_sink_frames)
+    yield "recache", saved.state.recache in ("", KEEP_SINKS, RENEW_SINKS)
+    threads = saved.state.threads
+    yield "threads", threads is None or (type(threads) is int and 1 <= threads <= _MOST_THREADS)
     yield "anchor", isinstance(saved.anchor.digest, str)
 
 
@@ -60,15 +66,22 @@ def _shapes(saved: Snapshot, model: StreamModel) -> Checked:
     yield "values", _all_of(anchor.values, config.num_layers, (1, *sizes), model.dtype)
     window = (2, 1, saved.window_index.num_valid * tokens, *sizes[1:])
     begun = saved.window_index.num_committed > 0
-    yield "cache", _all_of(saved.window, config.num_layers, window, model.dtype) or not (begun or saved.window)
+    cached_layers = config.num_layers * len(branches(settings, config))
+    yield "cache", _all_of(saved.window, cached_layers, window, model.dtype) or not (begun or saved.window)
     sinks = _sinks_like(settings, sizes, model.dtype)
-    yield "sinks", not saved.sinks or _all_of(saved.sinks, config.num_layers, *sinks)
+    yield "sinks", not saved.sinks or _all_of(saved.sinks, cached_layers, *sinks)
     num_known = settings.num_knot_frames if state.clock.chunk else int(settings.start_from_reference)
     knot = None if state.knot_BMCHW is None else tuple(state.knot_BMCHW.shape)
     yield "knot", knot == ((1, num_known, *latent[2:]) if num_known else None)
     yield "prompt", _is_sequence(anchor.text_BTD, config.text_dim)
     yield "image", anchor.image_BTE is None or _is_sequence(anchor.image_BTE, config.image_dim)
-    latents = (anchor.reference_BFCHW, anchor.text_BTD, anchor.image_BTE, state.knot_BMCHW)
+    grey = anchor.grey_BGCHW
+    negative = anchor.negative_BTD
+    yield "negative prompt", negative is None or _is_sequence(negative, config.text_dim)
+    yield "grey latents", grey is None or (grey.dim() == 5 and grey.shape == (1, max(1, grey.shape[1]), *latent[2:]))
+    yield "recent latents", _recent_fits(saved, latent)
+    latents = (anchor.reference_BFCHW, anchor.text_BTD, anchor.image_BTE, anchor.grey_BGCHW, state.knot_BMCHW)
+    latents += (state.recent_BFCHW, anchor.negative_BTD)
     yield "dtypes", all(tensor is None or tensor.dtype == of_latents for tensor in latents)
 
 
@@ -85,6 +98,9 @@ def _values(saved: Snapshot, model: StreamModel) -> Checked:
         "cache": saved.window,
         "sinks": saved.sinks,
         "knot": () if state.knot_BMCHW is None else (state.knot_BMCHW,),
+        "grey latents": () if anchor.grey_BGCHW is None else (anchor.grey_BGCHW,),
+        "negative prompt": () if anchor.negative_BTD is None else (anchor.negative_BTD,),
+        "recent latents": () if state.recent_BFCHW is None else (state.recent_BFCHW,),
         "decoder": state.decoder_memory or (),
     }
     finite = {name: all(bool(tensor.isfinite().all()) for tensor in tensors) for name, tensors in parts.items()}
@@ -108,6 +124,16 @@ def _sinks_like(
     fade = settings.sink_decay < 1
     kept = torch.promote_types(dtype, torch.float32) if fade else dtype
     return (2 if fade else 1, 1, settings.num_sink_frames * tokens, *rest), kept
+
+
+def _recent_fits(saved: Snapshot, latent: Sequence[int]) -> bool:
+    """Files from before they were kept have none; without them nothing can be computed anew."""
+    recent, settings, settled = saved.state.recent_BFCHW, saved.settings, saved.window_index.num_committed
+    if recent is None:
+        return settings.commit != "recompute" or not settled
+    kept = settings.num_sink_frames + settings.num_window_frames + settings.num_chunk_frames
+    shape = tuple(recent.shape)
+    return len(shape) == 5 and shape == (1, shape[1], *latent[2:]) and 0 < shape[1] <= min(kept, settled)
 
 
 def _is_sequence(tensor: Tensor, width: int | None) -> bool:

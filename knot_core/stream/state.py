@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..cache import CacheIndex
+from ..cache_index import CacheIndex
 from ..config import StreamSettings
 from ..errors import KnotError, SettingsError, StateError, short
 from .anchor import Anchor
@@ -41,6 +41,12 @@ class StreamState:
     knot_BMCHW: Tensor | None
     decoder_memory: DecoderMemory | None
     driving_origin: int  # the latent frame of the stream at which the driving's own frame 0 lies
+    recache: str = ""  # whether the next chunk computes what it sees again, and of sinks what: see stream/committing.py
+    threads: int | None = None  # inside the operations that drew the last chunk; of old files, and at first: unknown
+    recent_BFCHW: Tensor | None = None  # the last settled latents, as `kept_latents` keeps them; older files have none
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {self.clock}>"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,6 +59,10 @@ class Snapshot:
     window_index: CacheIndex
     window: tuple[Tensor, ...]  # per layer, as `KVCache.window` gives it; nothing before the first chunk
     sinks: tuple[Tensor, ...] = ()  # per layer, as `Sinks` keeps them; nothing where they stand still
+
+    def __repr__(self) -> str:
+        clock = self.state.clock
+        return f"<{type(self).__name__} before chunk {clock.chunk} (latent frame {clock.start}) of {self.anchor!r}>"
 
 
 def check_beginning(model: StreamModel, anchor: Anchor, seed: int) -> None:
@@ -71,7 +81,7 @@ def first_snapshot(settings: StreamSettings, anchor: Anchor, seed: int, start: i
         decoder_memory=None,
         driving_origin=start,
     )
-    index = CacheIndex(capacity=settings.num_window_frames, num_sinks=settings.num_sink_frames)
+    index = CacheIndex(capacity=settings.num_ring_frames, num_sinks=settings.num_sink_frames)
     return Snapshot(settings=settings, anchor=anchor, state=state, window_index=index, window=())
 
 
@@ -85,6 +95,8 @@ def save_stream(path: str | os.PathLike[str], saved: Snapshot) -> None:
         "settings": saved.settings.to_dict(),
         "clock": dataclasses.asdict(state.clock),
         "driving_origin": state.driving_origin,
+        **({"recache": state.recache} if state.recache else {}),
+        **({} if state.threads is None else {"threads": state.threads}),
         "window": dataclasses.asdict(saved.window_index),
         "anchor": anchor.digest,
     }
@@ -98,7 +110,10 @@ def save_stream(path: str | os.PathLike[str], saved: Snapshot) -> None:
         **_numbered("sinks", saved.sinks),
         **_numbered("decoder", state.decoder_memory or ()),
         **_given("knot", state.knot_BMCHW),
+        **_given("recent", state.recent_BFCHW),
         **_given("anchor.image", anchor.image_BTE),
+        **_given("anchor.grey", anchor.grey_BGCHW),
+        **_given("anchor.negative", anchor.negative_BTD),
     }
     _write(Path(path), header, tensors)
 
@@ -113,6 +128,8 @@ def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
             reference_BFCHW=tensors["anchor.reference"],
             text_BTD=tensors["anchor.text"],
             image_BTE=tensors.get("anchor.image"),
+            grey_BGCHW=tensors.get("anchor.grey"),
+            negative_BTD=tensors.get("anchor.negative"),
             keys=_sequence("anchor.keys", tensors),
             values=_sequence("anchor.values", tensors),
             model=header["model"],
@@ -124,6 +141,9 @@ def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
             knot_BMCHW=tensors.get("knot"),
             decoder_memory=_sequence("decoder", tensors) or None,
             driving_origin=header["driving_origin"],
+            recache=header.get("recache", ""),
+            threads=header.get("threads"),
+            recent_BFCHW=tensors.get("recent"),
         )
         saved = Snapshot(
             settings=StreamSettings.from_dict(header["settings"]),

@@ -40,11 +40,11 @@ def mark(device: torch.device) -> Mark:
 
 
 class StageSeconds(Mapping[str, float]):
-    """Seconds by stage. Reading one waits until the device is done with that stage, making this does not."""
+    """Seconds by stage, from mark to mark. Reading one waits until the device is done with that stage, making this does
+    not. Stages may have run at the same time, so that they take longer together than the chunk."""
 
-    def __init__(self, began: Mark, ended: Mapping[str, Mark]) -> None:
-        starts = (began, *ended.values())
-        self._spans = {name: (start, end) for start, (name, end) in zip(starts, ended.items(), strict=False)}
+    def __init__(self, spans: Mapping[str, tuple[Mark, Mark]]) -> None:
+        self._spans = spans
 
     def __getitem__(self, stage: str) -> float:
         start, end = self._spans[stage]

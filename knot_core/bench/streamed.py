@@ -1,0 +1,90 @@
+"""The command `bench`: a portrait that idles, from its picture into a file."""
+
+import json
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from ..animate import fitted, settings_of, threads_of, video_size
+from ..errors import SettingsError
+from ..geometry import first_pixel_frame, latent_size
+from ..interrupt import INTERRUPTED, Interrupt
+from ..media import open_image
+from ..model import ASSETS, Model
+from ..options import given_settings
+from ..outputs import check_written
+from ..stream import open_stream
+from ..text import NUM_TEXT_TOKENS
+from ..threads import threads_inside
+from ..write_loop import run
+from .command import asks_for_engine, bench_engine
+from .meter import Meter
+from .models import some_driving
+
+
+def bench(options: Namespace, load: Callable[[], Model]) -> int:
+    """Stream a sample portrait that idles, and say where the time goes; or measure the engine alone."""
+    _check(options)
+    if asks_for_engine(options):
+        return bench_engine(options, load, given_settings(options))
+    check_written(options)
+    model = load()
+    with Interrupt() as interrupt, tempfile.TemporaryDirectory() as folder:
+        path = options.out or Path(folder) / "bench.mp4"
+        if options.busy:
+            figures = _beside_busy(options, model, path, interrupt)
+        else:
+            meter = _streamed(options, model, path, interrupt, options.chunks)
+            sys.stderr.write(meter.table() + "\n")
+            stages = {name: round(seconds, 4) for name, seconds in meter.stages.items()}
+            figures = meter.figures() | {"seconds": round(meter.seconds, 4), "stages": stages}
+    sys.stdout.write(json.dumps(figures) + "\n")
+    return INTERRUPTED if interrupt.asked else 0
+
+
+def _check(options: Namespace) -> None:
+    for name, least in (("chunks", 1), ("busy", 0), ("pairs", 1)):
+        if getattr(options, name) < least:
+            raise SettingsError(f"{name} is {getattr(options, name)}; it must be at least {least}")
+    if options.busy and asks_for_engine(options):
+        raise SettingsError("--busy is for whole runs, from a picture into a file; leave it out, or --engine and what "
+                            "goes with it")  # fmt: skip
+
+
+def _beside_busy(options: Namespace, model: Model, path: Path, interrupt: Interrupt) -> dict[str, Any]:
+    from .busy import figures_of, line, paired  # the registry's archive leaves it out: it begins processes
+
+    pairs = []
+    _streamed(options, model, path, interrupt, 1)  # what a process does once belongs to neither
+    for pair in paired(lambda: _streamed(options, model, path, interrupt, options.chunks), options.busy, options.pairs):
+        if interrupt.asked:
+            break
+        pairs.append(pair)
+        sys.stderr.write(line(pair) + "\n")
+    return figures_of(pairs, options.busy)
+
+
+def _streamed(options: Namespace, model: Model, path: Path, interrupt: Interrupt, num_chunks: int) -> Meter:
+    """From a picture into a file."""
+    meter = Meter(model=model)
+    settings, size = settings_of(options, model), video_size(model, options)
+    pictures = sorted((ASSETS / "portraits").glob("*.png"))
+    picture = open_image(pictures[0]) if pictures else torch.full((128, 128, 3), 0.5)
+    options.fit = "crop"
+    nothing_said = torch.zeros(1, NUM_TEXT_TOKENS, model.config.text_dim) if model.preset.needs_text else None
+    since = perf_counter()
+    threads = threads_of(options, model, settings, latent_size(*size))
+    with threads_inside(threads):
+        anchor = model.encode_anchor(fitted(picture, model, options), size=size, text=nothing_said)
+    meter.stage("anchor", since)
+    driving = some_driving(model, first_pixel_frame(num_chunks * settings.num_chunk_frames))
+    stream = open_stream(model, anchor, settings, driving, should_stop=lambda: interrupt.asked)
+    stream.threads = threads
+    run(stream, path, None, meter, video_format=options.format)
+    return meter
