@@ -1,5 +1,8 @@
 """Knot Forcing: streaming portrait animation without end, from one picture and driving signals (arXiv 2512.21734)."""
 
+from . import spinning  # noqa: F401 - before torch loads
+
+# isort: split
 from .codec import load_codec
 from .config import StreamSettings
 from .driving import Driving, LiveAudio, SpeechEncoder, SpeechWindow, load_speech_encoder
@@ -26,6 +29,7 @@ from .stream import (
     continue_stream,
     load_stream,
     open_stream,
+    pipelined,
     restart_driving,
     resume_stream,
     save_stream,
@@ -71,6 +75,7 @@ __all__ = [
     "open_image",
     "open_stream",
     "open_writer",
+    "pipelined",
     "restart_driving",
     "resume_stream",
     "save_contact_sheet",

@@ -1,62 +1,40 @@
-"""The commands that generate: `animate` and `bench`."""
+"""The command `animate`."""
 
 import json
 import logging
 import math
-import signal
 import sys
-import tempfile
 from argparse import Namespace
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import closing, nullcontext
 from time import perf_counter
-from types import FrameType
 
-import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from .bench import Meter
-from .bench.command import asks_for_engine, bench_engine
-from .bench.models import some_driving
 from .config import StreamSettings
 from .directing import check_directing, directed_driving, drives
 from .driving import Driving
 from .errors import KnotError, MediaError, SettingsError
-from .geometry import SPATIAL, first_pixel_frame, whole_chunks
-from .media import AudioFile, SoundTrack, VideoWriter, fit_image, open_audio, open_image, save_contact_sheet
-from .model import ASSETS, Model
+from .geometry import first_pixel_frame, latent_size
+from .interrupt import INTERRUPTED, Interrupt
+from .media import AudioFile, fit_image, open_image, save_contact_sheet
+from .model import Model
 from .options import given_settings
+from .outputs import check_written
 from .stream import Chunk, Stream, leave_state, open_stream, resume_stream
 from .stream.decode import to_uint8
-from .text import NUM_TEXT_TOKENS, load_text_encoder, padded
+from .stream.thread_choice import choose_threads
+from .text import load_text_encoder, padded
+from .threads import threads_inside
 from .wan.families import with_settings
 from .wan.reading import read_stored
+from .write_loop import run, unwatched
 
 logger = logging.getLogger(__name__)
 
-INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended
+_MOST_SECONDS = 1e8  # three years
 _MOST_TILES = 240  # of a contact sheet: two minutes
-
-
-class Interrupt:
-    """The first Ctrl-C asks to stop, the second one stops."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __enter__(self) -> "Interrupt":
-        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
 
 
 class Sheet:
@@ -85,17 +63,16 @@ def animate(options: Namespace, load: Callable[[], Model]) -> int:
     _check(options)
     model = load()
     meter = Meter(model=model)
-    audio = None if options.audio is None else open_audio(options.audio)
-    reference = None if options.resume else _fitted(open_image(options.reference), model, options)
-    with Interrupt() as interrupt:
+    opened = nullcontext() if options.audio is None else closing(AudioFile(options.audio))
+    with Interrupt() as interrupt, opened as audio:
+        reference = None if options.resume else fitted(open_image(options.reference), model, options)
         stream = _stream(options, model, reference, meter, interrupt)
         start = first_pixel_frame(stream.plan.start)
         stream.set_driving(_timed(options, stream, directed_driving(options, model, audio)), origin=0)
         sheet = None if options.sheet is None else Sheet(reference, model.fps)
-        del audio  # the driving has heard it, and the video reads it piece by piece: hours of it need not be held
-        sound = None if options.audio is None else AudioFile(options.audio, seconds=start / model.fps)
+        sound = None if audio is None else audio.again(seconds=start / model.fps)  # at its own place in the file
         try:
-            run(stream, options.out, sound, meter, _unwatched if sheet is None else sheet.add)
+            run(stream, options.out, sound, meter, unwatched if sheet is None else sheet.add, options.format)
         except Exception:
             if options.save_state is not None and meter.num_pixel_frames:
                 leave_state(stream, options.save_state)
@@ -107,61 +84,6 @@ def animate(options: Namespace, load: Callable[[], Model]) -> int:
     return _report(options, meter, interrupted=interrupt.asked)
 
 
-def run(stream: Stream, path: Path, audio: SoundTrack | None, meter: Meter, watch: Callable[[Chunk], None]) -> None:
-    """Stream into a file, chunk by chunk, with a progress bar."""
-    height, width = (SPATIAL * size for size in stream.anchor.latent_size)
-    end, start = stream.num_pixel_frames, first_pixel_frame(stream.plan.start)
-    bar = tqdm(total=None if end is None else end - start, unit=" frames", desc=path.name, dynamic_ncols=True)
-    writer = None
-    try:
-        for chunk in stream:
-            since = perf_counter()
-            # not before there is something to write: a file of that name is not lost to a mistake
-            writer = writer or VideoWriter(path, width=width, height=height, fps=meter.model.fps, audio=audio)
-            writer.write(chunk.pixel_frames)
-            meter.stage("write", since)
-            meter.chunk(chunk)
-            watch(chunk)
-            bar.update(len(chunk.pixel_frames))
-    finally:
-        since = perf_counter()
-        if writer is not None:
-            writer.close()
-        meter.stage("write", since)
-        meter.end()
-        bar.close()
-
-
-def _unwatched(_chunk: Chunk) -> None:
-    """Nobody gathers pictures."""
-
-
-def bench(options: Namespace, load: Callable[[], Model]) -> int:
-    """Stream a sample portrait that idles, and say where the time goes; or measure the engine alone."""
-    if asks_for_engine(options):
-        return bench_engine(options, load, given_settings(options))
-    if options.chunks < 1:
-        raise SettingsError(f"chunks is {options.chunks}; it must be at least 1")
-    model = load()
-    settings = settings_of(options, model)
-    meter = Meter(model=model)
-    pictures = sorted((ASSETS / "portraits").glob("*.png"))
-    picture = open_image(pictures[0]) if pictures else torch.full((128, 128, 3), 0.5)
-    options.fit = "crop"
-    with Interrupt() as interrupt, tempfile.TemporaryDirectory() as folder:
-        since = perf_counter()
-        nothing_said = torch.zeros(1, NUM_TEXT_TOKENS, model.config.text_dim) if model.preset.needs_text else None
-        anchor = model.encode_anchor(_fitted(picture, model, options), size=_size(model, options), text=nothing_said)
-        meter.stage("anchor", since)
-        driving = some_driving(model, first_pixel_frame(options.chunks * settings.num_chunk_frames))
-        stream = open_stream(model, anchor, settings, driving, should_stop=lambda: interrupt.asked)
-        run(stream, options.out or Path(folder) / "bench.mp4", None, meter, _unwatched)
-    sys.stderr.write(meter.table() + "\n")
-    stages = {name: round(seconds, 4) for name, seconds in meter.stages.items()}
-    sys.stdout.write(json.dumps(meter.figures() | {"seconds": round(meter.seconds, 4), "stages": stages}) + "\n")
-    return INTERRUPTED if interrupt.asked else 0
-
-
 def settings_of(options: Namespace, model: Model) -> StreamSettings:
     """The model's settings, with those that the user gave."""
     return with_settings(model.settings, **given_settings(options))
@@ -169,8 +91,8 @@ def settings_of(options: Namespace, model: Model) -> StreamSettings:
 
 def _check(options: Namespace) -> None:
     """Combinations that cannot work."""
-    if options.seconds is not None and not (0 < options.seconds < math.inf):
-        raise SettingsError(f"seconds is {options.seconds}; it must be a number above 0")
+    if options.seconds is not None and not 0 < options.seconds <= _MOST_SECONDS:
+        raise SettingsError(f"seconds is {options.seconds}; it must be a number above 0 and up to {_MOST_SECONDS:g}")
     if options.controls is not None and options.idle:
         raise SettingsError("--controls and --idle both say what the head does; give one of them")
     check_directing(options)
@@ -182,6 +104,7 @@ def _check(options: Namespace) -> None:
     if (options.reference is None) == (options.resume is None):
         raise SettingsError("give --reference to begin a stream, or --resume to go on with a saved one, and not both")
     _check_prompt(options)
+    check_written(options)
     if options.resume is not None and (given_settings(options) or options.size is not None):
         given = ["size"] * (options.size is not None) + list(given_settings(options))
         raise SettingsError(f"a saved stream keeps its own settings; leave out {', '.join(given)}")
@@ -193,16 +116,18 @@ def _check_prompt(options: Namespace) -> None:
         raise SettingsError(f"a saved stream keeps its own prompt; leave out {' and '.join(given)}")
     if len(given) == 2:
         raise SettingsError("--text and --prompt are both given, and both are the prompt; give one of them")
+    if options.negative_prompt is not None and options.prompt is None:
+        raise SettingsError("--negative-prompt says what the video is led away from; give --prompt as well")
     if (options.prompt is None) != (options.text_encoder is None):
         raise SettingsError("--prompt and --text-encoder go together: words, and the folder of what reads them")
 
 
-def _size(model: Model, options: Namespace) -> tuple[int, int]:
+def video_size(model: Model, options: Namespace) -> tuple[int, int]:
     return options.size or (model.preset.height, model.preset.width)
 
 
-def _fitted(picture: Tensor, model: Model, options: Namespace) -> Tensor:
-    return fit_image(picture, *_size(model, options), options.fit)
+def fitted(picture: Tensor, model: Model, options: Namespace) -> Tensor:
+    return fit_image(picture, *video_size(model, options), options.fit)
 
 
 def _stream(options: Namespace, model: Model, reference: Tensor | None, meter: Meter, interrupt: Interrupt) -> Stream:
@@ -211,20 +136,36 @@ def _stream(options: Namespace, model: Model, reference: Tensor | None, meter: M
     since = perf_counter()
     if reference is None:
         stream = resume_stream(model, options.resume, nothing, should_stop=stop)
+        if options.threads is not None or stream.threads is None:
+            stream.threads = threads_of(options, model, stream.settings, stream.anchor.latent_size)
         meter.stage("resume", since)
         return stream
-    settings = settings_of(options, model)
-    anchor = model.encode_anchor(reference, size=_size(model, options), text=_text(options, model))
+    settings, size = settings_of(options, model), video_size(model, options)
+    threads = threads_of(options, model, settings, latent_size(*size))
+    with threads_inside(threads):
+        anchor = model.encode_anchor(reference, size=size, **_texts(options, model))
+        model.warn_of_reference(reference, anchor=anchor)
     meter.stage("anchor", since)
-    return open_stream(model, anchor, settings, nothing, options.seed, should_stop=stop)
+    stream = open_stream(model, anchor, settings, nothing, options.seed, should_stop=stop)
+    stream.threads = threads
+    return stream
 
 
-def _text(options: Namespace, model: Model) -> Tensor | None:
-    """[1, T, text_dim]: the prompt, padded with zeros as Wan networks were trained."""
-    if options.prompt is not None:  # on the processor: it is needed once, and as large as a network
-        return load_text_encoder(options.text_encoder).encode(options.prompt)
-    if options.text is None:
-        return None
+def threads_of(options: Namespace, model: Model, settings: StreamSettings, size: tuple[int, int]) -> int:
+    """Inside operations: what the user says, or what suits the network at this latent size."""
+    return choose_threads(model, settings, size) if options.threads is None else options.threads
+
+
+def _texts(options: Namespace, model: Model) -> dict[str, Tensor | None]:
+    """Prompt and negative prompt, [1, T, text_dim], padded with zeros as Wan networks were trained."""
+    if options.prompt is None:
+        return {"text": None if options.text is None else _stored_text(options, model)}
+    encoder = load_text_encoder(options.text_encoder)  # on the processor: needed once, and as large as a network
+    negative = None if options.negative_prompt is None else encoder.encode(options.negative_prompt)
+    return {"text": encoder.encode(options.prompt), "negative": negative}
+
+
+def _stored_text(options: Namespace, model: Model) -> Tensor:
     tensors, wanted = list(read_stored(options.text, header_only=False).tensors.values()), model.config.text_dim
     if len(tensors) != 1 or not tensors[0].numel() or tensors[0].numel() % wanted or tensors[0].shape[-1] != wanted:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors[:3])
@@ -235,16 +176,20 @@ def _text(options: Namespace, model: Model) -> Tensor | None:
 def _timed(options: Namespace, stream: Stream, driving: Driving) -> Driving:
     """The driving with the length that was asked for, from the stream's beginning on."""
     fps, start = stream.model.fps, first_pixel_frame(stream.plan.start)
-    end = driving.num_pixel_frames if options.seconds is None else start + max(1, round(options.seconds * fps))
-    if end is None:
-        return driving
-    if end <= start:
+    if options.seconds is None:
+        end = driving.end_within(start)
+    else:
+        end = start + max(1, round(options.seconds * fps))
+        driving = driving.lasting(end)
+    if end is not None and end <= start:
         raise KnotError(f"the saved stream stands at {start / fps:.2f} s and what drives it ends at {end / fps:.2f} s; "
                         "give --seconds to go on")  # fmt: skip
     if options.save_state is not None:
-        end = whole_chunks(stream.plan.start, stream.settings.num_chunk_frames, end)
-        logger.info("the video ends at %.2f s with a whole chunk, so that the saved stream joins it", end / fps)
-    return driving.lasting(end)
+        driving = driving.in_whole_chunks(stream.plan.start, stream.settings.num_chunk_frames)
+        end = driving.num_pixel_frames
+        at = "" if end is None else f" at {end / fps:.2f} s"
+        logger.info("the video ends%s with a whole chunk, so that the saved stream joins it", at)
+    return driving
 
 
 def _report(options: Namespace, meter: Meter, *, interrupted: bool) -> int:

@@ -5,12 +5,13 @@ Shapes: B batch, L tokens of the pass, S slots, N heads, K head dim.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from .cache_index import CacheIndex, Place
 from .errors import SettingsError
 from .room import free_memory
 
@@ -23,6 +24,21 @@ class AttentionCache(Protocol):
 
     def write(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
         """Keep the keys and values of a commit pass; called once per layer, after `read`."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Overwritten:
+    """What a commit wrote over: enough to say what the window was before it."""
+
+    index: "CacheIndex"
+    pieces: tuple[tuple[int, tuple[Tensor, ...]], ...]  # first token of the window, and what stood there, by layer
+    sinks: tuple[Tensor, ...] = ()  # see stream/sinks.py
+
+    def put_back(self, window: Sequence[Tensor]) -> None:
+        """Into a window by layer, as `KVCache.window` gives it."""
+        for start, layers in self.pieces:
+            for layer, kept in zip(window, layers, strict=True):
+                layer[:, :, start : start + kept.shape[2]] = kept
 
 
 class NoCache:
@@ -44,72 +60,6 @@ class CapturingCache(NoCache):
     def write(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
         assert layer == len(self.layers), f"layer {layer} written after {len(self.layers)} layers"
         self.layers.append((k_BLNK, v_BLNK))
-
-
-@dataclass(frozen=True)
-class Run:
-    """`length` frames in a row: from frame `source` to frame-slot `slot`."""
-
-    source: int
-    slot: int
-    length: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheIndex:
-    """Which slot holds which committed frame. Integers only.
-
-    The first `num_sinks` frames stay in the slots of their own numbers; behind them a ring of `capacity` slots is
-    filled from the left, and then over and over. Attention does not see the order of keys, so nothing moves.
-    """
-
-    capacity: int
-    num_sinks: int = 0
-    num_committed: int = 0
-
-    @property
-    def num_valid(self) -> int:
-        """Frames held: slots 0 .. num_valid-1."""
-        return min(self.num_committed, self.num_sinks + self.capacity)
-
-    def slot(self, frame: int) -> int:
-        """Where a committed frame goes."""
-        return frame if frame < self.num_sinks else self.num_sinks + (frame - self.num_sinks) % self.capacity
-
-    def frames(self) -> tuple[int, ...]:
-        """Which committed frame each valid slot holds."""
-        last, sinks = self.num_committed - 1, self.num_sinks
-        in_ring = (last - (last - slot) % self.capacity for slot in range(sinks, self.num_valid))
-        return (*range(min(self.num_committed, sinks)), *in_ring)
-
-    def runs(self, num_frames: int) -> tuple[Run, ...]:
-        """Where the next `num_frames` frames go; what neither is a sink nor fits into the ring's end goes nowhere."""
-        first, stop = self.num_committed, self.num_committed + num_frames
-        sinks = range(first, min(stop, self.num_sinks))
-        ring = range(max(first, self.num_sinks, stop - self.capacity), stop)
-        before_wrap = min(len(ring), self.num_sinks + self.capacity - self.slot(ring.start)) if ring else 0
-        parts = (sinks, ring[:before_wrap], ring[before_wrap:])
-        return tuple(Run(part.start - first, self.slot(part.start), len(part)) for part in parts if part)
-
-    def leaving(self, num_frames: int) -> tuple[Run, ...]:
-        """Which frames leave the ring, or pass it by, when `num_frames` more come: `source`, their number; `slot`, the
-        sink that each joins, which is its number modulo the sinks. Frames of one run lie side by side.
-        """
-        runs, frame = [], max(self.num_sinks, self.num_committed - self.capacity)
-        stop = max(self.num_sinks, self.num_committed + num_frames - self.capacity)
-        while frame < stop and self.num_sinks:
-            sink = frame % self.num_sinks
-            length = min(stop - frame, self.num_sinks - sink)
-            if frame < self.num_committed:
-                before_wrap = self.num_sinks + self.capacity - self.slot(frame)
-                length = min(length, before_wrap, self.num_committed - frame)
-            runs.append(Run(frame, sink, length))
-            frame += length
-        return tuple(runs)
-
-    def advance(self, num_frames: int) -> "CacheIndex":
-        """The index after `num_frames` more frames are committed."""
-        return replace(self, num_committed=self.num_committed + num_frames)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +88,8 @@ class KVCache:
     the window begins to, so what is valid is always one contiguous slice, and reading concatenates nothing. Keys are
     stored rotated: the window's at their absolute positions, sinks there too unless stream/sinks.py moves them.
     No pass writes the window: `commit`, after a commit pass, copies what the pass left in its slots, so a pass that is
-    cut off leaves the window whole.
+    cut off leaves the window whole. Unless `write_in_place` says where: then every pass writes there, its frames past
+    the chunk excepted, and `undo` puts back what stood there.
     """
 
     def __init__(self, shape: CacheShape, *, dtype: torch.dtype, device: torch.device | str) -> None:
@@ -148,34 +99,114 @@ class KVCache:
         self._layers = _zeros(shape.num_layers, size, dtype, torch.device(device))
         self._anchor_slot = shape.num_pass_frames * shape.num_tokens
         self._window_slot = self._anchor_slot + shape.num_anchor_frames * shape.num_tokens
+        self._in_place: Place | None = None
+        self._replaced: dict[Place, tuple[Tensor, ...]] = {}
+        self._before: int | None = None  # tokens of the passes before, where passes see no window
 
     def read(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> tuple[Tensor, Tensor]:
+        if self._in_place is not None:
+            return self._read_in_place(layer, torch.stack([k_BLNK, v_BLNK]), self._in_place)
         k_BSNK, v_BSNK = self._layers[layer]
-        start = self._anchor_slot - k_BLNK.shape[1]
-        stop = self._window_slot + self.index.num_valid * self.shape.num_tokens
-        assert start >= 0, f"a pass of {k_BLNK.shape[1]} tokens; the buffer has room for {self._anchor_slot}"
-        k_BSNK[:, start : self._anchor_slot] = k_BLNK
-        v_BSNK[:, start : self._anchor_slot] = v_BLNK
+        end = self._anchor_slot - (self._before or 0)
+        start = end - k_BLNK.shape[1]
+        num_valid = self.index.num_valid if self._before is None else 0
+        stop = self._window_slot + num_valid * self.shape.num_tokens
+        assert start >= 0, f"a pass of {k_BLNK.shape[1]} tokens; the buffer has room for {end}"
+        k_BSNK[:, start:end] = k_BLNK
+        v_BSNK[:, start:end] = v_BLNK
         return k_BSNK[:, start:stop], v_BSNK[:, start:stop]
 
     def write(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
         """Nothing to do: `read` has put them into the pass's slots, where `commit` finds them."""
 
-    def commit(self, num_frames: int) -> None:
-        """Move a whole commit pass of `num_frames` frames from the pass's slots to the sinks and the window."""
+    def commit(self, num_frames: int, num_passed: int | None = None) -> None:
+        """Move the first `num_frames` of the last pass's frames (`num_passed`, or so many) from the pass's slots to the
+        sinks and the window.
+        """
         tokens = self.shape.num_tokens
-        start = self._anchor_slot - num_frames * tokens
+        start = self._anchor_slot - (num_passed or num_frames) * tokens
         for run in self.index.runs(num_frames):
             source, target = start + run.source * tokens, self._window_slot + run.slot * tokens
             for layer in self._layers:
                 layer[:, :, target : target + run.length * tokens] = layer[:, :, source : source + run.length * tokens]
         self.index = self.index.advance(num_frames)
 
+    def overwritten(self, num_frames: int, *, with_sinks: bool = False, wholly: bool = False) -> Overwritten:
+        """What the next commit of `num_frames` frames writes over, copied; `with_sinks`: all sinks as well; `wholly`:
+        everything. Of passes that wrote in place, what they have written over.
+        """
+        tokens, valid = self.shape.num_tokens, self.index.num_valid
+        if self._replaced:
+            held = ((place.slot, kept) for place, kept in self._replaced.items() if place.slot < valid)
+            return Overwritten(index=self.index, pieces=tuple((slot * tokens, kept) for slot, kept in held))
+        spans = [(run.slot, min(run.slot + run.length, valid)) for run in self.index.runs(num_frames)]
+        spans += [(0, min(self.shape.num_sink_frames, valid))] if with_sinks else []
+        spans = [(0, valid)] if wholly else spans
+        return Overwritten(
+            index=self.index,
+            pieces=tuple(
+                (start * tokens, tuple(self._slots(layer, start, stop).clone() for layer in self._layers))
+                for start, stop in spans
+                if start < stop
+            ),
+        )
+
+    def write_in_place(self, place: Place) -> None:
+        """From the next pass on; what stood there is kept until `commit_in_place` or `undo`."""
+        if place not in self._replaced:
+            self._replaced[place] = tuple(self._placed(layer, place).clone() for layer in self._layers)
+        self._in_place = place
+
+    def commit_in_place(self, num_frames: int) -> None:
+        """What the passes wrote stays."""
+        self._in_place, self._replaced = None, {}
+        self.index = self.index.advance(num_frames)
+
+    def undo(self) -> None:
+        """Sinks and window as they were before the passes of a chunk that does not happen."""
+        for place, layers in self._replaced.items():
+            for layer, kept in zip(self._layers, layers, strict=True):
+                self._placed(layer, place).copy_(kept)
+        self._in_place, self._replaced, self._before = None, {}, None
+
+    def pass_alone(self, num_before: int | None) -> None:
+        """From the next pass on passes see the anchor and `num_before` frames of passes before them, and no sinks and
+        window; None: again as ever.
+        """
+        self._before = None if num_before is None else num_before * self.shape.num_tokens
+
+    def replace_window(self, lengths: Sequence[int], num_frames: int) -> None:
+        """Passes that saw each other alone, of so many frames each, fill the window from its first slot on, and with
+        them `num_frames` more are committed. Which frame stands in which slot attention does not see.
+        """
+        tokens = self.shape.num_tokens
+        for number, length in enumerate(lengths):
+            source = self._anchor_slot - sum(lengths[: number + 1]) * tokens
+            target = self._window_slot + sum(lengths[:number]) * tokens
+            for layer in self._layers:
+                layer[:, :, target : target + length * tokens] = layer[:, :, source : source + length * tokens]
+        self.index, self._before = self.index.advance(num_frames), None
+
+    def _placed(self, layer: Tensor, place: Place) -> Tensor:
+        return self._slots(layer, place.slot, place.slot + place.length)
+
+    def _read_in_place(self, layer: int, kv_2BLNK: Tensor, place: Place) -> tuple[Tensor, Tensor]:
+        buffer, settled = self._layers[layer], place.length * self.shape.num_tokens
+        start = self._anchor_slot - (kv_2BLNK.shape[2] - settled)
+        self._placed(buffer, place)[:] = kv_2BLNK[:, :, :settled]
+        buffer[:, :, start : self._anchor_slot] = kv_2BLNK[:, :, settled:]
+        k_BSNK, v_BSNK = buffer[:, :, start : self._window_slot + place.num_valid * self.shape.num_tokens]
+        return k_BSNK, v_BSNK
+
     def place_anchor(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
         """Set the anchor's keys, rotated to its position, and its values."""
         k_BSNK, v_BSNK = self._layers[layer]
         k_BSNK[:, self._anchor_slot : self._window_slot] = k_BLNK
         v_BSNK[:, self._anchor_slot : self._window_slot] = v_BLNK
+
+    def anchor(self, layer: int) -> Tensor:
+        """The anchor's slots, keys and values: [2, B, S, N, K], a view; of no length where there is none."""
+        return self._layers[layer][:, :, self._anchor_slot : self._window_slot]
 
     def sinks(self, layer: int) -> Tensor:
         """The sinks' slots, keys and values: [2, B, S, N, K], a view to read and to write."""
@@ -194,9 +225,21 @@ class KVCache:
         return self._layers[layer][:, :, start : start + length * tokens]
 
     def window(self, layer: int) -> Tensor:
-        """The valid sinks and window as stored, keys and values: [2, B, S, N, K], a view."""
-        stop = self._window_slot + self.index.num_valid * self.shape.num_tokens
-        return self._layers[layer][:, :, self._window_slot : stop]
+        """The valid sinks and window as stored, keys and values: [2, B, S, N, K], a view; a copy of them as they were
+        while passes write in place.
+        """
+        window = self._slots(self._layers[layer], 0, self.index.num_valid)
+        if not self._replaced:
+            return window
+        window = window.clone()
+        for place, kept in list(self._replaced.items()):
+            if place.slot < self.index.num_valid:
+                window[:, :, place.slot * self.shape.num_tokens :][:, :, : kept[layer].shape[2]] = kept[layer]
+        return window
+
+    def _slots(self, layer: Tensor, start: int, stop: int) -> Tensor:
+        tokens = self.shape.num_tokens
+        return layer[:, :, self._window_slot + start * tokens : self._window_slot + stop * tokens]
 
     def load_window(self, index: CacheIndex, layers: Sequence[Tensor]) -> None:
         """Put back what `window` gave, slot by slot, so that a resumed stream sums in the same order."""

@@ -13,16 +13,22 @@ from pathlib import Path
 
 import torch
 
-from .animate import INTERRUPTED, animate, bench
+from .animate import animate
 from .bench.command import ATTENTION
 from .bench.models import PUBLISHED
+from .bench.streamed import bench
 from .directing import add_directing
-from .errors import KnotError, SettingsError
+from .errors import KnotError, SettingsError, short
 from .inspection import inspect_checkpoint
+from .interrupt import INTERRUPTED
 from .media import FITS
 from .model import Model, load_model
 from .options import DTYPES, add_file, add_model, add_settings, given_settings, size
+from .outputs import add_format
 from .preflight import require_inputs, require_room
+from .room import is_lack_of_memory
+
+_MOST_THREADS = 1024
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,6 +48,13 @@ def _guarded(command: Callable[[], int | None]) -> int:
         return command() or 0
     except KnotError as problem:
         sys.stderr.write(f"error: {problem}\n")
+        return 1
+    except (MemoryError, RuntimeError) as problem:
+        if not is_lack_of_memory(problem):
+            raise
+        said = short(str(problem).splitlines()[0] if str(problem) else "MemoryError", str)
+        sys.stderr.write(f"error: there is not as much memory as this needs ({said}); take a smaller --size, fewer "
+                         "--num-window-frames, or a smaller model\n")  # fmt: skip
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
@@ -68,10 +81,12 @@ def _add_animate(parser: argparse.ArgumentParser) -> None:
         "--text", type=Path, metavar="FILE", help="the prompt as UMT5 tokens: a safetensors file of one tensor"
     )
     parser.add_argument("--prompt", metavar="TEXT", help="the prompt in words; needs --text-encoder")
+    parser.add_argument("--negative-prompt", metavar="TEXT", help="what guidance leads away from; needs --text-encoder")
     parser.add_argument("--text-encoder", type=Path, metavar="FOLDER", help="UMT5 with its tokenizer")
     parser.add_argument("--speech-encoder", type=Path, metavar="PATH", help="wav2vec2, for models that hear through it")
     parser.add_argument("--idle", action="store_true", help="a listener; beside --audio this is what head and eyes do")
-    parser.add_argument("--out", type=Path, required=True, metavar="MP4", help="the video to write")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the video to write, such as x.mp4")
+    add_format(parser)
     parser.add_argument("--seconds", type=float, help="length of what is made now (default: of the sound or controls)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fit", choices=FITS, default="crop", help="how the picture comes to the video's shape")
@@ -101,7 +116,12 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chunks", type=int, default=20, help="how many to make (default: 20)")
-    parser.add_argument("--out", type=Path, metavar="MP4", help="keep the video here (default: thrown away)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="keep the video here (default: thrown away)")
+    parser.add_argument(
+        "--busy", type=int, default=0, metavar="N", help="measure beside N busy processes too, pair by pair"
+    )
+    parser.add_argument("--pairs", type=int, default=3, metavar="N", help="how many (default: %(default)s)")
+    add_format(parser)
     _add_engine(parser)
     add_model(parser, also=tuple(PUBLISHED))
     add_settings(parser)
@@ -126,8 +146,8 @@ def _load_checked(options: argparse.Namespace) -> Model:
 
 def _load(options: argparse.Namespace) -> Model:
     if options.threads is not None:
-        if options.threads < 1:
-            raise SettingsError(f"threads is {options.threads}; it must be at least 1")
+        if not 1 <= options.threads <= _MOST_THREADS:
+            raise SettingsError(f"threads is {short(options.threads)}; it must be from 1 to {_MOST_THREADS}")
         torch.set_num_threads(options.threads)
     if getattr(options, "resume", None) is None:  # a saved stream brings its own settings
         require_room(options)
@@ -141,6 +161,7 @@ def _load(options: argparse.Namespace) -> Model:
         overlay=options.overlay,
         lora=options.lora,
         lora_strength=options.lora_strength,
+        weights=options.weights,
     )
 
 
@@ -149,6 +170,7 @@ def _inspect(options: argparse.Namespace) -> int:
         options.checkpoint,
         family=options.family,
         overlay=options.overlay,
+        weights=options.weights,
         size=options.size,
         dtype=DTYPES[options.dtype],
         **given_settings(options),

@@ -8,10 +8,10 @@ from .driving.audio import FPS
 from .driving.combine import PARTS, combine
 from .driving.expression import read_expression
 from .driving.faces import pose_from_pictures
-from .driving.preview import PreviewOptions, draw_driving
+from .driving.preview import MAX_SECONDS, PreviewOptions, draw_driving
 from .driving.speaking import SILENCES, SpeechOptions, speak
 from .errors import MediaError, SettingsError
-from .media import Audio
+from .media import AudioFile, picture_format
 from .media.frames import read_frames
 from .model import Model
 
@@ -49,7 +49,7 @@ def check_directing(options: Namespace) -> None:
         raise SettingsError("--face-model is for --pose-video, which is not given; leave it out")
 
 
-def directed_driving(options: Namespace, model: Model, audio: Audio | None) -> Driving:
+def directed_driving(options: Namespace, model: Model, audio: AudioFile | None) -> Driving:
     """Speech, or what moves without it; then the expression timeline over it, where it names a control."""
     driving = _beneath(options, model, audio)
     if options.expression is not None:
@@ -59,7 +59,7 @@ def directed_driving(options: Namespace, model: Model, audio: Audio | None) -> D
     return driving
 
 
-def _beneath(options: Namespace, model: Model, audio: Audio | None) -> Driving:
+def _beneath(options: Namespace, model: Model, audio: AudioFile | None) -> Driving:
     pose = _pose(options)
     if audio is not None:
         given = {name: getattr(options, name) for name in _SPEECH_OPTIONS if getattr(options, name) is not None}
@@ -80,11 +80,13 @@ def _pose(options: Namespace) -> Driving | None:
 
 
 def _draw(options: Namespace, driving: Driving) -> None:
-    seconds = min(options.seconds or 0.0, 3600.0)
+    seconds = min(options.seconds or 0.0, MAX_SECONDS)
+    if not seconds:
+        driving.end_within(round(MAX_SECONDS * FPS))
     picture = draw_driving(driving, PreviewOptions(seconds=seconds))
     try:
         options.preview.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(options.preview, format="PNG")
+        picture.save(options.preview, format=picture_format(options.preview, "the preview"))
     except OSError as problem:
         raise MediaError(
             f"the preview {options.preview} cannot be written ({problem}); choose another place or free some room"

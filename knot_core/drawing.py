@@ -51,7 +51,8 @@ class Sheet:
         self._draw.rectangle((left, min(top, bottom), right, max(top, bottom)), fill=colour)
 
     def dot(self, x: float, y: float, radius: float, colour: str) -> None:
-        self._draw.circle((x * _FINE, y * _FINE), radius * _FINE, fill=colour)
+        box = (x - radius, y - radius, x + radius, y + radius)
+        self._draw.ellipse([value * _FINE for value in box], fill=colour)
 
     def image(self) -> Image.Image:
         return self._image.reduce(_FINE)

@@ -27,6 +27,20 @@ class StateError(KnotError):
     """A saved stream that cannot go on here."""
 
 
+for _error in (KnotError, *KnotError.__subclasses__()):
+    _error.__module__ = "knot_core"  # where users find them. Hosts show it, and ComfyUI's name of this file is a path
+
+
+
+def mistake_in(check: Callable[[], object]) -> str | None:
+    """What the `KnotError` says that a check raises; None if it raises none."""
+    try:
+        check()
+    except KnotError as problem:
+        return str(problem)
+    return None
+
+
 _SHOWN = 8  # names in a message
 _LONGEST = 60  # characters of a value that somebody gave
 

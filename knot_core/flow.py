@@ -6,6 +6,7 @@ x = (1 - sigma) * x0 + sigma * noise,  velocity = noise - x0,  x0 = x - sigma * 
 `sigma` is a number, or a tensor [B, F] against latents [B, F, C, H, W]: a noise level per latent frame.
 """
 
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -19,19 +20,20 @@ Level = TypeVar("Level", float, Tensor)  # one noise level, or many
 NUM_TIMESTEPS = 1000  # the network is fed timestep = 1000 * sigma
 
 
-def _per_frame(sigma: Tensor | float) -> Tensor | float:
+def per_frame(sigma: Tensor | float) -> Tensor | float:
+    """A level per latent frame against [B, F, C, H, W]."""
     return rearrange(sigma, "b f -> b f 1 1 1") if isinstance(sigma, Tensor) else sigma
 
 
 def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
     """x = (1 - sigma) * x0 + sigma * noise"""
-    sigma = _per_frame(sigma)
+    sigma = per_frame(sigma)
     return (1 - sigma) * x0 + sigma * noise
 
 
 def to_x0(x: Tensor, velocity: Tensor, sigma: Tensor | float) -> Tensor:
     """x0 = x - sigma * velocity"""
-    return x - _per_frame(sigma) * velocity
+    return x - per_frame(sigma) * velocity
 
 
 def to_velocity(x0: Tensor, noise: Tensor) -> Tensor:
@@ -60,18 +62,45 @@ def schedule(steps: int, shift: float) -> tuple[float, ...]:
     return tuple(shift_sigma(1 - step / steps, shift) for step in range(steps))
 
 
+@lru_cache(maxsize=16)
+def sigma_table(shift: float) -> tuple[float, ...]:
+    """The 1000 levels that such a table has, highest first: u = 1, .999, ... .001, shifted."""
+    return schedule(NUM_TIMESTEPS, shift)
+
+
+def nearest_level(timestep: float, shift: float) -> float:
+    """The sigma of the table's row that is nearest to a timestep (CausVid, StreamDiffusionV2, Krea): of 757 at shift 8
+    it is .75676, and of 0 the lowest row's.
+    """
+    return min(sigma_table(shift), key=lambda sigma: abs(NUM_TIMESTEPS * sigma - timestep))
+
+
 def noise_levels(settings: StreamSettings, *, first_chunk: bool = False) -> tuple[float, ...]:
     """The sigmas that a chunk is denoised at: of the settings' explicit timesteps, or else of steps and shift."""
-    explicit = (settings.first_timesteps if first_chunk else ()) or settings.timesteps
+    explicit = _explicit(settings, first_chunk)
+    if settings.sigma_table:
+        fed = explicit or tuple(NUM_TIMESTEPS * sigma for sigma in schedule(settings.steps, settings.shift))
+        return tuple(nearest_level(timestep, settings.shift) for timestep in fed)
     if explicit:
         return tuple(timestep / NUM_TIMESTEPS for timestep in explicit)
     return schedule(settings.steps, settings.shift)
 
 
+def own_timesteps(settings: StreamSettings, *, first_chunk: bool = False) -> tuple[float, ...] | None:
+    """What the network is fed where that is not 1000 * sigma: explicit timesteps, beside levels of a table."""
+    return (_explicit(settings, first_chunk) or None) if settings.sigma_table else None
+
+
 def timesteps(settings: StreamSettings, *, first_chunk: bool = False, dtype: str = "float32") -> tuple[float, ...]:
-    """What the network is fed at each step of a chunk: 1000 * sigma, rounded to its configuration's timestep_dtype."""
-    sigmas = torch.tensor(noise_levels(settings, first_chunk=first_chunk), dtype=torch.float64)
-    return tuple(round_timestep(to_timestep(sigmas), dtype).tolist())
+    """What the network is fed at each step of a chunk, rounded to its configuration's timestep_dtype."""
+    fed = own_timesteps(settings, first_chunk=first_chunk)
+    if fed is None:
+        fed = tuple(NUM_TIMESTEPS * sigma for sigma in noise_levels(settings, first_chunk=first_chunk))
+    return tuple(round_timestep(torch.tensor(fed, dtype=torch.float64), dtype).tolist())
+
+
+def _explicit(settings: StreamSettings, first_chunk: bool) -> tuple[float, ...]:
+    return (settings.first_timesteps if first_chunk else ()) or settings.timesteps
 
 
 def round_timestep(timestep: Tensor, dtype: str) -> Tensor:

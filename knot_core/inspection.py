@@ -24,12 +24,13 @@ def inspect_checkpoint(
     *,
     family: str | None = None,
     overlay: str | os.PathLike[str] | None = None,
+    weights: str | None = None,
     size: tuple[int, int] | None = None,
     dtype: torch.dtype = torch.bfloat16,
     **settings: object,
 ) -> dict[str, Any]:
     """As plain values; `problem` says why it would not load. Memory is that of `size` (height, width) and settings."""
-    checkpoint = open_model_file(path, header_only=True, family=family, overlay=overlay)
+    checkpoint = open_model_file(path, header_only=True, family=family, overlay=overlay, weights=weights)
     tensors = checkpoint.tensors.values()
     found: dict[str, Any] = {
         "file": checkpoint.path.name,
@@ -37,6 +38,8 @@ def inspect_checkpoint(
         "parameters": sum(tensor.numel() for tensor in tensors),
         "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors}),
         "scaled": bool(checkpoint.scales),
+        "quantization": checkpoint.metadata.get("gguf"),
+        "sets": list(checkpoint.sets),
         "wrapper": checkpoint.wrapper,
         "prefix": checkpoint.prefix,
         "ignored": list(checkpoint.ignored),

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from .codec.files import load_codec
 from .config import NetworkConfig, StreamSettings
-from .errors import CheckpointError, SettingsError
-from .geometry import latent_size
+from .errors import CheckpointError, SettingsError, short
+from .geometry import SPATIAL, TEMPORAL, latent_size
 from .media import Fit, fit_image
 from .stream import Anchor, StreamCodec, encode_anchor
+from .stream.reference_check import GOOD_ENOUGH, Cloud, draw_reference, measure, read_cloud
 from .wan.checkpoint import Checkpoint, build_network, open_checkpoint
 from .wan.families import Preset
 from .wan.lora import open_lora
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 ASSETS = Path(__file__).parent / "assets"
 BUILT_IN = ("knot-tiny",)
+# Latent frames of grey pictures behind a reference. Those after them are as the last: the Wan VAE's encoder sees no
+# further back. A test says how exact that is.
+NUM_GREY_LATENTS = 28
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -41,6 +45,13 @@ class Model:
     preset: Preset
     device: torch.device
     dtype: torch.dtype  # of the network's matrices and attention
+    threads: int | None = None  # inside operations; None: whoever opens a stream chooses
+    good_references: Cloud | None = None  # measured; None: it is not known what it can render
+
+    def __repr__(self) -> str:
+        config, dtype = self.config, str(self.dtype).removeprefix("torch.")
+        size = f"{config.num_layers} layers of {config.dim}"
+        return f"<{type(self).__name__} {self.preset.family}: {size}, {dtype} on {self.device}>"
 
     @property
     def settings(self) -> StreamSettings:
@@ -61,11 +72,15 @@ class Model:
         size: tuple[int, int] | None = None,
         fit: Fit = "crop",
         image_tokens: Tensor | None = None,
+        negative: Tensor | None = None,
     ) -> Anchor:
         """The anchor of a picture [H, W, 3] in 0..1; `size` is (height, width) in pixels, `text` [1, T, text_dim].
 
-        `image_tokens` [1, T, image_dim] are the picture's CLIP tokens, for networks that look at them.
+        `image_tokens` [1, T, image_dim] are the picture's CLIP tokens, for networks that look at them; `negative`
+        [1, T, text_dim] what guidance leads away from, None for no words.
         """
+        if image is None:
+            raise SettingsError("got no picture; give the reference as a tensor [height, width, 3] in 0..1")
         if text is None and self.preset.needs_text:
             raise SettingsError(
                 f"got no prompt, but {self.preset.title or self.preset.family} is driven by text; encode one "
@@ -78,8 +93,39 @@ class Model:
         height, width = size or (self.preset.height, self.preset.width)
         latent_size(height, width)  # refuses what does not divide into tokens
         pixels = rearrange(fit_image(image, height, width, fit), "h w c -> 1 1 c h w")
-        latents = self.codec.encode(pixels.to(self.device, self._codec_dtype))
-        return encode_anchor(self, latents.float(), text, image_tokens)
+        if self.config.unknown_frames == "grey":
+            grey = pixels.new_full((1, TEMPORAL * NUM_GREY_LATENTS, *pixels.shape[2:]), 0.5)
+            pixels = torch.cat([pixels, grey], dim=1)
+        latents = self.codec.encode(pixels.to(self.device, self._codec_dtype)).float()
+        behind = latents[:, 1:] if latents.shape[1] > 1 else None
+        return encode_anchor(self, latents[:, :1], text, image_tokens, behind, negative)
+
+    def score_reference(self, image: Tensor, fit: Fit = "crop", anchor: Anchor | None = None) -> float | None:
+        """How well a picture [H, W, 3] in 0..1 can be rendered: 1 as pictures it was trained on, below 0.5 hardly.
+
+        At the model's own size, where the picture's `anchor` is used if that has it; None for a model of which it was
+        not measured what it can render.
+        """
+        if self.good_references is None:
+            return None
+        height, width = self.good_references.latent_size
+        if anchor is None or anchor.latent_size != (height, width):
+            anchor = self.encode_anchor(image, size=(SPATIAL * height, SPATIAL * width), fit=fit)
+        drawing = draw_reference(self, anchor, self.settings)
+        return self.good_references.score(measure(*drawing, self.good_references.motion))
+
+    def warn_of_reference(self, image: Tensor, fit: Fit = "crop", anchor: Anchor | None = None) -> float | None:
+        """`score_reference`; one warning is logged where the picture will hardly be rendered, and nothing refused."""
+        score = self.score_reference(image, fit, anchor)
+        if score is not None and score < GOOD_ENOUGH:
+            logger.warning(
+                "%s can hardly render this reference (score %.2f, wanted %.2f): it takes %s",
+                self.preset.family,
+                score,
+                GOOD_ENOUGH,
+                self.good_references.takes,
+            )
+        return score
 
     def memory_needed(self, settings: StreamSettings | None = None, size: tuple[int, int] | None = None) -> MemoryNeed:
         """Bytes that a stream takes, weights included; `size` is (height, width) in pixels."""
@@ -103,18 +149,20 @@ def load_model(  # noqa: PLR0913 - the public door; all but the first may be lef
     overlay: str | os.PathLike[str] | None = None,
     lora: str | os.PathLike[str] | None = None,
     lora_strength: float = 1.0,
+    weights: str | None = None,
 ) -> Model:
     """A built-in model by name, or a weights file. `dtype` None: bfloat16 where the device computes it natively.
 
     `codec` is the weights file of a video autoencoder, for models that do not bring their own. `family` names the
     checkpoint's family where neither its structure nor its name tells it. `overlay` is a file of further tensors
-    (InfiniteTalk's audio modules), `lora` one of low-rank changes, merged while the weights are read.
+    (InfiniteTalk's audio modules), `lora` one of low-rank changes, merged while the weights are read. `weights` is the
+    key of the set of weights, for training checkpoints that hold several; None: the set that the family streams with.
     """
     device = pick_device(device)
     dtype = native_dtype(device) if dtype is None else dtype
     if dtype not in DTYPES:
         raise SettingsError(f"dtype is {dtype}; choose one of {', '.join(map(str, DTYPES))}")
-    checkpoint = open_model_file(name_or_path, family=family, overlay=overlay)
+    checkpoint = open_model_file(name_or_path, family=family, overlay=overlay, weights=weights)
     preset = checkpoint.preset
     if not checkpoint.recognised.sure:
         logger.warning("%s: %s", checkpoint.path.name, checkpoint.recognised.why)
@@ -129,6 +177,7 @@ def load_model(  # noqa: PLR0913 - the public door; all but the first may be lef
         preset=preset,
         device=device,
         dtype=dtype,
+        good_references=read_cloud(checkpoint.path.with_name(f"{checkpoint.path.stem}-reference.json")),
     )
 
 
@@ -138,13 +187,14 @@ def open_model_file(
     header_only: bool = False,
     family: str | None = None,
     overlay: str | os.PathLike[str] | None = None,
+    weights: str | None = None,
 ) -> Checkpoint:
     """The checkpoint of a built-in model by name, or of a weights file or folder."""
     path = ASSETS / f"{name_or_path}.safetensors" if str(name_or_path) in BUILT_IN else Path(name_or_path)
     if not path.exists():
         raise CheckpointError(f"there is no model {str(name_or_path)!r}; give {' or '.join(BUILT_IN)}, or the path of "
                               "a weights file")  # fmt: skip
-    return open_checkpoint(path, header_only=header_only, family=family, overlay=overlay)
+    return open_checkpoint(path, header_only=header_only, family=family, overlay=overlay, weights=weights)
 
 
 def native_dtype(device: torch.device) -> torch.dtype:
@@ -166,19 +216,36 @@ def _cpu_has_bfloat16() -> bool:
 
 def pick_device(device: str | torch.device) -> torch.device:
     """A device that works here, or an error that says why it does not."""
+    name = short(str(device))
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as problem:
-        reason = str(problem).splitlines()[0]
-        raise SettingsError(f"device {str(device)!r} cannot be used here ({reason}); choose cpu") from problem
+    except RuntimeError as problem:
+        raise SettingsError(f"device {name} is none that PyTorch knows; choose {_devices_here()}") from problem
+    try:
+        torch.zeros(1, device=found).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as problem:
+        why = _NEEDS.get(found.type, "PyTorch does not compute there, as it is installed")
+        raise SettingsError(f"device {name} cannot be used here: {why}; choose {_devices_here()}") from problem
     return found
+
+
+_NEEDS = {
+    "cuda": "it needs a PyTorch made for CUDA and a graphics card of that number",
+    "mps": "it needs a Mac with Apple's own processor",
+    "meta": "its tensors hold no values",
+}
+
+
+def _devices_here() -> str:
+    found = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    return " or ".join([*found, "mps"] if torch.backends.mps.is_available() else found)
 
 
 def _codec_file(weights: Path, preset: Preset, given: str | os.PathLike[str] | None) -> Path:
     if given is not None:
         return Path(given)
     if preset.has_own_codec:
-        return weights.with_name(f"{weights.stem}-codec.safetensors")
+        beside = [weights.with_name(f"{weights.stem}-codec{suffix}") for suffix in (".safetensors", ".sft")]
+        return next((file for file in beside if file.is_file()), beside[0])
     raise CheckpointError(f"{weights} brings no video autoencoder; name the weights file of one that fits it, such as "
                           "taew2_1 for Wan2.1, as codec")  # fmt: skip

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from .codec.files import KINDS
-from .config import ROPE_POSITIONS, StreamSettings
 from .errors import SettingsError, short
+from .files import without_mark
+from .stream_settings import CHOICES, StreamSettings
 from .wan.families import PRESETS
+from .wan.reading import SETS
 
 SETTINGS_HELP = {
     "num_chunk_frames": "latent frames committed together",
@@ -22,15 +24,22 @@ SETTINGS_HELP = {
     "run_ahead_stride": "latent frames by which the anchor jumps ahead; 0 keeps it at the beginning",
     "run_ahead_start": "latent frame at which the anchor stands first",
     "steps": "denoising steps; in place of timesteps",
-    "shift": "of the noise levels towards high noise; in place of timesteps",
-    "timesteps": "those of the denoising steps, such as 1000,757,522",
+    "shift": "of the noise levels towards high noise; in place of timesteps, or of the table with sigma_table",
+    "timesteps": "those of the denoising steps, such as 1000,757,522; with sigma_table the last may be 0",
     "first_timesteps": "the same, of the first chunk alone",
     "fusion": "weight of the knot against the new drawing of its frames, 0 to 1",
     "use_anchor": "let every chunk see the reference",
     "start_from_reference": "begin the video at the reference",
+    "sigma_table": "take noise levels from a table of 1000 rows, as CausVid, StreamDiffusionV2 and Krea do",
+    "commit": "what later chunks see: what a clean pass leaves, or the last step (none), or steps that write in place, "
+    "or a window that is computed anew",
+    "sampler": "renoise (few-step students), or along the path: euler, or unipc of diffusers",
+    "text_guidance": "how far from the negative prompt, 0 to 100; 1 costs nothing, else a second pass and cache",
+    "sound_guidance": "how far from silence, likewise",
 }
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SWITCH = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
+_MOST_PIXELS = 2**17  # of a side: more than the largest picture files hold
 _SHORT = ("chunk", "knot", "window")  # --window is --num-window-frames
 
 
@@ -46,13 +55,15 @@ def add_model(parser: argparse.ArgumentParser, also: tuple[str, ...] = ()) -> No
     parser.add_argument("--size", type=size, metavar="N | WxH", help="pixels of the video (default: the model's)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
     parser.add_argument("--dtype", choices=DTYPES, default="auto", help="auto: bfloat16 where the device has it")
-    parser.add_argument("--threads", type=int, help=f"processor threads (default: {torch.get_num_threads()})")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads inside operations (default: what suits the "
+                        "network: 1 for small ones, whose stages run side by side)")  # fmt: skip
 
 
 def add_file(parser: argparse.ArgumentParser) -> None:
     """How a weights file is to be understood."""
     parser.add_argument("--family", metavar="NAME", help=f"where a file does not tell it; one of {', '.join(PRESETS)}")
     parser.add_argument("--overlay", type=Path, metavar="FILE", help="further tensors: InfiniteTalk's audio modules")
+    parser.add_argument("--weights", choices=SETS, help="which set of a training checkpoint (default: its family's)")
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +75,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         if setting.type is bool:
             group.add_argument(*names, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif setting.type is str:
-            group.add_argument(*names, choices=ROPE_POSITIONS, help=text)
+            group.add_argument(*names, choices=CHOICES[setting.name], help=text)
         else:
             kind = setting.type if setting.type in (int, float) else timesteps
             group.add_argument(*names, type=kind, metavar="N", help=text)
@@ -83,7 +94,7 @@ def changed_settings(text: str) -> dict[str, Any]:
     """
     kinds = {setting.name: setting.type for setting in dataclasses.fields(StreamSettings)}
     changes = {}
-    for line in filter(None, (line.partition("#")[0].strip() for line in text.splitlines())):
+    for line in filter(None, (line.partition("#")[0].strip() for line in without_mark(text).splitlines())):
         name, found, value = (part.strip() for part in line.partition("="))
         if not found:
             raise SettingsError(
@@ -106,8 +117,11 @@ def _typed(name: str, kind: type, text: str) -> Any:
 def size(text: str) -> tuple[int, int]:
     """ "128" or "128x192" (width x height) -> (height, width)"""
     try:
-        width, _, height = text.lower().partition("x")
-        return int(height or width), int(width)
+        width, both, height = text.lower().partition("x")
+        found = int(height if both else width), int(width)
+        if max(found) > _MOST_PIXELS:
+            raise argparse.ArgumentTypeError(f"size is {text!r}; a side has at most {_MOST_PIXELS} pixels")
+        return found
     except ValueError as problem:
         raise argparse.ArgumentTypeError(f"size is {text!r}; give pixels, such as 128 or 128x192") from problem
 

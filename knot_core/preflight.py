@@ -7,7 +7,7 @@ from .config import takes_controls
 from .errors import SettingsError
 from .model import native_dtype, open_model_file, pick_device
 from .options import DTYPES, given_settings
-from .room import free_memory
+from .room import free_memory, total_memory
 from .wan.checkpoint import Checkpoint
 from .wan.families import check_inputs, with_settings
 from .wan.memory import check_memory, memory_needed
@@ -19,7 +19,9 @@ _GIB = 2**30
 
 def model_header(options: argparse.Namespace) -> Checkpoint:
     """Of the model that the options name."""
-    return open_model_file(options.model, header_only=True, family=options.family, overlay=options.overlay)
+    return open_model_file(
+        options.model, header_only=True, family=options.family, overlay=options.overlay, weights=options.weights
+    )
 
 
 def require_inputs(options: argparse.Namespace) -> None:
@@ -46,7 +48,10 @@ def require_room(options: argparse.Namespace) -> None:
     settings = with_settings(header.preset.settings, **given_settings(options))
     size = options.size or (header.preset.height, header.preset.width)
     need = memory_needed(header.config, settings, size, dtype, has_text=header.preset.needs_text)
-    free = free_memory(device)
+    free, total = free_memory(device), total_memory(device)
+    if total is not None and need.certain > total:
+        raise SettingsError(f"this stream needs {need}, and {device} has {total / _GIB:.2f} GiB in all; take a smaller "
+                            "size or fewer num_window_frames")  # fmt: skip
     if free is None:
         return
     if device.type != "cpu":

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from threading import Lock
 from time import perf_counter
 
 import torch
@@ -28,11 +29,15 @@ _PLOT = (1000, 640)  # pixels
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StreamStats:
     """A run's figures; `seconds` of a chunk are from the one before it to its being written, `other` what no stage
-    accounts for."""
+    accounts for. Stages that run side by side take longer together than the chunk."""
 
     fps: int
     device: str
     columns: Mapping[str, array]
+    threads: int | None = None  # inside operations
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.summary()}>"
 
     def __len__(self) -> int:
         return len(self.columns["chunk"])
@@ -58,6 +63,7 @@ class StreamStats:
             "memory_mib_first": round(self.columns["memory_mib"][0], 1) if len(self) else None,
             "memory_mib_last": round(self.columns["memory_mib"][-1], 1) if len(self) else None,
             "device": self.device,
+            "threads": self.threads,
         }
 
     def to_json(self) -> str:
@@ -81,12 +87,14 @@ class StreamStats:
 
     def _draw_seconds(self, sheet: Sheet, box: tuple[int, int, int, int]) -> None:
         left, top, right, bottom = box
-        sheet.text(left, top - 8, "seconds per chunk, by stage (line: real time)", anchor="lb")
+        sheet.text(left, top - 8, "seconds per chunk, by stage (black line: real time; red: from chunk to chunk)",
+                   anchor="lb")  # fmt: skip
         groups = _groups(len(self))
         means = {stage: [_mean(self.columns[stage][group]) for group in groups] for stage in STAGES}
         allowed = [_mean(self.columns["pixel_frames"][group]) / self.fps for group in groups]
         totals = [sum(column) for column in zip(*means.values(), strict=True)]
-        axis = Axis(0, 1.08 * max(*totals, *allowed, 1e-6), bottom, top)
+        taken = [_mean(self.columns["seconds"][group]) for group in groups]
+        axis = Axis(0, 1.08 * max(*totals, *allowed, *taken, 1e-6), bottom, top)
         frame(sheet, axis, box)
         step = (right - left) / len(groups)
         for place in range(len(groups)):
@@ -95,6 +103,7 @@ class StreamStats:
                 ends = left + place * step, left + (place + 1) * step - (1 if step > 4 else 0)
                 sheet.bar((ends[0], axis.at(done), ends[1], axis.at(done + means[stage][place])), COLOURS[stage])
                 done += means[stage][place]
+        sheet.line(_steps(taken, left, step, axis), "#d62728", 1.5)
         sheet.line(_steps(allowed, left, step, axis), "black", 1.5)
         sheet.text(right, bottom + 6, f"chunk {int(self.columns['chunk'][-1])}", anchor="ra")
         sheet.text(left, bottom + 6, f"chunk {int(self.columns['chunk'][0])}", anchor="la")
@@ -120,9 +129,10 @@ class StreamLog:
     fps: int
     device: torch.device
     columns: dict[str, array] = field(default_factory=lambda: {name: array("d") for name in _COLUMNS})
+    threads: int | None = None  # inside operations
 
     def __post_init__(self) -> None:
-        self._last = perf_counter()
+        self._last, self._whole_rows = perf_counter(), Lock()
 
     def add(self, chunk: Chunk, *, write: float = 0.0) -> None:
         """A chunk is made, and took `write` seconds to be written."""
@@ -139,16 +149,19 @@ class StreamLog:
             "memory_mib": resident_bytes() / _MIB,
             "device_mib": _device_bytes(self.device) / _MIB,
         }
-        for name, value in row.items():
-            self.columns[name].append(value)
+        with self._whole_rows:  # a row may be asked for while a thread adds the next
+            for name, value in row.items():
+                self.columns[name].append(value)
 
     def row(self, place: int) -> dict[str, float]:
         """One chunk's figures as they were measured."""
-        return {name: values[place] for name, values in self.columns.items()}
+        with self._whole_rows:
+            return {name: values[place] for name, values in self.columns.items()}
 
     def freeze(self) -> StreamStats:
-        copies = {name: array("d", values) for name, values in self.columns.items()}
-        return StreamStats(fps=self.fps, device=str(self.device), columns=copies)
+        with self._whole_rows:
+            copies = {name: array("d", values) for name, values in self.columns.items()}
+        return StreamStats(fps=self.fps, device=str(self.device), columns=copies, threads=self.threads)
 
 
 def resident_bytes() -> int:

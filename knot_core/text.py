@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from .errors import CheckpointError, SettingsError
+from .files import read_settings, without_mark
 from .wan.reading import UNREADABLE, reason
 
 logger = logging.getLogger(__name__)
@@ -77,8 +78,10 @@ def _network(folder: Path, dtype: torch.dtype) -> nn.Module:
     transformers = _transformers()
     kind = "dtype" if int(transformers.__version__.partition(".")[0]) >= 5 else "torch_dtype"
     try:
+        # read here, since transformers takes it in UTF-8 without a byte order mark alone
+        config = transformers.UMT5Config.from_dict(read_settings(folder / "config.json"))
         network, found = transformers.UMT5EncoderModel.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, **{kind: dtype}
+            folder, config=config, local_files_only=True, output_loading_info=True, **{kind: dtype}
         )
     except UNREADABLE as problem:
         raise _no_encoder(folder, reason(problem)) from problem
@@ -97,7 +100,7 @@ def _no_encoder(folder: Path, why: str) -> CheckpointError:
 
 def cleaned(prompt: str) -> str:
     """As Wan cleans it: web escapes resolved (twice: they come doubled), white space single."""
-    return re.sub(r"\s+", " ", html.unescape(html.unescape(prompt))).strip()
+    return re.sub(r"\s+", " ", html.unescape(html.unescape(without_mark(prompt)))).strip()
 
 
 def _transformers() -> Any:

@@ -12,6 +12,8 @@ from ..codec.taehv import TAEHV
 from ..errors import KnotError, SettingsError
 from ..wan.checkpoint import open_checkpoint
 from . import pipeline
+from .calibrate import NUM_HELD_OUT
+from .calibrate import write as write_calibration
 from .clips import ClipRecipe, Clips, StillRecipe, load, prepare
 from .codec import CodecRecipe, DecoderRecipe, train_decoder
 from .codec import train as train_codec
@@ -50,7 +52,7 @@ def _run(given: list[str]) -> None:
         "export": _export,
         "samples": _samples,
     }
-    single = {"variants": _variants}  # no part of all
+    single = {"variants": _variants, "calibrate": _calibrate}  # no part of all
     parser = argparse.ArgumentParser(prog="python -m knot_core.train", description=__doc__)
     parser.add_argument("stage", choices=(*stages, *single, "all"))
     parser.add_argument("--folder", type=Path, default=Path("out/train"), help="checkpoints, logs and clips")
@@ -65,6 +67,10 @@ def _run(given: list[str]) -> None:
         "--set", nargs="*", default=[], metavar="NAME=VALUE", help="such as steps=100, of the stage's recipe"
     )
     parser.add_argument("--start-from", type=Path, help="student, variants: begin with the weights of this file")
+    parser.add_argument("--pictures", type=Path, help="calibrate: a folder of pictures that cannot be rendered")
+    parser.add_argument(
+        "--evidence", type=Path, default=Path("out/references.json"), help="calibrate: where the scores go"
+    )
     parser.add_argument("--variants", help="variants: names, with commas between; without it all that can be trained")
     args = parser.parse_args(given)
     if args.threads:
@@ -103,6 +109,10 @@ def _variants(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     export(args.folder, args.assets)
+
+
+def _calibrate(args: argparse.Namespace) -> None:
+    write_calibration(args.assets, args.evidence, args.pictures, NUM_HELD_OUT)
 
 
 def _samples(args: argparse.Namespace) -> None:

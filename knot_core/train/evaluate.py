@@ -21,7 +21,9 @@ from pathlib import Path
 import torch
 
 from ..errors import SettingsError
+from ..files import check_outputs
 from ..model import Model
+from ..outputs import model_files
 from .jobs import each_identity
 from .plots import save_plot, save_sheet
 from .report import ORDER, Report, describe
@@ -131,6 +133,27 @@ def _check(options: argparse.Namespace) -> None:
     for name in ("study_models", "publish"):
         if options.study is None and getattr(options, name) is not None:
             raise SettingsError(f"--{name.replace('_', '-')} belongs to a study; give --study, too")
+    _check_written(options)
+
+
+def _check_written(options: argparse.Namespace) -> None:
+    """Nothing that is written is written over something that is read, or over one another."""
+    out: Path = options.json
+    published = {} if options.publish is None else {
+        f"--publish's {name}": options.publish / name for name in ("study.md", "study.png")
+    }  # fmt: skip
+    check_outputs(
+        {
+            "--json": out,
+            "its records": out.with_suffix(".jsonl"),
+            "its table": out.with_suffix(".md"),
+            "--plot": options.plot or out.with_suffix(".png"),
+            "its sheets": out.with_name(f"{out.stem}-sheets"),
+            **published,
+        },
+        model_files(options.model) | {"--codec": options.codec, "--study-models": options.study_models},
+        folders=("its sheets",),
+    )
 
 
 def _without_places(given: Sequence[str]) -> list[str]:

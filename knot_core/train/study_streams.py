@@ -13,10 +13,11 @@ from itertools import islice
 
 from torch import Tensor
 
-from ..cache import CacheIndex, Run
+from ..cache_index import CacheIndex, Run
 from ..config import StreamSettings
 from ..errors import SettingsError
 from ..stream import Anchor, Chunk, ChunkPlan, Snapshot, StreamDriving, StreamModel, open_stream
+from ..stream.plan import Clock
 from ..stream.sampler import Stream
 from ..stream.state import first_snapshot
 from ..wan.layouts import Inpaint36, get_layout
@@ -144,9 +145,8 @@ def restarting(
 
 
 class _ReferenceFirst(Stream):
-    @property
-    def plan(self) -> ChunkPlan:
-        plan = super().plan
+    def _plan_at(self, clock: Clock) -> ChunkPlan:
+        plan = super()._plan_at(clock)
         return replace(plan, anchor_position=plan.window.start - len(plan.sinks) - 1)
 
 

@@ -11,21 +11,26 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import torch
 from einops import rearrange
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..driving.audio import FPS, MEL_DIM, SILENCE, log_mel, speech_waveform
+from ..driving.audio import FPS, MEL_DIM
 from ..driving.controls import CONTROLS
+from ..driving.mel import SpokenMel
+from ..driving.recording import spoken
 from ..errors import KnotError, MediaError, SettingsError
 from ..geometry import latent_size, num_pixel_frames
-from ..media import fit_image, open_audio
+from ..media import AudioFile, fit_image
+from ..media.decoding import clip_start
 from ..stream.model import StreamCodec, sampled_weights
 from .clips import per_latent_frame
 from .recipes import Recipe
@@ -121,34 +126,37 @@ def _require_same(folder: Path, progress: Progress, wanted: dict[str, Any]) -> N
 
 def video_clips(path: Path, codec: StreamCodec, recipe: Recipe) -> Iterator[Clip]:
     """One clip after another, without gaps, until the video is too short for one more."""
+    sound = _sound(path)
+    with closing(sound) if sound is not None else nullcontext():
+        yield from _clips(path, None if sound is None else SpokenMel(spoken(sound)), codec, recipe)
+
+
+def _clips(path: Path, speech: SpokenMel | None, codec: StreamCodec, recipe: Recipe) -> Iterator[Clip]:
     length = num_pixel_frames(0, recipe.example_frames)
-    mel = _speech(path)
     frames: list[Tensor] = []
     first, made = 0, 0
     for picture in _pictures(path, recipe.height, recipe.width):
         frames.append(picture)
         if len(frames) == length + _REACH:
-            yield _clip(frames, length, mel, first, codec)
+            yield _clip(frames, length, speech, first, codec)
             frames, first, made = frames[length:], first + length, made + 1
     while len(frames) >= length:
-        yield _clip(frames, length, mel, first, codec)
+        yield _clip(frames, length, speech, first, codec)
         frames, first, made = frames[length:], first + length, made + 1
     if not made:
         raise MediaError(f"it has {len(frames)} pictures at {FPS} a second, a clip needs {length}; give a longer one")
 
 
 @torch.no_grad()
-def _clip(frames: list[Tensor], length: int, mel: Tensor | None, first: int, codec: StreamCodec) -> Clip:
+def _clip(frames: list[Tensor], length: int, speech: SpokenMel | None, first: int, codec: StreamCodec) -> Clip:
     """Latents, references (each encoded by itself, as a user's picture is), their positions, and the signal."""
     last, spare = length - 1, len(frames) - length
     at = [last + spare * number // max(1, REFERENCES - 1) for number in range(REFERENCES)]
     references = torch.cat([_encode(codec, [frames[number]])[:, 0] for number in at])
-    speech = torch.zeros(length, MEL_DIM)
-    if mel is not None:
-        part = mel[first : first + length]
-        speech[: len(part)] = part
-    flags = torch.tensor([float(mel is not None), 0.0, 0.0]).expand(length, 3)
-    signal = torch.cat([speech, torch.zeros(length, len(CONTROLS)), flags], dim=-1)
+    frames_heard = np.arange(first, first + length)
+    mel = torch.zeros(length, MEL_DIM) if speech is None else torch.from_numpy(speech.at(frames_heard))
+    flags = torch.tensor([float(speech is not None), 0.0, 0.0]).expand(length, 3)
+    signal = torch.cat([mel, torch.zeros(length, len(CONTROLS)), flags], dim=-1)
     return {
         "latents": _encode(codec, frames[:length])[0].half(),
         "references": references.half(),
@@ -165,23 +173,16 @@ def _encode(codec: StreamCodec, frames: list[Tensor]) -> Tensor:
     return codec.encode(pixels.to(device)).float().cpu()
 
 
-def _speech(path: Path) -> Tensor | None:
-    """Features a pixel frame, from the first picture on, or None of a video without sound."""
+def _sound(path: Path) -> AudioFile | None:
+    """From the first picture on, or None of a video without sound."""
     with av.open(str(path)) as container:
         if not container.streams.video:
             raise MediaError("it has no pictures; give videos")
         if not container.streams.audio:
             return None
-    late = round((_first_time(path, "audio") - _first_time(path, "video")) * FPS)  # pixel frames without sound yet
-    mel = log_mel(speech_waveform(open_audio(path)))
-    return torch.cat([mel.new_full((max(0, late), MEL_DIM), SILENCE), mel[max(0, -late) :]])
-
-
-def _first_time(path: Path, kind: str) -> float:
-    """Seconds at which the first picture, or the first sound, of a file begins."""
-    with av.open(str(path)) as container:
-        frame = next(container.decode(**{kind: 0}), None)
-        return 0.0 if frame is None else float(frame.time or 0.0)
+        picture = next(container.decode(video=0), None)
+        late = 0.0 if picture is None else float(picture.time or 0.0) - clip_start(container)
+    return AudioFile(path, seconds=max(0.0, late))
 
 
 def _pictures(path: Path, height: int, width: int) -> Iterator[Tensor]:

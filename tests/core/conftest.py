@@ -13,6 +13,8 @@ from knot_core.stream import Anchor, encode_anchor
 from knot_core.train import espeak
 from knot_core.wan.model import WanNetwork, cast_weights
 
+torch.set_num_threads(1)  # tiny networks: their operations are done before threads have met, the more so beside others
+
 LATENT_SIZE = (4, 6)  # 2 x 3 tokens
 
 

@@ -10,12 +10,13 @@ CORE = ROOT / "knot_core"
 
 # Imports point to the same row or an earlier one.
 ROWS = (
-    {"errors", "geometry", "config"},
-    {"flow", "cache", "transfer", "drawing", "room"},
+    {"errors", "geometry", "checks", "stream_settings", "config", "cache_index", "spinning"},
+    {"flow", "cache", "transfer", "drawing", "room", "files", "threads"},
     {"wan", "codec", "media", "driving", "text"},
     {"stream"},
     {"model", "stats"},
-    {"train", "bench", "animate", "cli", "options", "inspection", "preflight", "directing"},
+    {"train", "bench", "animate", "cli", "options", "inspection", "preflight", "directing", "write_loop", "interrupt",
+     "outputs"},
     {"__init__", "__main__"},
 )
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "execution", "server", "nodes"}

@@ -3,7 +3,8 @@ import random
 import pytest
 import torch
 
-from knot_core.cache import CacheIndex, CacheShape, KVCache
+from knot_core.cache import CacheShape, KVCache
+from knot_core.cache_index import CacheIndex
 from knot_core.train.cache import RolloutCache
 
 TOKENS, HEADS, HEAD_DIM = 2, 1, 4

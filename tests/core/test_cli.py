@@ -23,6 +23,7 @@ from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.errors import MediaError
 from knot_core.media import Audio, VideoWriter, open_audio
+from knot_core.media.frames import read_frames
 from knot_core.options import SETTINGS_HELP
 from knot_core.wan.checkpoint import save_network
 from knot_core.wan.families import PRESETS
@@ -190,13 +191,24 @@ def test_resuming_past_the_end_is_refused(run, tmp_path):
         ("--reference nod.json --idle", "nod.json is no picture"),
         ("--reference face.png --audio face.png", "has no audio stream"),
         ("--reference face.png --audio nod.json", "nod.json cannot be read"),
-        ("--reference face.png --controls face.png", "is not JSON"),
+        ("--reference face.png --controls face.png", "is no text in UTF-8"),
         ("--reference face.png --idle --num-window-frames -1", "num_window_frames is -1"),
         ("--reference face.png --idle --num-knot-frames 4", "longer than a chunk of 3"),
         ("--reference face.png --idle --size 50", "multiples of 16"),
         ("--reference face.png --idle --seed -1", "seed is -1"),
         ("--reference face.png --idle --threads 0", "threads is 0"),
-        ("--reference face.png --idle --device gpu", "device 'gpu'"),
+        ("--reference face.png --idle --device gpu", "device 'gpu' is none that PyTorch knows; choose cpu"),
+        ("--reference face.png --idle --device vulkan", "device 'vulkan' cannot be used here"),
+        ("--reference face.png --idle --device meta", "device 'meta' cannot be used here: its tensors hold no values"),
+        ("--reference face.png --idle --size 100000", "GiB in all; take a smaller size"),
+        ("--reference face.png --idle --num-window-frames 1000000000", "GiB in all; take a smaller size"),
+        ("--reference face.png --idle --seconds 1e300", "seconds is 1e+300"),
+        ("--reference face.png --idle --threads 100000000", "threads is 100000000"),
+        ("--reference face.png --idle --sheet sheet.gif", "sheet.gif has the suffix '.gif'"),
+        ("--reference face.png --idle --preview preview", "preview preview has no suffix"),
+        ("--reference face.png --audio speech.m4a --stats speech.m4a", "--stats speech.m4a would be written over"),
+        ("--reference face.png --idle --sheet ./face.png", "--sheet face.png would be written over --reference"),
+        ("--reference face.png --controls nod.json --save-state nod.json", "would be written over --controls"),
         ("--reference face.png --idle --codec nod.json", "nod.json is no PyTorch file, or damaged"),
     ],
 )
@@ -210,6 +222,89 @@ def test_mistakes_get_one_sentence_and_lose_nothing(run, tmp_path, options, says
     assert "Traceback" not in said
     assert not out
     assert (tmp_path / "v.mp4").read_text() == "an older video"
+
+
+IDLE = ("--reference", "face.png", "--idle", "--seconds", 0.4)
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "codec"), [("v.webm", "webm", "vp9"), ("v.MOV", "mov", "prores"), ("v.mp4", "mp4", "h264")]
+)
+def test_the_suffix_decides_the_format(run, tmp_path, name, container, codec):
+    for command in (("animate", *IDLE), ("bench", "--chunks", 1)):
+        assert run(*command, "--out", tmp_path / name)[0] == 0
+        with av.open(str(tmp_path / name)) as found:
+            assert container in found.format.name
+            assert found.streams.video[0].codec_context.name == codec
+
+
+@pytest.mark.parametrize("name", ["v.gif", "v.png", "v.wav", "v.mkv", "v"])
+def test_a_format_that_there_is_not_is_refused_by_name_and_format_overrides(run, tmp_path, name):
+    path = tmp_path / name
+    for command in (("animate", *IDLE), ("bench", "--chunks", 1)):
+        code, _, said = run(*command, "--out", path)
+        assert code == 1
+        assert f"the video {path} has " in said
+        assert (path.suffix or "no suffix") in said
+        assert not path.exists()
+    assert run("animate", *IDLE, "--out", path, "--format", "vp9-webm")[0] == 0
+    with av.open(str(path)) as found:
+        assert "webm" in found.format.name
+
+
+def test_a_folder_takes_pictures_and_nothing_else(run, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    code, _, said = run("animate", *IDLE, "--out", folder, "--sheet", folder / "sheet.png")
+    assert code == 1
+    assert f"--out {folder} and --sheet {folder / 'sheet.png'}" in said
+    assert run("animate", *IDLE, "--out", folder)[0] == 0
+    assert len(list(folder.glob("*.png"))) == 10
+
+
+@pytest.mark.parametrize("link", ["hard", "soft", "plain"])
+def test_a_source_is_never_written_over(run, tmp_path, link):
+    source, other = tmp_path / "talk.mp4", tmp_path / "other.mp4"
+    source.write_bytes(Path("speech.m4a").read_bytes())
+    {"hard": os.link, "soft": os.symlink, "plain": lambda *_: None}[link](source, other)
+    before, out = source.read_bytes(), source if link == "plain" else other
+    code, _, said = run("animate", "--reference", "face.png", "--audio", source, "--out", out)
+    assert code == 1
+    assert f"error: --out {out} would be written over --audio {source}; " in said
+    assert source.read_bytes() == before
+
+
+def test_a_state_may_replace_the_one_that_was_resumed(run, tmp_path):
+    state = tmp_path / "state"
+    assert run("animate", *IDLE, "--out", tmp_path / "a.mp4", "--save-state", state)[0] == 0
+    before = state.read_bytes()
+    again = ("animate", "--resume", state, "--idle", "--seconds", 0.4, "--out")
+    assert run(*again, tmp_path / "b.mp4", "--save-state", state)[0] == 0
+    assert state.read_bytes() != before
+    code, _, said = run(*again, tmp_path / "c.mp4", "--stats", state)
+    assert code == 1
+    assert "--stats" in said
+    assert "--resume" in said
+
+
+def test_no_weights_are_written_over(run, tmp_path, files):
+    for name in ("model.safetensors", "model-codec.safetensors"):
+        before = (files / name).read_bytes()
+        code, _, said = run("animate", *IDLE, "--out", tmp_path / "v.mp4", "--save-state", name)
+        assert code == 1
+        assert f"--save-state {name} would be written over" in said
+        assert (files / name).read_bytes() == before
+
+
+def test_media_are_named_as_the_user_gave_them(run, tmp_path):
+    os.makedirs("sub", exist_ok=True)
+    Path("sub/broken.wav").write_bytes(b"RIFF")
+    for picture, name in (("face.png", "sub/broken.wav"), ("face.png", "sub/none.wav"), ("sub/none.png", "speech.m4a")):
+        code, _, said = run("animate", "--reference", picture, "--audio", name, "--out", tmp_path / "v.mp4")
+        assert code == 1
+        assert (picture if name == "speech.m4a" else name) in said
+    with pytest.raises(MediaError, match=r"sub/none\.mp4"):
+        next(read_frames(Path("sub/none.mp4"), 25))
 
 
 def test_a_size_of_the_wrong_kind_is_refused(run, tmp_path, capsys):
@@ -361,3 +456,48 @@ def test_evaluate_has_its_own_options(monkeypatch):
     monkeypatch.setattr(evaluate, "main", lambda arguments: given.extend(arguments) or 2)
     assert cli.main(["evaluate", "--json", "out/eval.json"]) == 2
     assert given == ["--json", "out/eval.json"]
+
+
+def test_threads_are_those_that_suit_or_are_asked_for_and_a_resumed_stream_keeps_them(run, tmp_path):
+    state, before = tmp_path / "a.state", torch.get_num_threads()
+    common = ("animate", "--idle", "--seconds", 0.4, "--out", tmp_path / "v.mp4", "--save-state", state)
+
+    def threads(*more):
+        code, said, _ = run(*common, *more)
+        assert code == 0
+        return json.loads(said)["threads"]
+
+    try:
+        assert threads("--reference", "face.png") == 1
+        assert threads("--reference", "face.png", "--threads", 2) == 2
+        torch.set_num_threads(before)
+        assert threads("--resume", state) == 2
+        assert threads("--resume", state, "--threads", 1) == 1
+        assert threads("--resume", state) == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_stream_that_runs_out_of_disc_leaves_the_state_behind_what_was_written(run, tmp_path, monkeypatch):
+    """The file and what goes on from the state join, to the frame."""
+    write, written = VideoWriter.write, []
+
+    def full_after_two(self, pixel_frames):
+        if len(written) == 2:
+            raise MediaError("the disc is full")
+        written.append(len(pixel_frames))
+        write(self, pixel_frames)
+
+    monkeypatch.setattr(VideoWriter, "write", full_after_two)
+    state = tmp_path / "left.state"
+    code, _, said = run("animate", "--reference", "face.png", "--idle", "--seconds", 4, "--out", tmp_path / "v.mp4",
+                        "--save-state", state)  # fmt: skip
+    assert code == 1
+    assert "the disc is full" in said
+    monkeypatch.undo()
+    run("animate", "--resume", state, "--idle", "--seconds", 0.4, "--out", tmp_path / "w.mp4")
+    whole = tmp_path / "whole.mp4"
+    run("animate", "--reference", "face.png", "--idle", "--seconds", 4, "--out", whole)
+    joined = np.concatenate([frames_of(tmp_path / "v.mp4"), frames_of(tmp_path / "w.mp4")])
+    assert len(frames_of(tmp_path / "v.mp4")) == sum(written) == 21
+    assert np.abs(joined.astype(int) - frames_of(whole)[: len(joined)]).mean() < 3  # each is compressed by itself

@@ -27,10 +27,18 @@ from knot_core.errors import CheckpointError, SettingsError
         ({"sink_decay": 0.9}, "there are no sinks"),
         ({"rope_positions": "relative"}, "'relative'.* absolute, window"),
         ({"timesteps": (1000, 1000)}, "each lower than the one before"),
-        ({"timesteps": (1000, 0)}, "above 0"),
+        ({"timesteps": (1000, 0)}, "end at 0.*turn sigma_table on"),
+        ({"timesteps": (1000, -1), "sigma_table": True}, "from 0 to 1000"),
+        ({"sigma_table": 1}, "sigma_table is 1"),
+        ({"commit": "dirty"}, "'dirty'.* clean, none, in_place, recompute"),
+        ({"commit": "in_place"}, "0 sinks and a window of 6 for chunks of 3"),
+        ({"commit": "in_place", "num_sink_frames": 3, "num_window_frames": 4}, "multiples of 3"),
+        ({"commit": "recompute", "num_sink_frames": 3}, "keeps no sinks"),
+        ({"sampler": "heun"}, "'heun'.* renoise, euler, unipc"),
+        ({"text_guidance": -1}, "text_guidance is -1"),
+        ({"commit": "none", "num_sink_frames": 3, "sink_decay": 0.9}, "no sinks that follow or fade"),
         ({"timesteps": 1000}, "timesteps are 1000"),
         ({"first_timesteps": (1001.0,)}, "first_timesteps are"),
-        ({"start_from_reference": True, "num_knot_frames": 0}, "num_knot_frames is 0"),
     ],
 )
 def test_stream_settings_that_cannot_work_are_refused_by_name(change, named):
@@ -43,6 +51,7 @@ def test_every_baseline_is_a_setting():
     StreamSettings(run_ahead_stride=0)
     StreamSettings(use_anchor=False)
     StreamSettings(num_window_frames=0)
+    StreamSettings(num_knot_frames=0, start_from_reference=True)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +66,9 @@ def test_every_baseline_is_a_setting():
         ({"image_dim": 0}, "image_dim is 0"),
         ({"timestep_dtype": "float8"}, "'float8'"),
         ({"layout": "ref33", "in_channels": 36}, "33 input channels, not 36"),
+        ({"unknown_frames": "black"}, "'black'.* zeros, grey"),
+        ({"known_in_x": 1}, "known_in_x is 1"),
+        ({"layout": "t2v16", "in_channels": 16, "known_in_x": True}, "t2v16 has no condition channels"),
     ],
 )
 def test_network_configs_that_cannot_work_are_refused(make_config, change, named):

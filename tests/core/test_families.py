@@ -85,7 +85,6 @@ def test_names_and_shapes_are_those_that_livetalk_itself_asks_for(config, md5):
     ("autoregressive_checkpoint/model.pt", "generator", SMALL, "causvid"),
     ("models/longlive_base.pt", "generator", SMALL, "longlive"),
     ("chunkwise/causal_forcing.pt", "generator", SMALL, "causal-forcing"),
-    ("chunkwise/longvideo.pt", "generator_ema", SMALL, "causal-forcing"),
     ("framewise/causal_forcing.pt", "generator_ema", SMALL, "causal-forcing-framewise"),
     ("causal-forcing++/framewise-2step.pt", "generator_ema", SMALL, "causal-forcing-2step"),
     ("causal-forcing++/framewise-1step.pt", "generator_ema", SMALL, "causal-forcing-1step"),
@@ -105,6 +104,21 @@ def test_alike_weights_are_told_apart_by_their_names(tail, wrapper, dim, family)
     assert PRESETS[family].title in found.why
 
 
+@pytest.mark.parametrize(("tail", "dim", "family", "others"), [
+    ("downloads/causal_forcing.pt", SMALL, "causal-forcing", ("causal-forcing-framewise", "causal-forcing-1step")),
+    ("framewise/renamed.pt", SMALL, "causal-forcing-framewise", ("causal-forcing-2step", "causal-forcing-1step")),
+    ("chunkwise/longvideo.pt", SMALL, "rolling-forcing", ("causal-forcing",)),  # made for its staircase
+    ("chunkwise/mine.pt", SMALL, "causal-forcing", ()),
+    ("mixed/self_forcing_and_longlive.pt", SMALL, "self-forcing", ("LongLive 1.0 1.3B",)),
+    ("any/krea-realtime-video.safetensors", SMALL, "krea", ("another width (5120)",)),
+])  # fmt: skip
+def test_a_name_that_does_not_tell_is_not_taken_as_sure(tail, dim, family, others):
+    found = recognise(traits(PRESETS["wan-t2v"], tail, "", dim))
+    assert (found.preset.family, found.sure) == (family, False)
+    assert all(other in found.why for other in others), found.why
+    assert "name the family if it is another" in found.why
+
+
 @pytest.mark.parametrize(("layout", "adapter", "dim", "tail", "family", "sure"), [
     ("ref33", "pack", SMALL, "LiveTalk-1.3B-V0.1/model.safetensors", "livetalk", True),
     ("ref33", "pack", LARGE, "merged/omniavatar_14b.safetensors", "omniavatar", True),
@@ -122,7 +136,7 @@ def test_structure_tells_the_others(layout, adapter, dim, tail, family, sure):
 
 @pytest.mark.parametrize(("wrapper", "dim", "family"), [
     ("generator_ema", SMALL, "self-forcing"), ("generator", SMALL, "causal-forcing"), ("", SMALL, "self-forcing"),
-    ("model.", LARGE, "krea")])  # fmt: skip
+    ("model.", SMALL, "self-forcing"), ("model.", LARGE, "krea"), ("", LARGE, "krea")])  # fmt: skip
 def test_an_unnamed_file_is_taken_for_the_nearest_and_says_so(wrapper, dim, family):
     found = recognise(traits(PRESETS["self-forcing"], "a/model.pt", wrapper, dim))
     assert (found.preset.family, found.sure) == (family, False)
@@ -141,6 +155,12 @@ def plain_schedule(steps: int, shift: float) -> tuple[float, ...]:
     return tuple(1000 * shift * u / (1 + (shift - 1) * u) for u in levels)
 
 
+def between_schedule(steps: int, shift: float) -> tuple[float, ...]:
+    """InfiniteTalk's own: the same, of u evenly spaced from 1 to 0.001, both included."""
+    levels = [1 - 0.999 * step / (steps - 1) for step in range(steps)]
+    return tuple(1000 * shift * u / (1 + (shift - 1) * u) for u in levels)
+
+
 # As published: what the network is fed, and what it is fed for the first chunk where that differs.
 SCHEDULES = {
     "self-forcing": (FOUR, None),
@@ -153,15 +173,15 @@ SCHEDULES = {
     "reward-forcing": (FOUR, None),
     "infinite-forcing": (FOUR, None),
     "rolling-forcing": ((1000, 952.38, 882.35, 769.23, 555.56), None),
-    "krea": ((1000, 937, 833, 625), None),
-    "streamdiffusion-v2": ((700, 500, 400, 200), None),
+    "krea": ((*FOUR, 0), None),
+    "streamdiffusion-v2": ((1000, 750, 500, 250, 0), None),
     "livetalk": ((1000, 936, 832, 624), None),
     "knot-tiny": (FOUR, None),
-    # neither causal nor distilled: the number of steps is a choice of this software
-    "wan-t2v": (plain_schedule(20, 8), None),
-    "wan-i2v": (plain_schedule(20, 8), None),
-    "omniavatar": (plain_schedule(20, 5), None),
-    "infinitetalk": (plain_schedule(20, 7), None),
+    # neither causal nor distilled: their own steps and shift (Wan I2V at 480p)
+    "wan-t2v": (plain_schedule(50, 5), None),
+    "wan-i2v": (plain_schedule(40, 3), None),
+    "omniavatar": (plain_schedule(50, 5), None),
+    "infinitetalk": (between_schedule(40, 7), None),
 }
 
 
@@ -185,6 +205,16 @@ def test_livetalk_rounds_what_it_is_fed_and_not_its_noise():
     assert noise_levels(PRESETS["livetalk"].settings) == pytest.approx((1, 0.9375, 0.83333, 0.625), abs=1e-4)
 
 
+@pytest.mark.parametrize(("family", "levels"), [
+    ("causvid", (1, 0.7567567, 0.5217391)),
+    ("krea", (1, 0.9375, 0.8333333, 0.625, 0.0049801)),
+    ("streamdiffusion-v2", (1, 0.7502577, 0.4997186, 0.25, 0.0079444)),
+])  # fmt: skip
+def test_levels_of_a_table_are_those_of_its_nearest_row(family, levels):
+    """Of 1000 rows at the family's shift; the network is fed the timestep as it stands."""
+    assert noise_levels(PRESETS[family].settings) == pytest.approx(levels, abs=1e-6)
+
+
 @pytest.mark.parametrize(("family", "chunk", "window_with_chunk", "sinks", "positions"), [
     ("self-forcing", 3, 21, 0, "absolute"),
     ("causvid", 3, 21, 0, "absolute"),
@@ -192,8 +222,10 @@ def test_livetalk_rounds_what_it_is_fed_and_not_its_noise():
     ("causal-forcing", 3, 21, 0, "absolute"),
     ("causal-forcing-framewise", 1, 21, 0, "absolute"),
     ("reward-forcing", 3, 9, 3, "window"),
+    ("infinite-forcing", 3, 6, 1, "window"),
     ("rolling-forcing", 3, 21, 3, "window"),
-    ("streamdiffusion-v2", 1, 6, 3, "absolute"),
+    ("streamdiffusion-v2", 3, 21, 3, "absolute"),
+    ("krea", 3, 6, 0, "absolute"),
     ("livetalk", 3, 15, 9, "absolute"),
 ])  # fmt: skip
 def test_windows_are_the_published_ones(family, chunk, window_with_chunk, sinks, positions):
@@ -209,10 +241,11 @@ def test_every_family_streams_with_knot_and_anchor_and_without(row):
     assert row.settings.use_anchor
     assert row.settings.run_ahead_stride > 0
     bare = plain(row.settings)
-    assert (bare.num_knot_frames, bare.use_anchor, bare.start_from_reference) == (0, False, False)
-    starts = row.adapter is not None or row.layout == "inpaint36"
-    same = replace(bare, num_knot_frames=1, use_anchor=True, start_from_reference=starts and row.family != "knot-tiny")
-    assert same == row.settings, "networks of a picture were trained with it as their first frame"
+    starts = (row.adapter is not None or row.layout == "inpaint36") and row.family != "knot-tiny"
+    assert (bare.num_knot_frames, bare.use_anchor, bare.start_from_reference) == (0, False, starts), (
+        "networks of a picture were trained with it as their first frame"
+    )
+    assert replace(bare, num_knot_frames=1, use_anchor=True) == row.settings
     assert row.height % 16 == row.width % 16 == 0
     assert row.licence
     assert row.title
@@ -227,11 +260,26 @@ def test_settings_are_overridden_one_by_one():
     without_sinks = with_settings(PRESETS["reward-forcing"].settings, num_sink_frames=0)
     assert without_sinks.sink_decay == 1, "nothing to fade"
     without_knot = with_settings(PRESETS["livetalk"].settings, num_knot_frames=0)
-    assert not without_knot.start_from_reference, "no knot that the reference could be"
+    assert without_knot.start_from_reference, "a picture needs no knot to be the first frame"
+    table = with_settings(settings, shift=5)
+    assert (table.timesteps, table.sigma_table) == ((1000, 757, 522), True), "the shift is the table's"
     with pytest.raises(SettingsError, match=r"no setting windows; there are num_chunk_frames, "):
         with_settings(settings, windows=3)
     with pytest.raises(SettingsError, match="num_window_frames is -1"):
         with_settings(settings, num_window_frames=-1)
+
+
+def test_families_that_were_trained_for_guidance_have_their_own_scales_and_path():
+    settings = {row.family: row.settings for row in ROWS}
+    found = {name: (own.sampler, own.text_guidance, own.sound_guidance) for name, own in settings.items()}
+    guided = {name for name, (sampler, *scales) in found.items() if sampler != "renoise" or scales != [1, 1]}
+    assert guided == {row.family for row in ROWS if row.takes_guidance}
+    assert {name: found[name] for name in guided} == {
+        "wan-t2v": ("euler", 5, 1),
+        "wan-i2v": ("euler", 5, 1),
+        "omniavatar": ("euler", 4.5, 4.5),
+        "infinitetalk": ("euler", 5, 4),
+    }
 
 
 def test_families_are_found_by_name():
@@ -269,9 +317,11 @@ def test_what_it_can_use_is_not(family, adapter, given):
 @pytest.mark.parametrize("config", [
     tiny(),
     tiny("ref33", AdapterConfig(signal_dim=7, hidden_dim=4, blocks=(2,)), timestep_dtype="bfloat16"),
-    tiny("inpaint36", image_dim=12),
-    tiny("inpaint36", AudioCrossConfig(signal_dim=6, hidden_dim=5, num_tokens=4, token_dim=8), image_dim=12),
-    tiny("inpaint36", AudioCrossConfig(signal_dim=6, hidden_dim=5, norm_input=False, norm_output=False)),
+    tiny("inpaint36", image_dim=12, unknown_frames="grey"),
+    tiny("inpaint36", AudioCrossConfig(signal_dim=6, hidden_dim=5, num_tokens=4, token_dim=8), image_dim=12,
+         unknown_frames="grey", known_in_x=True),
+    tiny("inpaint36", AudioCrossConfig(signal_dim=6, hidden_dim=5, norm_input=False, norm_output=False),
+         unknown_frames="grey", known_in_x=True),
 ], ids=["t2v", "livetalk", "i2v", "infinitetalk", "multitalk"])  # fmt: skip
 def test_every_structure_is_read_from_shapes(tmp_path, randomised, config):
     weights = randomised(WanNetwork(config), 0).state_dict()

@@ -70,6 +70,9 @@ STYLES = {
     "bare": (lambda name: name, "lora.down.weight", "lora.up.weight"),
     "kohya": (lambda name: "lora_unet_" + name.replace(".", "_"), "lora_down.weight", "lora_up.weight"),
     "diffusers": (lambda name: f"transformer.{diffusers_name(name)}", "lora_A.weight", "lora_B.weight"),
+    "diffsynth": (lambda name: f"pipe.dit.{name}", "lora_A.default.weight", "lora_B.default.weight"),
+    "dit": (lambda name: f"dit.{name}", "lora_A.weight", "lora_B.weight"),
+    "lycoris": (lambda name: "lycoris_" + name.replace(".", "_"), "lora_down.weight", "lora_up.weight"),
 }  # fmt: skip
 
 
@@ -128,7 +131,7 @@ def test_what_finds_no_place_is_said(tmp_path, weights, factors, caplog):
     save_file(stored, tmp_path / "lora.safetensors")
     with caplog.at_level(logging.WARNING):
         assert set(open_lora(tmp_path / "lora.safetensors", 1.0, weights).changes) == {f"{name}.weight"}
-    assert "2 tensors have no place in this network and are ignored" in caplog.text
+    assert "2 of 4 tensors have no place in this network and are ignored" in caplog.text
 
 
 def test_a_lora_of_another_network_is_refused(tmp_path, checkpoint, weights):

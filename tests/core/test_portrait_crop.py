@@ -1,6 +1,9 @@
 """Finding the face region, and the picture of a driving."""
 
+import importlib.util
 import logging
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,3 +157,37 @@ def test_bad_preview_options_get_one_sentence(options, says):
 def test_a_start_behind_the_end_is_said():
     with pytest.raises(DrivingError, match="starts at 9 s, but the driving lasts"):
         draw_driving(TIMELINE, PreviewOptions(start=9))
+
+
+# real detectors and photographs, where they are installed
+
+PHOTOS = {  # package, file in it, and the face: its middle and width in pixels, read off by eye
+    "astronaut": ("skimage", "data/astronaut.png", (224, 130, 92)),
+    "grace hopper": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", (268, 255, 190)),
+}
+
+
+@pytest.mark.parametrize("photo", PHOTOS)
+@pytest.mark.parametrize("package", ["mediapipe", "cv2"])
+def test_an_installed_detector_finds_the_face_of_a_photo(package, photo, monkeypatch):
+    pytest.importorskip(package)
+    home, file, (x, y, width) = PHOTOS[photo]
+    spec = importlib.util.find_spec(home) or pytest.skip(f"{home}, which brings the photo, is not installed")
+    monkeypatch.setitem(sys.modules, {"mediapipe": "cv2", "cv2": "mediapipe"}[package], None)
+    image = open_image(Path(spec.origin).parent / file)
+    face = find_face(image)
+    assert face.found
+    assert face.finder == {"mediapipe": "MediaPipe", "cv2": "OpenCV"}[package]
+    assert face.left + face.width / 2 == pytest.approx(x, abs=0.2 * width)
+    assert face.top + face.height / 2 == pytest.approx(y, abs=0.3 * width)
+    assert 0.7 < face.width / width < 1.4
+    cropped, _ = crop_portrait(image, 128, 128)
+    assert cropped.shape == (128, 128, 3)
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_mediapipe_finds_drawn_faces(name):
+    pytest.importorskip("mediapipe")
+    face = find_face(open_image(ASSETS / "portraits" / f"{name}.png"))
+    assert face.finder == "MediaPipe"
+    assert (face.left + face.width / 2) / 512 == pytest.approx(FACES[name][0], abs=0.05)

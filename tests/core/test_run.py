@@ -1,6 +1,7 @@
 """run.py and the packaging: small, stdlib only, and never in the way of the host's torch."""
 
 import ast
+import importlib.metadata
 import importlib.util
 import re
 import signal
@@ -12,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,6 +30,16 @@ def requirements(name: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
+def name_of(line: str) -> str:
+    return canonicalize_name(Requirement(line).name)
+
+
+def wanted(python: dict[str, str]) -> list[str]:
+    """Of this Python: what the package and its tests need."""
+    lines = PYPROJECT["project"]["dependencies"] + PYPROJECT["project"]["optional-dependencies"]["test"]
+    return [line for line in lines if (marker := Requirement(line).marker) is None or marker.evaluate(python)]
+
+
 @pytest.fixture
 def runner(tmp_path, monkeypatch) -> ModuleType:
     """run.py in an empty folder, where pip only writes down what it was asked for."""
@@ -40,6 +53,7 @@ def runner(tmp_path, monkeypatch) -> ModuleType:
     monkeypatch.setattr(module, "VENV", tmp_path / ".venv")
     monkeypatch.setattr(module, "PYTHON", tmp_path / ".venv" / "python")
     monkeypatch.setattr(module, "pip", lambda *arguments: module.asked.append(arguments))
+    monkeypatch.setattr(module, "_can_get", lambda _: True)
     monkeypatch.setattr(module.venv, "create", lambda path, **_: (path.mkdir(), (path / "python").touch()))
     return module
 
@@ -49,7 +63,7 @@ def test_run_needs_nothing_but_the_standard_library():
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert names <= sys.stdlib_module_names
-    assert (ROOT / "run.py").read_text(encoding="utf-8").count("\n") < 150
+    assert (ROOT / "run.py").read_text(encoding="utf-8").count("\n") < 160
 
 
 def test_an_environment_that_was_not_finished_is_made_anew(runner, monkeypatch, capsys):
@@ -71,22 +85,40 @@ def test_an_environment_that_was_not_finished_is_made_anew(runner, monkeypatch, 
 def test_an_old_python_is_told_so(runner, monkeypatch, capsys):
     monkeypatch.setattr(runner.sys, "version_info", (3, 9, 1))
     assert runner.main(["demo"]) == 1
-    assert "use one from 3.10 to 3.13" in capsys.readouterr().err
+    assert "use 3.10 or a later one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("there", "said"), [(("einops",), "no torch=="), (("einops", "torch"), "installing failed"),
+                                             ((), "installing failed")])  # fmt: skip
+def test_a_python_that_torch_has_no_wheel_for_is_told_so(runner, monkeypatch, capsys, there, said):
+    """But not where nothing can be installed at all, nor where something else is the matter."""
+
+    def fails(*_: str) -> None:
+        raise subprocess.CalledProcessError(1, "pip")
+
+    monkeypatch.setattr(runner.sys, "version_info", (3, 99, 0))
+    monkeypatch.setattr(runner, "pip", fails)
+    monkeypatch.setattr(runner, "_can_get", lambda name: name in there)
+    assert runner.main(["demo"]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
 
 
 def test_it_installs_once_and_again_when_what_is_wanted_changes(runner):
     runner.install(with_tests=False)
-    assert runner.asked == [("-c", "constraints.txt", "torch", "--editable", ".")]
+    assert all(asked[1:3] == ("-c", "constraints.txt") for asked in runner.asked)
+    assert [asked[-1] for asked in runner.asked] == ["torch", "."]
     runner.install(with_tests=False)
-    assert len(runner.asked) == 1
-    runner.install(with_tests=True)
-    assert runner.asked[1][-1] == ".[test]"
-    runner.install(with_tests=False)
-    runner.install(with_tests=True)
     assert len(runner.asked) == 2
+    runner.install(with_tests=True)
+    assert runner.asked[3][-1] == ".[test]"
+    runner.install(with_tests=False)
+    runner.install(with_tests=True)
+    assert len(runner.asked) == 4
     (runner.ROOT / "constraints.txt").write_text("torch==9.9")
     runner.install(with_tests=False)
-    assert len(runner.asked) == 3
+    assert len(runner.asked) == 6
 
 
 def test_an_installation_that_failed_is_tried_again(runner, monkeypatch, capsys):
@@ -98,7 +130,7 @@ def test_an_installation_that_failed_is_tried_again(runner, monkeypatch, capsys)
         assert runner.main(["bench"]) == 1
     assert "installing failed" in capsys.readouterr().err
     runner.install(with_tests=False)
-    assert len(runner.asked) == 1
+    assert len(runner.asked) == 2
 
 
 def test_commands_and_their_options_are_passed_on(runner, monkeypatch):
@@ -149,13 +181,44 @@ def test_ctrl_c_waits_for_the_child(tmp_path):
 
 
 def test_the_host_keeps_its_torch():
-    names = {re.match(r"[\w-]+", line)[0].lower() for line in requirements("requirements.txt")}
+    names = {name_of(line) for line in requirements("requirements.txt") + PYPROJECT["project"]["dependencies"]}
     assert not names & {"torch", "torchvision", "torchaudio", "xformers", "accelerate", "triton"}
-    assert requirements("constraints.txt") == ["torch==2.13.0"]
+
+
+@pytest.mark.parametrize("minor", range(10, 15))
+def test_everything_that_is_installed_is_locked(minor):
+    """Once for each Python, and as a version alone: no address, no folder, no build for one machine."""
+    lines = [Requirement(line) for line in requirements("constraints.txt")]
+    python = {"python_version": f"3.{minor}", "python_full_version": f"3.{minor}.0"}
+    for system in ("linux", "win32", "darwin"):
+        where = python | {"sys_platform": system}
+        held = [line for line in lines if line.marker is None or line.marker.evaluate(where)]
+        names = [canonicalize_name(line.name) for line in held]
+        assert len(names) == len(set(names))
+        assert {name_of(line) for line in wanted(python)} | {"torch", "setuptools"} <= set(names)
+        assert all(re.fullmatch(r"==[\w.]+", str(line.specifier)) and line.url is None for line in held)
+        for line in map(Requirement, wanted(python)):
+            locked = next(held for held in held if canonicalize_name(held.name) == canonicalize_name(line.name))
+            assert line.specifier.contains(str(locked.specifier).removeprefix("=="))
+
+
+@pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="NOT IN THE ENVIRONMENT OF run.py: what it holds")
+def test_the_environment_holds_what_is_locked():
+    """Whatever is installed in another version was not tried when the lock was made."""
+    locked = {canonicalize_name(line.name): line.specifier for line in map(Requirement, requirements("constraints.txt"))
+              if line.marker is None or line.marker.evaluate()}  # fmt: skip
+    package = importlib.metadata.requires("knot-forcing")
+    for line in map(Requirement, package):
+        if line.marker is not None and not line.marker.evaluate({"extra": "test"}):
+            continue
+        assert locked[canonicalize_name(line.name)].contains(importlib.metadata.version(line.name)), line.name
 
 
 def test_the_package_says_the_same_as_the_requirements():
-    assert PYPROJECT["project"]["dependencies"] == requirements("requirements.txt")
+    """But for the first releases with wheels for newer Pythons: a host has its own already."""
+    plain = [line for line in PYPROJECT["project"]["dependencies"] if ";" not in line]
+    assert plain == requirements("requirements.txt")
+    assert {name_of(line) for line in PYPROJECT["project"]["dependencies"]} == {name_of(line) for line in plain}
     version = re.search(r'__version__ = "(.+)"', (ROOT / "knot_core" / "__init__.py").read_text(encoding="utf-8"))[1]
     assert PYPROJECT["project"]["version"] == version
 

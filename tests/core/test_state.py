@@ -7,8 +7,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from knot_core.config import StreamSettings
+from knot_core.driving import Driving
 from knot_core.errors import StateError
-from knot_core.stream import open_stream, resume_stream, state
+from knot_core.model import load_model
+from knot_core.stream import open_stream, resume_stream, state, state_of
 
 SETTINGS = StreamSettings(steps=2, num_window_frames=4)
 
@@ -177,3 +179,16 @@ def test_a_full_disc_keeps_the_old_file(model, anchor, waves, saved, monkeypatch
         open_stream(model, anchor, SETTINGS, waves()).save(saved)
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def test_values_are_shown_in_one_short_line(model, anchor, waves):
+    stream = open_stream(model, anchor, StreamSettings(), waves(30))
+    saved, chunk, controls = state_of(stream), next(iter(stream)), Driving.from_controls({"yaw": [0.0] * 9})
+    for value in (anchor, saved, saved.state, chunk, load_model(), Driving.none(), Driving.idle(), controls,
+                  controls.pose, Driving.idle().pose):  # fmt: skip
+        assert len(repr(value)) <= 160, repr(value)
+        assert "tensor(" not in repr(value)
+        assert "array(" not in repr(value)
+        assert "\n" not in repr(value)
+    assert "before chunk 0" in repr(saved)
+    assert "9 pixel frames" in repr(controls)

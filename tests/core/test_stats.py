@@ -1,8 +1,10 @@
 """Figures of a run: what is told is what was measured, and an hour of it stays small."""
 
+import io
 import itertools
 import json
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -77,6 +79,25 @@ def test_pieces_of_the_growing_file_are_what_a_player_gets(tmp_path):
         preview.close()
     assert (tmp_path / "v.mp4").read_bytes().startswith(got)
     assert not (tmp_path / "twin.mp4").exists()
+
+
+def test_a_player_that_comes_late_needs_the_header_and_what_follows_a_key_frame(tmp_path):
+    frames = torch.randint(0, 255, (12, 32, 32, 3), dtype=torch.uint8)
+    with VideoWriter(tmp_path / "v.mp4", width=32, height=32) as writer:
+        preview, pieces = LivePreview(writer, lambda: tmp_path / "twin.mp4", fps=25), []
+        for _ in range(8):
+            writer.write(frames)
+            pieces.append(preview.after(frames))
+        file = (tmp_path / "v.mp4").read_bytes()
+        preview.close()
+    assert all(piece.header == pieces[0].header and piece.header <= piece.key < piece.stop for piece in pieces)
+    last = pieces[-1]
+    assert last.key > pieces[2].stop, "no more than about a second has to be fetched"
+    with av.open(io.BytesIO(file[: last.header] + file[last.key : last.stop])) as container:
+        shown = list(container.decode(video=0))
+    assert shown[0].key_frame
+    assert len(shown) % 12 == 0
+    assert 0 < len(shown) <= 36
 
 
 def test_other_formats_have_a_twin_that_plays(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from knot_core.cache import CacheIndex
+from knot_core.cache_index import CacheIndex
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.errors import SettingsError, StateError

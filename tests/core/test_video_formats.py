@@ -278,6 +278,25 @@ def test_an_encoders_threads_end_with_its_writer(tmp_path, name):
         gc.enable()
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_writer_that_nobody_closed_is_no_danger(tmp_path, name):
+    """PyAV 14 crashes where the garbage collector closes a file that was being written: so it is never left to it."""
+    code = f"""
+        import gc, torch
+        from knot_core.media import open_writer
+        writer = open_writer({str(tmp_path / "video")!r}, width=64, height=64, fps=25, video_format={name!r})
+        writer.write(torch.zeros(9, 64, 64, 3, dtype=torch.uint8))
+        circle = [writer]
+        circle.append(circle)
+        del writer, circle
+        gc.collect()
+        open_writer({str(tmp_path / "other")!r}, width=64, height=64, fps=25, video_format={name!r})
+        print("fine")
+    """
+    ran = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout.strip()) == (0, "fine"), ran.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="NOT TESTED here: threads have no such priority")
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_thread_gets_another_priority(tmp_path, name):

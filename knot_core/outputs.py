@@ -1,0 +1,45 @@
+"""What commands write: in which formats, and never over what they read. Checked before anything is opened."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from .files import check_outputs, parts_of_weights
+from .media import FORMAT_NAMES, PICTURES, format_of, picture_format
+from .model import ASSETS, BUILT_IN
+
+_INPUTS = ("reference", "audio", "controls", "expression", "pose_video", "face_model", "text", "text_encoder",
+           "speech_encoder", "resume", "overlay", "lora", "codec")  # fmt: skip
+_OUTPUTS = ("out", "sheet", "stats", "save_state", "preview")
+_PICTURES = {"sheet": "the contact sheet", "preview": "the preview"}
+
+
+def add_format(parser: ArgumentParser) -> None:
+    """How the video is written, where its name should not decide."""
+    parser.add_argument("--format", choices=FORMAT_NAMES, help="of the video (default: what the suffix of --out names)")
+
+
+def check_written(options: Namespace) -> None:
+    """Set the video's format from its name, if it was not given; refuse what cannot be written, or would harm."""
+    if options.out is not None and options.format is None:
+        options.format = format_of(options.out)
+    for name, what in _PICTURES.items():
+        if getattr(options, name, None) is not None:
+            picture_format(getattr(options, name), what)
+    check_outputs(
+        {_option(name): getattr(options, name, None) for name in _OUTPUTS},
+        {_option(name): getattr(options, name, None) for name in _INPUTS} | model_files(options.model),
+        folders=("--out",) if options.format == PICTURES else (),
+        replaces={"--save-state": "--resume"},
+    )
+
+
+def model_files(model: str) -> dict[str, Path]:
+    """The model's files, by what they are called; a name that is no file is refused later, by those who load it."""
+    path = ASSETS / f"{model}.safetensors" if model in BUILT_IN else Path(model)
+    if not path.exists():
+        return {}
+    return {"--model": path} | {f"the model's {part.name}": part for part in parts_of_weights(path)}
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
