@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from . import adapters
 from .anchor import EncodeAnchor
 from .directing import NODES as DIRECTING
 from .driving import DrivingFromAudio, DrivingFromEncodedAudio, DrivingIdle
@@ -20,8 +21,9 @@ NODES: list[type[io.ComfyNode]] = [
 
 class KnotForcingExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return NODES
+        return [adapters.with_warnings(node) for node in NODES]
 
 
 async def comfy_entrypoint() -> KnotForcingExtension:
+    adapters.add_routes()
     return KnotForcingExtension()

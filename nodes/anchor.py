@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from . import adapters
+from .checks import valid
 from .types import CATEGORY, KnotAnchor, KnotModel, node_schema
 
 SIZE_RANGE = {"default": 0, "min": 0, "max": 2048, "step": 16}
@@ -16,7 +17,7 @@ class EncodeAnchor(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="KnotForcingEncodeAnchor",
-            display_name="Encode Reference Anchor",
+            display_name="Knot Forcing Encode Reference Anchor",
             category=CATEGORY,
             description="Runs the reference picture through the model once and keeps what every chunk will look back "
                         "at: the person's looks, and the prompt of a model that is driven by text. Encode once, use "
@@ -27,9 +28,9 @@ class EncodeAnchor(io.ComfyNode):
                 KnotModel.Input("model", tooltip="The model that will stream; an anchor fits only the model it was "
                                                  "made with."),
                 io.Image.Input("image", optional=True,
-                               tooltip="The reference: one portrait from the front, any size. Of a batch each picture "
-                                       "gets its own stream. Not connected: the prompt alone, for models that make "
-                                       "video from text."),
+                               tooltip="The reference: one portrait from the front, any size. knot-tiny takes drawn "
+                                       "portraits like its samples, not photos; LiveTalk takes photos. Not connected: "
+                                       "the prompt alone, for models that are driven by text."),
                 io.Combo.Input("fit", options=list(adapters.FITS), default=adapters.FITS[0],
                                tooltip="How a picture of another shape is brought to the video's: crop keeps the "
                                        "centre, letterbox keeps everything and adds bars."),
@@ -49,6 +50,13 @@ class EncodeAnchor(io.ComfyNode):
                 io.Vae.Input("vae", optional=True,
                              tooltip="Wan 2.1 VAE that encodes the reference, more exactly than a tiny codec does. Not "
                                      "connected: the model's codec does. knot-tiny takes none."),
+                io.Combo.Input("pictures", options=list(adapters.PICTURES), default=adapters.PICTURES[0], optional=True,
+                               tooltip="Of a batch, such as the frames of an animated WebP or GIF from Load Image: all "
+                                       "makes a stream of each, one after the other; first takes the first alone."),
+                io.Conditioning.Input("negative", optional=True,
+                                      tooltip="What the video is led away from, for models with guidance (Wan2.1, "
+                                              "OmniAvatar, InfiniteTalk): from CLIP Text Encode. Not connected: no "
+                                              "words. Few-step models take none."),
             ],
             outputs=[KnotAnchor.Output(display_name="anchor", is_output_list=True,
                                        tooltip="The reference's keys and values, and the prompt; immutable. Of several "
@@ -56,13 +64,18 @@ class EncodeAnchor(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, width: int | None = None, height: int | None = None) -> bool | str:
+        return valid(cls, lambda: adapters.picture_size(height, width), width=width, height=height)
+
+    @classmethod
     def execute(  # noqa: PLR0913, PLR0917 - one for every cable and widget
         cls, model: adapters.Model, fit: str, width: int, height: int, image: torch.Tensor | None = None,
         conditioning: Any = None, clip_vision_output: Any = None, vae: Any = None,
+        pictures: str = adapters.PICTURES[0], negative: Any = None,
     ) -> io.NodeOutput:
         size = adapters.picture_size(height, width)
-        pictures = [None] if image is None else image.split(1)
         anchors = [
-            adapters.encode_anchor(model, one, fit, size, conditioning, clip_vision_output, vae) for one in pictures
+            adapters.encode_anchor(model, one, fit, size, conditioning, clip_vision_output, vae, negative)
+            for one in adapters.chosen_pictures(image, pictures)
         ]
         return io.NodeOutput(anchors)

@@ -6,7 +6,8 @@ from comfy_api.latest import io
 
 from . import adapters
 from .adapters import directing
-from .types import ADVANCED, CATEGORY, KnotAnchor, KnotDriving, KnotSettings, node_schema
+from .checks import valid
+from .types import ADVANCED, CATEGORY, KnotAnchor, KnotDriving, KnotModel, KnotSettings, node_schema
 
 EXPRESSION = """{
   "seconds": 8,
@@ -22,7 +23,7 @@ class ExpressionTimeline(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="KnotForcingExpressionTimeline",
-            display_name="Expression Timeline",
+            display_name="Knot Forcing Expression Timeline",
             category=CATEGORY,
             description="Key frames for head, eyes and mouth, drawn as curves or written as text: each control has a "
                         "list of [seconds, value, ease]. Controls that are not named are left alone by Combine "
@@ -41,6 +42,10 @@ class ExpressionTimeline(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, timeline: str | None = None) -> bool | str:
+        return valid(cls, lambda: directing.expression_timeline(timeline), timeline=timeline)
+
+    @classmethod
     def execute(cls, timeline: str) -> io.NodeOutput:
         return io.NodeOutput(directing.expression_timeline(timeline))
 
@@ -50,7 +55,7 @@ class PromptTimeline(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="KnotForcingPromptTimeline",
-            display_name="Prompt Timeline",
+            display_name="Knot Forcing Prompt Timeline",
             category=CATEGORY,
             description="Prompts that change while the stream runs, at the first chunk that begins at their time. For "
                         "models that take text; knot-tiny takes none.",
@@ -67,18 +72,38 @@ class PromptTimeline(io.ComfyNode):
                 io.Clip.Input("clip", optional=True,
                               tooltip="The model's text encoder: UMT5 of Wan 2.1, from Load CLIP (type wan). Without "
                                       "it the prompts only show in Driving Preview."),
+                KnotModel.Input("model", optional=True,
+                                tooltip="The model that will stream, for its frame rate and chunks in the plan. Not "
+                                        "connected: 25 frames a second, 3 latent frames a chunk."),
+                KnotSettings.Input("settings", optional=True,
+                                   tooltip="Those of the stream, for the length of chunks in the plan. Not connected: "
+                                           "the model's."),
+                io.Boolean.Input("recache", default=False, optional=True, **ADVANCED,
+                                 tooltip="On: at every change, what the next chunk sees of the past is computed again "
+                                         "under the new prompt, which so takes hold sooner (LongLive's KV recache). "
+                                         "It takes as long as one denoising step of so many frames."),
             ],
             outputs=[
                 KnotAnchor.Output(display_name="anchor", tooltip="The same reference, with its prompts: for the stream "
                                                                  "nodes and Driving Preview."),
                 io.String.Output(display_name="plan", tooltip="Which prompt begins with which chunk, and at what "
-                                                              "second, at 3 latent frames a chunk."),
+                                                              "second, by the model and the settings."),
             ],
         )
 
     @classmethod
-    def execute(cls, anchor: adapters.Anchor, prompts: str, blend_chunks: int, clip: Any = None) -> io.NodeOutput:
-        return io.NodeOutput(*directing.direct_prompts(anchor, prompts, blend_chunks, clip))
+    def validate_inputs(cls, prompts: str | None = None) -> bool | str:
+        return valid(cls, lambda: directing.parse_prompts(prompts), prompts=prompts)
+
+    @classmethod
+    def execute(  # noqa: PLR0913, PLR0917 - one for every cable and widget
+        cls, anchor: adapters.Anchor, prompts: str, blend_chunks: int, clip: Any = None,
+        model: adapters.Model | None = None, settings: adapters.StreamSettings | None = None,
+        recache: bool = False,
+    ) -> io.NodeOutput:
+        return io.NodeOutput(
+            *directing.direct_prompts(anchor, prompts, blend_chunks, clip, model, settings, recache=recache)
+        )
 
 
 class PoseFromVideo(io.ComfyNode):
@@ -86,7 +111,7 @@ class PoseFromVideo(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="KnotForcingPoseFromVideo",
-            display_name="Pose from Video",
+            display_name="Knot Forcing Pose from Video",
             category=CATEGORY,
             description="Head, eyes and brows of somebody in a clip drive the portrait. Needs the package mediapipe; "
                         "without it, this node says how to get it.",
@@ -118,7 +143,7 @@ class CombineDriving(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="KnotForcingCombineDriving",
-            display_name="Combine Driving",
+            display_name="Knot Forcing Combine Driving",
             category=CATEGORY,
             description="Two drivings as one: speech for the mouth from the first, head and eyes from the second, in "
                         "any mixture. What the second does not give stays the first's.",
@@ -152,7 +177,7 @@ class DrivingPreview(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="KnotForcingDrivingPreview",
-            display_name="Driving Preview",
+            display_name="Knot Forcing Driving Preview",
             category=CATEGORY,
             description="A picture of a driving over time: the speech, a curve for each control, prompts, and where "
                         "chunks begin. It takes no model, so it is there at once.",
@@ -185,11 +210,11 @@ class PortraitCrop(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="KnotForcingPortraitCrop",
-            display_name="Portrait Crop",
+            display_name="Knot Forcing Portrait Crop",
             category=CATEGORY,
-            description="Cuts a portrait out of a picture around the face, which is found by the outline of head and "
-                        "shoulders, without a downloaded detector: one person, before a backdrop that is fairly even. "
-                        "Where it finds none it takes the centre and says so in the log.",
+            description="Cuts a portrait out of a picture around the largest face, and shows what found it and where: "
+                        "MediaPipe or OpenCV where one is installed, else the outline of head and shoulders before a "
+                        "backdrop that is fairly even. Where there is none it takes the centre and warns.",
             search_aliases=["face crop", "crop face", "face detection", "headshot", "auto crop", "head and shoulders"],
             inputs=[
                 io.Image.Input("image", tooltip="One picture or several, any size; a face from the front."),
@@ -205,6 +230,10 @@ class PortraitCrop(io.ComfyNode):
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="As many pictures as came in, all of that size.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, width: int | None = None, height: int | None = None) -> bool | str:
+        return valid(cls, lambda: directing.check_portrait_size(height, width), width=width, height=height)
 
     @classmethod
     def execute(cls, image: Any, width: int, height: int, room: float) -> io.NodeOutput:

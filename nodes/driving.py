@@ -35,7 +35,7 @@ class DrivingFromAudio(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="KnotForcingDrivingFromAudio",
-            display_name="Driving from Audio",
+            display_name="Knot Forcing Driving from Audio",
             category=CATEGORY,
             description="Speech drives the mouth. Head, eyes and breathing can move by themselves beside it. LiveTalk, "
                         "OmniAvatar and InfiniteTalk hear through the wav2vec2 that they were trained with, and move "
@@ -73,7 +73,7 @@ class DrivingFromEncodedAudio(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="KnotForcingDrivingFromEncodedAudio",
-            display_name="Driving from Encoded Audio",
+            display_name="Knot Forcing Driving from Encoded Audio",
             category=CATEGORY,
             description="Speech drives a model that hears through wav2vec2, from features that are there already. "
                         "ComfyUI makes 50 a second of them, the models were trained on one a pixel frame: they are "
@@ -100,7 +100,7 @@ class DrivingIdle(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="KnotForcingDrivingIdle",
-            display_name="Driving Idle",
+            display_name="Knot Forcing Driving Idle",
             category=CATEGORY,
             description="A listener: mouth closed, blinks, glances, sways and breathes. It never ends, so the stream "
                         "must be told its seconds.",

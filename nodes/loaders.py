@@ -42,17 +42,25 @@ class LoadModel(io.ComfyNode):
                                **ADVANCED),
                 io.Combo.Input("lora_name", options=adapters.lora_names(), default=adapters.NONE, **ADVANCED,
                                tooltip="LoRA from ComfyUI's models/loras folder, also in styles that Load LoRA does "
-                                       "not read, such as LongLive's lora.pt. More: put Load LoRA behind the MODEL "
-                                       "output, and Knot Forcing from MODEL behind that."),
+                                       "not read, such as LongLive's lora.pt. More: put Load LoRA behind "
+                                       "wan_model, and Knot Forcing from MODEL behind that."),
                 io.Float.Input("lora_strength", default=1.0, min=-100.0, max=100.0, step=0.01, **ADVANCED,
                                tooltip="How strongly the LoRA changes the network (-100 to 100, no unit; 1 = wholly)."),
                 io.Vae.Input("vae", optional=True, tooltip=VAE_TIP),
+                io.Combo.Input("weights", options=adapters.WEIGHTS, default=adapters.AUTO, optional=True, **ADVANCED,
+                               tooltip="Which set of weights of a training checkpoint that holds several. auto: the "
+                                       "one that its family streams with; generator_ema: averaged over the training; "
+                                       "generator: as the training ended."),
+                io.Int.Input("threads", default=0, min=0, max=256, optional=True, **ADVANCED,
+                             tooltip="Processor threads inside operations, of knot-tiny on a CPU (0 to 256). 0: what "
+                                     "suits its size: 1, with drawing, decoding and writing side by side. Another "
+                                     "number gives other frames of the same seed, by roundings."),
             ],
             outputs=[
                 KnotModel.Output(display_name="model", tooltip="Network and codec, on ComfyUI's device: for Encode "
                                                                "Reference Anchor, the Driving and stream nodes."),
-                io.Model.Output(display_name="MODEL", tooltip="The network of a Wan file for ComfyUI's own nodes, such "
-                                                              "as Load LoRA; it carries its audio modules along. "
+                io.Model.Output(display_name="wan_model", tooltip="The network of a Wan file for ComfyUI's own nodes, "
+                                                              "such as Load LoRA; it carries its audio modules along. "
                                                               "knot-tiny has none."),
             ],
         )
@@ -64,9 +72,11 @@ class LoadModel(io.ComfyNode):
     @classmethod
     def execute(  # noqa: PLR0913, PLR0917 - one for every cable and widget
         cls, model_name: str, codec: str, dtype: str, family: str, lora_name: str, lora_strength: float,
-        vae: Any = None,
+        vae: Any = None, weights: str = adapters.AUTO, threads: int = 0,
     ) -> io.NodeOutput:
-        return io.NodeOutput(*adapters.open_model(model_name, codec, dtype, family, lora_name, lora_strength, vae))
+        return io.NodeOutput(
+            *adapters.open_model(model_name, codec, dtype, family, lora_name, lora_strength, vae, weights, threads)
+        )
 
 
 class FromModel(io.ComfyNode):

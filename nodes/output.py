@@ -3,6 +3,7 @@
 from comfy_api.latest import InputImpl, io, ui
 
 from . import adapters
+from .checks import valid
 from .sampling import run_outputs, settings_input, state_input, stream_inputs, whole_chunks_input
 from .types import ADVANCED, CATEGORY, node_schema
 
@@ -15,8 +16,8 @@ class StreamToVideo(io.ComfyNode):
             display_name="Knot Forcing Stream to Video",
             category=CATEGORY,
             description="Generates the stream chunk by chunk into a file in ComfyUI's output folder, and plays it here "
-                        "meanwhile. Memory does not grow with the length. Stopped early, the file keeps what was made "
-                        "and plays, and a state is left to go on from.",
+                        "meanwhile, where it can be paused or finished. Memory does not grow with the length. Ended "
+                        "early, the file keeps what was made and plays, and a state is left to go on from.",
             search_aliases=["save video", "video combine", "endless video", "live preview", "talking head", "avatar",
                             "real time", "sampler", "MP4", "ProRes", "WebM"],
             inputs=[
@@ -36,9 +37,9 @@ class StreamToVideo(io.ComfyNode):
                                        "png-folder is a folder of pictures with sound.wav and gives no video output."),
                 io.Combo.Input("if_stopped", options=list(adapters.KEEPING), default=adapters.KEEPING[0], optional=True,
                                **ADVANCED,
-                               tooltip="Where a stream that is stopped, or fails, leaves its state: one file in the "
-                                       "temp folder until ComfyUI ends, a file of its own in output/states, or "
-                                       "nowhere."),
+                               tooltip="Where a stream that is finished early, stopped, or fails, leaves its state: "
+                                       "one file in output/states, which the next such stream replaces; a file of its "
+                                       "own there; or nowhere. in temp, of older workflows, means the one file."),
                 whole_chunks_input(),
             ],
             outputs=[
@@ -50,6 +51,17 @@ class StreamToVideo(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, seconds: float | None = None, filename_prefix: str | None = None) -> bool | str:
+        length = valid(cls, lambda: adapters.check_seconds(seconds), seconds=seconds)
+        named = valid(cls, lambda: adapters.check_prefix(filename_prefix), filename_prefix=filename_prefix)
+        return named if length is True else length
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs: object) -> str:
+        """Served from ComfyUI's cache only while the file is there, and if nobody ended it early."""
+        return adapters.fingerprint(inputs)
+
+    @classmethod
     def execute(  # noqa: PLR0913, PLR0917 - one for every cable and widget
         cls, model: adapters.Model, seed: int, seconds: float, filename_prefix: str,
         anchor: adapters.Anchor | None = None, driving: adapters.Driving | None = None,
@@ -58,13 +70,15 @@ class StreamToVideo(io.ComfyNode):
         if_stopped: str = adapters.KEEPING[0], whole_chunks: bool = False,
     ) -> io.NodeOutput:
         begun = adapters.begun_or_given(model, anchor, settings, seed, state)
-        target = adapters.output_target(filename_prefix, video_format)
+        target = adapters.output_target(filename_prefix, video_format, begun, cls.hidden)
         with adapters.streaming(model, begun, driving, seconds, whole_chunks=whole_chunks) as run:
             written = adapters.write_stream(
                 run, target.path, video_format=video_format, audio=audio, keep_state=if_stopped,
                 played=adapters.seconds_played(model, begun),
                 metadata=adapters.container_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo),
+                workflow=adapters.workflow_id(cls.hidden.extra_pnginfo),
             )  # fmt: skip
+        adapters.written(cls.hidden.prompt, written.path, whole=not written.cut_short)
         return io.NodeOutput(video_of(written), written.state, written.stats, ui=shown(written, target.subfolder))
 
 

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from . import adapters
 from .adapters import DEFAULTS
+from .checks import valid
 from .types import (
     ADVANCED,
     CATEGORY,
@@ -79,6 +80,17 @@ class Settings(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(
+        cls, num_chunk_frames: int | None = None, num_knot_frames: int | None = None,
+        num_sink_frames: int | None = None, sink_decay: float | None = None,
+        start_from_reference: bool | None = None, timesteps: str | None = None,
+    ) -> bool | str:  # fmt: skip
+        given = {"num_chunk_frames": num_chunk_frames, "num_knot_frames": num_knot_frames, "sink_decay": sink_decay,
+                 "num_sink_frames": num_sink_frames, "start_from_reference": start_from_reference,
+                 "timesteps": timesteps}  # fmt: skip
+        return valid(cls, lambda: adapters.stream_settings(**given), **given)
+
+    @classmethod
     def execute(cls, timesteps: str, **values: Any) -> io.NodeOutput:
         return io.NodeOutput(adapters.stream_settings(timesteps, **values))
 
@@ -108,6 +120,10 @@ class ModelSettings(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, changes: str | None = None) -> bool | str:
+        return valid(cls, lambda: adapters.parse_changes(changes), changes=changes)
+
+    @classmethod
     def execute(cls, model: adapters.Model, changes: str) -> io.NodeOutput:
         settings = adapters.model_settings(model, changes)
         return io.NodeOutput(settings, adapters.settings_text(settings))
@@ -118,7 +134,7 @@ SEED_TIP = "Of the noise (any whole number from 0). Same seed, same machine, sam
 
 def stream_inputs(*, endless: bool = False) -> list[io.Input]:
     """The cables and widgets of everything that runs a stream; `endless`: it may run until it is stopped."""
-    without_end = " -1: without end, until it is stopped." if endless else ""
+    without_end = " -1: without end, until you finish or stop it." if endless else ""
     return [
         KnotModel.Input("model", tooltip="From Load Knot Forcing Model, or Knot Forcing from MODEL."),
         KnotAnchor.Input("anchor", optional=True,
@@ -181,8 +197,16 @@ class Stream(io.ComfyNode):
                                  tooltip="One batch of latent frames per chunk, 1 for 4 pixel frames. Of a Wan model "
                                          "as its VAE decodes them; knot-tiny's latent space is its own, not Wan's."),
                 *run_outputs(),
+                io.Image.Output(display_name="all_images",
+                                tooltip="Every frame as one batch, in the memory that images take already: for Create "
+                                        "Video and Save Video."),
             ],
+            hidden=[io.Hidden.prompt],
         )
+
+    @classmethod
+    def validate_inputs(cls, seconds: float | None = None) -> bool | str:
+        return valid(cls, lambda: adapters.check_seconds(seconds), seconds=seconds)
 
     @classmethod
     def execute(  # noqa: PLR0913, PLR0917 - one for every cable and widget
@@ -191,10 +215,12 @@ class Stream(io.ComfyNode):
         state: adapters.Snapshot | None = None, whole_chunks: bool = False,
     ) -> io.NodeOutput:
         begun = adapters.begun_or_given(model, anchor, settings, seed, state)
-        images, latents = [], []
+        adapters.warn_of_other_rates(cls.hidden.prompt, model.fps, slots=(0, 4))
+        latents = []
         with adapters.streaming(model, begun, driving, seconds, whole_chunks=whole_chunks) as run:
+            frames = adapters.Frames(run.num_pixel_frames)
             for chunk in run:
                 run.log.add(chunk)
-                images.append(adapters.to_image(chunk))
+                frames.add(chunk)
                 latents.append(adapters.to_latent(chunk, model))
-            return io.NodeOutput(images, latents, run.state(), run.stats())
+            return io.NodeOutput(frames.by_chunk, latents, run.state(), run.stats(), frames.whole)

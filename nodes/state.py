@@ -3,6 +3,7 @@
 from comfy_api.latest import io, ui
 
 from . import adapters
+from .checks import valid
 from .sampling import SEED_TIP, run_outputs, settings_input
 from .types import CATEGORY, SEED_RANGE, KnotAnchor, KnotDriving, KnotModel, KnotState, node_schema
 
@@ -14,7 +15,7 @@ class BeginStream(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="KnotForcingBeginStream",
-            display_name="Begin Stream",
+            display_name="Knot Forcing Begin Stream",
             category=STATES,
             description="A stream before its first chunk, as a state: for graphs that sample chunk by chunk with "
                         "Sample Chunks.",
@@ -41,7 +42,7 @@ class SampleChunks(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="KnotForcingSampleChunks",
-            display_name="Sample Chunks",
+            display_name="Knot Forcing Sample Chunks",
             category=STATES,
             description="Goes on from a state by some chunks and hands on their frames and the next state. Chain "
                         "several, or carry the state round a loop. The state that came in stays as it is.",
@@ -66,12 +67,14 @@ class SampleChunks(io.ComfyNode):
                 io.Boolean.Output(display_name="finished", tooltip="True once the driving has been played out, and a "
                                                                    "loop may end; without an end, never."),
             ],
+            hidden=[io.Hidden.prompt],
         )
 
     @classmethod
     def execute(
         cls, model: adapters.Model, state: adapters.Snapshot, chunks: int, driving: adapters.Driving | None = None
     ) -> io.NodeOutput:
+        adapters.warn_of_other_rates(cls.hidden.prompt, model.fps, slots=(0,))
         made, after, stats = adapters.sample_chunks(model, state, driving, chunks)
         images, latents = adapters.joined(made, model)
         start, finished = adapters.begins_at(model, state), adapters.played_out(driving, after)
@@ -103,7 +106,7 @@ class SaveState(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="KnotForcingSaveState",
-            display_name="Save Stream State",
+            display_name="Knot Forcing Save Stream State",
             category=STATES,
             description="Writes a state to a file, so that the stream goes on in a later prompt, in another workflow, "
                         "after a restart: with the very frames that would have come.",
@@ -123,8 +126,17 @@ class SaveState(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
+        return valid(cls, lambda: adapters.check_prefix(filename_prefix), filename_prefix=filename_prefix)
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs: object) -> str:
+        """Served from ComfyUI's cache only while the file is there."""
+        return adapters.fingerprint(inputs)
+
+    @classmethod
     def execute(cls, state: adapters.Snapshot, filename_prefix: str) -> io.NodeOutput:
-        name = adapters.save_state(state, filename_prefix)
+        name = adapters.save_state(state, filename_prefix, cls.hidden)
         return io.NodeOutput(state, name, ui=ui.PreviewText(name))
 
 
@@ -133,7 +145,7 @@ class LoadState(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="KnotForcingLoadState",
-            display_name="Load Stream State",
+            display_name="Knot Forcing Load Stream State",
             category=STATES,
             description="Reads a saved state, with its anchor, settings and random state. The same model must be "
                         "loaded.",
@@ -141,8 +153,8 @@ class LoadState(io.ComfyNode):
             inputs=[
                 KnotModel.Input("model", tooltip="The model that the state was made with, in the same dtype."),
                 io.Combo.Input("state_file", options=adapters.state_names(), default=adapters.NEWEST,
-                               tooltip="A file of output/states; newest: the one written last; stopped [temp]: of the "
-                                       "stream that was stopped last. Press R to list new ones."),
+                               tooltip="A file of output/states; newest: the one written last; stopped: of the stream "
+                                       "that was stopped, or finished early, last. Press R to list new ones."),
                 io.String.Input("file", optional=True, force_input=True,
                                 tooltip="A file's name in the output folder, from Save Stream State; used instead of "
                                         "state_file."),

@@ -11,7 +11,7 @@ class Stats(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="KnotForcingStreamStats",
-            display_name="Stream Stats",
+            display_name="Knot Forcing Stream Stats",
             category=CATEGORY,
             description="Where the time went and how much memory was held, chunk by chunk.",
             search_aliases=["profiler", "benchmark", "fps", "timing", "speed", "VRAM", "memory usage"],

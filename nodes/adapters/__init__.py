@@ -1,16 +1,18 @@
 """The only package that knows both sides: ComfyUI's values and services, and `knot_core`'s."""
 
 from ...knot_core import FITS, FORMAT_NAMES, Anchor, Driving, Model, Snapshot, StreamSettings, StreamStats
-from ...knot_core.config import ROPE_POSITIONS
+from ...knot_core.errors import listed, mistake_in, short
+from ...knot_core.stream_settings import ROPE_POSITIONS
 from .codecs import AUTO, OWN_CODEC, codec_names
 from .figures import stats_json, stats_plot
+from .frame_rates import warn_of_other_rates
 from .media import (
+    Frames,
     HostAudio,
     portrait_names,
     sample_portrait,
     sample_speech,
     speech_names,
-    to_image,
     to_latent,
 )
 from .models import (
@@ -18,6 +20,7 @@ from .models import (
     DTYPES,
     FAMILIES,
     NONE,
+    WEIGHTS,
     audio_module_names,
     lora_names,
     model_fingerprint,
@@ -25,10 +28,14 @@ from .models import (
     model_names,
     open_model,
 )
+from .names import check_prefix
+from .results import fingerprint, written
+from .routes import add_routes
 from .runs import (
     begin,
     begins_at,
     begun_or_given,
+    check_seconds,
     joined,
     played_out,
     sample_chunks,
@@ -36,20 +43,24 @@ from .runs import (
     stream_chunks,
     streaming,
 )
-from .states import KEEPING, NEWEST, load_state, restarted, save_state, state_fingerprint, state_names
+from .states import KEEPING, NEWEST, check_state_name, load_state, restarted, save_state, state_fingerprint, state_names
 from .streams import (
+    PICTURES,
     POSES,
+    chosen_pictures,
     driving_from_audio,
     driving_from_encoded_audio,
     driving_idle,
     encode_anchor,
     model_settings,
+    parse_changes,
     picture_size,
     settings_text,
     stream_settings,
 )
 from .versions import known_to
-from .writing import NO_VALUE, Written, container_metadata, output_target, write_stream
+from .warnings import warn_on_node, with_warnings
+from .writing import NO_VALUE, Written, container_metadata, output_target, workflow_id, write_stream
 
 DEFAULTS = StreamSettings()
 
@@ -66,36 +77,48 @@ __all__ = [
     "NONE",
     "NO_VALUE",
     "OWN_CODEC",
+    "PICTURES",
     "POSES",
     "ROPE_POSITIONS",
+    "WEIGHTS",
     "Anchor",
     "Driving",
+    "Frames",
     "HostAudio",
     "Model",
     "Snapshot",
     "StreamSettings",
     "StreamStats",
     "Written",
+    "add_routes",
     "audio_module_names",
     "begin",
     "begins_at",
     "begun_or_given",
+    "check_prefix",
+    "check_seconds",
+    "check_state_name",
+    "chosen_pictures",
     "codec_names",
     "container_metadata",
     "driving_from_audio",
     "driving_from_encoded_audio",
     "driving_idle",
     "encode_anchor",
+    "fingerprint",
     "joined",
     "known_to",
+    "listed",
     "load_state",
     "lora_names",
+    "mistake_in",
     "model_fingerprint",
     "model_from_host",
     "model_names",
     "model_settings",
     "open_model",
     "output_target",
+    "parse_changes",
     "picture_size",
     "played_out",
     "portrait_names",
@@ -106,6 +129,7 @@ __all__ = [
     "save_state",
     "seconds_played",
     "settings_text",
+    "short",
     "speech_names",
     "state_fingerprint",
     "state_names",
@@ -114,7 +138,11 @@ __all__ = [
     "stream_chunks",
     "stream_settings",
     "streaming",
-    "to_image",
     "to_latent",
+    "warn_of_other_rates",
+    "warn_on_node",
+    "with_warnings",
+    "workflow_id",
     "write_stream",
+    "written",
 ]

@@ -27,12 +27,13 @@ from ...knot_core.driving.preview import PreviewOptions, draw_driving
 from ...knot_core.driving.prompts import PromptTimeline, describe, parse_prompts
 from ...knot_core.driving.speaking import SILENCES, SpeechOptions
 from ...knot_core.media.frames import read_frames
-from ...knot_core.media.portrait import crop_portrait
+from ...knot_core.media.portrait import crop_portrait, describe_face
 from ...knot_core.stream import Chunk, Stream
 from ...knot_core.stream.prompting import follow_prompts
 from ...knot_core.text import padded
 from ...knot_core.wan.families import check_inputs
 from .media import to_picture
+from .room import say
 from .streams import TextOnly
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ MODES = {"blend": combine, "add": layer}
 FACE_MODEL = ("mediapipe", MODEL_FILE)  # in ComfyUI's models folder
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Directed(Anchor):
     """An anchor whose stream changes its prompt as it goes."""
 
@@ -50,7 +51,7 @@ class Directed(Anchor):
     texts_BTD: tuple[Tensor, ...] | None  # None: nothing encoded them, so they are for show
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DirectedText(Directed, TextOnly):
     """The same without a picture."""
 
@@ -68,13 +69,17 @@ def combine_drivings(first: Driving, second: Driving, mode: str, endless: bool, 
     return without_end(combined) if endless else combined
 
 
-def direct_prompts(anchor: Anchor, text: str, blend_chunks: int, clip: Any) -> tuple[Directed, str]:
-    """The anchor with its prompts, and in words what changes when, at the model's usual chunks."""
-    timeline = parse_prompts(text, blend_chunks)
+def direct_prompts(  # noqa: PLR0913 - one for every cable and widget
+    anchor: Anchor, text: str, blend_chunks: int, clip: Any, model: Model | None, settings: StreamSettings | None,
+    *, recache: bool = False,
+) -> tuple[Directed, str]:
+    """The anchor with its prompts, and in words what changes when: in the settings' chunks, else in the model's."""
+    timeline = parse_prompts(text, blend_chunks, recache=recache)
     texts = None if clip is None else tuple(_encoded(clip, prompt) for prompt in timeline.prompts)
     kind = DirectedText if isinstance(anchor, TextOnly) else Directed
     directed = kind(**_fields_of(anchor), prompts=timeline, texts_BTD=texts)
-    return directed, describe(timeline, StreamSettings().num_chunk_frames, FPS)
+    chunks = settings or (StreamSettings() if model is None else model.settings)
+    return directed, describe(timeline, chunks.num_chunk_frames, FPS if model is None else model.fps)
 
 
 def prompted(anchor: Anchor, other: Directed) -> Directed:
@@ -136,9 +141,14 @@ def preview_driving(
     return torch.from_numpy(picture.copy())[None].float() / 255
 
 
-def crop_portraits(image_BHWC: Tensor, width: int, height: int, room: float) -> Tensor:
-    """[B, height, width, 3]"""
+def check_portrait_size(height: int, width: int) -> None:
     if width % 16 or height % 16:
         raise KnotError(f"got {width}x{height}, wanted multiples of 16 (a token of the network is 16 x 16 pixels)")
-    pictures = [crop_portrait(to_picture(image[None]), height, width, room)[0] for image in image_BHWC]
-    return torch.stack(pictures)
+
+
+def crop_portraits(image_BHWC: Tensor, width: int, height: int, room: float) -> Tensor:
+    """[B, height, width, 3]"""
+    check_portrait_size(height, width)
+    crops = [crop_portrait(to_picture(image[None]), height, width, room) for image in image_BHWC]
+    say("\n".join(describe_face(face) for _, face in crops))
+    return torch.stack([picture for picture, _ in crops])

@@ -7,10 +7,10 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from einops import rearrange
 from torch import Tensor
-from torch.nn import functional as fn
 
 from ...knot_core import KnotError, Model
 from ...knot_core.driving import SpeechEncoder
+from ...knot_core.driving.wav2vec import at_pixel_frames
 from .host_model import HostModel
 
 
@@ -35,14 +35,14 @@ class HostSpeechEncoder(SpeechEncoder):
         return str(self._patcher.patches_uuid)
 
     @torch.no_grad()
-    def states(self, samples_S: Tensor, num_pixel_frames: int) -> Tensor:
+    def states(self, samples_S: Tensor, num_pixel_frames: int, places_P: Tensor | None = None) -> Tensor:
         """float32 [P, 1 + L, H] on the CPU: what enters the transformer, then what leaves each of its layers."""
         host.load_models_gpu([self._patcher, *self._beside])
         x = samples_S.to(self._patcher.load_device, torch.float32)[None]
         if self.normalise:
             x = (x - x.mean()) / (x.var(correction=0) + 1e-7).sqrt()
         steps = rearrange(self.network.feature_extractor(x), "b n h -> b h n")
-        frames = fn.interpolate(steps, size=num_pixel_frames, mode="linear", align_corners=True)
+        frames = at_pixel_frames(steps, num_pixel_frames, places_P)
         hidden = self.network.feature_projection(rearrange(frames, "b h p -> b p h"))
         _, states = self.network.encoder(hidden)
         return torch.stack(states, dim=2)[0].float().cpu()

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 ROOM = 512 * 2**20  # bytes that ComfyUI is asked to free for a built-in model: weights, cache and decoder with room
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class HostModel(Model):
     """Its `network` is a `HostTree` over the modules that ComfyUI loaded."""
 
@@ -34,7 +34,7 @@ class HostModel(Model):
     @property
     def identity(self) -> str:
         """Tells models apart, in place of a look at the weights: those of one patcher change only with its patches."""
-        parts = [self.config.to_dict(), self.dtype, *(patcher.patches_uuid for patcher in self.patchers)]
+        parts = [self.config.identity(), self.dtype, *(patcher.patches_uuid for patcher in self.patchers)]
         return sha256(repr(parts).encode()).hexdigest()[:32]
 
     def bring_in(self, num_bytes: int = 0) -> None:

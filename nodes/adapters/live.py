@@ -1,10 +1,14 @@
-"""Finished chunks to the editor while later ones are made: it is told where in which file they lie, and plays them.
+"""One stream to the editor while it runs: where finished chunks lie in which file, how it stands, how to control it.
 
-The editor fetches the pieces from ComfyUI's own /view, so there is no route of ours. Without an editor nothing is sent.
+The editor plays the pieces from ComfyUI's own /view. Only the client that queued the prompt is told, the editor or
+another one; without one nothing is sent. All events have the name `knot_forcing.live`.
 """
 
 import os
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
@@ -14,41 +18,77 @@ from server import PromptServer
 
 from ...knot_core import Audio, Chunk
 from ...knot_core.media import LivePreview, Piece, Writer
-from .runs import Run
+from .controls import Controlled
+from .routes import CONTROL
+from .runs import Run, stop_if_asked
 
 EVENT = "knot_forcing.live"
 FOLDER = "knot_forcing"  # in ComfyUI's temp folder
 
+_SECONDS_BETWEEN_REMINDERS = 1.0  # of a paused stream: a page may have been loaded again meanwhile
+
 
 class Live:
-    """Tells the editor of one stream's chunks."""
+    """Tells of one stream, from before its first chunk until its end."""
 
-    def __init__(self, writer: Writer, run: Run, audio: Audio | None) -> None:
-        self._run, self._stream = run, uuid4().hex
-        self._preview = LivePreview(writer, _twin, fps=run.model.fps, audio=audio)
+    def __init__(self, run: Run, controlled: Controlled, target: Path, audio: Audio | None, workflow: object) -> None:
+        """`target` is what the stream is written to; `workflow` the editor's own name of the graph, if there is one."""
+        self._run, self._control, self._audio = run, controlled.control, audio
+        self._said = {
+            "stream": controlled.stream,
+            "control": {"url": CONTROL, "token": controlled.token},
+            "target": _place(target),
+            "workflow": workflow,
+        }
+        self._preview: LivePreview | None = None
+        self._num_told, self._place, self._newest = 0, {}, {}
+        self._reminded = 0.0
+
+    def __enter__(self) -> "Live":
+        self._send({"begun": True, "rate": self._run.model.fps, "all_frames": self._run.num_pixel_frames})
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._preview is not None:
+            self._preview.close()
+        whole = self._run.num_made >= self._run.num_pixel_frames or self._control.finishing
+        self._send({"ended": True, "finished": kind is None and whole})
 
     @property
     def path(self) -> Path | None:
         """Of a preview that is a file of its own."""
-        return self._preview.path
+        return None if self._preview is None else self._preview.path
 
-    def after(self, chunk: Chunk) -> None:
-        """When it is written, and its figures are in the run's log."""
+    def after(self, writer: Writer, chunk: Chunk) -> None:
+        """When it is written, and its figures are in the run's log; later ones may be there already."""
+        if self._preview is None:
+            self._preview = LivePreview(writer, _twin, fps=self._run.model.fps, audio=self._audio)
         piece = self._preview.after(chunk.pixel_frames)
         if piece is not None:
-            self._send(_place(piece) | self._figures())
+            self._place = _piece(piece)
+        self._num_told += 1
+        if self._place:
+            self._newest = self._place | self._figures(chunk)
+            self._send(self._newest)
 
-    def close(self) -> None:
-        self._preview.close()
-        self._send({"ended": True, "finished": self._run.num_made >= self._run.num_pixel_frames})
+    def goes_on(self) -> bool:
+        """Whether another chunk is wanted; waits while the stream is paused, and obeys ComfyUI's stop meanwhile."""
+        if self._run.num_made >= self._run.num_pixel_frames:
+            return True  # it ends by itself: nothing to wait for
+        return self._control.goes_on(self._while_paused)
 
-    def _figures(self) -> dict[str, Any]:
-        """Of the newest chunk."""
+    def _while_paused(self) -> None:
+        stop_if_asked()
+        if time.monotonic() >= self._reminded + _SECONDS_BETWEEN_REMINDERS:
+            self._reminded = time.monotonic()
+            self._send({"waiting": True, "newest": self._newest})
+
+    def _figures(self, chunk: Chunk) -> dict[str, Any]:
         run = self._run
-        row = run.log.row(-1)
+        row = run.log.row(self._num_told - 1)
         return {
             "chunk": int(row["chunk"]),
-            "frames": run.num_made,
+            "frames": run.end_of(chunk),
             "all_frames": run.num_pixel_frames,
             "rate": run.model.fps,
             "fps": row["pixel_frames"] / max(row["seconds"], 1e-9),
@@ -57,12 +97,12 @@ class Live:
             "device_mib": row["device_mib"],
         }
 
-    def _send(self, values: dict[str, Any]) -> None:
+    def _send(self, values: Mapping[str, Any]) -> None:
         context, server = get_executing_context(), PromptServer.instance
         if context is None or server.client_id is None:
             return
-        ids = {"node": context.node_id, "prompt_id": context.prompt_id, "stream": self._stream}
-        server.send_sync(EVENT, ids | values, server.client_id)
+        ids = {"node": context.node_id, "prompt_id": context.prompt_id, "state": self._control.state}
+        server.send_sync(EVENT, {**ids, **self._said, **values}, server.client_id)
 
 
 def _twin() -> Path:
@@ -73,11 +113,15 @@ def temp_folder() -> Path:
     return Path(folder_paths.get_temp_directory()) / FOLDER
 
 
-def _place(piece: Piece) -> dict[str, Any]:
+def _piece(piece: Piece) -> dict[str, Any]:
+    places = {"start": piece.start, "stop": piece.stop, "header": piece.header, "key": piece.key}
+    return {"file": _place(piece.path), "mime": piece.mime, **places}
+
+
+def _place(path: Path) -> dict[str, str]:
     """As /view names it."""
     roots = {"output": folder_paths.get_output_directory(), "temp": folder_paths.get_temp_directory()}
-    path = Path(os.path.abspath(piece.path))  # as /view: links in these folders stay the folders' own
+    path = Path(os.path.abspath(path))  # as /view: links in these folders stay the folders' own
     kind, root = next((kind, root) for kind, root in roots.items() if path.is_relative_to(os.path.abspath(root)))
     subfolder = path.parent.relative_to(os.path.abspath(root)).as_posix()
-    place = {"filename": piece.path.name, "subfolder": "" if subfolder == "." else subfolder, "type": kind}
-    return {"file": place, "start": piece.start, "stop": piece.stop, "mime": piece.mime}
+    return {"filename": path.name, "subfolder": "" if subfolder == "." else subfolder, "type": kind}

@@ -14,14 +14,15 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ...knot_core import KnotError, Model, load_model
 from ...knot_core.model import ASSETS
-from ...knot_core.wan.checkpoint import Checkpoint, open_checkpoint
+from ...knot_core.wan.checkpoint import Checkpoint, open_checkpoint, read_stored_network
 from ...knot_core.wan.families import ROWS
 from ...knot_core.wan.lora import open_lora
-from ...knot_core.wan.reading import read_stored, without_prefix
+from ...knot_core.wan.reading import SETS
 from ...knot_core.wan.tree import require_parts
 from .audio_modules import audio_tensors, managed_audio_modules, network_tensors
 from .codecs import AUTO, VAE, choose_codec, codec_path
 from .host_model import ROOM, HostModel
+from .lora_patches import MergedByEngine
 from .room import say
 from .tree import HostTree
 from .versions import source_file
@@ -32,6 +33,7 @@ BUILT_IN_MODEL = "knot-tiny"
 BUILT_IN_FILE = str(ASSETS / f"{BUILT_IN_MODEL}.safetensors")
 MODEL_FOLDER, LORA_FOLDER = "diffusion_models", "loras"  # of ComfyUI
 DTYPES: dict[str, torch.dtype | None] = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
+WEIGHTS = [AUTO, *SETS]
 FAMILIES = [AUTO, *(row.family for row in ROWS if not row.has_own_codec)]
 NONE = "none"
 AUDIO_MODULES = "knot_forcing_audio_modules"  # name of what a MODEL of ours carries along
@@ -40,7 +42,10 @@ BYPASSED = ("patches", "patches_replace", "wrappers", "optimized_attention_overr
 
 
 def model_names() -> list[str]:
-    return [BUILT_IN_MODEL, *folder_paths.get_filename_list(MODEL_FOLDER)]
+    """The built-in model, ComfyUI's list, and GGUF files, which ComfyUI does not list by itself."""
+    folders = [Path(folder) for folder in folder_paths.get_folder_paths(MODEL_FOLDER)]
+    packed = {str(file.relative_to(folder)) for folder in folders for file in folder.rglob("*.gguf")}
+    return [BUILT_IN_MODEL, *dict.fromkeys([*folder_paths.get_filename_list(MODEL_FOLDER), *sorted(packed)])]
 
 
 def audio_module_names() -> list[str]:
@@ -67,17 +72,21 @@ def model_fingerprint(model_name: str, codec: str, lora_name: str = NONE) -> str
 
 
 def open_model(  # noqa: PLR0913, PLR0917 - one for every cable and widget
-    name: str, codec: str, dtype: str, family: str, lora_name: str, lora_strength: float, vae: Any
+    name: str, codec: str, dtype: str, family: str, lora_name: str, lora_strength: float, vae: Any, weights: str,
+    threads: int,
 ) -> tuple[Model, Any]:
     """The model, and the MODEL that it streams with; one with a codec of its own is none of ComfyUI's."""
     path = _model_path(name)
-    chosen = None if name == BUILT_IN_MODEL else _chosen(family)
-    header = open_checkpoint(path, header_only=True, family=chosen)
+    chosen, chosen_set = None if name == BUILT_IN_MODEL else _chosen(family), _chosen(weights)
+    header = open_checkpoint(path, header_only=True, family=chosen, weights=chosen_set)
     if header.preset.has_own_codec:
         _refuse_for_own(name, {"family": family != AUTO, "lora_name": lora_name != NONE,
                                "vae": vae is not None or codec == VAE})  # fmt: skip
-        return _open_own(path, codec, dtype), ExecutionBlocker(f"{name} is no MODEL of ComfyUI's")
-    patcher = _load_by_host(path, DTYPES[dtype], family)
+        own = replace(_open_own(path, codec, dtype), threads=threads or None)
+        return own, ExecutionBlocker(f"{name} is no MODEL of ComfyUI's")
+    if threads:
+        say(f"threads is {threads}, but {name} computes as ComfyUI has set it: threads is for models of our own")
+    patcher = _load_by_host(Path(path), DTYPES[dtype], chosen, chosen_set)
     if lora := _path(LORA_FOLDER, lora_name):
         patcher = _with_lora(patcher, lora, lora_strength)
     return _from_patcher(patcher, header, codec, vae), patcher
@@ -107,15 +116,18 @@ def _open_own(path: str, codec: str, dtype: str) -> Model:
     return load_model(path, device=device, dtype=DTYPES[dtype], codec=codec_path(codec))
 
 
-def _load_by_host(path: str, dtype: torch.dtype | None, family: str) -> ModelPatcher:
+def _load_by_host(path: Path, dtype: torch.dtype | None, family: str | None, weights: str | None) -> ModelPatcher:
     """A MODEL of a file that ComfyUI may not be able to unwrap; its audio modules travel along."""
-    stored = without_prefix(read_stored(Path(path), header_only=False))
+    stored = read_stored_network(path, header_only=False, family=family, weights=weights)
     options = {} if dtype is None else {"dtype": dtype}
-    patcher = comfy.sd.load_diffusion_model_state_dict(network_tensors(stored.tensors), model_options=options)
+    unpacked = {name: unpack().to(dtype or torch.bfloat16) for name, unpack in stored.packed.items()}
+    patcher = comfy.sd.load_diffusion_model_state_dict(
+        network_tensors(dict(stored.tensors) | unpacked), model_options=options
+    )
     if patcher is None:
         raise KnotError(f"got {path}, which ComfyUI does not know, wanted a Wan2.1 diffusion model: choose another")
     if audio_tensors(stored.tensors):
-        _carry_audio_modules(patcher, open_checkpoint(path), family)
+        _carry_audio_modules(patcher, open_checkpoint(path, family=family, weights=weights), family or AUTO)
     return patcher
 
 
@@ -129,14 +141,13 @@ def _carry_audio_modules(patcher: ModelPatcher, checkpoint: Checkpoint, family: 
 
 
 def _with_lora(patcher: ModelPatcher, path: str, strength: float) -> ModelPatcher:
-    """As ComfyUI's own LoRA loader does, of files in styles that it does not read."""
+    """As ComfyUI's own LoRA loader does, of every kind of change that the engine reads, and computed by it."""
     lora = open_lora(path, strength, _outline(patcher))
-    styles = {"down": "lora_down.weight", "up": "lora_up.weight", "alpha": "alpha", "diff": "diff"}
-    tensors = {
-        f"diffusion_model.{name.removesuffix('.weight')}.{styles[part]}": tensor
-        for name, parts in lora.changes.items() for part, tensor in parts.items() if name.endswith(".weight")
-    }  # fmt: skip
-    return comfy.sd.load_lora_for_models(patcher, None, tensors, strength, 0)[0]
+    patched = patcher.clone()
+    patched.add_patches(
+        {f"diffusion_model.{name}": MergedByEngine(lora, name) for name in lora.changes}, strength
+    )  # fmt: skip
+    return patched
 
 
 def _outline(patcher: ModelPatcher) -> dict[str, torch.Tensor]:

@@ -2,9 +2,10 @@
 
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 
 import comfy.model_management as host
 import torch
@@ -27,16 +28,18 @@ from ...knot_core import (
     state_of,
 )
 from ...knot_core.geometry import first_pixel_frame
-from ...knot_core.stream import driving_played, in_whole_chunks
+from ...knot_core.stream import driving_played, in_whole_chunks, pipelined
 from ...knot_core.wan.families import check_inputs
 from .directing import Directed, directed, prompted
 from .host_model import HostModel, at_hand, running
 from .media import HostLatent, still, to_image, to_latent
 from .room import check_room
 from .streams import TextOnly
+from .threads import threads_for
 
 logger = logging.getLogger(__name__)
 
+ENDLESS = -1  # seconds
 WITHOUT_END = 10**9  # pixel frames: more than a year
 
 
@@ -45,18 +48,31 @@ class Run:
 
     def __init__(self, model: Model, stream: Stream, num_pixel_frames: int, room: int) -> None:
         self.model, self.stream, self.num_pixel_frames = model, stream, num_pixel_frames
+        self._begins = first_pixel_frame(stream.plan.start)
         self.log = StreamLog(fps=model.fps, device=model.device)
         self.num_made, self._room, self._bar = 0, room, ProgressBar(num_pixel_frames)
-        self._chunks = directed(stream, model, stream.anchor)
+        self.log.threads = stream.threads
 
     def __iter__(self) -> Iterator[Chunk]:
-        """With ComfyUI's progress bar and a still of every chunk; stop is obeyed before every step."""
-        while (chunk := self._next()) is not None:
-            self.num_made += len(chunk.pixel_frames)
-            try:
-                self._bar.update_absolute(self.num_made, preview=("JPEG", still(chunk), None))
-            finally:  # which ComfyUI's stop may leave; the chunk has happened by then, so it is handed on first
-                yield chunk
+        return self.written(lambda _: None)
+
+    def written(self, write: Callable[[Chunk], object]) -> Iterator[Chunk]:
+        """With ComfyUI's progress bar and a still of every chunk; stop is obeyed before every step.
+
+        Models of our own draw ahead, and `write` has each chunk on a thread of its own. What ComfyUI holds computes in
+        this thread, the only one in which ComfyUI tells of progress and of stop.
+        """
+        made = partial(self._made, write)
+        if computes_here(self.model, self.stream.anchor):
+            chunks = self._drawn_here(made)
+        else:
+            chunks = pipelined(self.stream, write=made, wait=stop_if_asked)
+        with closing(chunks):
+            for chunk in chunks:
+                try:
+                    self._bar.update_absolute(self.end_of(chunk), preview=("JPEG", still(chunk), None))
+                finally:  # which ComfyUI's stop may leave; the chunk has happened by then, so it is handed on first
+                    yield chunk
 
     def state(self) -> Snapshot:
         """As it lies between nodes: where ComfyUI keeps what nodes hand on."""
@@ -65,12 +81,31 @@ class Run:
     def stats(self) -> StreamStats:
         return self.log.freeze()
 
-    def _next(self) -> Chunk | None:
-        """None after the last; what is computed with must be at hand before each: other nodes' models may have come."""
-        _stop_if_asked()
-        if isinstance(self.model, HostModel):
-            self.model.bring_in(self._room)
-        return next(self._chunks, None)
+    def _made(self, write: Callable[[Chunk], object], chunk: Chunk) -> None:
+        write(chunk)
+        self.num_made += len(chunk.pixel_frames)
+
+    def end_of(self, chunk: Chunk) -> int:
+        """In pixel frames from the run's beginning."""
+        return chunk.first_pixel_frame + len(chunk.pixel_frames) - self._begins
+
+    def _drawn_here(self, made: Callable[[Chunk], object]) -> Iterator[Chunk]:
+        """What is computed with must be at hand before each chunk: other nodes' models may have come."""
+        chunks = directed(self.stream, self.model, self.stream.anchor)
+        while True:
+            stop_if_asked()
+            if isinstance(self.model, HostModel):
+                self.model.bring_in(self._room)
+            chunk = next(chunks, None)
+            if chunk is None:
+                return
+            made(chunk)
+            yield chunk
+
+
+def computes_here(model: Model, anchor: Anchor) -> bool:
+    """Whether a stream must stay in the thread in which ComfyUI executes nodes; prompts change there, too."""
+    return isinstance(model, HostModel) or isinstance(anchor, Directed)
 
 
 def begin(model: Model, anchor: Anchor, settings: StreamSettings | None, seed: int) -> Snapshot:
@@ -106,7 +141,10 @@ def streaming(
     room = check_room(model, saved.anchor, saved.settings)
     with running(model, room.whole):
         placed = replace(saved, anchor=at_hand(saved.anchor, model))
-        stream = continue_stream(model, placed, timed, should_stop=_stop_if_asked)
+        # the stages of a model of our own have threads on which ComfyUI's stop must not be raised
+        here = stop_if_asked if computes_here(model, saved.anchor) else None
+        stream = continue_stream(model, placed, timed, should_stop=here)
+        stream.threads = threads_for(model, saved.settings, saved.anchor.latent_size, as_before=stream.threads)
         yield Run(model, stream, num_pixel_frames, room.a_pass)
 
 
@@ -163,7 +201,7 @@ def _check_driving(model: Model, driving: Driving | None) -> None:
                      has_controls=controls)  # fmt: skip
 
 
-def _stop_if_asked() -> bool:
+def stop_if_asked() -> bool:
     """Never True: ComfyUI's own exception must reach ComfyUI, so it is raised here and passes through the stream."""
     host.throw_exception_if_processing_interrupted()
     return False
@@ -176,10 +214,17 @@ def _fitting(anchor: Anchor, settings: StreamSettings) -> StreamSettings:
     return replace(settings, use_anchor=False, start_from_reference=False)
 
 
-def _num_pixel_frames(model: Model, saved: Snapshot, driving: Driving | None, seconds: float) -> int:
+def check_seconds(seconds: float) -> None:
+    """Refuse a length that is none."""
     if math.isnan(seconds):  # which ComfyUI lets pass: it is neither too small nor too large
         raise KnotError("got seconds that are no number (NaN): set the length wanted, 0 for the driving's, or -1")
-    if seconds < 0:
+    if seconds < 0 and seconds != ENDLESS:
+        raise KnotError(f"got {seconds:g} seconds: set the length wanted, 0 for the driving's, or -1 for no end")
+
+
+def _num_pixel_frames(model: Model, saved: Snapshot, driving: Driving | None, seconds: float) -> int:
+    check_seconds(seconds)
+    if seconds == ENDLESS:
         return WITHOUT_END
     if seconds > 0:
         return max(1, round(seconds * model.fps))

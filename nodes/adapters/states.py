@@ -3,31 +3,44 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ...knot_core import KnotError, Model, Snapshot, load_stream, restart_driving, save_stream
 from ...knot_core.errors import short
+from ...knot_core.geometry import SPATIAL
 from ...knot_core.stream import leave_state, placed
 from .host_model import HostModel
-from .live import temp_folder
 from .names import in_output, next_free, output_folder
+from .results import written
 from .runs import Run
+from .tokens import Graph, filled
 
 SUFFIX = ".state.safetensors"
 STATES = "states"  # in ComfyUI's output folder
-NEWEST, STOPPED = "newest", "stopped [temp]"
-IN_TEMP, IN_OUTPUT, NOWHERE = "in temp", "in output/states", "nowhere"
-KEEPING = (IN_TEMP, IN_OUTPUT, NOWHERE)
+NEWEST, STOPPED = "newest", "stopped"
+ONE_FILE, FILE_EACH, NOWHERE = "one file in output/states", "in output/states", "nowhere"
+ONCE_IN_TEMP, ONCE_STOPPED = "in temp", "stopped [temp]"  # of older workflows: where and by what name the one file was
+KEEPING = (ONE_FILE, FILE_EACH, NOWHERE, ONCE_IN_TEMP)
 
 
 def state_names() -> list[str]:
     """What there is to load: the newest, that of the stream stopped last, and all in output/states."""
-    return [NEWEST, STOPPED, *(path.relative_to(output_folder()).as_posix() for path in _saved())]
+    saved = (path for path in _saved() if path != _stopped())
+    return [NEWEST, STOPPED, *(path.relative_to(output_folder()).as_posix() for path in saved)]
 
 
-def save_state(state: Snapshot, prefix: str) -> str:
+def filled_prefix(prefix: str, saved: Snapshot, hidden: Any) -> str:
+    """With its %words% replaced; `hidden` is the node's, with the prompt and the workflow."""
+    graph = Graph(prompt=hidden.prompt, extra_pnginfo=hidden.extra_pnginfo)
+    height, width = (SPATIAL * side for side in saved.anchor.latent_size)
+    return filled(prefix, graph, (height, width))
+
+
+def save_state(state: Snapshot, prefix: str, hidden: Any) -> str:
     """The file's name in the output folder."""
-    path = _next_free(prefix)
+    path = _next_free(filled_prefix(prefix, state, hidden))
     save_stream(path, placed(state, "cpu"))
+    written(hidden.prompt, path)
     return path.relative_to(output_folder()).as_posix()
 
 
@@ -45,23 +58,28 @@ def restarted(state: Snapshot) -> Snapshot:
 
 def state_path(name: str) -> Path:
     """Of a name in the output folder, or one of the two words."""
-    if name == STOPPED:
+    if name in (STOPPED, ONCE_STOPPED):
         return _there(_stopped())
     if name == NEWEST:
-        found = [path for path in (*_saved(), _stopped()) if path.is_file()]
+        found = _saved()
         if not found:
             raise KnotError("there is no saved state yet: run Save Stream State first, or stop a stream")
         return max(found, key=lambda path: path.stat().st_mtime_ns)
-    path = in_output(name, "state file")
-    if not name.endswith(SUFFIX):
+    check_state_name(name)
+    return _there(in_output(name, "state file"))
+
+
+def check_state_name(name: str) -> None:
+    """Refuse a name that leads out of the output folder, or is no state's; the file may come later in the run."""
+    in_output(name, "state file")
+    if name not in (NEWEST, STOPPED) and not name.endswith(SUFFIX):
         raise KnotError(f"got the state file {short(name)}, wanted one in ComfyUI's output folder whose name ends in "
                         f"{SUFFIX}: give what Save Stream State says")  # fmt: skip
-    return _there(path)
 
 
 def state_fingerprint(name: str) -> str:
     """Changes when the file does."""
-    if name == NEWEST and not any(path.is_file() for path in (*_saved(), _stopped())):
+    if name == NEWEST and not _saved():
         return "none"
     file = state_path(name).stat()
     return f"{file.st_size} {file.st_mtime_ns}"
@@ -69,19 +87,18 @@ def state_fingerprint(name: str) -> str:
 
 @contextmanager
 def state_kept(run: Run, where: str) -> Iterator[None]:
-    """Whatever ends the run before its end, also stop, leaves a state to go on from."""
+    """Whatever ends the run before its end, also stop or whoever watches it, leaves a state to go on from."""
     try:
         yield
     finally:
         if 0 < run.num_made < run.num_pixel_frames and where != NOWHERE:
-            path = _stopped() if where == IN_TEMP else _next_free(f"{STATES}/stopped")
+            path = _next_free(f"{STATES}/stopped") if where == FILE_EACH else _stopped()
             path.parent.mkdir(parents=True, exist_ok=True)
             leave_state(run.stream, path)
 
 
 def _next_free(prefix: str) -> Path:
-    folder, name, _ = next_free(prefix)
-    return folder / f"{name}{SUFFIX}"
+    return next_free(prefix, SUFFIX)[0]
 
 
 def _there(path: Path) -> Path:
@@ -96,4 +113,4 @@ def _saved() -> list[Path]:
 
 def _stopped() -> Path:
     """One file, so that stopping a hundred streams takes the room of one."""
-    return temp_folder() / f"stopped{SUFFIX}"
+    return output_folder() / STATES / f"stopped{SUFFIX}"

@@ -11,25 +11,30 @@ import torch
 from torch import Tensor
 
 from ...knot_core import Anchor, Driving, KnotError, Model, StreamSettings
+from ...knot_core.config import check_setting
 from ...knot_core.driving.speaking import SpeechOptions, speak
 from ...knot_core.geometry import SPATIAL, latent_size
 from ...knot_core.options import changed_settings
 from ...knot_core.stream import encode_anchor as encode_latent_anchor
 from ...knot_core.text import padded
+from ...knot_core.threads import threads_inside
 from ...knot_core.wan.families import check_inputs, with_settings
 from .hearing import HostSpeechEncoder
 from .host_model import HostModel, HostVae, running, stored
 from .media import HostAudio, to_audio, to_picture
-from .room import needed_for_anchor
+from .room import needed_for_anchor, say
+from .threads import threads_for
 
 logger = logging.getLogger(__name__)
 
+ALL, FIRST = "all", "first"
+PICTURES = (ALL, FIRST)  # of a batch
 POSES: dict[str, str | None] = {"idle": "idle", "model": None}
 
 Conditioning = list[tuple[Tensor, dict[str, Any]]]  # ComfyUI's
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TextOnly(Anchor):
     """Of a stream that has a prompt and a size but no picture: its keys and values are of nothing, and never used."""
 
@@ -42,25 +47,51 @@ def encode_anchor(  # noqa: PLR0913, PLR0917 - one for every cable and widget
     conditioning: Conditioning | None,
     clip_vision: Any,
     vae: Any,
+    negative: Conditioning | None = None,
 ) -> Anchor:
     """The anchor of a picture, of a prompt, or of both; what the model cannot use is refused by name."""
-    check_inputs(model.preset, model.config, has_text=conditioning is not None)
+    check_inputs(model.preset, model.config, has_text=conditioning is not None, has_picture=image is not None)
     _check_host_inputs(model, vae, clip_vision)
-    text, tokens = _text(conditioning), _image_tokens(clip_vision, conditioning)
+    if negative is not None and not model.preset.takes_guidance:
+        raise KnotError(f"got negative, but {model.preset.title} takes no guidance: leave it out")
+    text, tokens, away = _text(conditioning), _image_tokens(clip_vision, conditioning), _text(negative)
     size = size or (model.preset.height, model.preset.width)
     if vae is not None:
         model = replace(model, codec=HostVae(vae, model.patchers))
     with running(model, needed_for_anchor(model, size)):
         if image is None:
-            return _text_only(model, size, text)
+            return _text_only(model, size, text, away)
         picture = to_picture(image)
-        return stored(model.encode_anchor(picture, text=text, image_tokens=tokens, size=size, fit=fit))
+        with threads_inside(threads_for(model, model.settings, latent_size(*size))):
+            anchor = model.encode_anchor(
+                picture, text=text, image_tokens=tokens, size=size, fit=fit, negative=away
+            )
+            model.warn_of_reference(picture, fit, anchor)
+            return stored(anchor)
+
+
+def chosen_pictures(image_BHWC: Tensor | None, pictures: str) -> list[Tensor | None]:
+    """One for each stream, [1, H, W, C]; what a batch means is said, since an animated picture is one, too."""
+    if image_BHWC is None:
+        return [None]
+    count = len(image_BHWC)
+    if count < 2:
+        return [image_BHWC]
+    if pictures == FIRST:
+        say(f"{count} pictures: the first one is the reference")
+        return [image_BHWC[:1]]
+    logger.warning(
+        "%d pictures: %d streams, one after the other; for one stream set pictures to %s", count, count, FIRST
+    )
+    return list(image_BHWC.split(1))
 
 
 def picture_size(height: int, width: int) -> tuple[int, int] | None:
     """None: the model's own."""
     if bool(height) != bool(width):
         raise KnotError(f"got width {width} and height {height}: set both, or leave both at 0 for the model's own size")
+    if height:
+        latent_size(height, width)  # refuses what does not divide into tokens
     return (height, width) if height else None
 
 
@@ -85,10 +116,12 @@ def _image_tokens(clip_vision: Any, conditioning: Conditioning | None) -> Tensor
     return None if output is None else output.penultimate_hidden_states[:1].float()
 
 
-def _text_only(model: Model, size: tuple[int, int], text: Tensor | None) -> TextOnly:
+def _text_only(
+    model: Model, size: tuple[int, int], text: Tensor | None, negative: Tensor | None
+) -> TextOnly:
     latent_size(*size)  # refuses what does not divide into tokens
     nothing = torch.zeros(1, 1, model.config.out_channels, *(side // SPATIAL for side in size))
-    anchor = stored(encode_latent_anchor(model, nothing, text))
+    anchor = stored(encode_latent_anchor(model, nothing, text, negative_BTD=negative))
     return TextOnly(**vars(anchor))
 
 
@@ -128,6 +161,12 @@ def stream_settings(timesteps: str, **values: Any) -> StreamSettings:
 def model_settings(model: Model, changes: str) -> StreamSettings:
     """The model's own settings; `changes`: one setting a line."""
     return with_settings(model.settings, **changed_settings(changes))
+
+
+def parse_changes(changes: str) -> None:
+    """Refuse lines that are no settings, or give a value of another kind or out of its range."""
+    for name, value in changed_settings(changes).items():
+        check_setting(name, value)
 
 
 def settings_text(settings: StreamSettings) -> str:

@@ -2,21 +2,24 @@
 
 import json
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from comfy.cli_args import args
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ...knot_core import KnotError, Snapshot, StreamStats, open_writer
-from ...knot_core.media import FORMATS
+from ...knot_core import Chunk, KnotError, Snapshot, StreamStats, open_writer
+from ...knot_core.media import FORMATS, Writer
+from .controls import controlled
 from .live import Live
 from .media import HostAudio, OutputFile, to_audio
 from .names import next_free
 from .runs import Run
-from .states import state_kept
+from .states import filled_prefix, state_kept
 
 NO_VALUE = ExecutionBlocker(None)  # on a wire: what would take it does not run
 
@@ -29,42 +32,68 @@ class Written:
     preview: Path | None  # of what a browser plays in its place
     state: Snapshot
     stats: StreamStats
+    cut_short: bool  # by whoever watched: it is not what its inputs ask for
 
 
-def output_target(prefix: str, video_format: str) -> OutputFile:
-    """The next free name in ComfyUI's output folder."""
-    folder, name, subfolder = next_free(prefix)
+def output_target(prefix: str, video_format: str, begun: Snapshot, hidden: Any) -> OutputFile:
+    """The next free name in ComfyUI's output folder; `hidden` is the node's, with the prompt and the workflow."""
     suffix = FORMATS[video_format].suffix if video_format in FORMATS else ""
-    return OutputFile(folder / f"{name}{suffix}", subfolder)
+    return OutputFile(*next_free(filled_prefix(prefix, begun, hidden), suffix))
 
 
 def write_stream(  # noqa: PLR0913 - what a video is made of
     run: Run, path: Path, *, video_format: str, audio: HostAudio | None, played: float, metadata: dict[str, str],
-    keep_state: str,
+    keep_state: str, workflow: object = None,
 ) -> Written:
     """Append chunk by chunk; whatever ends the stream, also stop, the file is closed properly and kept.
 
-    The sound is that of the driving, `played` seconds in.
+    The sound is that of the driving, `played` seconds in. Whoever queued the prompt may let it wait between two chunks,
+    or finish: then the video is what was made, and nothing has failed.
     """
-    sound = to_audio(audio).starting_at(played) if audio else None
-    with state_kept(run, keep_state), ExitStack() as open_files:
-        live = None
-        for chunk in run:
-            if live is None:  # not before there is something to write: a stream that cannot begin leaves no file
-                height, width = chunk.pixel_frames.shape[1:3]
-                writer = open_files.enter_context(open_writer(
-                    path, width=width, height=height, fps=run.model.fps, audio=sound, video_format=video_format,
-                    metadata=metadata,
-                ))  # fmt: skip
-                live = Live(writer, run, sound)
-                open_files.callback(live.close)
-            since = time.perf_counter()
-            writer.write(chunk.pixel_frames)
-            run.log.add(chunk, write=time.perf_counter() - since)
-            live.after(chunk)
-    if live is None:
+    sound = None if audio is None else to_audio(audio).starting_at(played)
+    opened = partial(open_writer, path, audio=sound, video_format=video_format, metadata=metadata)
+    with state_kept(run, keep_state), ExitStack() as open_files, controlled() as one:
+        file = open_files.enter_context(closing(LateFile(run, opened)))
+        live = open_files.enter_context(Live(run, one, path, sound, workflow))
+        with closing(run.written(file.write)) as chunks:
+            for chunk in chunks:
+                live.after(file.writer, chunk)
+                if not live.goes_on():
+                    break
+    if file.writer is None:
         raise KnotError("there is nothing to write: the driving has been played out. Set seconds, or connect another")
-    return Written(path=path, preview=live.path, state=run.state(), stats=run.stats())
+    return Written(
+        path=path, preview=live.path, state=run.state(), stats=run.stats(),
+        cut_short=run.num_made < run.num_pixel_frames,
+    )  # fmt: skip
+
+
+def workflow_id(extra_pnginfo: Any) -> str | None:
+    """By which the editor knows a graph again, where it gave one."""
+    workflow = (extra_pnginfo or {}).get("workflow")
+    found = workflow.get("id") if isinstance(workflow, dict) else None
+    return found if isinstance(found, str) else None
+
+
+class LateFile:
+    """Not there before there is something to write: a stream that cannot begin leaves no file."""
+
+    def __init__(self, run: Run, opened: Callable[..., Writer]) -> None:
+        self._run, self._opened = run, opened
+        self.writer: Writer | None = None
+
+    def write(self, chunk: Chunk) -> None:
+        """On the thread that writes."""
+        since = time.perf_counter()
+        if self.writer is None:
+            height, width = chunk.pixel_frames.shape[1:3]
+            self.writer = self._opened(width=width, height=height, fps=self._run.model.fps)
+        self.writer.write(chunk.pixel_frames)
+        self._run.log.add(chunk, write=time.perf_counter() - since)
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
 
 
 def container_metadata(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:

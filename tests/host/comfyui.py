@@ -17,9 +17,10 @@ from typing import Any
 
 import websocket
 
+from .. import archive
+
 PACK = Path(__file__).resolve().parents[2]
 STAND_INS = Path(__file__).with_name("stand_ins")
-PACK_PARTS = ("__init__.py", "pyproject.toml", "knot_core", "nodes", "web", "workflows", "subgraphs", "locales")
 START_LIMIT = 300  # seconds; a start takes about 12 on two idle cores
 IDLE_LIMIT = 30  # seconds from a prompt's end until the queue is empty
 RUN_LIMIT = 600  # seconds for one prompt; the longest takes about 10 there
@@ -57,18 +58,6 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def install_pack(target: Path) -> None:
-    """Copy what ComfyUI reads; a copy, so that edits made during a run cannot change it."""
-    target.mkdir(parents=True)
-    skip = shutil.ignore_patterns("__pycache__")
-    for part in PACK_PARTS:
-        source = PACK / part
-        if source.is_dir():
-            shutil.copytree(source, target / part, ignore=skip)
-        elif source.exists():
-            shutil.copy(source, target / part)
-
-
 @dataclass(kw_only=True)
 class Run:
     """What one queued prompt sent back."""
@@ -89,7 +78,7 @@ class Server:
         self.host, self.base, self.port = host, base, free_port()
         self.log = base / "comfyui.log"
         self.pack = base / "custom_nodes" / "knot-forcing"
-        install_pack(self.pack)
+        archive.install(self.pack)
         shutil.copytree(STAND_INS, base / "custom_nodes" / STAND_INS.name)
 
     def __enter__(self) -> "Server":

@@ -74,7 +74,7 @@ knot = {node.define_schema().node_id: node for node in sys.modules[f"{pack.__nam
 
 def run(node: str, **inputs: Any) -> tuple[Any, ...]:
     with torch.inference_mode():  # as the host's executor does
-        return knot[node].execute(**inputs).result
+        return knot[node].PREPARE_CLASS_CLONE(None).execute(**inputs).result  # with what is hidden, which is nothing
 
 
 def load_unet(name: str, dtype: str = "default") -> Any:
@@ -227,8 +227,12 @@ def lora() -> Json:
     got, plain = stream(with_lora, encode(with_lora)), stream(without, encode(without))
     again = stream(with_lora, encode(with_lora))  # its patches must come back
     peft, _ = load_model("self_forcing.safetensors", lora_name="peft.pt", lora_strength=0.75)
+    dora, _ = load_model("self_forcing.safetensors", lora_name="dora.safetensors", lora_strength=0.75)
+    with_dora, dora_wanted = stream(dora, encode(dora)), alone("dora_self_forcing.safetensors", "self-forcing")
     return apart(got, wanted) | {"moved": apart(got, plain)["apart"], "again": apart(again, got)["apart"],
-                                 "peft": apart(stream(peft, encode(peft)), wanted)["apart"]}
+                                 "peft": apart(stream(peft, encode(peft)), wanted)["apart"],
+                                 "dora": apart(with_dora, dora_wanted)["apart"],
+                                 "dora_moved": apart(with_dora, wanted)["apart"]}
 
 
 def fp8() -> Json:

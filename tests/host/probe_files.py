@@ -82,9 +82,26 @@ def write_loras(network: dict[str, torch.Tensor], folder: Path) -> None:
         scaled = alpha / rank * up
         peft |= {f"base_model.model.{module}.lora_A.weight": down, f"base_model.model.{module}.lora_B.weight": scaled}
         merged[name] = weight + 0.75 * scaled @ down
+    write_dora(network, host, folder)
     save_file(host, folder / "host.safetensors")
     torch.save({"generator_lora": peft, "critic_lora": {}}, folder / "peft.pt")
     save_file(merged, folder.parent / "diffusion_models" / "merged_self_forcing.safetensors")
+
+
+def write_dora(network: dict[str, torch.Tensor], host: dict[str, torch.Tensor], folder: Path) -> None:
+    """The same with a magnitude of each row, and merged by hand: m * V / |V|, V = W + alpha / rank * up @ down."""
+    dora, merged = dict(host), dict(network)
+    for name in {key.removeprefix("diffusion_model.").rpartition(".lora_up")[0] for key in host if "lora_up" in key}:
+        up, down, alpha = (host[f"diffusion_model.{name}.{part}"] for part in ("lora_up.weight", "lora_down.weight",
+                                                                              "alpha"))
+        weight = network[f"{name}.weight"]
+        direction = weight + alpha / down.shape[0] * up @ down
+        magnitude = 1.5 * weight.norm(dim=1, keepdim=True)
+        dora[f"diffusion_model.{name}.dora_scale"] = magnitude
+        whole = magnitude * direction / direction.norm(dim=1, keepdim=True)
+        merged[f"{name}.weight"] = weight + 0.75 * (whole - weight)
+    save_file(dora, folder / "dora.safetensors")
+    save_file(merged, folder.parent / "diffusion_models" / "dora_self_forcing.safetensors")
 
 
 def write_vae(host_vae: type, path: Path) -> None:

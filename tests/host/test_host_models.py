@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from .comfyui import host_python, host_version, install_pack
+from .. import archive
+from .comfyui import host_python, host_version
 from .conftest import HOSTS, NO_HOST
 
 pytestmark = pytest.mark.host
@@ -35,7 +36,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Json:
     """What one process of this host found out, by check."""
     scratch, host = tmp_path_factory.mktemp("probe"), request.param
-    install_pack(scratch / "pack")
+    archive.install(scratch / "pack")
     command = [host_python(host), str(PROBE), str(host), str(scratch / "pack"), str(scratch)]
     environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
     run = subprocess.run(
@@ -109,6 +110,8 @@ def test_a_lora_moves_the_result_as_merging_it_by_hand_does(found: Json) -> None
     assert got["apart"] < EXACT
     assert got["again"] == 0, "after a stream without it on the same weights"
     assert got["peft"] < EXACT, "in LongLive's style, by Load Knot Forcing Model"
+    assert got["dora"] < EXACT, "with a magnitude, by Load Knot Forcing Model"
+    assert got["dora_moved"] > 100 * EXACT
 
 
 def test_fp8_weights_stay_fp8(found: Json) -> None:

@@ -126,6 +126,28 @@ def test_portrait_chunks(server: Server, runs: dict[str, tuple[Run, Run]]) -> No
     assert all(min(Image.open(still).size) >= 128 for still in stills)
 
 
+def test_all_chunks_as_one_batch_make_one_video(server: Server) -> None:
+    """With the frames of the list; a cable that comes after a run finds them, too."""
+    prompt = with_inputs(workflow("portrait_chunks"), "KnotForcingStream", seconds=1.0, seed=21)
+    stream = node_of(prompt, "KnotForcingStream")
+    keep = {stream, *(key for key, node in prompt.items() if node["class_type"] != "CreateVideo")}
+    alone = {key: prompt[key] for key in keep if prompt[key]["class_type"] != "SaveVideo"}
+    succeed(server, alone)
+    prompt["same"] = {"class_type": "StandInSharedMemory", "inputs": {"chunks": [stream, 0], "whole": [stream, 4]}}
+    prompt["told"] = {"class_type": "PreviewAny", "inputs": {"source": ["same", 0]}}
+    run = succeed(server, prompt)
+    assert stream in run.cached
+    (path,) = videos(server, run)
+    assert len(check_video(path, seconds=1.0, sound=True)) == FPS
+    assert run.outputs["told"]["text"] == ["True"], "the batch lies in the memory of the list, frame by frame"
+
+
+def test_a_batch_that_no_memory_holds_is_refused_before_it_is_made(server: Server) -> None:
+    run = server.run(with_inputs(workflow("portrait_chunks"), "KnotForcingStream", seconds=86400))
+    assert run.status == "error"
+    assert "Knot Forcing Stream to Video" in run.error["exception_message"]
+
+
 def test_one_latent_batch_per_chunk(server: Server) -> None:
     prompt = with_inputs(workflow("portrait_chunks"), "KnotForcingStream", seconds=1.0)
     link = [node_of(prompt, "KnotForcingStream"), 1]
@@ -211,6 +233,5 @@ def test_endless_driving_without_seconds_is_refused_in_one_sentence(server: Serv
 
 
 def test_settings_that_cannot_work_are_refused(server: Server) -> None:
-    run = server.run(with_inputs(workflow("portrait_from_audio"), "KnotForcingSettings", num_knot_frames=8))
-    assert run.status == "error"
-    assert "num_knot_frames" in run.error["exception_message"]
+    with pytest.raises(ValueError, match="num_knot_frames"):  # before the run
+        server.run(with_inputs(workflow("portrait_chunks"), "KnotForcingSettings", num_knot_frames=8))

@@ -1,11 +1,13 @@
 """A workflow of a stranger does no more than run the nodes: names stay in their folders, whatever they say."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .comfyui import Server
+from .test_checks import only_saving
 from .test_run import node_of, succeed, with_inputs, workflow
 from .test_states import WRITER, going_on, idle, saving
 
@@ -42,11 +44,19 @@ def test_a_name_that_leads_out_or_cannot_be_is_refused_in_one_sentence(
     taken = server.base / "output" / A_FILE
     taken.parent.mkdir(parents=True, exist_ok=True)
     taken.touch()
-    for prompt in (idle(0.2, filename_prefix=prefix), saving(idle(0.2), prefix=prefix)):
-        run = server.run(prompt)
-        assert run.status == "error"
-        assert "got the filename_prefix" in run.error["exception_message"]
-        assert "\n" not in run.error["exception_message"].strip()
+    later = prefix == f"{A_FILE}/knot_evil"  # is known only when the file is to be made
+    saved = with_inputs(only_saving(idle(0.2)), "KnotForcingSaveState", filename_prefix=prefix)
+    for prompt in (idle(0.2, filename_prefix=prefix), saved):
+        if later:
+            run = server.run(prompt)
+            assert run.status == "error"
+            said = run.error["exception_message"]
+        else:
+            with pytest.raises(ValueError, match="answered 400") as refused:
+                server.post("/prompt", {"prompt": prompt})
+            said = json.loads(str(refused.value).partition(": ")[2])["node_errors"].popitem()[1]["errors"][0]["details"]
+        assert "got the filename_prefix" in said
+        assert "\n" not in said.strip()
     assert around() == set()
 
 

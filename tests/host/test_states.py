@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 def idle(seconds: float, **inputs: object) -> Json:
     """A stream of ben who idles, into `video/a`; with one step a chunk it is quick, and any stream will do here."""
-    settings = workflow("portrait_from_audio")
+    settings = workflow("portrait_chunks")
     settings = settings[node_of(settings, "KnotForcingSettings")] | {"_meta": {}}
     given = {"seconds": seconds, "filename_prefix": "video/a", "settings": ["quick", 0], **inputs}
     quick = {"quick": {**settings, "inputs": settings["inputs"] | {"steps": 1}}}

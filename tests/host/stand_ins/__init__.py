@@ -1,6 +1,7 @@
 """Nodes for the tests' ComfyUI, in place of encoders whose weights would have to be downloaded."""
 
 import zlib
+from collections import UserDict
 from typing import Any
 
 import torch
@@ -33,6 +34,18 @@ class StandInAudioEncoder:
         for parameter in encoder.model.parameters():
             torch.nn.init.normal_(parameter, std=0.05)
         return (encoder,)
+
+
+class StandInList:
+    RETURN_TYPES, OUTPUT_IS_LIST, FUNCTION, CATEGORY = ("IMAGE",), (True,), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI's name
+        return {"required": {"first": ("IMAGE",), "second": ("IMAGE",)}}
+
+    def make(self, first: Any, second: Any) -> tuple[Any]:
+        """Two pictures one by one: what comes after runs once for each."""
+        return ([first, second],)
 
 
 class StandInClip:
@@ -98,7 +111,53 @@ class StandInWord:
         return (text,)
 
 
+class StandInSharedMemory:
+    RETURN_TYPES, FUNCTION, CATEGORY, INPUT_IS_LIST = ("BOOLEAN",), "look", "tests", True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI's name
+        return {"required": {"chunks": ("IMAGE", {}), "whole": ("IMAGE", {})}}
+
+    def look(self, chunks: list[torch.Tensor], whole: list[torch.Tensor]) -> tuple[bool]:
+        """Whether the one batch is the list's pictures, and takes no memory of its own."""
+        same = torch.equal(torch.cat(chunks), whole[0])
+        return (same and all(each.untyped_storage().data_ptr() == whole[0].untyped_storage().data_ptr()
+                             for each in chunks),)  # fmt: skip
+
+
+class StandInSound:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("AUDIO",), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI's name
+        return {"required": {"kind": ("STRING", {})}}
+
+    def make(self, kind: str) -> tuple[Any]:
+        """What nodes of other packs put on a cable of sound."""
+        tone = 0.3 * torch.sin(torch.arange(8000) / 9).expand(2, -1)
+        made = {
+            "none": lambda: None,
+            "list": lambda: [tone],
+            "array": tone.numpy,
+            "no waveform": lambda: {"sample_rate": 16_000},
+            "waveform none": lambda: {"waveform": None, "sample_rate": 16_000},
+            "batch": lambda: {"waveform": tone.expand(3, 2, -1), "sample_rate": 16_000},
+            "samples first": lambda: {"waveform": tone.T[None], "sample_rate": 16_000},
+            "rate": lambda: {"waveform": tone[None], "sample_rate": "fast"},
+            "nan": lambda: {"waveform": tone[None] * float("nan"), "sample_rate": 16_000},
+            "empty": lambda: {"waveform": tone[None, :, :0], "sample_rate": 16_000},
+            "usual": lambda: {"waveform": tone[None], "sample_rate": 16_000},
+            "two axes": lambda: {"waveform": tone, "sample_rate": 16_000},
+            "numpy": lambda: {"waveform": tone[None].numpy(), "sample_rate": 16_000},
+            "lists": lambda: {"waveform": tone[None].tolist(), "sample_rate": 16_000},
+            "int16": lambda: {"waveform": (tone[None] * 32768).round().short(), "sample_rate": torch.tensor(16_000)},
+            "lazy": lambda: UserDict(waveform=tone[None], sample_rate=16_000),
+        }
+        return (made[kind](),)
+
+
 NODE_CLASS_MAPPINGS = {
     kind.__name__: kind
-    for kind in (StandInPrompt, StandInAudioEncoder, StandInClip, StandInBreakingDriving, StandInWord)
+    for kind in (StandInPrompt, StandInAudioEncoder, StandInClip, StandInBreakingDriving, StandInWord,
+                 StandInSharedMemory, StandInList, StandInSound)
 }

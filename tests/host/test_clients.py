@@ -1,4 +1,4 @@
-"""examples/queue.py as its users run it: a process, a folder for the result, an exit code."""
+"""clients/queue.py as its users run it: a process, a folder for the result, an exit code."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from PIL import Image
 
 from .comfyui import PACK, RUN_LIMIT, Server, free_port
 from .conftest import load_json
-from .test_run import FPS, check_video, num_chunks, succeed, workflow
+from .test_run import FPS, check_video, node_of, num_chunks, succeed, workflow
 
 pytestmark = pytest.mark.host
 
-SCRIPT = PACK / "examples" / "queue.py"
+SCRIPT = PACK / "clients" / "queue.py"
 API = PACK / "workflows" / "api"
 
 
@@ -194,21 +194,42 @@ def wait_for(process: subprocess.Popen[str], beginning: str) -> None:
     raise AssertionError(f"it ended before it said {beginning!r}: {''.join(said)}")
 
 
-def interrupted(process: subprocess.Popen[str]) -> tuple[list[str], str]:
+def interrupted(process: subprocess.Popen[str], *, code: int = 130) -> tuple[list[str], str]:
     """Ctrl-C; the paths that it prints, and what it says."""
     process.send_signal(signal.SIGINT)
     out, said = process.communicate(timeout=RUN_LIMIT)
-    assert process.returncode == 130, said
+    assert process.returncode == code, said
     return out.splitlines(), said
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that reaches one process as Ctrl-C does")
-def test_ctrl_c_stops_the_stream_and_keeps_what_was_made(server: Server, tmp_path: Path) -> None:
+def test_ctrl_c_finishes_the_stream_as_a_success(server: Server, tmp_path: Path) -> None:
     with started(server, tmp_path, "--workflow", str(API / "portrait_idle.json"), "--seconds", "-1") as process:
         wait_for(process, "chunk 3: 1.3 s, ")
-        (path,), said = interrupted(process)
-    assert "stopped" in said
+        (path,), said = interrupted(process, code=0)
+    assert "finishing" in said
+    assert "done, after" in said
     assert len(check_video(Path(path), seconds=None, sound=False)) >= 9 + 12 + 12
+    newest = max(server.get("/history").values(), key=lambda entry: entry["prompt"][0])
+    assert newest["status"]["status_str"] == "success"
+    assert newest["outputs"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that reaches one process as Ctrl-C does")
+def test_a_second_ctrl_c_stops_at_once_and_keeps_what_was_made(server: Server, tmp_path: Path) -> None:
+    prompt, chunks = load_json(API / "portrait_from_audio.json"), load_json(API / "portrait_chunks.json")
+    slow = chunks[node_of(chunks, "KnotForcingSettings")]
+    prompt["slow"] = slow | {"inputs": slow["inputs"] | {"steps": 50}}
+    prompt[node_of(prompt, "KnotForcingStreamToVideo")]["inputs"]["settings"] = ["slow", 0]
+    (tmp_path / "slow.json").write_text(json.dumps(prompt), encoding="utf-8")
+    options = ("--workflow", str(tmp_path / "slow.json"), "--seconds", "-1")
+    with started(server, tmp_path, *options) as process:
+        wait_for(process, "chunk 1:")
+        process.send_signal(signal.SIGINT)
+        wait_for(process, "finishing")
+        (path,), said = interrupted(process)
+    assert "stopping" in said
+    assert len(check_video(Path(path), seconds=None, sound=True)) >= 9
     server.wait_until_idle()
     assert len(succeed(server, short_idle()).outputs) == 1
 
@@ -220,7 +241,7 @@ def test_ctrl_c_takes_a_waiting_prompt_back_and_leaves_the_running_one(server: S
         assert len(server.get("/queue")["queue_running"]) == 1
         assert server.get("/queue")["queue_pending"] == []
         wait_for(first, "chunk ")
-        interrupted(first)
+        interrupted(first, code=0)
     server.wait_until_idle()
 
 
@@ -231,7 +252,7 @@ def test_a_prompt_that_is_taken_out_of_the_queue_is_not_waited_for(server: Serve
         _, said = second.communicate(timeout=RUN_LIMIT)
         assert second.returncode == 1
         assert "taken out of ComfyUI's queue" in said
-        interrupted(first)
+        interrupted(first, code=0)
     server.wait_until_idle()
 
 

@@ -1,11 +1,13 @@
 """Queue a workflow on a ComfyUI, watch its chunks arrive, fetch the result. No editor is needed.
 
-    python examples/queue.py                                       a bundled portrait says a bundled sentence
-    python examples/queue.py --reference me.png --audio speech.wav --out videos
-    python examples/queue.py --workflow workflows/api/portrait_idle.json --seconds 30 --set 7.seed=5
+    python clients/queue.py                                       a bundled portrait says a bundled sentence
+    python clients/queue.py --reference me.png --audio speech.wav --out videos
+    python clients/queue.py --workflow workflows/api/portrait_idle.json --seconds 30 --set 7.seed=5
 
-It needs Python 3.10 and `pip install websocket-client`. ComfyUI may run on another machine. Ctrl-C stops the stream on
-the server and fetches what was made. Paths of fetched files go to standard output, everything else to standard error.
+It needs Python 3.10 and `pip install websocket-client`. ComfyUI may run on another machine. Ctrl-C finishes the stream
+after the chunk at hand, as a success: what follows in the workflow runs, and all is fetched. Where there is none yet,
+or if it is pressed again, everything stops on the server at once, and what was made is fetched. Paths
+of fetched files go to standard output, everything else to standard error.
 Exit codes: 0 all is there; 1 it failed, and one sentence says why; 2 wrong options; 130 stopped.
 """
 
@@ -20,14 +22,15 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import struct
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import FrameType, TracebackType
 from typing import Any, BinaryIO
 
 import websocket
@@ -40,8 +43,8 @@ STAND_INS = {  # by option: the node that loads an uploaded file, that node's in
 }
 STREAMS = ("KnotForcingStreamToVideo", "KnotForcingStream", "KnotForcingBeginStream")  # take --seed and --seconds
 QUIET = 1.0  # seconds without a message, after which Ctrl-C is looked for
-POLL = 0.2  # seconds between two looks at the queue
 PATIENCE = 60.0  # seconds for an answer over HTTP
+ENDS = ("execution_success", "execution_error", "execution_interrupted")
 WITHOUT_END = 10**9  # pixel frames that a stream without end is announced with
 PREVIEW_IMAGE, PNG = 1, 2  # a binary message: its kind and its format, big-endian, and the picture
 
@@ -106,6 +109,16 @@ class Comfy:
         self.ask("/queue", {"delete": [prompt_id]})
         self.ask("/interrupt", {"prompt_id": prompt_id})
 
+    def finish(self, stream: str, control: Json) -> bool:
+        """After its chunk at hand; False if that is refused, or too late."""
+        wish = {"stream": stream, "token": control["token"], "action": "finish"}
+        try:
+            self.ask(control["url"], wish)
+        except FailedError as refusal:
+            say(f"it cannot be finished: {refusal}")
+            return False
+        return True
+
     def knows(self, prompt_id: str) -> bool:
         """Whether it waits or runs."""
         queue = self.ask("/queue")
@@ -167,6 +180,7 @@ class Run:
     ended: bool = False
     num_previews: int = 0
     written: dict[str, list[Json]] = field(default_factory=dict)  # by node: the files that it streams into
+    running: dict[str, Json] = field(default_factory=dict)  # by stream: what it is controlled with
 
     def hear(self, message: str | bytes) -> None:
         if isinstance(message, bytes):
@@ -175,9 +189,12 @@ class Run:
         event = json.loads(message)
         data = event.get("data") or {}
         if data.get("prompt_id") == self.prompt_id:
-            self._note(event["type"], data)
+            self.note(event["type"], data)
 
-    def _note(self, kind: str, data: Json) -> None:
+    def note(self, kind: str, data: Json) -> None:
+        """One event of this prompt."""
+        if kind == "knot_forcing.live":
+            self._note_stream(data)
         if kind == "knot_forcing.live" and "chunk" in data:
             files = self.written.setdefault(data["node"], [])
             if data["file"] not in files:
@@ -185,13 +202,19 @@ class Run:
             say(chunk_line(data))
         elif kind == "progress" and data["node"] not in self.written:
             say(f"{self._title(data['node'])}: {data['value']} of {data['max']}")
-        elif kind in ("execution_success", "execution_error", "execution_interrupted"):
+        elif kind in ENDS:
             if self.state != "error":  # some errors are followed by a success
                 self.state = kind.removeprefix("execution_")
             if kind == "execution_error":
                 self.reason = f"{self._title(data['node_id'])}: {one_line(data['exception_message'])}"
         elif kind == "executing" and data["node"] is None:  # comes last: only now its results are in the history
             self.ended = True
+
+    def _note_stream(self, data: Json) -> None:
+        if data.get("ended"):
+            self.running.pop(data["stream"], None)
+        elif "control" in data:
+            self.running[data["stream"]] = data["control"]
 
     def _show(self, message: bytes) -> None:
         """Count a preview; keep it, if that is wanted."""
@@ -215,24 +238,62 @@ def chunk_line(live: Json) -> str:
     return f"chunk {live['chunk'] + 1}: {made / rate:.1f}{whole} s, {live['fps'] / rate:.2f} times real time"
 
 
+class CtrlC:
+    """Counts how often it is pressed, since an exception could cut a message in two. The third time it is one."""
+
+    def __init__(self) -> None:
+        self.presses = 0
+
+    def __enter__(self) -> "CtrlC":
+        self._before = signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _press(self, _number: int, _frame: FrameType | None) -> None:
+        self.presses += 1
+        if self.presses > 2:
+            raise KeyboardInterrupt
+
+
 def watch(comfy: Comfy, run: Run) -> None:
-    """Until its end; Ctrl-C stops it on the server."""
-    try:
+    """Until its end; Ctrl-C finishes the stream, a second one stops everything."""
+    heeded = 0
+    with CtrlC() as ctrl_c:
         say(f"queued as {run.prompt_id}")  # whoever reads this may press Ctrl-C already
         for message in comfy.messages():
             if message:
                 run.hear(message)
             elif not comfy.knows(run.prompt_id):  # nothing is told of a prompt that somebody takes out of the queue
-                if not comfy.ask(f"/history/{run.prompt_id}"):
-                    raise FailedError("the prompt was taken out of ComfyUI's queue before it ran")
+                _is_out_of_the_queue(comfy, run, stopped=heeded > 1)
                 return
             if run.ended:
                 return
-    except KeyboardInterrupt:
-        say("stopping; Ctrl-C again leaves at once")
-        comfy.stop(run.prompt_id)
-        while comfy.knows(run.prompt_id):  # asked: Ctrl-C may have cut a message in two, and none would be read again
-            time.sleep(POLL)
+            if ctrl_c.presses > heeded:
+                heeded = _heed(comfy, run, ctrl_c.presses)
+
+
+def _heed(comfy: Comfy, run: Run, presses: int) -> int:
+    """How many presses that was worth: where there is no stream to finish, one is as good as two."""
+    asked = [comfy.finish(*one) for one in run.running.items()] if presses == 1 else []
+    if any(asked):
+        say("finishing after this chunk; Ctrl-C again stops at once")
+        return 1
+    say("stopping; Ctrl-C again leaves at once")
+    comfy.stop(run.prompt_id)
+    return 2
+
+
+def _is_out_of_the_queue(comfy: Comfy, run: Run, *, stopped: bool) -> None:
+    """What was told of its end may still be under way here, so the history is asked."""
+    entry = comfy.ask(f"/history/{run.prompt_id}").get(run.prompt_id)
+    for kind, data in ((entry or {}).get("status") or {}).get("messages", []):
+        if kind in ENDS:
+            run.note(kind, data)
+    if entry is None and not stopped:
+        raise FailedError("the prompt was taken out of ComfyUI's queue before it ran")
+    if entry is None:
         run.state = "interrupted"
 
 
