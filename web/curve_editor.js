@@ -2,6 +2,7 @@
 
 import { Fields, Legend } from "./curve_fields.js";
 import { element } from "./element.js";
+import { text } from "./texts.js";
 import { STEPS, complaint, snapped, valueAt } from "./timeline.js";
 import { TimelineModel } from "./timeline_model.js";
 import { Plot, draw, keyAt, scrolled, wholeView, zoomed } from "./timeline_plot.js";
@@ -270,9 +271,10 @@ export class CurveEditor {
         if (problem) return "";
         if (this.pointer && keys.length && !ruler) {
             const seconds = Math.max(plot.seconds(this.pointer.x), 0);
-            return `${valueAt(keys, seconds).toFixed(2)} at ${seconds.toFixed(2)} s`;
+            const value = valueAt(keys, seconds).toFixed(2);
+            return text("curves.valueAt", { value, seconds: seconds.toFixed(2) });
         }
-        return complaint(timeline) ?? (keys.length ? "" : "double-click adds a key");
+        return complaint(timeline) ?? (keys.length ? "" : text("curves.addKey"));
     }
 }
 

@@ -1,20 +1,16 @@
 // What stands around the curves: the controls to choose from, the chosen key, the length.
 
 import { element } from "./element.js";
+import { text } from "./texts.js";
 import { DEFAULT_EASE, EASES, STEPS } from "./timeline.js";
 import { COLOURS } from "./timeline_plot.js";
 
 const ORDER = ["yaw", "pitch", "roll", "gaze", "blink", "brow", "mouth_open", "mouth_wide"]; // head, eyes, mouth
-const HELP = `Double-click: add a key
-Drag, or arrows: move it (Shift: finer)
-Right-click, or Delete: remove it
-On the time axis: wheel zooms, drag scrolls, double-click shows all`;
-
 export class Legend {
     constructor(onSelect) {
         this.element = element("div", {}, { className: "legend" });
         this.chips = ORDER.map((name) => {
-            const chip = element("button", {}, { type: "button", name, textContent: name.replace("_", " ") });
+            const chip = element("button", {}, { type: "button", name, textContent: text(`curves.${name}`) });
             chip.style.setProperty("--colour", COLOURS[name]);
             chip.addEventListener("click", () => onSelect(name));
             return chip;
@@ -34,18 +30,19 @@ export class Legend {
 
 export class Fields {
     constructor() {
-        this.time = number("Seconds of the key", { min: 0, step: STEPS.seconds });
-        this.value = number("Value of the key", { step: STEPS.value });
-        this.ease = element("select", {}, { title: "How the key goes on to the next" });
-        this.ease.append(...Object.keys(EASES).map((name) => new Option(name)));
-        this.seconds = number("Seconds of the timeline; empty: up to the last key", {
-            min: STEPS.seconds, step: STEPS.seconds, placeholder: "last key",
+        this.time = number(text("curves.keyTime"), { min: 0, step: STEPS.seconds });
+        this.value = number(text("curves.keyValue"), { step: STEPS.value });
+        this.ease = element("select", {}, { title: text("curves.keyEase") });
+        this.ease.append(...Object.keys(EASES).map((name) => new Option(text(`curves.${name}`), name)));
+        this.seconds = number(text("curves.wholeLength"), {
+            min: STEPS.seconds, step: STEPS.seconds, placeholder: text("curves.lastKey"),
         });
-        this.loop = element("input", {}, { type: "checkbox", title: "Begin again at the end, for ever" });
+        this.loop = element("input", {}, { type: "checkbox", title: text("curves.again") });
         this.note = element("span", {}, { className: "note" });
+        const unit = text("curves.seconds");
         this.rows = [
-            row(labelled("key at", this.time, "s"), labelled("value", this.value), labelled("ease", this.ease), help()),
-            row(labelled("length", this.seconds, "s"), labelled("loop", this.loop), this.note),
+            row(labelled("keyAt", this.time, unit), labelled("value", this.value), labelled("ease", this.ease), help()),
+            row(labelled("length", this.seconds, unit), labelled("loop", this.loop), this.note),
         ];
     }
 
@@ -66,7 +63,7 @@ function number(title, properties) {
 }
 
 function help() {
-    return element("span", {}, { className: "help", textContent: "?", title: HELP });
+    return element("span", {}, { className: "help", textContent: "?", title: text("curves.help") });
 }
 
 function row(...parts) {
@@ -75,8 +72,8 @@ function row(...parts) {
     return made;
 }
 
-function labelled(text, field, unit = "") {
+function labelled(name, field, unit = "") {
     const label = element("label");
-    label.append(text, field, unit);
+    label.append(text(`curves.${name}`), field, unit);
     return label;
 }

@@ -1,81 +1,95 @@
-// Plays a video that is still being made: pieces of a fragmented MP4, fetched from ComfyUI's /view as they are
-// announced, through Media Source Extensions. Whatever goes wrong here ends the player and nothing else.
+// A player of a video that is still being made, with what can be asked of the stream beside it. Whatever goes wrong in it
+// ends the player and nothing else.
 
 import { element } from "./element.js";
+import { figures } from "./figures.js";
+import { LiveFeed } from "./live_feed.js";
+import { BUTTON, button, dress, playerParts, STYLESHEET } from "./player_parts.js";
+import { popOut } from "./pop_out.js";
+import { text } from "./texts.js";
 
-const BEHIND_KEPT = 30; // seconds already played that stay seekable; browsers bound what they hold
-const MOST_AHEAD = 120; // seconds not yet played: a stream may be much faster than it plays, or the video be paused
-const WITHOUT_END = 1e9; // frames: what a stream is given that goes on until it is stopped
-const MOST_CAUGHT_UP = 64 * 2 ** 20; // bytes: a player that comes late fetches the video from its beginning
-
-// Drawn, since not every system has these among its letters.
-const CONE = "M2 6h3l4-4v12l-4-4H2z";
-const SPEAKERS = {
-    true: `${CONE} M11 6l4 4 M15 6l-4 4`,
-    false: `${CONE} M11 5a4 4 0 0 1 0 6 M13 3a7 7 0 0 1 0 10`,
-};
-
-function speaker(muted) {
-    return `<svg width="16" height="16" viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.3">`
-        + `<path d="${SPEAKERS[muted]}"/></svg>`;
-}
+const LIVE_WITHIN = 3; // seconds behind the newest picture that still count as live: a chunk, and a key frame's distance
+const SEEK = 5; // seconds of an arrow key
+const STALLED_FOR = 2000; // milliseconds that a stall is told of: one that is slower than it plays stalls at every chunk
+const LOOK = 250; // milliseconds between two looks at where the player stands
 
 export class LivePlayer {
-    constructor({ viewUrl, onFail }) {
-        this.viewUrl = viewUrl;
-        this.onFail = onFail;
-        this.failed = this.ended = false;
-        this.fetched = 0; // bytes of the file that were appended
-        this.work = Promise.resolve();
-        this.video = element("video", { width: "100%", flex: "1 1 0", minHeight: "0", objectFit: "contain" }, {
-            muted: true, autoplay: true, playsInline: true,
-        });
-        this.speaker = element("button", {
-            flex: "none", cursor: "pointer", border: "none", background: "none", color: "inherit", padding: "0",
-        }, { type: "button", title: "Sound", innerHTML: speaker(true) });
-        this.speaker.addEventListener("click", () => this.setMuted(!this.video.muted));
-        this.text = element("span", { flex: "1" });
-        const bar = element("div", {
-            display: "flex", flex: "none", gap: "6px", paddingTop: "5px", font: "11px/1.3 sans-serif",
-            color: "var(--input-text, #ccc)",
-        });
-        bar.append(this.speaker, this.text);
-        this.element = element("div", { display: "flex", flexDirection: "column", width: "100%", height: "100%" }, {
-            className: "knot-forcing-live",
-        });
-        this.element.append(this.video, bar);
+    // `ask(action)` asks the stream and gives its state; `onLeft` is called when full screen or its own window is left.
+    constructor({ viewUrl, ask, onFail, onLeft = () => {} }) {
+        Object.assign(this, { viewUrl, ask, onFail, onLeft });
+        this.state = "running"; // of the stream: running, paused, finishing
+        this.waiting = this.ended = this.finished = this.failed = false;
+        this.piece = null; // the newest, with its chunk's figures
+        Object.assign(this, playerParts({
+            tell: (action) => this.tell(action), togglePlayback: () => this.togglePlayback(), goLive: () => this.goLive(),
+            mute: () => this.setMuted(!this.video.muted), setVolume: (volume) => this.setVolume(volume),
+            popOut: () => this.popOut(), toggleFullScreen: () => this.toggleFullScreen(), copyPlace: () => this.copyPlace(),
+            pauseOrGoOn: () => this.tell(this.state === "paused" ? "go_on" : "pause"),
+        }));
+        this.feed = new LiveFeed({ video: this.video, viewUrl, onFail: (problem) => this.fail(problem) });
+        this.follow();
+        this.looking = setInterval(() => this.show(), LOOK);
+        this.show();
     }
 
-    setMuted(muted) {
-        this.video.muted = muted;
-        this.speaker.innerHTML = speaker(muted);
+    follow() {
+        this.stage.addEventListener("keydown", (event) => this.onKey(event));
+        this.onVisible = () => {
+            if (!document.hidden && !this.pausedByHand && !this.ended) this.goLive();
+        };
+        document.addEventListener("visibilitychange", this.onVisible);
+        this.part.addEventListener("fullscreenchange", () => {
+            if (!this.away()) this.onLeft();
+        });
     }
 
-    // One announced piece: {file, start, stop, mime}, and the figures of its chunk.
-    add(piece) {
+    // What ComfyUI tells of the stream: that it begins, a chunk, that it waits, its end.
+    hear(event) {
         if (this.failed) return;
+        this.state = event.state ?? this.state;
+        this.waiting = !!event.waiting;
+        if (event.target) this.showPath(event.target);
+        const piece = event.waiting ? event.newest : event;
+        if (piece?.file && piece.chunk !== this.piece?.chunk) this.add(piece);
+        if (event.ended) this.end(event.finished);
+        this.show();
+    }
+
+    add(piece) {
+        this.piece = piece;
         this.text.textContent = this.text.title = figures(piece);
-        this.speaker.style.display = piece.mime.includes("mp4a") ? "" : "none";
-        this.work = this.work.then(() => this.append(piece)).catch((problem) => this.fail(problem));
+        this.soundless = !piece.mime.includes("mp4a");
+        this.feed.announce(piece);
     }
 
     // The stream is over; what was made stays to be looked at.
     end(finished) {
         this.ended = true;
-        this.work = this.work.then(() => {
-            if (this.failed || this.source?.readyState !== "open") return;
-            this.source.endOfStream();
-            this.video.controls = true;
-            if (!finished) this.text.textContent += " · stopped: what was made is kept";
-        }).catch((problem) => this.fail(problem));
+        this.finished = finished;
+        this.waiting = false;
+        this.feed.end();
+        this.show();
+    }
+
+    // The file itself, once it is finished, in place of what was held of it.
+    showWhole() {
+        if (!this.piece) return;
+        const { currentTime, muted, volume } = this.video;
+        this.end(true);
+        this.feed.close();
+        Object.assign(this.video, { src: this.viewUrl(this.piece.file), loop: true, muted, volume });
+        this.video.addEventListener("loadedmetadata", () => { this.video.currentTime = currentTime; }, { once: true });
+        this.video.play().catch(() => {});
     }
 
     remove() {
         this.failed = true; // what is still under way must not come back
+        clearInterval(this.looking);
+        document.removeEventListener("visibilitychange", this.onVisible);
         this.video.pause();
-        if (this.url) URL.revokeObjectURL(this.url);
-        this.video.removeAttribute("src");
-        this.video.load();
+        this.leave?.();
+        if (document.fullscreenElement === this.part) document.exitFullscreen().catch(() => {});
+        this.feed.close();
     }
 
     fail(problem) {
@@ -85,78 +99,156 @@ export class LivePlayer {
         this.onFail();
     }
 
-    async append({ file, start, stop, mime }) {
-        await this.untilNeeded();
-        if (this.failed || this.ahead() > MOST_AHEAD) return;
-        if (!this.buffer) await this.open(mime);
-        const from = Math.min(start, this.fetched); // a page that was loaded in the middle begins with the header
-        if (stop - from > MOST_CAUGHT_UP) throw new Error(`${stop - from} bytes behind`);
-        const data = await this.fetch(file, from, stop);
-        if (this.failed) return;
-        await this.done(() => this.buffer.appendBuffer(data));
-        this.fetched = stop;
-        const old = this.video.currentTime - BEHIND_KEPT;
-        if (this.buffer.buffered.length && this.buffer.buffered.start(0) < old - BEHIND_KEPT)
-            await this.done(() => this.buffer.remove(0, old));
+    // Seconds of the video that are made and not yet played.
+    behind() {
+        return this.piece ? Math.max(0, this.piece.frames / this.piece.rate - this.video.currentTime) : 0;
     }
 
-    ahead() {
-        const held = this.buffer?.buffered;
-        return held?.length ? held.end(held.length - 1) - this.video.currentTime : 0;
+    goLive() {
+        this.pausedByHand = false;
+        this.feed.toLiveEdge();
+        this.video.play().catch(() => {});
+        this.show();
     }
 
-    // What is announced waits as a place in the file. Of a stream that was stopped the player ends where it is then.
-    async untilNeeded() {
-        while (!this.failed && !this.ended && this.ahead() > MOST_AHEAD)
-            await new Promise((resolve) => setTimeout(resolve, 250));
+    togglePlayback() {
+        this.pausedByHand = !this.video.paused;
+        if (this.video.paused) this.video.play().catch(() => {});
+        else this.video.pause();
+        this.show();
     }
 
-    async open(mime) {
-        if (!window.MediaSource?.isTypeSupported(mime)) throw new Error(`this browser does not play ${mime}`);
-        this.source = new MediaSource();
-        this.url = URL.createObjectURL(this.source);
-        const opened = new Promise((resolve) => this.source.addEventListener("sourceopen", resolve, { once: true }));
-        this.video.src = this.url;
-        await opened;
-        this.buffer = this.source.addSourceBuffer(mime);
-        this.video.play().catch(() => {}); // a page in the background may be told to wait
+    setMuted(muted) {
+        this.video.muted = muted;
+        if (!muted && this.video.volume === 0) this.setVolume(1);
+        this.show();
     }
 
-    async fetch(file, start, stop) {
-        const answer = await fetch(this.viewUrl(file), {
-            headers: { Range: `bytes=${start}-${stop - 1}` }, cache: "no-store",
-        });
-        if (!answer.ok) throw new Error(`/view answered ${answer.status}`);
-        const data = await answer.arrayBuffer();
-        return answer.status === 206 ? data : data.slice(start, stop);
+    setVolume(volume) {
+        this.video.volume = volume;
+        this.video.muted = volume === 0;
+        this.show();
     }
 
-    done(action) {
-        return new Promise((resolve, reject) => {
-            const error = () => reject(new Error("the browser could not take in a piece"));
-            this.buffer.addEventListener("error", error, { once: true });
-            this.buffer.addEventListener("updateend", () => {
-                this.buffer.removeEventListener("error", error);
-                resolve();
-            }, { once: true });
-            action();
-        });
+    async tell(action) {
+        this.problem.textContent = "";
+        try {
+            this.state = await this.ask(action);
+            if (this.state === "running") this.waiting = false;
+        } catch (problem) {
+            this.problem.textContent = problem.message;
+        }
+        this.show();
     }
-}
 
-// What stands under the picture.
-export function figures({ chunk, frames, all_frames, rate, fps, latency, memory_mib, device_mib }) {
-    const memory = device_mib > 0 ? `VRAM ${gib(device_mib)}` : `RAM ${gib(memory_mib)}`;
-    const whole = all_frames < WITHOUT_END ? ` / ${(all_frames / rate).toFixed(1)}` : "";
-    return [
-        `chunk ${chunk + 1}`,
-        `${(frames / rate).toFixed(1)}${whole} s`,
-        `${fps.toFixed(1)} fps = ${(fps / rate).toFixed(2)}× real time`,
-        `latency ${latency.toFixed(2)} s`,
-        memory,
-    ].join(" · ");
-}
+    // Whether it is looked at elsewhere than in the node.
+    away() {
+        return !!this.leave || document.fullscreenElement === this.part;
+    }
 
-function gib(mib) {
-    return mib < 1024 ? `${Math.round(mib)} MiB` : `${(mib / 1024).toFixed(1)} GiB`;
+    toggleFullScreen() {
+        const page = this.part.ownerDocument;
+        const done = page.fullscreenElement ? page.exitFullscreen() : this.part.requestFullscreen();
+        Promise.resolve(done).then(() => this.show(), () => {});
+    }
+
+    async popOut() {
+        if (this.leave) return this.leave();
+        const place = element("div", {}, { className: "kf-elsewhere", textContent: text("player.elsewhere") });
+        const back = button("popOut", "", () => this.leave?.(), `${BUTTON} kf-framed`);
+        dress(back, "popOut", "", text("player.bringBack"));
+        place.append(back);
+        try {
+            this.leave = await popOut(this.part, this.video, STYLESHEET, () => this.cameBack(place));
+        } catch {
+            return; // the browser or its user would not have it
+        }
+        if (this.part.ownerDocument !== document) this.element.append(place);
+        this.resume();
+    }
+
+    cameBack(place) {
+        this.leave = undefined;
+        place.remove();
+        this.element.append(this.part);
+        this.resume();
+        if (!this.failed) this.onLeft();
+    }
+
+    // A video that is put elsewhere in the page stops.
+    resume() {
+        if (!this.pausedByHand && !this.failed) this.video.play().catch(() => {});
+        this.show();
+    }
+
+    showPath({ filename, subfolder, type }) {
+        this.place.textContent = this.place.title = [type, subfolder, filename].filter(Boolean).join("/");
+        this.path.hidden = false;
+    }
+
+    async copyPlace() {
+        await navigator.clipboard.writeText(this.place.textContent).catch(() => {});
+        dress(this.copy, "done", text("player.copied"));
+        setTimeout(() => dress(this.copy, "copy", text("player.copy")), 1500);
+    }
+
+    onKey(event) {
+        if (event.target !== this.stage || event.ctrlKey || event.metaKey || event.altKey) return;
+        const seek = (seconds) => () => { this.video.currentTime += seconds; };
+        const action = {
+            " ": () => this.togglePlayback(), k: () => this.togglePlayback(), l: () => this.goLive(),
+            m: () => this.setMuted(!this.video.muted), f: () => this.toggleFullScreen(),
+            arrowleft: seek(-SEEK), arrowright: seek(SEEK),
+        }[event.key.toLowerCase()];
+        if (!action) return;
+        event.preventDefault();
+        event.stopPropagation(); // the editor has shortcuts of its own
+        action();
+    }
+
+    // Everything that changes while it plays.
+    show() {
+        const { video } = this;
+        const [kind, words] = this.standing();
+        if (this.pill.dataset.kind !== kind) this.said.textContent = words;
+        this.pill.dataset.kind = kind;
+        this.pill.textContent = words;
+        this.pill.disabled = kind !== "behind";
+        this.pill.title = kind === "behind" ? text("player.goLive") : "";
+        this.live.hidden = this.ended || this.behind() <= LIVE_WITHIN;
+        dress(this.play, video.paused ? "play" : "pause", text(video.paused ? "player.play" : "player.pausePlayback"));
+        dress(this.speaker, video.muted ? "silence" : "sound", text(video.muted ? "player.unmute" : "player.mute"));
+        this.speaker.hidden = this.volume.hidden = !!this.soundless;
+        const big = this.part.ownerDocument.fullscreenElement === this.part;
+        dress(this.bigger, big ? "smaller" : "fullScreen", text(big ? "player.leaveFullScreen" : "player.fullScreen"));
+        this.stage.toggleAttribute("data-idle", video.paused);
+        const paused = this.state === "paused";
+        dress(this.pause, paused ? "play" : "pause", text(paused ? "stream.goOnHint" : "stream.pauseHint"),
+            text(paused ? "stream.goOn" : "stream.pause"));
+        this.pause.hidden = this.finish.hidden = this.bar.hidden = this.ended;
+        if (video.controls !== this.ended) video.controls = this.ended; // the browser's own, which can seek
+        this.pause.disabled = this.finish.disabled = this.state === "finishing";
+    }
+
+    // Of what kind the moment is, and in words.
+    standing() {
+        if (this.ended) return this.finished ? ["finished", text("state.finished")] : ["stopped", text("state.stopped")];
+        if (this.state === "finishing") return ["finishing", text("state.finishing")];
+        if (this.state === "paused") return ["paused", text(this.waiting ? "state.paused" : "state.pausing")];
+        if (!this.piece) return ["starting", text("state.starting")];
+        if (this.behind() > LIVE_WITHIN) return ["behind", text("state.behind", { seconds: Math.round(this.behind()) })];
+        if (this.video.paused && this.pausedByHand) return ["idle", text("state.playbackPaused")];
+        if (this.stalls()) return ["buffering", this.buffering()];
+        return ["live", text("state.live")];
+    }
+
+    stalls() {
+        if (this.video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA) this.stalledAt = performance.now();
+        return performance.now() - (this.stalledAt ?? -Infinity) < STALLED_FOR;
+    }
+
+    buffering() {
+        const factor = this.piece.fps / this.piece.rate;
+        return factor < 1 ? text("state.bufferingAt", { factor: factor.toFixed(2) }) : text("state.buffering");
+    }
 }

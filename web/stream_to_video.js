@@ -1,6 +1,10 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import {
+    belongsHere, forgetOutputs, forgetStills, hostOf, nodeOf, removeWidget, showsResults,
+} from "./editor_graph.js";
 import { LivePlayer } from "./live_player.js";
+import { askStream } from "./stream_control.js";
 
 // Left to itself the editor shows live stills in place of the results for as long as it has any, and on the next run
 // takes them for videos. So this node forgets what it showed when it runs, and its stills when the video is there.
@@ -10,8 +14,12 @@ const NODE = "KnotForcingStreamToVideo";
 const EVENT = "knot_forcing.live";
 const WIDGET = "knot_forcing_live";
 const SHOWN_BY = ["video-preview", "$$comfy_animation_preview", "$$canvas-image-preview"]; // widgets of the editor
-const PLAYER_HEIGHT = 240; // pixels
+const PLAYER_HEIGHT = 250; // pixels
 const HAND_OVER_TRIES = 50; // a tenth of a second each
+const AFTER_A_GRAPH_CAME = [200, 600, 1500]; // milliseconds: the editor says late which workflow it shows
+
+// Of streams that run: what was told of each last, put together. So a graph that is shown again has its player again.
+const running = new Map();
 
 function forgetShown(node) {
     for (const widget of (node.widgets ?? []).filter((widget) => SHOWN_BY.includes(widget.name))) {
@@ -21,37 +29,7 @@ function forgetShown(node) {
     for (const field of ["imgs", "images", "preview", "animatedImages", "previewMediaType", "videoContainer"]) {
         node[field] = undefined;
     }
-    forgetStills(keyOf(node));
-}
-
-// Where nodes are part of the page (Nodes 2.0) it shows what the editor's store has, which does not see them gone from
-// app.nodePreviewImages; and while there are stills there, the page takes them for the finished video.
-function forgetStills(key) {
-    const stores = document.querySelector("#vue-app")?.__vue_app__?.config.globalProperties.$pinia?._s;
-    stores?.get?.("nodeOutput")?.revokePreviewsByLocatorId?.(key);
-    delete app.nodePreviewImages[key];
-}
-
-// The editor keeps what nodes show by id; inside a subgraph the subgraph's id stands before it.
-function keyOf(node) {
-    const inside = node.graph && node.graph !== app.graph && !node.graph.isRootGraph;
-    return inside ? `${node.graph.id}:${node.id}` : String(node.id);
-}
-
-// Nothing while the page is loading; asked then, rootGraph complains.
-function outermost() {
-    return app.graph && (app.rootGraph ?? app.graph);
-}
-
-// Of an executed node's id: "12:7" is node 7 inside the subgraph of node 12.
-function nodeOf(id) {
-    let graph = outermost();
-    let node = null;
-    for (const part of String(id).split(":")) {
-        node = graph?.getNodeById?.(/^\d+$/.test(part) ? Number(part) : part) ?? null;
-        graph = node?.subgraph;
-    }
-    return node;
+    forgetStills(node);
 }
 
 function before(node, method, action) {
@@ -74,110 +52,159 @@ function quiet(node) {
     Object.defineProperty(node, "imgs", { configurable: true, get: () => undefined, set: () => {} });
 }
 
-// Else stills are all that shows: inside a subgraph that nobody looks into, on the subgraph's node; and where nodes are
-// part of a page that does not show widgets that come later (0.8.0).
-function isSeen(node) {
-    if (app.canvas?.graph && app.canvas.graph !== node.graph) return false;
-    const { element } = node.knotForcingLive.player;
-    return !globalThis.LiteGraph?.vueNodesMode || element.getBoundingClientRect().height > 0;
+function loud(node) {
+    delete node.onDrawBackground; // the editor's own, of the node's class
+    delete node.imgs;
 }
 
+// Else stills are all that shows: where nodes are part of a page that does not show widgets that come later (0.8.0).
+function isSeen({ player, host }) {
+    if (app.canvas?.graph && app.canvas.graph !== host.graph) return false;
+    return player.away() || !globalThis.LiteGraph?.vueNodesMode || player.element.getBoundingClientRect().height > 0;
+}
+
+// In the node, or in that of the closed subgraph around it.
 function showPlayer(node, event) {
+    const host = hostOf(event.node);
+    const name = host === node ? WIDGET : `${WIDGET}_${node.id}`;
     removePlayer(node);
-    const player = new LivePlayer({ viewUrl, onFail: () => {
-        node.knotForcingFailed = event.stream; // its stills are shown from here on
-        removePlayer(node);
-    } });
-    const widget = node.addDOMWidget(WIDGET, WIDGET, player.element, {
+    const player = new LivePlayer({
+        viewUrl,
+        ask: (action) => askStream((url, options) => api.fetchApi(url, options), event, action),
+        onFail: () => {
+            node.knotForcingFailed = event.stream; // its stills are shown from here on
+            removePlayer(node);
+        },
+        onLeft: () => {
+            if (node.knotForcingLive?.handsOver) handOver(node);
+        },
+    });
+    const widget = host.addDOMWidget(name, WIDGET, player.element, {
         serialize: false, hideOnZoom: false, getMinHeight: () => PLAYER_HEIGHT, getMaxHeight: () => 4 * PLAYER_HEIGHT,
     });
     widget.serialize = false; // nor in the workflow
-    node.knotForcingLive = { player, widget, stream: event.stream, prompt: event.prompt_id };
-    node.setSize?.([node.size[0], Math.max(node.size[1], node.computeSize()[1])]);
-    node.setDirtyCanvas?.(true, true);
+    node.knotForcingLive = { player, widget, host, stream: event.stream, prompt: event.prompt_id };
+    host.setSize?.([host.size[0], Math.max(host.size[1], host.computeSize()[1])]);
+    host.setDirtyCanvas?.(true, true);
 }
 
 function removePlayer(node) {
     const live = node.knotForcingLive;
     if (!live) return;
     node.knotForcingLive = undefined;
-    delete node.onDrawBackground; // the editor's own, of the node's class
-    delete node.imgs;
+    for (const each of [node, live.host]) loud(each);
     live.player.remove();
-    live.widget.onRemove?.();
-    const place = node.widgets.indexOf(live.widget);
-    if (place >= 0) node.widgets.splice(place, 1);
-    node.setDirtyCanvas?.(true, true);
+    removeWidget(live.host, live.widget);
+    live.host.setDirtyCanvas?.(true, true);
 }
 
-// The finished video goes on where the player stands, with its sound on or off.
+// The finished video goes on where the player stands, as loud as it was; not while it is looked at elsewhere.
 function handOver(node) {
-    const video = node.knotForcingLive?.player.video;
-    if (!video) return;
-    const { currentTime, muted } = video;
+    const live = node.knotForcingLive;
+    if (!live) return;
+    if (live.player.away()) {
+        live.handsOver = true;
+        return;
+    }
+    if (live.host !== node) {
+        keepOnHost(node, live);
+        return;
+    }
+    const { currentTime, muted, volume, paused } = live.player.video;
     removePlayer(node);
     let tries = 0;
     const waiting = setInterval(() => {
-        const next = node.videoContainer?.querySelector?.("video");
+        const next = shownVideo(node);
         if (next?.readyState >= 1) {
-            next.currentTime = Math.min(currentTime, next.duration || 0);
-            next.muted = muted;
+            Object.assign(next, { currentTime: Math.min(currentTime, next.duration || 0), muted, volume });
+            if (!paused) next.play().catch(() => {});
         }
         if (next?.readyState >= 1 || ++tries >= HAND_OVER_TRIES) clearInterval(waiting);
     }, 100);
 }
 
-// Not at a prompt's start, of which every node is told: it may be another graph's, or leave this node out.
-function onExecuting({ detail }) {
-    const node = nodeOf(detail);
-    if (node?.comfyClass !== NODE) return;
-    removePlayer(node);
-    forgetShown(node);
-    delete app.nodeOutputs[keyOf(node)];
+// A closed subgraph shows the finished video in the player, unless the editor itself shows it there.
+function keepOnHost(node, live) {
+    live.player.showWhole();
+    loud(node);
+    setTimeout(() => {
+        if (node.knotForcingLive === live && showsResults(live.host)) removePlayer(node);
+    }, HAND_OVER_TRIES * 20);
+}
+
+function shownVideo(node) {
+    return node.videoContainer?.querySelector?.("video")
+        ?? document.querySelector(`[data-node-id="${node.id}"] .video-preview video`);
 }
 
 function onLive({ detail }) {
+    if (detail.ended) running.delete(detail.stream);
+    else running.set(detail.stream, { ...running.get(detail.stream), ...detail, waiting: !!detail.waiting });
     const node = nodeOf(detail.node);
-    if (node?.comfyClass !== NODE) return;
-    if (detail.ended) {
-        if (node.knotForcingLive?.stream === detail.stream) node.knotForcingLive.player.end(detail.finished);
-        return;
+    if (node?.comfyClass !== NODE || isStranger(node, detail)) return;
+    if (detail.begun) {
+        forgetShown(node);
+        forgetOutputs(node);
     }
-    if (node.knotForcingLive?.stream !== detail.stream) {
-        if (node.knotForcingFailed === detail.stream) return;
+    tell(node, detail);
+}
+
+// Another workflow's stream; a player that came before the editor knew which one it shows goes.
+function isStranger(node, detail) {
+    if (belongsHere(detail)) return false;
+    if (node.knotForcingLive?.stream === detail.stream) removePlayer(node);
+    return true;
+}
+
+function tell(node, detail) {
+    const live = node.knotForcingLive;
+    if (live?.stream !== detail.stream || hasMoved(live, detail)) {
+        if (detail.ended || node.knotForcingFailed === detail.stream) return;
         showPlayer(node, detail);
     }
-    if (isSeen(node)) quiet(node);
-    node.knotForcingLive.player.add(detail);
+    const { host, player } = node.knotForcingLive;
+    if (!detail.ended && isSeen(node.knotForcingLive)) for (const each of new Set([node, host])) quiet(each);
+    player.hear(detail);
+}
+
+// A subgraph was opened or closed meanwhile.
+function hasMoved({ host, player }, { node, ended }) {
+    return !ended && !player.away() && host !== hostOf(node);
+}
+
+// A graph that comes to be shown while its streams run: another workflow was looked at, or the page was loaded again.
+function onGraph() {
+    for (const wait of AFTER_A_GRAPH_CAME) setTimeout(() => {
+        for (const detail of running.values()) {
+            const node = nodeOf(detail.node);
+            if (node?.comfyClass !== NODE || isStranger(node, detail)) continue;
+            if (node.knotForcingLive?.stream !== detail.stream) tell(node, detail);
+        }
+    }, wait);
 }
 
 // Should the stream's own word of its end be lost.
 function onStopped({ detail }) {
-    for (const live of allLive(outermost())) {
-        if (live.prompt === detail?.prompt_id && !live.player.ended) live.player.end(false);
-    }
-}
-
-function* allLive(graph) {
-    for (const node of graph?.nodes ?? graph?._nodes ?? []) {
-        if (node.knotForcingLive) yield node.knotForcingLive;
-        if (node.subgraph) yield* allLive(node.subgraph);
+    for (const [stream, known] of running) if (known.prompt_id === detail?.prompt_id) {
+        running.delete(stream);
+        const player = nodeOf(known.node)?.knotForcingLive?.player;
+        if (player && !player.ended) player.end(false);
     }
 }
 
 app.registerExtension({
     name: "KnotForcing.StreamToVideo",
     setup() {
-        api.addEventListener("executing", onExecuting);
         api.addEventListener(EVENT, onLive);
         api.addEventListener("execution_interrupted", onStopped);
         api.addEventListener("execution_error", onStopped);
     },
+    afterConfigureGraph: onGraph,
     nodeCreated(node) {
         if (node.comfyClass !== NODE) return;
         before(node, "onExecuted", (executed) => {
             handOver(executed);
-            forgetShown(executed);
+            if (!executed.knotForcingLive || executed.knotForcingLive.host !== executed) forgetShown(executed);
         });
         before(node, "onRemoved", removePlayer);
     },

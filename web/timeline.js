@@ -4,6 +4,8 @@
 // A timeline is a plain object in the order of its text: {seconds, loop, yaw: [[time, value, ease], ...], ...}. Every
 // edit is a function from one timeline to the next.
 
+import { text as said } from "./texts.js";
+
 export const FPS = 25;
 export const RANGES = {
     yaw: [-1, 1], pitch: [-1, 1], roll: [-1, 1], blink: [0, 1], gaze: [-1, 1],
@@ -31,9 +33,9 @@ export function read(text) {
     if (!text.trim()) return {};
     const found = parse(text);
     const unknown = Object.keys(found).filter((name) => !CONTROLS.includes(name) && !OPTIONS.includes(name));
-    if (unknown.length) throw new Error(`${shortened(unknown.join(", "))}: no such control`);
-    if ("loop" in found && typeof found.loop !== "boolean") throw new Error("loop must be true or false");
-    if ("seconds" in found) number("seconds", found.seconds, 0, MAX_SECONDS);
+    if (unknown.length) fail("timeline.unknown", { names: shortened(unknown.join(", ")) });
+    if ("loop" in found && typeof found.loop !== "boolean") fail("timeline.loop");
+    if ("seconds" in found) number("timeline.seconds", {}, found.seconds, 0, MAX_SECONDS);
     return Object.fromEntries(Object.entries(found).map(([name, value]) => {
         return [name, OPTIONS.includes(name) ? value : readKeys(name, value)];
     }));
@@ -44,12 +46,12 @@ function parse(text) {
     try {
         found = JSON.parse(text);
     } catch (problem) {
-        throw new Error(`not JSON: ${problem.message}`);
+        fail("timeline.json", { reason: problem.message });
     }
-    if (found === null || typeof found !== "object" || Array.isArray(found)) throw new Error("it must be an object");
+    if (found === null || typeof found !== "object" || Array.isArray(found)) fail("timeline.object");
     const seen = new Set();
     const twice = namesOf(text).find((name) => seen.has(name) || !seen.add(name));
-    if (twice !== undefined) throw new Error(`${shortened(twice)} stands there twice`); // JSON.parse drops the first
+    if (twice !== undefined) fail("timeline.twice", { name: shortened(twice) }); // JSON.parse drops the first
     return found;
 }
 
@@ -67,24 +69,24 @@ function namesOf(text) {
 }
 
 function readKeys(name, keys) {
-    if (!Array.isArray(keys) || !keys.length) throw new Error(`${name} must be a list of keys [seconds, value, ease]`);
+    if (!Array.isArray(keys) || !keys.length) fail("timeline.list", { name });
     const read = keys.map((key, place) => readKey(name, place, key));
     read.forEach(([time], place) => {
         const before = place ? read[place - 1][0] : -1;
-        if (time <= before) throw new Error(`${name} has a key at ${time} s after one at ${before} s`);
+        if (time <= before) fail("timeline.order", { name, time, before });
     });
     return read;
 }
 
 function readKey(name, place, key) {
-    const what = `key ${place} of ${name}`;
+    const which = { name, place };
     if (!Array.isArray(key) || key.length < 2 || key.length > 3)
-        throw new Error(`${what} must be [seconds, value] or [seconds, value, ease]`);
+        fail("timeline.key", which);
     const [time, value, ease = DEFAULT_EASE] = key;
-    number(`the time of ${what}`, time, 0, MAX_SECONDS);
-    number(`the value of ${what}`, value, ...RANGES[name]);
+    number("timeline.keyTime", which, time, 0, MAX_SECONDS);
+    number("timeline.keyValue", which, value, ...RANGES[name]);
     if (typeof ease !== "string" || !Object.hasOwn(EASES, ease))
-        throw new Error(`the ease of ${what} must be one of ${Object.keys(EASES).join(", ")}`);
+        fail("timeline.keyEase", { ...which, eases: Object.keys(EASES).join(", ") });
     return [time, value, ease];
 }
 
@@ -92,16 +94,20 @@ function shortened(text) {
     return text.length <= 60 ? text : `${text.slice(0, 59)}…`;
 }
 
-function number(what, value, low, high) {
-    if (typeof value !== "number" || !(value >= low && value <= high))
-        throw new Error(`${what} must be a number from ${low} to ${high}`);
+function number(complaint, which, value, low, high) {
+    if (typeof value !== "number" || !(value >= low && value <= high)) fail(complaint, { ...which, low, high });
+}
+
+// In the editor's language.
+function fail(complaint, values) {
+    throw new Error(said(complaint, values));
 }
 
 // Why the node would refuse a timeline that can be drawn and edited; null if it would not.
 export function complaint(timeline) {
-    if (!CONTROLS.some((name) => name in timeline)) return "nothing moves yet";
+    if (!CONTROLS.some((name) => name in timeline)) return said("timeline.nothing");
     const timed = "seconds" in timeline || timeline.loop;
-    return timed && frames(timeline) < 1 ? "shorter than a frame: set the length" : null;
+    return timed && frames(timeline) < 1 ? said("timeline.short") : null;
 }
 
 // ---- timeline to text ----

@@ -1,5 +1,6 @@
 // Where a timeline's keys and curves lie in a picture, and the picture itself. Lengths are CSS pixels.
 
+import { text } from "./texts.js";
 import { CONTROLS, EASES, RANGES, lastKeyTime } from "./timeline.js";
 
 export const COLOURS = {
@@ -135,7 +136,7 @@ function drawAxes(context, plot, ink) {
         const x = Math.round(plot.x(seconds)) + 0.5;
         line(context, [[x, plot.top], [x, plot.bottom + 3]], { strokeStyle: ink, globalAlpha: 0.16 });
         context.textAlign = x + 12 > plot.right ? "right" : "center";
-        context.fillText(`${seconds} s`, context.textAlign === "right" ? plot.right : x, plot.bottom + RULER / 2 + 2);
+        context.fillText(text("curves.tick", { seconds }), context.textAlign === "right" ? plot.right : x, plot.bottom + RULER / 2 + 2);
     }
 }
 

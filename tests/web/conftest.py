@@ -8,7 +8,7 @@ import pytest
 
 from ..host.comfyui import Server
 from ..host.conftest import pytest_generate_tests, server
-from .editor import CHROMIUM, READY
+from .editor import CHROMIUM, READY, USUAL_SCREEN
 
 __all__ = ["page", "pytest_generate_tests", "server"]
 
@@ -32,7 +32,7 @@ def page(server: Server) -> Iterator[Any]:
     server.post("/settings", {"Comfy.TutorialCompleted": True})  # else the template browser opens over the canvas
     with playwright.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1920, "height": 1080})
+        page = browser.new_page(viewport=USUAL_SCREEN)
         page.complaints = []  # errors in the page's console since the test began
         page.on("console", lambda said: page.complaints.append(f"{said.text} [{said.location['url']}]")
                 if said.type == "error" else None)

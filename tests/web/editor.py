@@ -49,14 +49,16 @@ FOLLOW = """() => {
         const live = app.graph.getNodeById(Number(detail.node))?.knotForcingLive;
         const player = live?.player;
         if (live?.stream === detail.stream) window.streams[detail.node] = detail.stream;
-        player?.work.then(() => { if (player.fetched > 0) window.played[detail.node] = detail.stream; });
+        if (player?.feed.fetched > 0) window.played[detail.node] = detail.stream;
     };
     app.api.removeEventListener("knot_forcing.live", window.counting);
     app.api.addEventListener("knot_forcing.live", window.counting = count);
     for (const kind of ["success", "error", "interrupted"])
         app.api.addEventListener(`execution_${kind}`, () => { window.ended ??= kind; }, {once: true});
 }"""
+USUAL_SCREEN = {"width": 1920, "height": 1080}
 RUN_LIMIT_MS = 180_000  # a run here takes seconds
+CLICK_LIMIT_MS = 120_000  # until what was clicked answers: on a busy machine the editor's animations take long
 QUICKLY = {"KnotForcingSettings": {"steps": 1}}  # wherever a workflow has that node
 Page = Any  # of Playwright, which may not be installed
 
@@ -66,7 +68,7 @@ def second_page(page: Page, server: Server, setting: str, value: object, usual: 
     """Of the same browser, under another setting of the server's. Nobody watches what it complains of."""
     server.post("/settings", {setting: value})
     try:
-        other = page.context.browser.new_page(viewport={"width": 1920, "height": 1080})
+        other = page.context.browser.new_page(viewport=USUAL_SCREEN)
         other.goto(f"http://127.0.0.1:{server.port}/")
         other.wait_for_function(READY, timeout=60_000)
         other.wait_for_timeout(1000)
@@ -92,6 +94,13 @@ def drop(page: Page, path: Path) -> None:
     page.evaluate(DROP, [path.read_text(encoding="utf-8"), path.name])
     page.wait_for_function(f"app.graph._nodes.length === {len(load_json(path)['nodes'])}", timeout=20_000)
     page.wait_for_timeout(1000)
+
+
+def open_templates(page: Page, server: Server) -> Page:
+    """The template browser, at the pack's own list."""
+    page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    page.get_by_text(server.pack.name, exact=True).first.click(timeout=CLICK_LIMIT_MS)
+    return page
 
 
 def queue(page: Page) -> None:

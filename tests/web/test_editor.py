@@ -8,7 +8,23 @@ from PIL import Image
 
 from ..host.comfyui import PACK, Server
 from ..host.conftest import UI_WORKFLOWS, load_json
-from .editor import LIVE, NODE, RUN_LIMIT_MS, SET_VALUES, STATE, VIDEO, Page, drop, load, queue, shot
+from .editor import (
+    CLICK_LIMIT_MS,
+    LIVE,
+    NODE,
+    RUN_LIMIT_MS,
+    SET_VALUES,
+    STATE,
+    USUAL_SCREEN,
+    VIDEO,
+    Page,
+    drop,
+    load,
+    open_templates,
+    queue,
+    shot,
+)
+from .layout import SCREEN, check_in_place, check_in_view
 
 pytestmark = pytest.mark.host
 
@@ -54,8 +70,9 @@ def test_bundled_workflow_runs_from_the_editor(page: Page, server: Server, path:
     assert page.evaluate("window.ended") == "success"
     assert bool(page.evaluate("window.streams")) == streams, "chunks play while later ones are made"
     page.wait_for_function(f"{VIDEO}?.readyState >= 2 && ({ALL_SHOWN})()", timeout=60_000)
-    page.wait_for_timeout(300)
+    page.wait_for_timeout(1000)
     shot(page, f"{path.stem}-done", server)
+    check_in_place(page)
 
 
 def test_a_second_run_shows_the_second_video(page: Page) -> None:
@@ -70,19 +87,25 @@ def test_a_second_run_shows_the_second_video(page: Page) -> None:
         assert page.evaluate(f"[{VIDEO}.videoWidth, {VIDEO}.duration]") == [128, pytest.approx(seconds, abs=0.1)]
 
 
-def test_template_browser_shows_the_workflows_and_opens_one(page: Page, server: Server) -> None:
+@pytest.mark.parametrize("path", UI_WORKFLOWS, ids=lambda path: path.stem)
+def test_the_template_browser_shows_a_workflow_and_opens_it(page: Page, server: Server, path: Path) -> None:
+    """By clicks alone, from what a user has installed, and whole on a small screen."""
+    page.set_viewport_size(SCREEN)
     page.evaluate("app.graph.clear()")
-    page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-    page.get_by_text(server.pack.name, exact=True).first.click(timeout=30_000)
-    for path in UI_WORKFLOWS:
-        card = page.get_by_test_id(f"template-workflow-{path.stem}")
-        card.scroll_into_view_if_needed(timeout=20_000)
-        picture = card.locator("img").first.element_handle(timeout=20_000)
-        with Image.open(path.with_suffix(".jpg")) as thumbnail:
-            page.wait_for_function(
-                "([shown, width, height]) => shown.naturalWidth === width && shown.naturalHeight === height",
-                arg=[picture, *thumbnail.size], timeout=20_000,
-            )  # fmt: skip
-    shot(page, "templates", server)
-    page.get_by_test_id("template-workflow-portrait_idle").click()
-    page.wait_for_function(f"!!({NODE})", timeout=20_000)
+    card = open_templates(page, server).get_by_test_id(f"template-workflow-{path.stem}")
+    card.scroll_into_view_if_needed(timeout=CLICK_LIMIT_MS)
+    picture = card.locator("img").first.element_handle(timeout=CLICK_LIMIT_MS)
+    with Image.open(path.with_suffix(".jpg")) as thumbnail:
+        page.wait_for_function(
+            "([shown, width, height]) => shown.naturalWidth === width && shown.naturalHeight === height",
+            arg=[picture, *thumbnail.size], timeout=CLICK_LIMIT_MS,
+        )  # fmt: skip
+    shot(page, f"templates-{path.stem}", server)
+    card.click(timeout=CLICK_LIMIT_MS)
+    wanted = load_json(path)["nodes"]
+    page.wait_for_function("count => app.graph._nodes.length === count", arg=len(wanted), timeout=CLICK_LIMIT_MS)
+    assert {node["type"] for node in page.evaluate(STATE)} == {node["type"] for node in wanted}
+    page.wait_for_timeout(500)
+    shot(page, f"template-{path.stem}", server)
+    check_in_view(page)
+    page.set_viewport_size(USUAL_SCREEN)

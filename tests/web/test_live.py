@@ -14,7 +14,7 @@ pytestmark = pytest.mark.host
 TALKS = "portrait_from_audio"
 STREAM = "KnotForcingStreamToVideo"
 PLAYING = f"{LIVE}?.player.video.readyState >= 2"
-BUFFERED = f"{LIVE}.player.buffer.buffered"
+BUFFERED = f"{LIVE}.player.feed.buffer.buffered"
 # the same node inside a subgraph: what executes is then called "<subgraph's id>:<node's id>"
 INTO_SUBGRAPH = f"""() => {{
     const node = {NODE};
@@ -54,8 +54,8 @@ def test_stop_ends_the_player_and_keeps_what_was_made(page: Page, server: Server
         endless(page, seed)
         page.wait_for_function(f"{PLAYING} && !{LIVE}.player.ended", timeout=RUN_LIMIT_MS)
         stop(page)
-        page.wait_for_function(f"{LIVE}?.player.ended && {LIVE}.player.video.controls", timeout=RUN_LIMIT_MS)
-        assert "kept" in page.evaluate(f"{LIVE}.player.text.textContent")
+        page.wait_for_function(f"{LIVE}?.player.ended && {LIVE}.player.feed.done", timeout=RUN_LIMIT_MS)
+        assert "kept" in page.evaluate(f"{LIVE}.player.pill.textContent")
     shot(page, "stopped", server)
     page.evaluate(SET_VALUES, {STREAM: {"seed": 53, "seconds": 0.6}})
     queue(page)
@@ -84,7 +84,7 @@ def test_it_plays_inside_a_subgraph(page: Page) -> None:
     if not page.evaluate(INTO_SUBGRAPH):
         pytest.skip("THIS EDITOR MAKES NO SUBGRAPH BY CALL: the player inside one is not tested")
     queue(page)
-    page.wait_for_function(f"{INNER}?.knotForcingLive?.player.fetched > 0", timeout=RUN_LIMIT_MS)
+    page.wait_for_function(f"{INNER}?.knotForcingLive?.player.feed.fetched > 0", timeout=RUN_LIMIT_MS)
     stop(page)
 
 
@@ -145,15 +145,15 @@ def test_no_more_is_held_than_is_soon_played(page: Page) -> None:
     load(page, TALKS)
     endless(page, seed=202)
     page.wait_for_function(PLAYING, timeout=RUN_LIMIT_MS)
-    page.evaluate(f"{LIVE}.player.ahead = () => 1e9")
+    page.evaluate(f"{LIVE}.player.feed.ahead = () => 1e9")
     page.wait_for_timeout(500)  # the piece under way comes
     held = page.evaluate(f"{BUFFERED}.end(0)")
     page.wait_for_timeout(3000)
     assert page.evaluate(f"{BUFFERED}.end(0)") == held
-    page.evaluate(f"delete {LIVE}.player.ahead")
+    page.evaluate(f"delete {LIVE}.player.feed.ahead")
     page.wait_for_function(f"{BUFFERED}.end(0) > {held} + 1", timeout=RUN_LIMIT_MS)
     stop(page)
-    page.wait_for_function(f"{LIVE}?.player.ended && {LIVE}.player.video.controls", timeout=RUN_LIMIT_MS)
+    page.wait_for_function(f"{LIVE}?.player.ended && {LIVE}.player.feed.done", timeout=RUN_LIMIT_MS)
 
 
 def test_a_page_loaded_again_in_the_middle_of_a_run_plays_on(page: Page) -> None:
@@ -165,7 +165,7 @@ def test_a_page_loaded_again_in_the_middle_of_a_run_plays_on(page: Page) -> None
     page.wait_for_function(READY, timeout=120_000)
     page.wait_for_function(f"({NODE}) && {PLAYING}", timeout=RUN_LIMIT_MS)
     page.evaluate("app.api.interrupt()")
-    page.wait_for_function(f"{LIVE}?.player.ended && {LIVE}.player.video.controls", timeout=RUN_LIMIT_MS)
+    page.wait_for_function(f"{LIVE}?.player.ended && {LIVE}.player.feed.done", timeout=RUN_LIMIT_MS)
     assert page.evaluate(f"{BUFFERED}.start(0)") < 0.1, "from the beginning"
 
 

@@ -1,11 +1,14 @@
 """Nodes as parts of the page (Nodes 2.0), a setting of newer editors: the player plays there, too."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from ..host.comfyui import Server, host_version
 from .editor import LIVE, RUN_LIMIT_MS, SET_VALUES, VIDEO, Page, load, queue, second_page, shot, stop
+from .layout import check_in_place
+from .test_editor import BUNDLED, SHORT
 
 pytestmark = pytest.mark.host
 STILLS = "[data-node-id] img[src^='blob:']"
@@ -13,7 +16,7 @@ STILLS = "[data-node-id] img[src^='blob:']"
 ALONE = f"""stills => {LIVE}.player.element.getBoundingClientRect().height > 50 && !document.querySelector(stills)"""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def vue(page: Page, server: Server) -> Iterator[Page]:
     if host_version(server.host).startswith("0.8."):
         pytest.skip("NODES 2.0 IS NOT TESTED in 0.8.0: a beta there, which shows no widget that comes later")
@@ -38,3 +41,17 @@ def test_the_player_and_then_the_video_play_in_nodes_2(vue: Page, server: Server
     shot(vue, "nodes-2-done", server)
     assert vue.evaluate(f"{VIDEO}.duration") == pytest.approx(1.2, abs=0.1)
     assert vue.get_by_text("Error loading video").count() == 0
+
+
+@pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)
+def test_what_a_run_shows_has_its_room(vue: Page, server: Server, path: Path) -> None:
+    load(vue, path.stem)
+    vue.evaluate(SET_VALUES, SHORT)
+    vue.wait_for_timeout(500)
+    check_in_place(vue)
+    queue(vue)
+    vue.wait_for_function("window.ended === 'success'", timeout=RUN_LIMIT_MS)
+    vue.wait_for_function(f"{VIDEO}?.readyState >= 2", timeout=60_000)
+    vue.wait_for_timeout(1000)
+    shot(vue, f"{path.stem}-nodes-2-done", server)
+    check_in_place(vue)
