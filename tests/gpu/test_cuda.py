@@ -1,12 +1,13 @@
 """The stream on a GPU: the CPU's numbers, the same bits twice, bfloat16, flat memory, every way to run it the same."""
 
+import itertools
 import json
 
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from knot_core import cli
+from knot_core import cli, pipelined
 from knot_core.bench.compiled import compiled_forward
 from knot_core.bench.models import Hum
 from knot_core.stream import resume_stream
@@ -98,3 +99,13 @@ def test_the_bench_measures_a_gpu(named, capsys):
     assert figures["peak_memory"]["of"] == "tensors on the device"
     assert figures["fps"] > 0
     assert figures["matmul_tflops_per_s"] > figures["tflops_per_s"]["network"] > 0
+
+
+def test_decoding_on_a_stream_of_its_own_gives_the_same_bits(in_bfloat16, make_stream):
+    """Pictures too, which are read at once; and the stream goes on by itself from where the last was given."""
+    plain, ahead = make_stream(in_bfloat16), make_stream(in_bfloat16)
+    for wanted, got in zip(itertools.islice(plain, 6), pipelined(ahead), strict=False):
+        assert torch.equal(got.pixel_frames, wanted.pixel_frames)
+        assert torch.equal(got.latents, wanted.latents)
+        assert all(got.seconds[stage] > 0 for stage in ("denoise", "decode", "commit"))
+    assert torch.equal(latents(ahead, 2), latents(plain, 2))

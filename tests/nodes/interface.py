@@ -1,8 +1,9 @@
 """The nodes' interface: what saved workflows and scripts rely on. tests/nodes/interface.json records it.
 
 It may grow, and only so that everything old still runs: new nodes, new optional inputs behind all others, new outputs
-behind all others, new choices of a combo. `python -m tests.host.write_interface http://127.0.0.1:8188` records what a
-running ComfyUI says, and refuses to where something recorded would be lost.
+behind all others, new choices of a combo. What an output is called may change: cables go by its number.
+`python -m tests.host.write_interface http://127.0.0.1:8188` records what a running ComfyUI says, and refuses to where
+something recorded would be lost.
 """
 
 import json
@@ -50,11 +51,16 @@ def _losses(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     found = []
     if new["required"] != old["required"]:
         found.append(f"required inputs were {old['required']}, are {new['required']}")
-    for part in ("optional", "outputs", "lists"):
-        if new[part][: len(old[part])] != old[part]:
-            found.append(f"{part} were {old[part]}, and are not how {new[part]} begins")
+    for part, as_saved in (("optional", list), ("outputs", _types), ("lists", list)):
+        before, now = as_saved(old[part]), as_saved(new[part])
+        if now[: len(before)] != before:
+            found.append(f"{part} were {before}, and are not how {now} begins")
     for name, choices in old["choices"].items():
         missing = [choice for choice in choices if choice not in new["choices"].get(name, ())]
         if missing:
             found.append(f"{name} cannot be {missing} any more")
     return found
+
+
+def _types(outputs: list[list[str]]) -> list[str]:
+    return [kind for _, kind in outputs]

@@ -19,6 +19,7 @@ MOST_BYTES = 40 * 1024
 IMAGE = re.compile(r"!\[([^\]]+)\]\(([^)]+)\)")
 RANGE = re.compile(r"-?\d+(?:\.\d+)? (?:to|到) -?\d+(?:\.\d+)?")
 CELL = re.compile(r"`(\w+)`")
+FULL_COMMA = "\uff0c"
 IN_COLUMNS = "KnotForcingExpressionTimeline"  # what its controls range over stands in two columns
 NO_TABLE = ("KnotForcingSamplePortrait", "KnotForcingSampleSpeech")  # one combo each, plain to see
 
@@ -81,6 +82,20 @@ def test_tables_name_inputs_and_outputs_that_there_are(page):
     assert inputs <= named | set(CELL.findall(page.read_text(encoding="utf-8")))
     if node_id(page) not in {IN_COLUMNS, "KnotForcingStreamToVideo"}:  # tables of other things
         assert named <= inputs | outputs
+
+
+@pytest.mark.parametrize("page", TRANSLATED, ids=names)
+def test_a_translated_table_says_what_the_editor_shows_beside_the_name_in_files(page):
+    slots = definition(page)
+    english = json.loads((ROOT / "locales/en/nodeDefs.json").read_text(encoding="utf-8"))[node_id(page)]
+    inputs = {name: slot["name"] for name, slot in slots["inputs"].items()}
+    outputs = {english["outputs"][place]["name"]: slot["name"] for place, slot in slots["outputs"].items()}
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if line.startswith("| `"):
+            cells = set(line.split("|")[1].strip().split(FULL_COMMA))
+            for name in CELL.findall(line.split("|")[1]):
+                shown = {f"`{name}` {kind[name]}" for kind in (inputs, outputs) if name in kind}
+                assert not shown or shown & cells, name
 
 
 @pytest.mark.parametrize("page", [*PAGES, *TRANSLATED], ids=names)

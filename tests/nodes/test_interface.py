@@ -39,6 +39,7 @@ def test_the_sources_say_what_was_recorded():
     changed(optional=[["seed", "INT"], ["steps", "INT"]]),
     changed(outputs=[["images", "IMAGE"], ["state", "STATE"]], lists=[True, False]),
     changed(choices={"mode": ["c", "b", "a"], "other": ["d"]}),
+    changed(outputs=[["pictures", "IMAGE"]]),
 ])
 def test_growth_at_the_end_loses_nothing(new):
     assert losses(OLD, new) == []
@@ -51,7 +52,8 @@ def test_growth_at_the_end_loses_nothing(new):
     changed(optional=[]),
     changed(optional=[["steps", "INT"], ["seed", "INT"]]),
     changed(optional=[["seed", "FLOAT"]]),
-    changed(outputs=[["image", "IMAGE"]]),
+    changed(outputs=[["images", "VIDEO"]]),
+    changed(outputs=[]),
     changed(lists=[False]),
     changed(choices={"mode": ["a"]}),
     changed(choices={}),

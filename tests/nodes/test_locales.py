@@ -13,6 +13,7 @@ LANGUAGES = sorted(path.name for path in LOCALES.iterdir())
 TRANSLATED = [language for language in LANGUAGES if language != "en"]
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 SAME_EVERYWHERE = {"VAE", "CLIP", "MODEL", "JSON", "Latent"}  # names as ComfyUI's own Chinese texts have them
+AS_WRITTEN = re.compile(r"\]\([^)]+\)|`[^`]+`")
 MESSAGE_SYNTAX = "{}|@"  # of the editor's translation library: it would take them for its own
 
 
@@ -64,6 +65,23 @@ def test_two_nodes_have_no_name_in_common(language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_every_node_says_whose_it_is(language):
+    """The search lists nodes of all packs by their names."""
+    names = {path: text for path, text in node_texts(language).items() if path.endswith("/display_name")}
+    assert {path for path, text in names.items() if "Knot Forcing" not in text} == set()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_cables_of_a_node_are_told_apart(language):
+    """By more than capital letters."""
+    definitions = json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))
+    for node_id, node in definitions.items():
+        for part in ("inputs", "outputs"):
+            names = [slot["name"].casefold() for slot in node[part].values()]
+            assert len(names) == len(set(names)), (node_id, part)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_the_editor_can_show_every_text(language):
     assert not [text for text in node_texts(language).values() if set(text) & set(MESSAGE_SYNTAX)]
     assert all(text.strip() == text != "" for text in node_texts(language).values())
@@ -76,3 +94,35 @@ def test_the_menu_is_translated(language):
     parts = set(re.findall(r'f"\{CATEGORY\}/(\w+)"', sources))
     menu = json.loads((LOCALES / language / "main.json").read_text(encoding="utf-8"))["nodeCategories"]
     assert set(menu) == parts
+
+
+def template_texts() -> dict[str, str]:
+    """What web/template_texts_zh.js exports."""
+    script = (LOCALES.parent / "web" / "template_texts_zh.js").read_text(encoding="utf-8")
+    return json.loads(script.split("export default ")[1].strip().removesuffix(";"))
+
+
+def shown_in_templates() -> Iterator[str]:
+    """Titles, and notes by paragraph."""
+    for path in sorted((LOCALES.parent / "workflows").glob("*.json")):
+        graph = json.loads(path.read_text(encoding="utf-8"))
+        yield from (group["title"] for group in graph["groups"])
+        yield from (node["title"] for node in graph["nodes"] if node.get("title"))
+        for node in graph["nodes"]:
+            if node["type"] == "MarkdownNote":
+                yield from node["widgets_values"][0].split("\n\n")
+
+
+def test_templates_have_every_text_in_chinese_and_no_other():
+    translated = template_texts()
+    assert set(translated) == set(shown_in_templates())
+    for english, chinese in translated.items():
+        assert CHINESE.search(chinese), english
+        assert numbers(chinese) == numbers(english)
+        assert set(AS_WRITTEN.findall(chinese)) == set(AS_WRITTEN.findall(english)), "links and names"
+
+
+def test_a_template_says_in_which_language_it_is_written():
+    """Only then the editor may translate it."""
+    for path in (LOCALES.parent / "workflows").glob("*.json"):
+        assert json.loads(path.read_text(encoding="utf-8"))["extra"]["knot_forcing"] == {"texts": "en"}

@@ -19,6 +19,7 @@ NODE_IDS = re.findall(r'node_id="(\w+)"', "".join(path.read_text(encoding="utf-8
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 API_WORKFLOWS = sorted((ROOT / "workflows" / "api").glob("*.json"))
 BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
+ON_THE_SERVERS_THREAD = {"doors.py", "routes.py"}  # which ComfyUI's stop never reaches
 MAX_EXECUTE_LINES = 25
 MAX_FILE_LINES = 300
 
@@ -69,6 +70,8 @@ def test_adapters_know_no_node_and_stay_short(path):
 @pytest.mark.parametrize("path", [*SOURCES, *ADAPTERS], ids=lambda path: path.name)
 def test_nothing_is_caught(path):
     """A caught exception could be ComfyUI's stop: up to 0.8 it is an ordinary Exception."""
+    if path.name in ON_THE_SERVERS_THREAD:
+        return
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)]
 

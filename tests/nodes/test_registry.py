@@ -2,10 +2,7 @@
 
 import ast
 import re
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -15,7 +12,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).resolve().parents[2]
+from .. import archive
+
+ROOT = archive.ROOT
 ACTIONS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 KNOWN_TO_THE_REGISTRY = {  # of "Operating System" and "Environment"; one that it does not know, and it drops them all
     "Operating System :: OS Independent",
@@ -27,6 +26,7 @@ KNOWN_TO_THE_REGISTRY = {  # of "Operating System" and "Environment"; one that i
 }
 READ_BY_COMFYUI = ("__init__.py", "requirements.txt", "pyproject.toml", "nodes/**/*.py", "web/**/*", "locales/**/*",
                    "workflows/**/*", "subgraphs/*", "knot_core/*.py", "knot_core/assets/**/*")  # fmt: skip
+SERVED_AS_TEMPLATES = {"example_workflows", "example", "examples", "workflow", "workflows"}  # by ComfyUI, in this order
 VERSION = r"\d+\.\d+\.\d+"
 
 
@@ -37,12 +37,10 @@ def pyproject():
 
 @pytest.fixture(scope="module")
 def left_out():
-    """Files in git that the archive leaves out; git reads the patterns as the registry's tool does."""
-    if shutil.which("git") is None or not (ROOT / ".git").exists():
-        pytest.skip("NOT TESTED, what .comfyignore leaves out: this is no clone, or there is no git")
-    command = ["git", "ls-files", "--cached", "--ignored", "--exclude-from=.comfyignore"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(run.stdout.splitlines())
+    """Files in git that the archive leaves out."""
+    if not archive.can_be_read():
+        pytest.skip(f"NOT TESTED: {archive.NO_CLONE}")
+    return archive.left_out()
 
 
 def read(path):
@@ -109,7 +107,14 @@ def test_the_archive_holds_all_that_comfyui_reads(left_out):
     needed = {path.relative_to(ROOT).as_posix() for pattern in READ_BY_COMFYUI for path in ROOT.glob(pattern)}
     assert len(needed) > 100
     assert needed & left_out == set()
-    assert not {"README.md", "LICENSE", "CHANGELOG.md", "examples/queue.py"} & left_out
+    assert not {"README.md", "LICENSE", "CHANGELOG.md", "clients/queue.py"} & left_out
+
+
+@pytest.mark.usefixtures("left_out")
+def test_only_one_folder_of_the_archive_is_taken_for_templates():
+    """ComfyUI serves all of these names under one address: the first folder that is there hides the others."""
+    folders = {name.split("/")[0] for name in archive.archived() if "/" in name}
+    assert folders & SERVED_AS_TEMPLATES == {"workflows"}
 
 
 def test_the_archive_leaves_out_what_it_says(left_out):
@@ -122,14 +127,15 @@ def test_the_archive_leaves_out_what_it_says(left_out):
 
 
 def test_nothing_in_the_archive_imports_what_is_left_out(left_out):
-    """But for the one command that needs a clone, and imports late."""
+    """But for the two commands that need a clone, and import late."""
     importing = [
         name
         for name, nodes in archived_sources(left_out)
         for node in nodes
-        if isinstance(node, ast.ImportFrom) and node.level and "train" in (node.module or "").split(".")
+        if isinstance(node, ast.ImportFrom) and node.level and {"train", "busy"} & set((node.module or "").split("."))
     ]
-    assert importing == ["knot_core/cli.py"]
+    assert sorted(importing) == ["knot_core/bench/streamed.py", "knot_core/cli.py"]
+    assert "knot_core/bench/busy.py" in left_out
 
 
 def test_nothing_in_the_archive_runs_code_that_it_was_given(left_out):

@@ -1,4 +1,4 @@
-"""What the pack's sources never do: run what a file says, open the network, take requests of their own."""
+"""What the pack's sources never do: run what a file says, open the network; and that one file alone takes requests."""
 
 import ast
 import re
@@ -9,11 +9,12 @@ import pytest
 
 PACK = Path(__file__).resolve().parents[2]
 TRAINING = PACK / "knot_core" / "train"  # a command of its own, which no node reaches; it calls a compiler
+BUSY = PACK / "knot_core" / "bench" / "busy.py"  # begins processes; the archive has neither
 SOURCES = [
     path
     for pattern in ("__init__.py", "knot_core/**/*.py", "nodes/**/*.py")
     for path in sorted(PACK.glob(pattern))
-    if TRAINING not in path.parents and "__pycache__" not in path.parts
+    if TRAINING not in path.parents and path != BUSY and "__pycache__" not in path.parts
 ]
 SCRIPTS = sorted((PACK / "web").rglob("*.js"))
 # modules that run other programs or code, or talk to other machines
@@ -29,10 +30,15 @@ METHODS = {  # of modules that are there for other things
     "torch": {"hub", "jit", "package"},
     "yaml": {"load", "unsafe_load"},
 }
-SERVER = {"client_id", "send_progress_text", "send_sync"}  # what is used of ComfyUI's: no routes
+SERVER = {"client_id", "send_progress_text", "send_sync"}  # what is used of ComfyUI's
+DOORS = {  # the one route, whose refusals tests/host/test_control.py tries; and what only takes an address apart
+    "routes.py": {"import aiohttp", "import asyncio", "a route: server.routes"},
+    "doors.py": {"import urllib.parse"},
+    "__init__.py": {"a route: adapters.add_routes"},
+}
 
-HTML_OR_CODE = (  # a drawing of ours, speaker(muted), is no data
-    r"\beval\(", r"new Function", r"innerHTML(?!(: | = )speaker\()", r"outerHTML", r"insertAdjacentHTML",
+HTML_OR_CODE = (
+    r"\beval\(", r"new Function", r"innerHTML", r"outerHTML", r"insertAdjacentHTML",
     r"document\.write", r"importScripts", r"new WebSocket", r"XMLHttpRequest", r"\bimport\(",
 )  # fmt: skip
 
@@ -88,7 +94,8 @@ def _used(node: ast.Attribute) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACK)))
 def test_a_source_runs_no_strangers_code_and_opens_no_network(path: Path) -> None:
-    assert list(offences(path.read_text(encoding="utf-8"))) == []
+    allowed = DOORS.get(path.name, set()) if PACK / "nodes" in path.parents else set()
+    assert set(offences(path.read_text(encoding="utf-8"))) <= allowed
 
 
 @pytest.mark.parametrize(

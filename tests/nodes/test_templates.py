@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from PIL import Image
 WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))
 TITLE = 30  # pixels above a node's `pos`
 SLOT, WIDGET = 20, 24  # pixels that the editor gives to a row of cables, and to a widget
+SCREEN = (1680, 960)  # pixels
+FILLED, READABLE, BORDER = 0.75, 0.65, 20
+FILE = re.compile(r"\.(safetensors|pt|pth|gguf)$")
 USES = {  # every one has its template
     "talk": "portrait_from_audio",
     "chunks": "portrait_chunks",
@@ -83,3 +87,26 @@ def test_the_thumbnail_is_a_square(path):
     with Image.open(path.with_suffix(".jpg")) as picture:
         assert picture.format == "JPEG"
         assert picture.size == (512, 512)
+
+
+def test_files_to_download_are_named_with_their_place(graph):
+    """For the editor's panel of missing models; the note links the same repositories."""
+    (note,) = [node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MarkdownNote"]
+    for node in graph["nodes"]:
+        wanted = [value for value in node["widgets_values"] if FILE.search(str(value))]
+        models = node["properties"].get("models", [])
+        assert [model["name"] for model in models] == wanted, node["type"]
+        for model in models:
+            assert f"`models/{model['directory']}`" in note
+            assert model["url"].startswith("https://huggingface.co/")
+            assert model["url"].replace("/resolve/", "/blob/") in note
+
+
+def test_it_is_no_larger_than_a_small_screen_shows(graph):
+    """When the template browser opens one, the editor fills three quarters of the screen with its nodes."""
+    corners = [box(node) for node in graph["nodes"]]
+    left, top = (min(corner[side] for corner in corners) for side in (0, 1))
+    right, bottom = (max(corner[side] for corner in corners) for side in (2, 3))
+    assert right - left + BORDER <= SCREEN[0] * FILLED / READABLE
+    assert bottom - top + BORDER <= SCREEN[1] * FILLED / READABLE
+    assert graph["extra"]["ds"]["scale"] >= READABLE
