@@ -31,7 +31,6 @@ for _error in (KnotError, *KnotError.__subclasses__()):
     _error.__module__ = "knot_core"  # where users find them. Hosts show it, and ComfyUI's name of this file is a path
 
 
-
 def mistake_in(check: Callable[[], object]) -> str | None:
     """What the `KnotError` says that a check raises; None if it raises none."""
     try:

@@ -13,9 +13,25 @@ from .state import BeginStream, LoadState, NewDriving, SampleChunks, SaveState
 from .stats import Stats
 
 NODES: list[type[io.ComfyNode]] = [
-    LoadModel, FromModel, SamplePortrait, SampleSpeech, EncodeAnchor, DrivingFromAudio, DrivingFromEncodedAudio,
-    DrivingIdle, *DIRECTING, Settings, ModelSettings, Stream, StreamToVideo, BeginStream, SampleChunks, NewDriving,
-    SaveState, LoadState, Stats,
+    LoadModel,
+    FromModel,
+    SamplePortrait,
+    SampleSpeech,
+    EncodeAnchor,
+    DrivingFromAudio,
+    DrivingFromEncodedAudio,
+    DrivingIdle,
+    *DIRECTING,
+    Settings,
+    ModelSettings,
+    Stream,
+    StreamToVideo,
+    BeginStream,
+    SampleChunks,
+    NewDriving,
+    SaveState,
+    LoadState,
+    Stats,
 ]
 
 

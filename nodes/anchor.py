@@ -20,47 +20,90 @@ class EncodeAnchor(io.ComfyNode):
             display_name="Knot Forcing Encode Reference Anchor",
             category=CATEGORY,
             description="Runs the reference picture through the model once and keeps what every chunk will look back "
-                        "at: the person's looks, and the prompt of a model that is driven by text. Encode once, use "
-                        "for any number of streams.",
-            search_aliases=["reference image", "portrait to video", "identity", "face reference", "image to video",
-                            "KV cache", "conditioning"],
-            inputs=[
-                KnotModel.Input("model", tooltip="The model that will stream; an anchor fits only the model it was "
-                                                 "made with."),
-                io.Image.Input("image", optional=True,
-                               tooltip="The reference: one portrait from the front, any size. knot-tiny takes drawn "
-                                       "portraits like its samples, not photos; LiveTalk takes photos. Not connected: "
-                                       "the prompt alone, for models that are driven by text."),
-                io.Combo.Input("fit", options=list(adapters.FITS), default=adapters.FITS[0],
-                               tooltip="How a picture of another shape is brought to the video's: crop keeps the "
-                                       "centre, letterbox keeps everything and adds bars."),
-                io.Int.Input("width", **SIZE_RANGE,
-                             tooltip="Width of the video in pixels, a multiple of 16 (16 to 2048). 0, in height "
-                                     "too: the model's own; knot-tiny was trained for 128."),
-                io.Int.Input("height", **SIZE_RANGE,
-                             tooltip="Height of the video in pixels, a multiple of 16 (16 to 2048). 0, in width "
-                                     "too: the model's own. It need not be the width."),
-                io.Conditioning.Input("conditioning", optional=True,
-                                      tooltip="The prompt, for Wan models: from CLIP Text Encode with the UMT5 text "
-                                              "encoder (CLIP type wan); of several entries the first. knot-tiny takes "
-                                              "none."),
-                io.ClipVisionOutput.Input("clip_vision_output", optional=True,
-                                          tooltip="The reference as image to video models (36 input channels, with "
-                                                  "image embedding) also see it: from CLIP Vision Encode."),
-                io.Vae.Input("vae", optional=True,
-                             tooltip="Wan 2.1 VAE that encodes the reference, more exactly than a tiny codec does. Not "
-                                     "connected: the model's codec does. knot-tiny takes none."),
-                io.Combo.Input("pictures", options=list(adapters.PICTURES), default=adapters.PICTURES[0], optional=True,
-                               tooltip="Of a batch, such as the frames of an animated WebP or GIF from Load Image: all "
-                                       "makes a stream of each, one after the other; first takes the first alone."),
-                io.Conditioning.Input("negative", optional=True,
-                                      tooltip="What the video is led away from, for models with guidance (Wan2.1, "
-                                              "OmniAvatar, InfiniteTalk): from CLIP Text Encode. Not connected: no "
-                                              "words. Few-step models take none."),
+            "at: the person's looks, and the prompt of a model that is driven by text. Encode once, use "
+            "for any number of streams.",
+            search_aliases=[
+                "reference image",
+                "portrait to video",
+                "identity",
+                "face reference",
+                "image to video",
+                "KV cache",
+                "conditioning",
             ],
-            outputs=[KnotAnchor.Output(display_name="anchor", is_output_list=True,
-                                       tooltip="The reference's keys and values, and the prompt; immutable. Of several "
-                                               "pictures one each, and a stream runs for each of them in turn.")],
+            inputs=[
+                KnotModel.Input(
+                    "model", tooltip="The model that will stream; an anchor fits only the model it was made with."
+                ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The reference: one portrait from the front, any size. knot-tiny takes drawn "
+                    "portraits like its samples, not photos; LiveTalk takes photos. Not connected: "
+                    "the prompt alone, for models that are driven by text.",
+                ),
+                io.Combo.Input(
+                    "fit",
+                    options=list(adapters.FITS),
+                    default=adapters.FITS[0],
+                    tooltip="How a picture of another shape is brought to the video's: crop keeps the "
+                    "centre, letterbox keeps everything and adds bars.",
+                ),
+                io.Int.Input(
+                    "width",
+                    **SIZE_RANGE,
+                    tooltip="Width of the video in pixels, a multiple of 16 (16 to 2048). 0, in height "
+                    "too: the model's own; knot-tiny was trained for 128.",
+                ),
+                io.Int.Input(
+                    "height",
+                    **SIZE_RANGE,
+                    tooltip="Height of the video in pixels, a multiple of 16 (16 to 2048). 0, in width "
+                    "too: the model's own. It need not be the width.",
+                ),
+                io.Conditioning.Input(
+                    "conditioning",
+                    optional=True,
+                    tooltip="The prompt, for Wan models: from CLIP Text Encode with the UMT5 text "
+                    "encoder (CLIP type wan); of several entries the first. knot-tiny takes "
+                    "none.",
+                ),
+                io.ClipVisionOutput.Input(
+                    "clip_vision_output",
+                    optional=True,
+                    tooltip="The reference as image to video models (36 input channels, with "
+                    "image embedding) also see it: from CLIP Vision Encode.",
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Wan 2.1 VAE that encodes the reference, more exactly than a tiny codec does. Not "
+                    "connected: the model's codec does. knot-tiny takes none.",
+                ),
+                io.Combo.Input(
+                    "pictures",
+                    options=list(adapters.PICTURES),
+                    default=adapters.PICTURES[0],
+                    optional=True,
+                    tooltip="Of a batch, such as the frames of an animated WebP or GIF from Load Image: all "
+                    "makes a stream of each, one after the other; first takes the first alone.",
+                ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="What the video is led away from, for models with guidance (Wan2.1, "
+                    "OmniAvatar, InfiniteTalk): from CLIP Text Encode. Not connected: no "
+                    "words. Few-step models take none.",
+                ),
+            ],
+            outputs=[
+                KnotAnchor.Output(
+                    display_name="anchor",
+                    is_output_list=True,
+                    tooltip="The reference's keys and values, and the prompt; immutable. Of several "
+                    "pictures one each, and a stream runs for each of them in turn.",
+                )
+            ],
         )
 
     @classmethod
@@ -69,9 +112,17 @@ class EncodeAnchor(io.ComfyNode):
 
     @classmethod
     def execute(  # noqa: PLR0913, PLR0917 - one for every cable and widget
-        cls, model: adapters.Model, fit: str, width: int, height: int, image: torch.Tensor | None = None,
-        conditioning: Any = None, clip_vision_output: Any = None, vae: Any = None,
-        pictures: str = adapters.PICTURES[0], negative: Any = None,
+        cls,
+        model: adapters.Model,
+        fit: str,
+        width: int,
+        height: int,
+        image: torch.Tensor | None = None,
+        conditioning: Any = None,
+        clip_vision_output: Any = None,
+        vae: Any = None,
+        pictures: str = adapters.PICTURES[0],
+        negative: Any = None,
     ) -> io.NodeOutput:
         size = adapters.picture_size(height, width)
         anchors = [

@@ -30,4 +30,3 @@ def _outside(limits: io.Input, value: Any) -> str | None:
     if isinstance(value, int | float) and ((low is not None and value < low) or (high is not None and value > high)):
         return f"{limits.id} is {value}; give a number from {low} to {high}"
     return None
-

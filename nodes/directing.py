@@ -26,19 +26,34 @@ class ExpressionTimeline(io.ComfyNode):
             display_name="Knot Forcing Expression Timeline",
             category=CATEGORY,
             description="Key frames for head, eyes and mouth, drawn as curves or written as text: each control has a "
-                        "list of [seconds, value, ease]. Controls that are not named are left alone by Combine "
-                        "Driving.",
-            search_aliases=["keyframes", "key frames", "animation curve", "head pose", "facial expression",
-                            "blend shapes", "gaze", "emotion"],
-            inputs=[
-                io.String.Input("timeline", multiline=True, default=EXPRESSION,
-                                tooltip="JSON. Controls: yaw, pitch, roll, gaze, brow, mouth_wide (-1 to 1), blink, "
-                                        "mouth_open (0 to 1). Times in seconds. Ease, how a key goes on to the next: "
-                                        "in-out (default), linear, in, out, hold. Also: seconds, loop (true: for "
-                                        "ever)."),
+            "list of [seconds, value, ease]. Controls that are not named are left alone by Combine "
+            "Driving.",
+            search_aliases=[
+                "keyframes",
+                "key frames",
+                "animation curve",
+                "head pose",
+                "facial expression",
+                "blend shapes",
+                "gaze",
+                "emotion",
             ],
-            outputs=[KnotDriving.Output(display_name="driving", tooltip="How it moves, as long as the timeline; "
-                                                                        "endless if it loops.")],
+            inputs=[
+                io.String.Input(
+                    "timeline",
+                    multiline=True,
+                    default=EXPRESSION,
+                    tooltip="JSON. Controls: yaw, pitch, roll, gaze, brow, mouth_wide (-1 to 1), blink, "
+                    "mouth_open (0 to 1). Times in seconds. Ease, how a key goes on to the next: "
+                    "in-out (default), linear, in, out, hold. Also: seconds, loop (true: for "
+                    "ever).",
+                ),
+            ],
+            outputs=[
+                KnotDriving.Output(
+                    display_name="driving", tooltip="How it moves, as long as the timeline; endless if it loops."
+                )
+            ],
         )
 
     @classmethod
@@ -58,36 +73,67 @@ class PromptTimeline(io.ComfyNode):
             display_name="Knot Forcing Prompt Timeline",
             category=CATEGORY,
             description="Prompts that change while the stream runs, at the first chunk that begins at their time. For "
-                        "models that take text; knot-tiny takes none.",
-            search_aliases=["prompt schedule", "prompt travel", "prompt scheduling", "scene change",
-                            "interactive prompt"],
+            "models that take text; knot-tiny takes none.",
+            search_aliases=[
+                "prompt schedule",
+                "prompt travel",
+                "prompt scheduling",
+                "scene change",
+                "interactive prompt",
+            ],
             inputs=[
                 KnotAnchor.Input("anchor", tooltip="The reference whose prompt changes: from Encode Reference Anchor."),
-                io.String.Input("prompts", multiline=True, default=PROMPTS,
-                                tooltip="minutes:seconds and a prompt, parted by / or a new line; the first at 0:00. A "
-                                        "prompt begins with the first chunk that starts at its time or later."),
-                io.Int.Input("blend_chunks", default=0, min=0, max=100,
-                             tooltip="Chunks over which one prompt becomes the next (0 to 100; a chunk of 3 latent "
-                                     "frames is 0.48 s at 25 frames a second). 0: at once."),
-                io.Clip.Input("clip", optional=True,
-                              tooltip="The model's text encoder: UMT5 of Wan 2.1, from Load CLIP (type wan). Without "
-                                      "it the prompts only show in Driving Preview."),
-                KnotModel.Input("model", optional=True,
-                                tooltip="The model that will stream, for its frame rate and chunks in the plan. Not "
-                                        "connected: 25 frames a second, 3 latent frames a chunk."),
-                KnotSettings.Input("settings", optional=True,
-                                   tooltip="Those of the stream, for the length of chunks in the plan. Not connected: "
-                                           "the model's."),
-                io.Boolean.Input("recache", default=False, optional=True, **ADVANCED,
-                                 tooltip="On: at every change, what the next chunk sees of the past is computed again "
-                                         "under the new prompt, which so takes hold sooner (LongLive's KV recache). "
-                                         "It takes as long as one denoising step of so many frames."),
+                io.String.Input(
+                    "prompts",
+                    multiline=True,
+                    default=PROMPTS,
+                    tooltip="minutes:seconds and a prompt, parted by / or a new line; the first at 0:00. A "
+                    "prompt begins with the first chunk that starts at its time or later.",
+                ),
+                io.Int.Input(
+                    "blend_chunks",
+                    default=0,
+                    min=0,
+                    max=100,
+                    tooltip="Chunks over which one prompt becomes the next (0 to 100; a chunk of 3 latent "
+                    "frames is 0.48 s at 25 frames a second). 0: at once.",
+                ),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="The model's text encoder: UMT5 of Wan 2.1, from Load CLIP (type wan). Without "
+                    "it the prompts only show in Driving Preview.",
+                ),
+                KnotModel.Input(
+                    "model",
+                    optional=True,
+                    tooltip="The model that will stream, for its frame rate and chunks in the plan. Not "
+                    "connected: 25 frames a second, 3 latent frames a chunk.",
+                ),
+                KnotSettings.Input(
+                    "settings",
+                    optional=True,
+                    tooltip="Those of the stream, for the length of chunks in the plan. Not connected: the model's.",
+                ),
+                io.Boolean.Input(
+                    "recache",
+                    default=False,
+                    optional=True,
+                    **ADVANCED,
+                    tooltip="On: at every change, what the next chunk sees of the past is computed again "
+                    "under the new prompt, which so takes hold sooner (LongLive's KV recache). "
+                    "It takes as long as one denoising step of so many frames.",
+                ),
             ],
             outputs=[
-                KnotAnchor.Output(display_name="anchor", tooltip="The same reference, with its prompts: for the stream "
-                                                                 "nodes and Driving Preview."),
-                io.String.Output(display_name="plan", tooltip="Which prompt begins with which chunk, and at what "
-                                                              "second, by the model and the settings."),
+                KnotAnchor.Output(
+                    display_name="anchor",
+                    tooltip="The same reference, with its prompts: for the stream nodes and Driving Preview.",
+                ),
+                io.String.Output(
+                    display_name="plan",
+                    tooltip="Which prompt begins with which chunk, and at what second, by the model and the settings.",
+                ),
             ],
         )
 
@@ -97,8 +143,13 @@ class PromptTimeline(io.ComfyNode):
 
     @classmethod
     def execute(  # noqa: PLR0913, PLR0917 - one for every cable and widget
-        cls, anchor: adapters.Anchor, prompts: str, blend_chunks: int, clip: Any = None,
-        model: adapters.Model | None = None, settings: adapters.StreamSettings | None = None,
+        cls,
+        anchor: adapters.Anchor,
+        prompts: str,
+        blend_chunks: int,
+        clip: Any = None,
+        model: adapters.Model | None = None,
+        settings: adapters.StreamSettings | None = None,
         recache: bool = False,
     ) -> io.NodeOutput:
         return io.NodeOutput(
@@ -114,18 +165,37 @@ class PoseFromVideo(io.ComfyNode):
             display_name="Knot Forcing Pose from Video",
             category=CATEGORY,
             description="Head, eyes and brows of somebody in a clip drive the portrait. Needs the package mediapipe; "
-                        "without it, this node says how to get it.",
-            search_aliases=["face tracking", "motion transfer", "driving video", "face landmarks", "mediapipe",
-                            "reenactment", "LivePortrait"],
+            "without it, this node says how to get it.",
+            search_aliases=[
+                "face tracking",
+                "motion transfer",
+                "driving video",
+                "face landmarks",
+                "mediapipe",
+                "reenactment",
+                "LivePortrait",
+            ],
             inputs=[
                 io.Video.Input("video", tooltip="A clip of one face from the front, any size and frame rate."),
-                io.Boolean.Input("mouth", default=False,
-                                 tooltip="Also take the mouth from the clip. Off: leave it to speech."),
-                io.Float.Input("smoothing", default=0.12, min=0.0, max=2.0, step=0.04, **ADVANCED,
-                               tooltip="Seconds over which what was measured is smoothed (0 to 2; 0: not at all)."),
+                io.Boolean.Input(
+                    "mouth", default=False, tooltip="Also take the mouth from the clip. Off: leave it to speech."
+                ),
+                io.Float.Input(
+                    "smoothing",
+                    default=0.12,
+                    min=0.0,
+                    max=2.0,
+                    step=0.04,
+                    **ADVANCED,
+                    tooltip="Seconds over which what was measured is smoothed (0 to 2; 0: not at all).",
+                ),
             ],
-            outputs=[KnotDriving.Output(display_name="driving", tooltip="How it moves, as long as the clip: for "
-                                                                        "Combine Driving or the stream nodes.")],
+            outputs=[
+                KnotDriving.Output(
+                    display_name="driving",
+                    tooltip="How it moves, as long as the clip: for Combine Driving or the stream nodes.",
+                )
+            ],
         )
 
     @classmethod
@@ -134,8 +204,14 @@ class PoseFromVideo(io.ComfyNode):
 
 
 def weight_input(name: str, default: float, what: str) -> io.Input:
-    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.05,
-                          tooltip=f"How much of the second driving's {what} there is (0: none, 1: all).")
+    return io.Float.Input(
+        name,
+        default=default,
+        min=0.0,
+        max=1.0,
+        step=0.05,
+        tooltip=f"How much of the second driving's {what} there is (0: none, 1: all).",
+    )
 
 
 class CombineDriving(io.ComfyNode):
@@ -146,23 +222,34 @@ class CombineDriving(io.ComfyNode):
             display_name="Knot Forcing Combine Driving",
             category=CATEGORY,
             description="Two drivings as one: speech for the mouth from the first, head and eyes from the second, in "
-                        "any mixture. What the second does not give stays the first's.",
+            "any mixture. What the second does not give stays the first's.",
             search_aliases=["mix motion", "blend motion", "merge driving", "hybrid", "layer animation"],
             inputs=[
                 KnotDriving.Input("first", tooltip="Its speech is heard, and its length counts unless it has no end."),
                 KnotDriving.Input("second", tooltip="Put over the first, by the weights."),
-                io.Combo.Input("mode", options=list(directing.MODES), default="blend",
-                               tooltip="blend: from the first's motion towards the second's. add: the second's motion "
-                                       "on top of the first's, so that idle motion goes on beneath it."),
+                io.Combo.Input(
+                    "mode",
+                    options=list(directing.MODES),
+                    default="blend",
+                    tooltip="blend: from the first's motion towards the second's. add: the second's motion "
+                    "on top of the first's, so that idle motion goes on beneath it.",
+                ),
                 weight_input("head", 1.0, "yaw, pitch and roll"),
                 weight_input("eyes", 1.0, "blinks and gaze"),
                 weight_input("brow", 1.0, "brows"),
                 weight_input("mouth", 0.0, "mouth"),
-                io.Boolean.Input("endless", default=False,
-                                 tooltip="On: it has no end of its own; the stream's seconds say how long it is."),
+                io.Boolean.Input(
+                    "endless",
+                    default=False,
+                    tooltip="On: it has no end of its own; the stream's seconds say how long it is.",
+                ),
             ],
-            outputs=[KnotDriving.Output(display_name="driving", tooltip="Both as one: as long as the first; as the "
-                                                                        "second, if the first has no end.")],
+            outputs=[
+                KnotDriving.Output(
+                    display_name="driving",
+                    tooltip="Both as one: as long as the first; as the second, if the first has no end.",
+                )
+            ],
         )
 
     @classmethod
@@ -180,27 +267,54 @@ class DrivingPreview(io.ComfyNode):
             display_name="Knot Forcing Driving Preview",
             category=CATEGORY,
             description="A picture of a driving over time: the speech, a curve for each control, prompts, and where "
-                        "chunks begin. It takes no model, so it is there at once.",
+            "chunks begin. It takes no model, so it is there at once.",
             search_aliases=["plot", "graph", "curves", "waveform", "spectrogram", "visualize motion"],
             inputs=[
                 KnotDriving.Input("driving", tooltip="From any Driving node."),
-                io.Float.Input("start", default=0.0, min=0.0, max=86400.0, step=0.04,
-                               tooltip="The first second that is shown (0 to 86400)."),
-                io.Float.Input("seconds", default=0.0, min=0.0, max=3600.0, step=0.04,
-                               tooltip="How much is shown (0 to 3600 s). 0: all of it; 10 s if it has no end."),
-                io.Int.Input("width", default=960, min=320, max=4096, step=16, **ADVANCED,
-                             tooltip="Width of the picture in pixels (320 to 4096)."),
+                io.Float.Input(
+                    "start",
+                    default=0.0,
+                    min=0.0,
+                    max=86400.0,
+                    step=0.04,
+                    tooltip="The first second that is shown (0 to 86400).",
+                ),
+                io.Float.Input(
+                    "seconds",
+                    default=0.0,
+                    min=0.0,
+                    max=3600.0,
+                    step=0.04,
+                    tooltip="How much is shown (0 to 3600 s). 0: all of it; 10 s if it has no end.",
+                ),
+                io.Int.Input(
+                    "width",
+                    default=960,
+                    min=320,
+                    max=4096,
+                    step=16,
+                    **ADVANCED,
+                    tooltip="Width of the picture in pixels (320 to 4096).",
+                ),
                 KnotAnchor.Input("anchor", optional=True, tooltip="From Prompt Timeline: its prompts are shown too."),
-                KnotSettings.Input("settings", optional=True,
-                                   tooltip="For the length of chunks. Not connected: 3 latent frames, 0.48 s."),
+                KnotSettings.Input(
+                    "settings",
+                    optional=True,
+                    tooltip="For the length of chunks. Not connected: 3 latent frames, 0.48 s.",
+                ),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="One picture, for Preview Image.")],
         )
 
     @classmethod
     def execute(
-        cls, driving: adapters.Driving, start: float, seconds: float, width: int,
-        anchor: adapters.Anchor | None = None, settings: adapters.StreamSettings | None = None,
+        cls,
+        driving: adapters.Driving,
+        start: float,
+        seconds: float,
+        width: int,
+        anchor: adapters.Anchor | None = None,
+        settings: adapters.StreamSettings | None = None,
     ) -> io.NodeOutput:
         return io.NodeOutput(directing.preview_driving(driving, anchor, settings, start, seconds, width))
 
@@ -213,20 +327,38 @@ class PortraitCrop(io.ComfyNode):
             display_name="Knot Forcing Portrait Crop",
             category=CATEGORY,
             description="Cuts a portrait out of a picture around the largest face, and shows what found it and where: "
-                        "MediaPipe or OpenCV where one is installed, else the outline of head and shoulders before a "
-                        "backdrop that is fairly even. Where there is none it takes the centre and warns.",
+            "MediaPipe or OpenCV where one is installed, else the outline of head and shoulders before a "
+            "backdrop that is fairly even. Where there is none it takes the centre and warns.",
             search_aliases=["face crop", "crop face", "face detection", "headshot", "auto crop", "head and shoulders"],
             inputs=[
                 io.Image.Input("image", tooltip="One picture or several, any size; a face from the front."),
-                io.Int.Input("width", default=512, min=64, max=2048, step=16,
-                             tooltip="Width of the portrait in pixels (64 to 2048), a multiple of 16, since a token "
-                                     "of the network covers 16 x 16."),
-                io.Int.Input("height", default=512, min=64, max=2048, step=16,
-                             tooltip="Height of the portrait in pixels (64 to 2048), a multiple of 16. It need not be "
-                                     "the width."),
-                io.Float.Input("room", default=2.8, min=1.0, max=10.0, step=0.1,
-                               tooltip="The portrait's shorter side in widths of the face (1 to 10). 2.8 is "
-                                       "about how knot-tiny's own portraits are."),
+                io.Int.Input(
+                    "width",
+                    default=512,
+                    min=64,
+                    max=2048,
+                    step=16,
+                    tooltip="Width of the portrait in pixels (64 to 2048), a multiple of 16, since a token "
+                    "of the network covers 16 x 16.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=512,
+                    min=64,
+                    max=2048,
+                    step=16,
+                    tooltip="Height of the portrait in pixels (64 to 2048), a multiple of 16. It need not be "
+                    "the width.",
+                ),
+                io.Float.Input(
+                    "room",
+                    default=2.8,
+                    min=1.0,
+                    max=10.0,
+                    step=0.1,
+                    tooltip="The portrait's shorter side in widths of the face (1 to 10). 2.8 is "
+                    "about how knot-tiny's own portraits are.",
+                ),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="As many pictures as came in, all of that size.")],
         )

@@ -14,19 +14,47 @@ SEED_TIP = "Which idle motion (any whole number from 0); the same seed moves the
 def speech_inputs() -> list[io.Input]:
     """Widgets that older workflows do not have."""
     return [
-        io.Float.Input("gain", default=0.0, min=-40.0, max=40.0, step=0.5, optional=True,
-                       tooltip="How much louder the speech is heard, in dB (-40 to 40): louder opens the mouth wider. "
-                               "The video's sound is not changed."),
-        io.Float.Input("smoothing", default=0.0, min=0.0, max=2.0, step=0.04, optional=True, **ADVANCED,
-                       tooltip="Seconds over which the speech is smoothed (0 to 2; 0: not at all): more makes a calmer "
-                               "mouth. Of use for knot-tiny alone."),
-        io.Combo.Input("silence", options=directing.SILENCE_CHOICES, default="same", optional=True,
-                       tooltip="What idle motion does in pauses. same: what it does always. listen: looks to the "
-                               "viewer while speaking and about in pauses. rest: holds still in pauses, but for "
-                               "blinks and breathing. listen and rest also keep noise in pauses from the mouth."),
-        io.Float.Input("silence_level", default=-45.0, min=-90.0, max=0.0, step=1.0, optional=True, **ADVANCED,
-                       tooltip="What is quieter than this after gain, in dB of full scale (-90 to 0), for 0.4 s or "
-                               "longer, is a pause. Not used with silence: same."),
+        io.Float.Input(
+            "gain",
+            default=0.0,
+            min=-40.0,
+            max=40.0,
+            step=0.5,
+            optional=True,
+            tooltip="How much louder the speech is heard, in dB (-40 to 40): louder opens the mouth wider. "
+            "The video's sound is not changed.",
+        ),
+        io.Float.Input(
+            "smoothing",
+            default=0.0,
+            min=0.0,
+            max=2.0,
+            step=0.04,
+            optional=True,
+            **ADVANCED,
+            tooltip="Seconds over which the speech is smoothed (0 to 2; 0: not at all): more makes a calmer "
+            "mouth. Of use for knot-tiny alone.",
+        ),
+        io.Combo.Input(
+            "silence",
+            options=directing.SILENCE_CHOICES,
+            default="same",
+            optional=True,
+            tooltip="What idle motion does in pauses. same: what it does always. listen: looks to the "
+            "viewer while speaking and about in pauses. rest: holds still in pauses, but for "
+            "blinks and breathing. listen and rest also keep noise in pauses from the mouth.",
+        ),
+        io.Float.Input(
+            "silence_level",
+            default=-45.0,
+            min=-90.0,
+            max=0.0,
+            step=1.0,
+            optional=True,
+            **ADVANCED,
+            tooltip="What is quieter than this after gain, in dB of full scale (-90 to 0), for 0.4 s or "
+            "longer, is a pause. Not used with silence: same.",
+        ),
     ]
 
 
@@ -38,30 +66,53 @@ class DrivingFromAudio(io.ComfyNode):
             display_name="Knot Forcing Driving from Audio",
             category=CATEGORY,
             description="Speech drives the mouth. Head, eyes and breathing can move by themselves beside it. LiveTalk, "
-                        "OmniAvatar and InfiniteTalk hear through the wav2vec2 that they were trained with, and move "
-                        "everything as they like.",
-            search_aliases=["lip sync", "lipsync", "talking head", "speech to face", "audio to motion", "wav2vec2",
-                            "voice"],
+            "OmniAvatar and InfiniteTalk hear through the wav2vec2 that they were trained with, and move "
+            "everything as they like.",
+            search_aliases=[
+                "lip sync",
+                "lipsync",
+                "talking head",
+                "speech to face",
+                "audio to motion",
+                "wav2vec2",
+                "voice",
+            ],
             inputs=[
                 KnotModel.Input("model", tooltip="The model that will be driven."),
                 io.Audio.Input("audio", tooltip="Speech: any rate, any number of channels, any length."),
-                io.Combo.Input("pose", options=list(adapters.POSES), default="idle",
-                               tooltip="idle: blinks, glances, sway and breathing are added by rule. "
-                                       "model: the model moves head and eyes as it likes. Of use for knot-tiny alone."),
+                io.Combo.Input(
+                    "pose",
+                    options=list(adapters.POSES),
+                    default="idle",
+                    tooltip="idle: blinks, glances, sway and breathing are added by rule. "
+                    "model: the model moves head and eyes as it likes. Of use for knot-tiny alone.",
+                ),
                 io.Int.Input("seed", **SEED_RANGE, tooltip=SEED_TIP),
-                io.AudioEncoder.Input("audio_encoder", optional=True,
-                                      tooltip="For models that hear through wav2vec2, from Load Audio Encoder: "
-                                              "wav2vec2-base-960h for LiveTalk and OmniAvatar, chinese-wav2vec2-base "
-                                              "for InfiniteTalk. knot-tiny takes none."),
+                io.AudioEncoder.Input(
+                    "audio_encoder",
+                    optional=True,
+                    tooltip="For models that hear through wav2vec2, from Load Audio Encoder: "
+                    "wav2vec2-base-960h for LiveTalk and OmniAvatar, chinese-wav2vec2-base "
+                    "for InfiniteTalk. knot-tiny takes none.",
+                ),
                 *speech_inputs(),
             ],
-            outputs=[KnotDriving.Output(display_name="driving", tooltip="How it moves, as long as the sound: for the "
-                                                                        "stream nodes and Combine Driving.")],
+            outputs=[
+                KnotDriving.Output(
+                    display_name="driving",
+                    tooltip="How it moves, as long as the sound: for the stream nodes and Combine Driving.",
+                )
+            ],
         )
 
     @classmethod
     def execute(
-        cls, model: adapters.Model, audio: adapters.HostAudio, pose: str, seed: int, audio_encoder: Any = None,
+        cls,
+        model: adapters.Model,
+        audio: adapters.HostAudio,
+        pose: str,
+        seed: int,
+        audio_encoder: Any = None,
         **options: Any,
     ) -> io.NodeOutput:
         heard = directing.speech_options(**options)
@@ -76,18 +127,23 @@ class DrivingFromEncodedAudio(io.ComfyNode):
             display_name="Knot Forcing Driving from Encoded Audio",
             category=CATEGORY,
             description="Speech drives a model that hears through wav2vec2, from features that are there already. "
-                        "ComfyUI makes 50 a second of them, the models were trained on one a pixel frame: they are "
-                        "stretched here. Driving from Audio with an audio_encoder is exact.",
+            "ComfyUI makes 50 a second of them, the models were trained on one a pixel frame: they are "
+            "stretched here. Driving from Audio with an audio_encoder is exact.",
             search_aliases=["lip sync", "lipsync", "wav2vec2", "audio features", "talking head"],
             inputs=[
                 KnotModel.Input("model", tooltip="The model that will be driven."),
-                io.AudioEncoderOutput.Input("audio_encoder_output",
-                                            tooltip="From Audio Encoder Encode, with the encoder that the model was "
-                                                    "trained with: wav2vec2-base-960h for LiveTalk and OmniAvatar, "
-                                                    "chinese-wav2vec2-base for InfiniteTalk."),
+                io.AudioEncoderOutput.Input(
+                    "audio_encoder_output",
+                    tooltip="From Audio Encoder Encode, with the encoder that the model was "
+                    "trained with: wav2vec2-base-960h for LiveTalk and OmniAvatar, "
+                    "chinese-wav2vec2-base for InfiniteTalk.",
+                ),
             ],
-            outputs=[KnotDriving.Output(display_name="driving", tooltip="How it moves, as long as the sound: for the "
-                                                                        "stream nodes.")],
+            outputs=[
+                KnotDriving.Output(
+                    display_name="driving", tooltip="How it moves, as long as the sound: for the stream nodes."
+                )
+            ],
         )
 
     @classmethod
@@ -103,11 +159,14 @@ class DrivingIdle(io.ComfyNode):
             display_name="Knot Forcing Driving Idle",
             category=CATEGORY,
             description="A listener: mouth closed, blinks, glances, sways and breathes. It never ends, so the stream "
-                        "must be told its seconds.",
+            "must be told its seconds.",
             search_aliases=["listening", "blink", "breathing", "idle loop", "idle animation", "silent avatar"],
             inputs=[io.Int.Input("seed", **SEED_RANGE, tooltip=SEED_TIP)],
-            outputs=[KnotDriving.Output(display_name="driving", tooltip="How it moves, without end: set seconds on the "
-                                                                        "stream node.")],
+            outputs=[
+                KnotDriving.Output(
+                    display_name="driving", tooltip="How it moves, without end: set seconds on the stream node."
+                )
+            ],
         )
 
     @classmethod

@@ -22,46 +22,103 @@ class LoadModel(io.ComfyNode):
             display_name="Load Knot Forcing Model",
             category=CATEGORY,
             description="Loads a streaming portrait model. knot-tiny comes with the pack and needs no download. Wan2.1 "
-                        "files of the causal families load too, also those that ComfyUI's own loader cannot unwrap "
-                        "(.pt files with several sets of weights, LiveTalk's audio modules).",
-            search_aliases=["checkpoint loader", "knot-tiny", "Wan", "Self-Forcing", "CausVid", "LongLive", "LiveTalk",
-                            "OmniAvatar", "InfiniteTalk", "avatar", "talking head", "real time"],
+            "files of the causal families load too, also those that ComfyUI's own loader cannot unwrap "
+            "(.pt files with several sets of weights, LiveTalk's audio modules).",
+            search_aliases=[
+                "checkpoint loader",
+                "knot-tiny",
+                "Wan",
+                "Self-Forcing",
+                "CausVid",
+                "LongLive",
+                "LiveTalk",
+                "OmniAvatar",
+                "InfiniteTalk",
+                "avatar",
+                "talking head",
+                "real time",
+            ],
             inputs=[
-                io.Combo.Input("model_name", options=adapters.model_names(), default=adapters.BUILT_IN_MODEL,
-                               tooltip="knot-tiny is built in (128 x 128 pixels, 25 frames a second). Other files are "
-                                       "taken from ComfyUI's models/diffusion_models folder."),
-                io.Combo.Input("codec", options=adapters.codec_names(adapters.OWN_CODEC), default=adapters.OWN_CODEC,
-                               **ADVANCED,
-                               tooltip="What makes the pictures. The model's own: of knot-tiny its codec; of a Wan "
-                                       "model a tiny decoder (taew2_1) if one lies in models/vae_approx, else the "
-                                       "connected vae. vae: the connected one. Or a file of models/vae_approx."),
-                io.Combo.Input("dtype", options=list(adapters.DTYPES), default="auto", **ADVANCED,
-                               tooltip="Number format of the network's arithmetic. auto: bfloat16 where the device "
-                                       "computes it natively, else float32; of a Wan model what ComfyUI chooses."),
-                io.Combo.Input("family", options=adapters.FAMILIES, default=adapters.AUTO, tooltip=FAMILY_TIP,
-                               **ADVANCED),
-                io.Combo.Input("lora_name", options=adapters.lora_names(), default=adapters.NONE, **ADVANCED,
-                               tooltip="LoRA from ComfyUI's models/loras folder, also in styles that Load LoRA does "
-                                       "not read, such as LongLive's lora.pt. More: put Load LoRA behind "
-                                       "wan_model, and Knot Forcing from MODEL behind that."),
-                io.Float.Input("lora_strength", default=1.0, min=-100.0, max=100.0, step=0.01, **ADVANCED,
-                               tooltip="How strongly the LoRA changes the network (-100 to 100, no unit; 1 = wholly)."),
+                io.Combo.Input(
+                    "model_name",
+                    options=adapters.model_names(),
+                    default=adapters.BUILT_IN_MODEL,
+                    tooltip="knot-tiny is built in (128 x 128 pixels, 25 frames a second). Other files are "
+                    "taken from ComfyUI's models/diffusion_models folder.",
+                ),
+                io.Combo.Input(
+                    "codec",
+                    options=adapters.codec_names(adapters.OWN_CODEC),
+                    default=adapters.OWN_CODEC,
+                    **ADVANCED,
+                    tooltip="What makes the pictures. The model's own: of knot-tiny its codec; of a Wan "
+                    "model a tiny decoder (taew2_1) if one lies in models/vae_approx, else the "
+                    "connected vae. vae: the connected one. Or a file of models/vae_approx.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=list(adapters.DTYPES),
+                    default="auto",
+                    **ADVANCED,
+                    tooltip="Number format of the network's arithmetic. auto: bfloat16 where the device "
+                    "computes it natively, else float32; of a Wan model what ComfyUI chooses.",
+                ),
+                io.Combo.Input(
+                    "family", options=adapters.FAMILIES, default=adapters.AUTO, tooltip=FAMILY_TIP, **ADVANCED
+                ),
+                io.Combo.Input(
+                    "lora_name",
+                    options=adapters.lora_names(),
+                    default=adapters.NONE,
+                    **ADVANCED,
+                    tooltip="LoRA from ComfyUI's models/loras folder, also in styles that Load LoRA does "
+                    "not read, such as LongLive's lora.pt. More: put Load LoRA behind "
+                    "wan_model, and Knot Forcing from MODEL behind that.",
+                ),
+                io.Float.Input(
+                    "lora_strength",
+                    default=1.0,
+                    min=-100.0,
+                    max=100.0,
+                    step=0.01,
+                    **ADVANCED,
+                    tooltip="How strongly the LoRA changes the network (-100 to 100, no unit; 1 = wholly).",
+                ),
                 io.Vae.Input("vae", optional=True, tooltip=VAE_TIP),
-                io.Combo.Input("weights", options=adapters.WEIGHTS, default=adapters.AUTO, optional=True, **ADVANCED,
-                               tooltip="Which set of weights of a training checkpoint that holds several. auto: the "
-                                       "one that its family streams with; generator_ema: averaged over the training; "
-                                       "generator: as the training ended."),
-                io.Int.Input("threads", default=0, min=0, max=256, optional=True, **ADVANCED,
-                             tooltip="Processor threads inside operations, of knot-tiny on a CPU (0 to 256). 0: what "
-                                     "suits its size: 1, with drawing, decoding and writing side by side. Another "
-                                     "number gives other frames of the same seed, by roundings."),
+                io.Combo.Input(
+                    "weights",
+                    options=adapters.WEIGHTS,
+                    default=adapters.AUTO,
+                    optional=True,
+                    **ADVANCED,
+                    tooltip="Which set of weights of a training checkpoint that holds several. auto: the "
+                    "one that its family streams with; generator_ema: averaged over the training; "
+                    "generator: as the training ended.",
+                ),
+                io.Int.Input(
+                    "threads",
+                    default=0,
+                    min=0,
+                    max=256,
+                    optional=True,
+                    **ADVANCED,
+                    tooltip="Processor threads inside operations, of knot-tiny on a CPU (0 to 256). 0: what "
+                    "suits its size: 1, with drawing, decoding and writing side by side. Another "
+                    "number gives other frames of the same seed, by roundings.",
+                ),
             ],
             outputs=[
-                KnotModel.Output(display_name="model", tooltip="Network and codec, on ComfyUI's device: for Encode "
-                                                               "Reference Anchor, the Driving and stream nodes."),
-                io.Model.Output(display_name="wan_model", tooltip="The network of a Wan file for ComfyUI's own nodes, "
-                                                              "such as Load LoRA; it carries its audio modules along. "
-                                                              "knot-tiny has none."),
+                KnotModel.Output(
+                    display_name="model",
+                    tooltip="Network and codec, on ComfyUI's device: for Encode "
+                    "Reference Anchor, the Driving and stream nodes.",
+                ),
+                io.Model.Output(
+                    display_name="wan_model",
+                    tooltip="The network of a Wan file for ComfyUI's own nodes, "
+                    "such as Load LoRA; it carries its audio modules along. "
+                    "knot-tiny has none.",
+                ),
             ],
         )
 
@@ -71,8 +128,16 @@ class LoadModel(io.ComfyNode):
 
     @classmethod
     def execute(  # noqa: PLR0913, PLR0917 - one for every cable and widget
-        cls, model_name: str, codec: str, dtype: str, family: str, lora_name: str, lora_strength: float,
-        vae: Any = None, weights: str = adapters.AUTO, threads: int = 0,
+        cls,
+        model_name: str,
+        codec: str,
+        dtype: str,
+        family: str,
+        lora_name: str,
+        lora_strength: float,
+        vae: Any = None,
+        weights: str = adapters.AUTO,
+        threads: int = 0,
     ) -> io.NodeOutput:
         return io.NodeOutput(
             *adapters.open_model(model_name, codec, dtype, family, lora_name, lora_strength, vae, weights, threads)
@@ -87,27 +152,50 @@ class FromModel(io.ComfyNode):
             display_name="Knot Forcing from MODEL",
             category=CATEGORY,
             description="Streams with a Wan2.1 MODEL as ComfyUI loaded it: fp8, GGUF, LoRAs applied, partly offloaded. "
-                        "The weights stay in ComfyUI's hands. Guidance, samplers and patches of other nodes are not "
-                        "used.",
-            search_aliases=["Wan", "GGUF", "fp8", "LoRA", "quantized", "Self-Forcing", "model converter",
-                            "diffusion model"],
+            "The weights stay in ComfyUI's hands. Guidance, samplers and patches of other nodes are not "
+            "used.",
+            search_aliases=[
+                "Wan",
+                "GGUF",
+                "fp8",
+                "LoRA",
+                "quantized",
+                "Self-Forcing",
+                "model converter",
+                "diffusion model",
+            ],
             inputs=[
-                io.Model.Input("model", tooltip="A plain Wan2.1 network (text or image to video, 1.3B or 14B): from "
-                                                "Load Diffusion Model, a GGUF loader, Load LoRA."),
+                io.Model.Input(
+                    "model",
+                    tooltip="A plain Wan2.1 network (text or image to video, 1.3B or 14B): from "
+                    "Load Diffusion Model, a GGUF loader, Load LoRA.",
+                ),
                 io.Combo.Input("family", options=adapters.FAMILIES, default=adapters.AUTO, tooltip=FAMILY_TIP),
-                io.Combo.Input("codec", options=adapters.codec_names(adapters.AUTO), default=adapters.AUTO, **ADVANCED,
-                               tooltip="What makes the pictures. auto: a tiny decoder (taew2_1) if one lies in "
-                                       "models/vae_approx, since it is fast, else the connected vae. vae: the "
-                                       "connected one. Or a file of models/vae_approx."),
-                io.Combo.Input("audio_modules", options=adapters.audio_module_names(), default=adapters.NONE,
-                               **ADVANCED,
-                               tooltip="File of models/diffusion_models whose audio modules (LiveTalk's, OmniAvatar's, "
-                                       "InfiniteTalk's) the network gets: ComfyUI's own loader leaves them out. none: "
-                                       "what Load Knot Forcing Model gave the MODEL along, if it did."),
+                io.Combo.Input(
+                    "codec",
+                    options=adapters.codec_names(adapters.AUTO),
+                    default=adapters.AUTO,
+                    **ADVANCED,
+                    tooltip="What makes the pictures. auto: a tiny decoder (taew2_1) if one lies in "
+                    "models/vae_approx, since it is fast, else the connected vae. vae: the "
+                    "connected one. Or a file of models/vae_approx.",
+                ),
+                io.Combo.Input(
+                    "audio_modules",
+                    options=adapters.audio_module_names(),
+                    default=adapters.NONE,
+                    **ADVANCED,
+                    tooltip="File of models/diffusion_models whose audio modules (LiveTalk's, OmniAvatar's, "
+                    "InfiniteTalk's) the network gets: ComfyUI's own loader leaves them out. none: "
+                    "what Load Knot Forcing Model gave the MODEL along, if it did.",
+                ),
                 io.Vae.Input("vae", optional=True, tooltip=VAE_TIP),
             ],
-            outputs=[KnotModel.Output(display_name="model", tooltip="The same network, ready to stream: as from "
-                                                                    "Load Knot Forcing Model.")],
+            outputs=[
+                KnotModel.Output(
+                    display_name="model", tooltip="The same network, ready to stream: as from Load Knot Forcing Model."
+                )
+            ],
         )
 
     @classmethod
@@ -147,8 +235,12 @@ class SampleSpeech(io.ComfyNode):
             inputs=[
                 io.Combo.Input("speech", options=adapters.speech_names(), tooltip="One of the pack's recordings."),
             ],
-            outputs=[io.Audio.Output(display_name="audio", tooltip="The recording, as it is in the file: for Driving "
-                                                                    "from Audio, and as the video's sound.")],
+            outputs=[
+                io.Audio.Output(
+                    display_name="audio",
+                    tooltip="The recording, as it is in the file: for Driving from Audio, and as the video's sound.",
+                )
+            ],
         )
 
     @classmethod

@@ -16,30 +16,55 @@ class StreamToVideo(io.ComfyNode):
             display_name="Knot Forcing Stream to Video",
             category=CATEGORY,
             description="Generates the stream chunk by chunk into a file in ComfyUI's output folder, and plays it here "
-                        "meanwhile, where it can be paused or finished. Memory does not grow with the length. Ended "
-                        "early, the file keeps what was made and plays, and a state is left to go on from.",
-            search_aliases=["save video", "video combine", "endless video", "live preview", "talking head", "avatar",
-                            "real time", "sampler", "MP4", "ProRes", "WebM"],
+            "meanwhile, where it can be paused or finished. Memory does not grow with the length. Ended "
+            "early, the file keeps what was made and plays, and a state is left to go on from.",
+            search_aliases=[
+                "save video",
+                "video combine",
+                "endless video",
+                "live preview",
+                "talking head",
+                "avatar",
+                "real time",
+                "sampler",
+                "MP4",
+                "ProRes",
+                "WebM",
+            ],
             inputs=[
                 *stream_inputs(endless=True),
-                io.String.Input("filename_prefix", default="video/knot_forcing",
-                                tooltip="Sub-folder and start of the file's name in ComfyUI's output folder; a number "
-                                        "is added."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="video/knot_forcing",
+                    tooltip="Sub-folder and start of the file's name in ComfyUI's output folder; a number is added.",
+                ),
                 settings_input(),
-                io.Audio.Input("audio", optional=True,
-                               tooltip="The video's sound track: it begins where the driving does, and is cut, or "
-                                       "followed by silence, to the video's length. Not connected: a silent video."),
+                io.Audio.Input(
+                    "audio",
+                    optional=True,
+                    tooltip="The video's sound track: it begins where the driving does, and is cut, or "
+                    "followed by silence, to the video's length. Not connected: a silent video.",
+                ),
                 state_input(),
-                io.Combo.Input("video_format", options=list(adapters.FORMAT_NAMES), default=adapters.FORMAT_NAMES[0],
-                               optional=True,
-                               tooltip="h264-mp4 plays everywhere and loses no chunk even in a power cut. h265-mp4 and "
-                                       "av1-mp4 are smaller, vp9-webm is for the web, prores-mov for editing. "
-                                       "png-folder is a folder of pictures with sound.wav and gives no video output."),
-                io.Combo.Input("if_stopped", options=list(adapters.KEEPING), default=adapters.KEEPING[0], optional=True,
-                               **ADVANCED,
-                               tooltip="Where a stream that is finished early, stopped, or fails, leaves its state: "
-                                       "one file in output/states, which the next such stream replaces; a file of its "
-                                       "own there; or nowhere. in temp, of older workflows, means the one file."),
+                io.Combo.Input(
+                    "video_format",
+                    options=list(adapters.FORMAT_NAMES),
+                    default=adapters.FORMAT_NAMES[0],
+                    optional=True,
+                    tooltip="h264-mp4 plays everywhere and loses no chunk even in a power cut. h265-mp4 and "
+                    "av1-mp4 are smaller, vp9-webm is for the web, prores-mov for editing. "
+                    "png-folder is a folder of pictures with sound.wav and gives no video output.",
+                ),
+                io.Combo.Input(
+                    "if_stopped",
+                    options=list(adapters.KEEPING),
+                    default=adapters.KEEPING[0],
+                    optional=True,
+                    **ADVANCED,
+                    tooltip="Where a stream that is finished early, stopped, or fails, leaves its state: "
+                    "one file in output/states, which the next such stream replaces; a file of its "
+                    "own there; or nowhere. in temp, of older workflows, means the one file.",
+                ),
                 whole_chunks_input(),
             ],
             outputs=[
@@ -63,11 +88,19 @@ class StreamToVideo(io.ComfyNode):
 
     @classmethod
     def execute(  # noqa: PLR0913, PLR0917 - one for every cable and widget
-        cls, model: adapters.Model, seed: int, seconds: float, filename_prefix: str,
-        anchor: adapters.Anchor | None = None, driving: adapters.Driving | None = None,
-        settings: adapters.StreamSettings | None = None, audio: adapters.HostAudio | None = None,
-        state: adapters.Snapshot | None = None, video_format: str = adapters.FORMAT_NAMES[0],
-        if_stopped: str = adapters.KEEPING[0], whole_chunks: bool = False,
+        cls,
+        model: adapters.Model,
+        seed: int,
+        seconds: float,
+        filename_prefix: str,
+        anchor: adapters.Anchor | None = None,
+        driving: adapters.Driving | None = None,
+        settings: adapters.StreamSettings | None = None,
+        audio: adapters.HostAudio | None = None,
+        state: adapters.Snapshot | None = None,
+        video_format: str = adapters.FORMAT_NAMES[0],
+        if_stopped: str = adapters.KEEPING[0],
+        whole_chunks: bool = False,
     ) -> io.NodeOutput:
         begun = adapters.begun_or_given(model, anchor, settings, seed, state)
         target = adapters.output_target(filename_prefix, video_format, begun, cls.hidden)

@@ -29,54 +29,140 @@ class Settings(io.ComfyNode):
             display_name="Knot Forcing Settings",
             category=CATEGORY,
             description="How the stream is generated. 1 latent frame is 4 pixel frames: 0.16 s at 25 frames a second. "
-                        "The defaults are what knot-tiny was trained for; Wan models were trained for others.",
-            search_aliases=["steps", "shift", "context window", "overlap", "sliding window", "attention sink",
-                            "sampler settings", "timesteps"],
-            inputs=[
-                io.Int.Input("num_chunk_frames", default=DEFAULTS.num_chunk_frames, min=1, max=16,
-                             tooltip="Latent frames generated and shown together (1 to 16; 3 = 0.48 s)."),
-                io.Int.Input("num_knot_frames", default=DEFAULTS.num_knot_frames, min=0, max=8,
-                             tooltip="Latent frames that two neighbouring chunks share, so that the seam is not seen "
-                                     "(0 to 8, at most the chunk's length; 0 turns it off)."),
-                io.Int.Input("num_window_frames", default=DEFAULTS.num_window_frames, min=0, max=120,
-                             tooltip="Latent frames of the past that a chunk can see (0 to 120; 6 = 0.96 s). Memory "
-                                     "and time per chunk grow with it, not with the length of the video."),
-                io.Int.Input("run_ahead_stride", default=DEFAULTS.run_ahead_stride, min=0, max=120, **ADVANCED,
-                             tooltip="Latent frames by which the reference is moved on when the stream has caught up "
-                                     "with it (0 to 120; 0 leaves it at the start)."),
-                io.Int.Input("run_ahead_start", default=DEFAULTS.run_ahead_start, min=0, max=120, **ADVANCED,
-                             tooltip="Where in time the reference stands at first, in latent frames (0 to 120)."),
-                io.Int.Input("steps", default=DEFAULTS.steps, min=1, max=50,
-                             tooltip="Denoising steps per chunk (1 to 50). Time per chunk grows with them."),
-                io.Float.Input("shift", default=DEFAULTS.shift, min=1.0, max=100.0, step=0.1, **ADVANCED,
-                               tooltip="Moves the noise levels of the steps up (1 to 100, no unit; 1 leaves them): "
-                                       "more of the work goes to broad shapes, less to detail."),
-                io.Float.Input("fusion", default=DEFAULTS.fusion, min=0.0, max=1.0, step=0.05, **ADVANCED,
-                               tooltip="Share of the earlier chunk's knot in the settled one (0 to 1; 0.5 is the mean, "
-                                       "0 keeps only the later chunk's)."),
-                io.Boolean.Input("use_anchor", default=DEFAULTS.use_anchor,
-                                 tooltip="Whether chunks see the reference. Off: the face drifts; for comparison."),
-                io.Boolean.Input("start_from_reference", default=DEFAULTS.start_from_reference,
-                                 tooltip="On: the first frame is the reference picture itself."),
-                io.Int.Input("num_sink_frames", default=DEFAULTS.num_sink_frames, min=0, max=120, **ADVANCED,
-                             tooltip="First latent frames of the stream that every chunk sees for ever, besides the "
-                                     "window (0 to 120; LongLive and Reward Forcing were trained with 3, LiveTalk "
-                                     "with 9)."),
-                io.Float.Input("sink_decay", default=DEFAULTS.sink_decay, min=0.0, max=1.0, step=0.001, round=0.001,
-                               **ADVANCED,
-                               tooltip="Share of the sinks that stays when a frame leaves the window (0 to 1; 1 "
-                                       "freezes them, Reward Forcing was trained with 0.999)."),
-                io.Combo.Input("rope_positions", options=list(adapters.ROPE_POSITIONS), default=DEFAULTS.rope_positions,
-                               **ADVANCED,
-                               tooltip="absolute: frames stand where they are in time. window: sinks, window and chunk "
-                                       "are counted from 0 anew for every chunk, for models trained so."),
-                io.String.Input("timesteps", default="", **ADVANCED,
-                                tooltip="Noise levels of the steps, 1000 to above 0, highest first, such as 1000, 757, "
-                                        "522. Used instead of steps and shift; empty: these."),
+            "The defaults are what knot-tiny was trained for; Wan models were trained for others.",
+            search_aliases=[
+                "steps",
+                "shift",
+                "context window",
+                "overlap",
+                "sliding window",
+                "attention sink",
+                "sampler settings",
+                "timesteps",
             ],
-            outputs=[KnotSettings.Output(display_name="settings", tooltip="For the stream nodes, Begin Stream and "
-                                                                          "Driving Preview. Checked: what cannot work "
-                                                                          "is refused.")],
+            inputs=[
+                io.Int.Input(
+                    "num_chunk_frames",
+                    default=DEFAULTS.num_chunk_frames,
+                    min=1,
+                    max=16,
+                    tooltip="Latent frames generated and shown together (1 to 16; 3 = 0.48 s).",
+                ),
+                io.Int.Input(
+                    "num_knot_frames",
+                    default=DEFAULTS.num_knot_frames,
+                    min=0,
+                    max=8,
+                    tooltip="Latent frames that two neighbouring chunks share, so that the seam is not seen "
+                    "(0 to 8, at most the chunk's length; 0 turns it off).",
+                ),
+                io.Int.Input(
+                    "num_window_frames",
+                    default=DEFAULTS.num_window_frames,
+                    min=0,
+                    max=120,
+                    tooltip="Latent frames of the past that a chunk can see (0 to 120; 6 = 0.96 s). Memory "
+                    "and time per chunk grow with it, not with the length of the video.",
+                ),
+                io.Int.Input(
+                    "run_ahead_stride",
+                    default=DEFAULTS.run_ahead_stride,
+                    min=0,
+                    max=120,
+                    **ADVANCED,
+                    tooltip="Latent frames by which the reference is moved on when the stream has caught up "
+                    "with it (0 to 120; 0 leaves it at the start).",
+                ),
+                io.Int.Input(
+                    "run_ahead_start",
+                    default=DEFAULTS.run_ahead_start,
+                    min=0,
+                    max=120,
+                    **ADVANCED,
+                    tooltip="Where in time the reference stands at first, in latent frames (0 to 120).",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=DEFAULTS.steps,
+                    min=1,
+                    max=50,
+                    tooltip="Denoising steps per chunk (1 to 50). Time per chunk grows with them.",
+                ),
+                io.Float.Input(
+                    "shift",
+                    default=DEFAULTS.shift,
+                    min=1.0,
+                    max=100.0,
+                    step=0.1,
+                    **ADVANCED,
+                    tooltip="Moves the noise levels of the steps up (1 to 100, no unit; 1 leaves them): "
+                    "more of the work goes to broad shapes, less to detail.",
+                ),
+                io.Float.Input(
+                    "fusion",
+                    default=DEFAULTS.fusion,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    **ADVANCED,
+                    tooltip="Share of the earlier chunk's knot in the settled one (0 to 1; 0.5 is the mean, "
+                    "0 keeps only the later chunk's).",
+                ),
+                io.Boolean.Input(
+                    "use_anchor",
+                    default=DEFAULTS.use_anchor,
+                    tooltip="Whether chunks see the reference. Off: the face drifts; for comparison.",
+                ),
+                io.Boolean.Input(
+                    "start_from_reference",
+                    default=DEFAULTS.start_from_reference,
+                    tooltip="On: the first frame is the reference picture itself.",
+                ),
+                io.Int.Input(
+                    "num_sink_frames",
+                    default=DEFAULTS.num_sink_frames,
+                    min=0,
+                    max=120,
+                    **ADVANCED,
+                    tooltip="First latent frames of the stream that every chunk sees for ever, besides the "
+                    "window (0 to 120; LongLive and Reward Forcing were trained with 3, LiveTalk "
+                    "with 9).",
+                ),
+                io.Float.Input(
+                    "sink_decay",
+                    default=DEFAULTS.sink_decay,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    round=0.001,
+                    **ADVANCED,
+                    tooltip="Share of the sinks that stays when a frame leaves the window (0 to 1; 1 "
+                    "freezes them, Reward Forcing was trained with 0.999).",
+                ),
+                io.Combo.Input(
+                    "rope_positions",
+                    options=list(adapters.ROPE_POSITIONS),
+                    default=DEFAULTS.rope_positions,
+                    **ADVANCED,
+                    tooltip="absolute: frames stand where they are in time. window: sinks, window and chunk "
+                    "are counted from 0 anew for every chunk, for models trained so.",
+                ),
+                io.String.Input(
+                    "timesteps",
+                    default="",
+                    **ADVANCED,
+                    tooltip="Noise levels of the steps, 1000 to above 0, highest first, such as 1000, 757, "
+                    "522. Used instead of steps and shift; empty: these.",
+                ),
+            ],
+            outputs=[
+                KnotSettings.Output(
+                    display_name="settings",
+                    tooltip="For the stream nodes, Begin Stream and "
+                    "Driving Preview. Checked: what cannot work "
+                    "is refused.",
+                )
+            ],
         )
 
     @classmethod
@@ -103,18 +189,25 @@ class ModelSettings(io.ComfyNode):
             display_name="Knot Forcing Model Settings",
             category=CATEGORY,
             description="What a model was trained for, with single settings changed. Knot Forcing Settings sets all "
-                        "of them instead.",
+            "of them instead.",
             search_aliases=["override settings", "preset", "steps", "window", "first_timesteps", "sampler settings"],
             inputs=[
                 KnotModel.Input("model", tooltip="The model whose settings are changed."),
-                io.String.Input("changes", default="", multiline=True,
-                                tooltip="One setting a line, such as num_window_frames = 9, steps = 2, use_anchor = "
-                                        "off or first_timesteps = 1000, 750, 500, 250; lengths in latent frames. "
-                                        "Empty: as the model was trained."),
+                io.String.Input(
+                    "changes",
+                    default="",
+                    multiline=True,
+                    tooltip="One setting a line, such as num_window_frames = 9, steps = 2, use_anchor = "
+                    "off or first_timesteps = 1000, 750, 500, 250; lengths in latent frames. "
+                    "Empty: as the model was trained.",
+                ),
             ],
             outputs=[
-                KnotSettings.Output(display_name="settings", tooltip="For the stream nodes, Begin Stream and Driving "
-                                                                     "Preview. Checked: what cannot work is refused."),
+                KnotSettings.Output(
+                    display_name="settings",
+                    tooltip="For the stream nodes, Begin Stream and Driving "
+                    "Preview. Checked: what cannot work is refused.",
+                ),
                 io.String.Output(display_name="text", tooltip="All settings, one a line, as the input takes them."),
             ],
         )
@@ -137,42 +230,67 @@ def stream_inputs(*, endless: bool = False) -> list[io.Input]:
     without_end = " -1: without end, until you finish or stop it." if endless else ""
     return [
         KnotModel.Input("model", tooltip="From Load Knot Forcing Model, or Knot Forcing from MODEL."),
-        KnotAnchor.Input("anchor", optional=True,
-                         tooltip="Who is seen, or what the prompt says: from Encode Reference Anchor, made with the "
-                                 "same model. Needed to begin; a state brings its own."),
-        KnotDriving.Input("driving", optional=True,
-                          tooltip="How it moves: from a Driving node. Not connected: the model moves as it likes, "
-                                  "and models driven by text alone need none."),
+        KnotAnchor.Input(
+            "anchor",
+            optional=True,
+            tooltip="Who is seen, or what the prompt says: from Encode Reference Anchor, made with the "
+            "same model. Needed to begin; a state brings its own.",
+        ),
+        KnotDriving.Input(
+            "driving",
+            optional=True,
+            tooltip="How it moves: from a Driving node. Not connected: the model moves as it likes, "
+            "and models driven by text alone need none.",
+        ),
         io.Int.Input("seed", **SEED_RANGE, control_after_generate=True, tooltip=SEED_TIP),
-        io.Float.Input("seconds", default=0.0, min=-1.0 if endless else 0.0, max=86400.0, step=0.04,
-                       tooltip="Length in seconds (0 to 86400); a longer stream than its driving goes on in silence. "
-                               f"0: as long as the driving, which must then have an end.{without_end}"),
+        io.Float.Input(
+            "seconds",
+            default=0.0,
+            min=-1.0 if endless else 0.0,
+            max=86400.0,
+            step=0.04,
+            tooltip="Length in seconds (0 to 86400); a longer stream than its driving goes on in silence. "
+            f"0: as long as the driving, which must then have an end.{without_end}",
+        ),
     ]
 
 
 def settings_input() -> io.Input:
-    return KnotSettings.Input("settings", optional=True,
-                              tooltip="From Knot Forcing Settings or Knot Forcing Model Settings. Not connected: what "
-                                      "the model was trained for.")
+    return KnotSettings.Input(
+        "settings",
+        optional=True,
+        tooltip="From Knot Forcing Settings or Knot Forcing Model Settings. Not connected: what "
+        "the model was trained for.",
+    )
 
 
 def state_input() -> io.Input:
-    return KnotState.Input("state", optional=True,
-                           tooltip="A state to go on from, frame for frame: from Load Stream State, or from a node "
-                                   "that streamed before. It brings its anchor, settings and random state; seed is "
-                                   "then not used.")
+    return KnotState.Input(
+        "state",
+        optional=True,
+        tooltip="A state to go on from, frame for frame: from Load Stream State, or from a node "
+        "that streamed before. It brings its anchor, settings and random state; seed is "
+        "then not used.",
+    )
 
 
 def whole_chunks_input() -> io.Input:
-    return io.Boolean.Input("whole_chunks", default=False, optional=True, **ADVANCED,
-                            tooltip="On: the stream ends with a whole chunk, up to 0.5 s later, so that what goes on "
-                                    "from its state joins without a gap. Off: exactly as long as asked for.")
+    return io.Boolean.Input(
+        "whole_chunks",
+        default=False,
+        optional=True,
+        **ADVANCED,
+        tooltip="On: the stream ends with a whole chunk, up to 0.5 s later, so that what goes on "
+        "from its state joins without a gap. Off: exactly as long as asked for.",
+    )
 
 
 def run_outputs() -> list[io.Output]:
     return [
-        KnotState.Output(display_name="state", tooltip="Where the stream stands after its last chunk: to save, or to "
-                                                       "go on from. It never changes."),
+        KnotState.Output(
+            display_name="state",
+            tooltip="Where the stream stands after its last chunk: to save, or to go on from. It never changes.",
+        ),
         KnotStats.Output(display_name="stats", tooltip="Times and memory, chunk by chunk, for Stream Stats."),
     ]
 
@@ -185,21 +303,37 @@ class Stream(io.ComfyNode):
             display_name="Knot Forcing Stream",
             category=CATEGORY,
             description="Generates the stream and hands on every chunk as it was made: a list, one batch per chunk. "
-                        "All frames are held in memory; for long videos use Knot Forcing Stream to Video.",
-            search_aliases=["sampler", "KSampler", "chunks", "talking head", "portrait animation", "avatar",
-                            "real time", "image batch list"],
+            "All frames are held in memory; for long videos use Knot Forcing Stream to Video.",
+            search_aliases=[
+                "sampler",
+                "KSampler",
+                "chunks",
+                "talking head",
+                "portrait animation",
+                "avatar",
+                "real time",
+                "image batch list",
+            ],
             inputs=[*stream_inputs(), settings_input(), state_input(), whole_chunks_input()],
             outputs=[
-                io.Image.Output(display_name="images", is_output_list=True,
-                                tooltip="One batch of frames per chunk: 9 frames, then 12, 12, ... The last is cut to "
-                                        "the length asked for."),
-                io.Latent.Output(display_name="latents", is_output_list=True,
-                                 tooltip="One batch of latent frames per chunk, 1 for 4 pixel frames. Of a Wan model "
-                                         "as its VAE decodes them; knot-tiny's latent space is its own, not Wan's."),
+                io.Image.Output(
+                    display_name="images",
+                    is_output_list=True,
+                    tooltip="One batch of frames per chunk: 9 frames, then 12, 12, ... The last is cut to "
+                    "the length asked for.",
+                ),
+                io.Latent.Output(
+                    display_name="latents",
+                    is_output_list=True,
+                    tooltip="One batch of latent frames per chunk, 1 for 4 pixel frames. Of a Wan model "
+                    "as its VAE decodes them; knot-tiny's latent space is its own, not Wan's.",
+                ),
                 *run_outputs(),
-                io.Image.Output(display_name="all_images",
-                                tooltip="Every frame as one batch, in the memory that images take already: for Create "
-                                        "Video and Save Video."),
+                io.Image.Output(
+                    display_name="all_images",
+                    tooltip="Every frame as one batch, in the memory that images take already: for Create "
+                    "Video and Save Video.",
+                ),
             ],
             hidden=[io.Hidden.prompt],
         )
@@ -210,9 +344,15 @@ class Stream(io.ComfyNode):
 
     @classmethod
     def execute(  # noqa: PLR0913, PLR0917 - one for every cable and widget
-        cls, model: adapters.Model, seed: int, seconds: float, anchor: adapters.Anchor | None = None,
-        driving: adapters.Driving | None = None, settings: adapters.StreamSettings | None = None,
-        state: adapters.Snapshot | None = None, whole_chunks: bool = False,
+        cls,
+        model: adapters.Model,
+        seed: int,
+        seconds: float,
+        anchor: adapters.Anchor | None = None,
+        driving: adapters.Driving | None = None,
+        settings: adapters.StreamSettings | None = None,
+        state: adapters.Snapshot | None = None,
+        whole_chunks: bool = False,
     ) -> io.NodeOutput:
         begun = adapters.begun_or_given(model, anchor, settings, seed, state)
         adapters.warn_of_other_rates(cls.hidden.prompt, model.fps, slots=(0, 4))

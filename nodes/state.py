@@ -18,7 +18,7 @@ class BeginStream(io.ComfyNode):
             display_name="Knot Forcing Begin Stream",
             category=STATES,
             description="A stream before its first chunk, as a state: for graphs that sample chunk by chunk with "
-                        "Sample Chunks.",
+            "Sample Chunks.",
             search_aliases=["start stream", "initial state", "loop start", "empty latent"],
             inputs=[
                 KnotModel.Input("model", tooltip="The model that will stream."),
@@ -26,8 +26,13 @@ class BeginStream(io.ComfyNode):
                 io.Int.Input("seed", **SEED_RANGE, control_after_generate=True, tooltip=SEED_TIP),
                 settings_input(),
             ],
-            outputs=[KnotState.Output(display_name="state", tooltip="Where the stream begins; nothing is generated "
-                                                                    "yet. For Sample Chunks and the stream nodes.")],
+            outputs=[
+                KnotState.Output(
+                    display_name="state",
+                    tooltip="Where the stream begins; nothing is generated "
+                    "yet. For Sample Chunks and the stream nodes.",
+                )
+            ],
         )
 
     @classmethod
@@ -45,27 +50,39 @@ class SampleChunks(io.ComfyNode):
             display_name="Knot Forcing Sample Chunks",
             category=STATES,
             description="Goes on from a state by some chunks and hands on their frames and the next state. Chain "
-                        "several, or carry the state round a loop. The state that came in stays as it is.",
+            "several, or carry the state round a loop. The state that came in stays as it is.",
             search_aliases=["sampler", "next chunk", "step", "loop", "autoregressive", "continue"],
             inputs=[
                 KnotModel.Input("model", tooltip="The model that the state was made with."),
                 KnotState.Input("state", tooltip="From Begin Stream, Load Stream State, or another sampler."),
-                KnotDriving.Input("driving", optional=True,
-                                  tooltip="How it moves; it goes on playing where the state left it."),
-                io.Int.Input("chunks", default=1, min=1, max=1000,
-                             tooltip="How many chunks (1 to 1000; one is 0.48 s with knot-tiny). All their frames are "
-                                     "held in memory."),
+                KnotDriving.Input(
+                    "driving", optional=True, tooltip="How it moves; it goes on playing where the state left it."
+                ),
+                io.Int.Input(
+                    "chunks",
+                    default=1,
+                    min=1,
+                    max=1000,
+                    tooltip="How many chunks (1 to 1000; one is 0.48 s with knot-tiny). All their frames are "
+                    "held in memory.",
+                ),
             ],
             outputs=[
-                io.Image.Output(display_name="images", tooltip="One batch: 9 frames for the stream's first chunk, 12 "
-                                                               "for every other one."),
-                io.Latent.Output(display_name="latents", tooltip="Their latent frames as one batch, 1 for 4 pixel "
-                                                                 "frames."),
+                io.Image.Output(
+                    display_name="images",
+                    tooltip="One batch: 9 frames for the stream's first chunk, 12 for every other one.",
+                ),
+                io.Latent.Output(
+                    display_name="latents", tooltip="Their latent frames as one batch, 1 for 4 pixel frames."
+                ),
                 *run_outputs(),
-                io.Float.Output(display_name="start", tooltip="When these frames begin, in seconds from the stream's "
-                                                              "beginning."),
-                io.Boolean.Output(display_name="finished", tooltip="True once the driving has been played out, and a "
-                                                                   "loop may end; without an end, never."),
+                io.Float.Output(
+                    display_name="start", tooltip="When these frames begin, in seconds from the stream's beginning."
+                ),
+                io.Boolean.Output(
+                    display_name="finished",
+                    tooltip="True once the driving has been played out, and a loop may end; without an end, never.",
+                ),
             ],
             hidden=[io.Hidden.prompt],
         )
@@ -89,11 +106,14 @@ class NewDriving(io.ComfyNode):
             display_name="Knot Forcing New Driving",
             category=STATES,
             description="The same state, for a driving that begins anew: the next sentence after the last. Without it "
-                        "a driving is taken for the one that was playing, and goes on in its middle.",
+            "a driving is taken for the one that was playing, and goes on in its middle.",
             search_aliases=["next sentence", "restart audio", "reset driving", "conversation", "dialogue"],
             inputs=[KnotState.Input("state", tooltip="Where the stream stands: from a node that streamed.")],
-            outputs=[KnotState.Output(display_name="state", tooltip="The same; what drives it next plays from its "
-                                                                    "beginning.")],
+            outputs=[
+                KnotState.Output(
+                    display_name="state", tooltip="The same; what drives it next plays from its beginning."
+                )
+            ],
         )
 
     @classmethod
@@ -109,18 +129,22 @@ class SaveState(io.ComfyNode):
             display_name="Knot Forcing Save Stream State",
             category=STATES,
             description="Writes a state to a file, so that the stream goes on in a later prompt, in another workflow, "
-                        "after a restart: with the very frames that would have come.",
+            "after a restart: with the very frames that would have come.",
             search_aliases=["checkpoint", "resume", "continue later", "KV cache", "snapshot"],
             inputs=[
                 KnotState.Input("state", tooltip="From a node that streamed."),
-                io.String.Input("filename_prefix", default="states/knot_forcing",
-                                tooltip="Sub-folder and start of the file's name in ComfyUI's output folder; a number "
-                                        "is added. Load Stream State lists those in states."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="states/knot_forcing",
+                    tooltip="Sub-folder and start of the file's name in ComfyUI's output folder; a number "
+                    "is added. Load Stream State lists those in states.",
+                ),
             ],
             outputs=[
                 KnotState.Output(display_name="state", tooltip="The same, to go on with at once."),
-                io.String.Output(display_name="file", tooltip="The file's name in the output folder: for Load "
-                                                              "Stream State."),
+                io.String.Output(
+                    display_name="file", tooltip="The file's name in the output folder: for Load Stream State."
+                ),
             ],
             is_output_node=True,
         )
@@ -148,19 +172,30 @@ class LoadState(io.ComfyNode):
             display_name="Knot Forcing Load Stream State",
             category=STATES,
             description="Reads a saved state, with its anchor, settings and random state. The same model must be "
-                        "loaded.",
+            "loaded.",
             search_aliases=["checkpoint", "resume", "continue", "KV cache", "snapshot"],
             inputs=[
                 KnotModel.Input("model", tooltip="The model that the state was made with, in the same dtype."),
-                io.Combo.Input("state_file", options=adapters.state_names(), default=adapters.NEWEST,
-                               tooltip="A file of output/states; newest: the one written last; stopped: of the stream "
-                                       "that was stopped, or finished early, last. Press R to list new ones."),
-                io.String.Input("file", optional=True, force_input=True,
-                                tooltip="A file's name in the output folder, from Save Stream State; used instead of "
-                                        "state_file."),
+                io.Combo.Input(
+                    "state_file",
+                    options=adapters.state_names(),
+                    default=adapters.NEWEST,
+                    tooltip="A file of output/states; newest: the one written last; stopped: of the stream "
+                    "that was stopped, or finished early, last. Press R to list new ones.",
+                ),
+                io.String.Input(
+                    "file",
+                    optional=True,
+                    force_input=True,
+                    tooltip="A file's name in the output folder, from Save Stream State; used instead of state_file.",
+                ),
             ],
-            outputs=[KnotState.Output(display_name="state", tooltip="To go on from, as often as wanted: for the stream "
-                                                                    "nodes and Sample Chunks.")],
+            outputs=[
+                KnotState.Output(
+                    display_name="state",
+                    tooltip="To go on from, as often as wanted: for the stream nodes and Sample Chunks.",
+                )
+            ],
         )
 
     @classmethod

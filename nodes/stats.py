@@ -17,10 +17,14 @@ class Stats(io.ComfyNode):
             search_aliases=["profiler", "benchmark", "fps", "timing", "speed", "VRAM", "memory usage"],
             inputs=[KnotStats.Input("stats", tooltip="The stats output of a node that streamed.")],
             outputs=[
-                io.String.Output(display_name="json", tooltip="A summary, and one object per chunk: seconds by stage, "
-                                                              "frames a second, memory in MiB."),
-                io.Image.Output(display_name="plot", tooltip="The same as one picture: seconds by stage, chunk by "
-                                                             "chunk, and memory in MiB."),
+                io.String.Output(
+                    display_name="json",
+                    tooltip="A summary, and one object per chunk: seconds by stage, frames a second, memory in MiB.",
+                ),
+                io.Image.Output(
+                    display_name="plot",
+                    tooltip="The same as one picture: seconds by stage, chunk by chunk, and memory in MiB.",
+                ),
             ],
         )
 

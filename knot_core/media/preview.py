@@ -58,9 +58,7 @@ class LivePreview:
             start, self._shown = self._shown, playing.num_bytes
             if self._shown == start:
                 return None
-            return Piece(
-                path=playing.path, start=start, stop=self._shown, header=header, key=key, mime=playing.mime
-            )
+            return Piece(path=playing.path, start=start, stop=self._shown, header=header, key=key, mime=playing.mime)
         except (MediaError, OSError, IndexError) as problem:
             self._failed = True
             logger.warning("there is no live preview (%s); the video is not affected", problem)

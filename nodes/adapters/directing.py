@@ -70,8 +70,14 @@ def combine_drivings(first: Driving, second: Driving, mode: str, endless: bool, 
 
 
 def direct_prompts(  # noqa: PLR0913 - one for every cable and widget
-    anchor: Anchor, text: str, blend_chunks: int, clip: Any, model: Model | None, settings: StreamSettings | None,
-    *, recache: bool = False,
+    anchor: Anchor,
+    text: str,
+    blend_chunks: int,
+    clip: Any,
+    model: Model | None,
+    settings: StreamSettings | None,
+    *,
+    recache: bool = False,
 ) -> tuple[Directed, str]:
     """The anchor with its prompts, and in words what changes when: in the settings' chunks, else in the model's."""
     timeline = parse_prompts(text, blend_chunks, recache=recache)

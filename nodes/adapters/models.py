@@ -72,7 +72,14 @@ def model_fingerprint(model_name: str, codec: str, lora_name: str = NONE) -> str
 
 
 def open_model(  # noqa: PLR0913, PLR0917 - one for every cable and widget
-    name: str, codec: str, dtype: str, family: str, lora_name: str, lora_strength: float, vae: Any, weights: str,
+    name: str,
+    codec: str,
+    dtype: str,
+    family: str,
+    lora_name: str,
+    lora_strength: float,
+    vae: Any,
+    weights: str,
     threads: int,
 ) -> tuple[Model, Any]:
     """The model, and the MODEL that it streams with; one with a codec of its own is none of ComfyUI's."""

@@ -63,9 +63,7 @@ def encode_anchor(  # noqa: PLR0913, PLR0917 - one for every cable and widget
             return _text_only(model, size, text, away)
         picture = to_picture(image)
         with threads_inside(threads_for(model, model.settings, latent_size(*size))):
-            anchor = model.encode_anchor(
-                picture, text=text, image_tokens=tokens, size=size, fit=fit, negative=away
-            )
+            anchor = model.encode_anchor(picture, text=text, image_tokens=tokens, size=size, fit=fit, negative=away)
             model.warn_of_reference(picture, fit, anchor)
             return stored(anchor)
 
@@ -116,9 +114,7 @@ def _image_tokens(clip_vision: Any, conditioning: Conditioning | None) -> Tensor
     return None if output is None else output.penultimate_hidden_states[:1].float()
 
 
-def _text_only(
-    model: Model, size: tuple[int, int], text: Tensor | None, negative: Tensor | None
-) -> TextOnly:
+def _text_only(model: Model, size: tuple[int, int], text: Tensor | None, negative: Tensor | None) -> TextOnly:
     latent_size(*size)  # refuses what does not divide into tokens
     nothing = torch.zeros(1, 1, model.config.out_channels, *(side // SPATIAL for side in size))
     anchor = stored(encode_latent_anchor(model, nothing, text, negative_BTD=negative))

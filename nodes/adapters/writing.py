@@ -42,8 +42,15 @@ def output_target(prefix: str, video_format: str, begun: Snapshot, hidden: Any) 
 
 
 def write_stream(  # noqa: PLR0913 - what a video is made of
-    run: Run, path: Path, *, video_format: str, audio: HostAudio | None, played: float, metadata: dict[str, str],
-    keep_state: str, workflow: object = None,
+    run: Run,
+    path: Path,
+    *,
+    video_format: str,
+    audio: HostAudio | None,
+    played: float,
+    metadata: dict[str, str],
+    keep_state: str,
+    workflow: object = None,
 ) -> Written:
     """Append chunk by chunk; whatever ends the stream, also stop, the file is closed properly and kept.
 

@@ -15,8 +15,19 @@ ROWS = (
     {"wan", "codec", "media", "driving", "text"},
     {"stream"},
     {"model", "stats"},
-    {"train", "bench", "animate", "cli", "options", "inspection", "preflight", "directing", "write_loop", "interrupt",
-     "outputs"},
+    {
+        "train",
+        "bench",
+        "animate",
+        "cli",
+        "options",
+        "inspection",
+        "preflight",
+        "directing",
+        "write_loop",
+        "interrupt",
+        "outputs",
+    },
     {"__init__", "__main__"},
 )
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "execution", "server", "nodes"}

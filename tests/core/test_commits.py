@@ -166,9 +166,7 @@ def test_with_one_layer_and_its_own_prompt_a_recache_of_a_window_computes_what_s
 
 
 @pytest.mark.parametrize("name", WINDOWS)
-def test_a_recache_that_is_asked_for_outlives_a_state_a_fork_and_chunks_drawn_ahead(
-    make_model, waves, name, tmp_path
-):
+def test_a_recache_that_is_asked_for_outlives_a_state_a_fork_and_chunks_drawn_ahead(make_model, waves, name, tmp_path):
     model, (first, second) = make_model(**OF_TEXT), texts()
     stream = open_stream(model, model.anchor(text=first), WINDOWS[name], waves())
     take(stream, 5)

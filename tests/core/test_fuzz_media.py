@@ -131,9 +131,7 @@ def taken(use) -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
-@pytest.mark.parametrize(
-    ("width", "height"), [(10_500, 10_500), (60_000, 60_000), (1, 10_000), (10_000, 1)]
-)
+@pytest.mark.parametrize(("width", "height"), [(10_500, 10_500), (60_000, 60_000), (1, 10_000), (10_000, 1)])
 def test_a_picture_of_very_many_pixels_takes_bounded_memory(width, height):
     """A bomb of 110 million pixels would take 2.6 GiB as numbers; beyond Pillow's own limit it is refused."""
     content = flat_png(width, height)

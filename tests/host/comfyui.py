@@ -86,7 +86,10 @@ class Server:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [host_python(self.host), "main.py", *arguments, "--database-url", "sqlite:///:memory:"],
-                cwd=self.host, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                cwd=self.host,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
             )
         try:
             self._wait_until_up()
@@ -130,8 +133,9 @@ class Server:
         return json.loads(self.text(path))
 
     def post(self, path: str, body: Json) -> Any:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", json.dumps(body).encode(),
-                                         {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 text = answer.read()

@@ -15,9 +15,13 @@ from .. import archive
 from .comfyui import PACK, Server, find_hosts, host_version
 
 HOSTS = find_hosts() if archive.can_be_read() else []
-NO_HOST = f"THE HOST TESTS DID NOT RUN: {archive.NO_CLONE}." if not archive.can_be_read() else (
-    "NO COMFYUI FOUND: the host tests did not run. Set COMFYUI_PATH to one or more ComfyUI folders "
-    f"(separated by {os.pathsep!r}), or install the pack in ComfyUI's custom_nodes."
+NO_HOST = (
+    f"THE HOST TESTS DID NOT RUN: {archive.NO_CLONE}."
+    if not archive.can_be_read()
+    else (
+        "NO COMFYUI FOUND: the host tests did not run. Set COMFYUI_PATH to one or more ComfyUI folders "
+        f"(separated by {os.pathsep!r}), or install the pack in ComfyUI's custom_nodes."
+    )
 )
 if not HOSTS:
     warnings.warn(NO_HOST, stacklevel=1)
@@ -34,8 +38,13 @@ def load_json(path: Path) -> dict[str, Any]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server" in metafunc.fixturenames:
         hosts = HOSTS or [pytest.param(None, marks=pytest.mark.skip(reason=NO_HOST))]
-        metafunc.parametrize("server", hosts, indirect=True, scope="session",
-                             ids=[f"comfyui-{host_version(host)}" for host in HOSTS] or ["no-comfyui"])
+        metafunc.parametrize(
+            "server",
+            hosts,
+            indirect=True,
+            scope="session",
+            ids=[f"comfyui-{host_version(host)}" for host in HOSTS] or ["no-comfyui"],
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)

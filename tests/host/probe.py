@@ -88,8 +88,13 @@ def from_model(
 
 
 def load_model(name: str, **more: Any) -> tuple[Any, Any]:
-    inputs = {"codec": "the model's own", "dtype": "float32", "family": "auto", "lora_name": "none",
-              "lora_strength": 1.0} | more
+    inputs = {
+        "codec": "the model's own",
+        "dtype": "float32",
+        "family": "auto",
+        "lora_name": "none",
+        "lora_strength": 1.0,
+    } | more
     return run("KnotForcingLoadModel", model_name=name, **inputs)
 
 
@@ -103,14 +108,19 @@ def stream(
     model: Any, anchor: Any, settings: Any = None, driving: Any = None, seconds: float = SECONDS
 ) -> torch.Tensor:
     """Latents as the network made them, [F, C, h, w]."""
-    _, latents, *_ = run("KnotForcingStream", model=model, anchor=anchor, driving=driving, seed=5, seconds=seconds,
-                     settings=settings)
+    _, latents, *_ = run(
+        "KnotForcingStream", model=model, anchor=anchor, driving=driving, seed=5, seconds=seconds, settings=settings
+    )
     whole = torch.cat([latent["samples"] for latent in latents], dim=2)
     return comfy.latent_formats.Wan21().process_in(whole)[0].movedim(0, 1)
 
 
 def alone(
-    name: str, family: str | None = None, settings: Any = None, driving: Any = None, image: Any = None,
+    name: str,
+    family: str | None = None,
+    settings: Any = None,
+    driving: Any = None,
+    image: Any = None,
     overlay: str | None = None,
 ) -> torch.Tensor:
     """The same by the engine itself, from the same file."""
@@ -119,8 +129,14 @@ def alone(
     checkpoint = core.wan.checkpoint.open_checkpoint(folder / name, family=family, overlay=over)
     network = core.wan.checkpoint.build_network(checkpoint)
     codec = core.codec.load_codec(SCRATCH / "models/vae_approx/taew2_1.safetensors")
-    model = core.Model(network=network, codec=codec, config=network.config, preset=checkpoint.preset,
-                       device=torch.device("cpu"), dtype=torch.float32)
+    model = core.Model(
+        network=network,
+        codec=codec,
+        config=network.config,
+        preset=checkpoint.preset,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+    )
     text = torch.nn.functional.pad(TEXT, (0, 0, 0, 512 - TEXT.shape[1]))
     anchor = model.encode_anchor(PICTURE[0], text=text, image_tokens=image, size=(32, 32))
     driving = (driving(model) if driving else core.Driving.none()).lasting(round(SECONDS * model.fps))
@@ -149,8 +165,11 @@ def wrapped() -> Json:
     again = from_model(host_model, "self-forcing")
     wanted = alone("self_forcing.safetensors", "self-forcing")
     got, same = stream(model, encode(model)), stream(again, encode(again))
-    return apart(got, wanted) | {"again": apart(same, wanted)["apart"], "family": model.preset.family,
-                                 "patcher": type(host_model).__name__}
+    return apart(got, wanted) | {
+        "again": apart(same, wanted)["apart"],
+        "family": model.preset.family,
+        "patcher": type(host_model).__name__,
+    }
 
 
 def i2v() -> Json:
@@ -161,30 +180,42 @@ def i2v() -> Json:
     got = stream(model, encode(model, clip_vision_output=output), settings)
     without = stream(model, encode(model), settings)
     return apart(got, alone("wan_i2v.safetensors", settings=settings, image=tokens)) | {
-        "family": model.preset.family, "moved_by_clip_vision": apart(got, without)["apart"]}
+        "family": model.preset.family,
+        "moved_by_clip_vision": apart(got, without)["apart"],
+    }
 
 
 def livetalk() -> Json:
     """Sound through the host's audio encoder; against the engine with the same encoder through transformers."""
     encoder, sound = FILES.speech_encoder(AudioEncoderModel, SCRATCH / "wav2vec2.safetensors"), speech()
     by_itself = core.driving.load_speech_encoder(SCRATCH / "wav2vec2.safetensors")
-    wanted = alone("livetalk.safetensors", driving=lambda model: core.Driving.from_audio(
-        core.Audio(samples=sound["waveform"][0], sample_rate=sound["sample_rate"]), model, encoder=by_itself))
+    wanted = alone(
+        "livetalk.safetensors",
+        driving=lambda model: core.Driving.from_audio(
+            core.Audio(samples=sound["waveform"][0], sample_rate=sound["sample_rate"]), model, encoder=by_itself
+        ),
+    )
     hears = functools.partial(heard, encoder, sound)
     ours, carried = load_model("livetalk.safetensors")
     stock = from_model(load_unet("livetalk.safetensors"), "livetalk", "livetalk.safetensors")
     behind = from_model(carried, "livetalk")
-    got = {name: apart(stream(model, encode(model), driving=hears(model)), wanted)["apart"]
-           for name, model in (("ours", ours), ("stock", stock), ("behind", behind))}
+    got = {
+        name: apart(stream(model, encode(model), driving=hears(model)), wanted)["apart"]
+        for name, model in (("ours", ours), ("stock", stock), ("behind", behind))
+    }
     deaf = from_model(load_unet("livetalk.safetensors"), "livetalk")
     silent = stream(deaf, encode(deaf))
     with torch.inference_mode():
         encoded = encoder.encode_audio(sound["waveform"], sound["sample_rate"])
     stretched = run("KnotForcingDrivingFromEncodedAudio", model=ours, audio_encoder_output=encoded)[0]
-    return got | {"finite": bool(wanted.isfinite().all()), "heard": apart(silent, wanted)["apart"],
-                  "stretched": apart(stream(ours, encode(ours), driving=stretched), wanted),
-                  "undriven": refusal(lambda: stream(ours, encode(ours))),
-                  "refused": refusal(lambda: hears(deaf)), "unheard": refusal(lambda: heard(None, sound, ours))}
+    return got | {
+        "finite": bool(wanted.isfinite().all()),
+        "heard": apart(silent, wanted)["apart"],
+        "stretched": apart(stream(ours, encode(ours), driving=stretched), wanted),
+        "undriven": refusal(lambda: stream(ours, encode(ours))),
+        "refused": refusal(lambda: hears(deaf)),
+        "unheard": refusal(lambda: heard(None, sound, ours)),
+    }
 
 
 def infinitetalk() -> Json:
@@ -194,20 +225,27 @@ def infinitetalk() -> Json:
     tokens = torch.randn(1, 257, 1280, generator=torch.Generator().manual_seed(4))
     seen = {"clip_vision_output": SimpleNamespace(penultimate_hidden_states=tokens)}
     settings = core.StreamSettings(steps=2)
-    wanted = alone("i2v_480p.safetensors", settings=settings, image=tokens, overlay="infinitetalk.safetensors",
-                   driving=lambda model: core.Driving.from_audio(
-                       core.Audio(samples=sound["waveform"][0], sample_rate=sound["sample_rate"]), model,
-                       encoder=by_itself))
+    wanted = alone(
+        "i2v_480p.safetensors",
+        settings=settings,
+        image=tokens,
+        overlay="infinitetalk.safetensors",
+        driving=lambda model: core.Driving.from_audio(
+            core.Audio(samples=sound["waveform"][0], sample_rate=sound["sample_rate"]), model, encoder=by_itself
+        ),
+    )
     model = from_model(load_unet("i2v_480p.safetensors"), audio_modules="infinitetalk.safetensors")
     got = stream(model, encode(model, **seen), settings, heard(encoder, sound, model))
     deaf = from_model(load_unet("i2v_480p.safetensors"))
     silent = stream(deaf, encode(deaf, **seen), settings)
     return apart(got, wanted) | {
-        "family": model.preset.family, "heard": (got[: len(silent)] - silent[: len(got)]).abs().max().item(),
+        "family": model.preset.family,
+        "heard": (got[: len(silent)] - silent[: len(got)]).abs().max().item(),
         "refused": refusal(lambda: heard(encoder, sound, deaf)),
         "no_modules": refusal(lambda: from_model(load_unet("i2v_480p.safetensors"), audio_modules="fp8.safetensors")),
         "other_width": refusal(lambda: from_model(load_unet("i2v_480p.safetensors"), audio_modules="wide.safetensors")),
-        "poisoned": refusal(lambda: from_model(load_unet("i2v_480p.safetensors"), audio_modules="nan.safetensors"))}
+        "poisoned": refusal(lambda: from_model(load_unet("i2v_480p.safetensors"), audio_modules="nan.safetensors")),
+    }
 
 
 def speech() -> Json:
@@ -229,10 +267,13 @@ def lora() -> Json:
     peft, _ = load_model("self_forcing.safetensors", lora_name="peft.pt", lora_strength=0.75)
     dora, _ = load_model("self_forcing.safetensors", lora_name="dora.safetensors", lora_strength=0.75)
     with_dora, dora_wanted = stream(dora, encode(dora)), alone("dora_self_forcing.safetensors", "self-forcing")
-    return apart(got, wanted) | {"moved": apart(got, plain)["apart"], "again": apart(again, got)["apart"],
-                                 "peft": apart(stream(peft, encode(peft)), wanted)["apart"],
-                                 "dora": apart(with_dora, dora_wanted)["apart"],
-                                 "dora_moved": apart(with_dora, wanted)["apart"]}
+    return apart(got, wanted) | {
+        "moved": apart(got, plain)["apart"],
+        "again": apart(again, got)["apart"],
+        "peft": apart(stream(peft, encode(peft)), wanted)["apart"],
+        "dora": apart(with_dora, dora_wanted)["apart"],
+        "dora_moved": apart(with_dora, wanted)["apart"],
+    }
 
 
 def fp8() -> Json:
@@ -241,7 +282,8 @@ def fp8() -> Json:
     got = stream(model, encode(model))
     return apart(got, alone("fp8.safetensors", "self-forcing")) | {
         "dtype": str(cast.patchers[0].model.diffusion_model.blocks[0].ffn[0].weight.dtype),
-        "cast": apart(stream(cast, encode(cast)), got)}
+        "cast": apart(stream(cast, encode(cast)), got),
+    }
 
 
 def bf16() -> Json:
@@ -272,14 +314,18 @@ def partly_loaded() -> Json:
     management.LoadedModel.model_load = load_little
     try:
         changed = host_nodes.LoraLoaderModelOnly().load_lora_model_only(
-            load_unet("self_forcing.safetensors"), "host.safetensors", 0.75)[0]
+            load_unet("self_forcing.safetensors"), "host.safetensors", 0.75
+        )[0]
         model = from_model(changed, "self-forcing")
         got = stream(model, encode(model))
     finally:
         management.LoadedModel.model_load = load
     inner = model.patchers[0].model
-    return apart(got, wanted) | {"partly": bool(inner.model_lowvram), "loaded": inner.model_loaded_weight_memory,
-                                 "weights": model.patchers[0].model_size()}
+    return apart(got, wanted) | {
+        "partly": bool(inner.model_lowvram),
+        "loaded": inner.model_loaded_weight_memory,
+        "weights": model.patchers[0].model_size(),
+    }
 
 
 def vae() -> Json:
@@ -314,9 +360,12 @@ def text_only() -> Json:
     plain = core.wan.families.plain(model.settings)
     other = stream(model, encode(model, image=None, conditioning=[[-TEXT, {}]]))
     knot = core.StreamSettings(**{**vars(model.settings), "use_anchor": False})
-    return {"moved_by_prompt": apart(got, other)["apart"], "finite": bool(got.isfinite().all()),
-            "as_without_anchor": apart(got, alone("self_forcing.safetensors", "self-forcing", knot))["apart"],
-            "plain": bool(stream(model, encode(model, image=None), plain).isfinite().all())}
+    return {
+        "moved_by_prompt": apart(got, other)["apart"],
+        "finite": bool(got.isfinite().all()),
+        "as_without_anchor": apart(got, alone("self_forcing.safetensors", "self-forcing", knot))["apart"],
+        "plain": bool(stream(model, encode(model, image=None), plain).isfinite().all()),
+    }
 
 
 def refusal(call: Callable[[], object]) -> str:
@@ -396,8 +445,13 @@ def compare(theirs: Any, ours: Any, num_chunks: int) -> Json:
     caches = network.init_kv_caches(1, num_frames * (side // 2) ** 2, torch.device("cpu"), torch.float32)
     their_bytes = sum(cache[name].nbytes for cache in caches for name in ("k", "v"))
     # the window is 18 frames: up to 21 it holds everything, as theirs does
-    return apart(got[:21], wanted[:21]) | {"chunks": num_chunks, "our_seconds": our_seconds, "our_bytes": our_bytes,
-                                           "their_seconds": their_seconds, "their_bytes": their_bytes}
+    return apart(got[:21], wanted[:21]) | {
+        "chunks": num_chunks,
+        "our_seconds": our_seconds,
+        "our_bytes": our_bytes,
+        "their_seconds": their_seconds,
+        "their_bytes": their_bytes,
+    }
 
 
 def stream_with_noise(
@@ -430,8 +484,24 @@ def stream_with_noise(
     return torch.cat([chunk.latents for chunk in chunks]), seconds / num_chunks, run_of_it.num_cache_bytes
 
 
-CHECKS = (t2v, prefixed, wrapped, i2v, livetalk, infinitetalk, lora, fp8, bf16, bf16_in_bf16, partly_loaded, vae,
-          text_only, refusals, causal_sampler, flat_memory)
+CHECKS = (
+    t2v,
+    prefixed,
+    wrapped,
+    i2v,
+    livetalk,
+    infinitetalk,
+    lora,
+    fp8,
+    bf16,
+    bf16_in_bf16,
+    partly_loaded,
+    vae,
+    text_only,
+    refusals,
+    causal_sampler,
+    flat_memory,
+)
 
 
 def main() -> None:

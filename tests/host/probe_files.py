@@ -77,8 +77,11 @@ def write_loras(network: dict[str, torch.Tensor], folder: Path) -> None:
         up = torch.randn(weight.shape[0], rank, generator=rng) / 8
         down = torch.randn(rank, weight.shape[1], generator=rng) / 8
         module = name.removesuffix(".weight")
-        host |= {f"diffusion_model.{module}.lora_up.weight": up, f"diffusion_model.{module}.lora_down.weight": down,
-                 f"diffusion_model.{module}.alpha": torch.tensor(alpha)}
+        host |= {
+            f"diffusion_model.{module}.lora_up.weight": up,
+            f"diffusion_model.{module}.lora_down.weight": down,
+            f"diffusion_model.{module}.alpha": torch.tensor(alpha),
+        }
         scaled = alpha / rank * up
         peft |= {f"base_model.model.{module}.lora_A.weight": down, f"base_model.model.{module}.lora_B.weight": scaled}
         merged[name] = weight + 0.75 * scaled @ down
@@ -92,8 +95,9 @@ def write_dora(network: dict[str, torch.Tensor], host: dict[str, torch.Tensor], 
     """The same with a magnitude of each row, and merged by hand: m * V / |V|, V = W + alpha / rank * up @ down."""
     dora, merged = dict(host), dict(network)
     for name in {key.removeprefix("diffusion_model.").rpartition(".lora_up")[0] for key in host if "lora_up" in key}:
-        up, down, alpha = (host[f"diffusion_model.{name}.{part}"] for part in ("lora_up.weight", "lora_down.weight",
-                                                                              "alpha"))
+        up, down, alpha = (
+            host[f"diffusion_model.{name}.{part}"] for part in ("lora_up.weight", "lora_down.weight", "alpha")
+        )
         weight = network[f"{name}.weight"]
         direction = weight + alpha / down.shape[0] * up @ down
         magnitude = 1.5 * weight.norm(dim=1, keepdim=True)

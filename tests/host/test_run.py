@@ -61,8 +61,12 @@ def read_video(path: Path) -> tuple[np.ndarray, float, Json]:
     """Frames [T, H, W, 3], seconds of sound, and what the file says about itself."""
     with av.open(str(path)) as container:
         picture, sound = container.streams.video[0], (container.streams.audio or [None])[0]
-        facts = {"rate": picture.average_rate, "format": picture.pix_fmt, "codec": picture.codec_context.name,
-                 "sound": sound and sound.codec_context.name}
+        facts = {
+            "rate": picture.average_rate,
+            "format": picture.pix_fmt,
+            "codec": picture.codec_context.name,
+            "sound": sound and sound.codec_context.name,
+        }
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(picture)]
     if sound is None:
         return np.stack(frames), 0.0, facts

@@ -18,7 +18,8 @@ def node_definitions(object_info: dict[str, Any]) -> dict[str, Any]:
 def _definition(info: dict[str, Any]) -> dict[str, Any]:
     inputs = {
         name: {"name": name, "tooltip": spec[1]["tooltip"]}
-        for part in ("required", "optional") for name, spec in info["input"].get(part, {}).items()
+        for part in ("required", "optional")
+        for name, spec in info["input"].get(part, {}).items()
     }
     outputs = {
         str(index): {"name": name, "tooltip": tooltip}

@@ -33,30 +33,36 @@ def test_the_sources_say_what_was_recorded():
     assert dict(sorted(Sources().interface().items())) == said, HOW_TO
 
 
-@pytest.mark.parametrize("new", [
-    OLD,
-    OLD | {"Another": OLD["Node"]},
-    changed(optional=[["seed", "INT"], ["steps", "INT"]]),
-    changed(outputs=[["images", "IMAGE"], ["state", "STATE"]], lists=[True, False]),
-    changed(choices={"mode": ["c", "b", "a"], "other": ["d"]}),
-    changed(outputs=[["pictures", "IMAGE"]]),
-])
+@pytest.mark.parametrize(
+    "new",
+    [
+        OLD,
+        OLD | {"Another": OLD["Node"]},
+        changed(optional=[["seed", "INT"], ["steps", "INT"]]),
+        changed(outputs=[["images", "IMAGE"], ["state", "STATE"]], lists=[True, False]),
+        changed(choices={"mode": ["c", "b", "a"], "other": ["d"]}),
+        changed(outputs=[["pictures", "IMAGE"]]),
+    ],
+)
 def test_growth_at_the_end_loses_nothing(new):
     assert losses(OLD, new) == []
 
 
-@pytest.mark.parametrize("new", [
-    {},
-    changed(required=[["mode", "COMBO"], ["model", "MODEL"]]),
-    changed(required=[["model", "MODEL"], ["mode", "COMBO"], ["more", "INT"]]),
-    changed(optional=[]),
-    changed(optional=[["steps", "INT"], ["seed", "INT"]]),
-    changed(optional=[["seed", "FLOAT"]]),
-    changed(outputs=[["images", "VIDEO"]]),
-    changed(outputs=[]),
-    changed(lists=[False]),
-    changed(choices={"mode": ["a"]}),
-    changed(choices={}),
-])
+@pytest.mark.parametrize(
+    "new",
+    [
+        {},
+        changed(required=[["mode", "COMBO"], ["model", "MODEL"]]),
+        changed(required=[["model", "MODEL"], ["mode", "COMBO"], ["more", "INT"]]),
+        changed(optional=[]),
+        changed(optional=[["steps", "INT"], ["seed", "INT"]]),
+        changed(optional=[["seed", "FLOAT"]]),
+        changed(outputs=[["images", "VIDEO"]]),
+        changed(outputs=[]),
+        changed(lists=[False]),
+        changed(choices={"mode": ["a"]}),
+        changed(choices={}),
+    ],
+)
 def test_what_would_break_a_saved_workflow_is_a_loss(new):
     assert losses(OLD, new)

@@ -71,13 +71,16 @@ def test_weights_are_managed_as_the_version_does_by_default():
     assert versions.patcher_class(later) is DynamicPatcher
 
 
-@pytest.mark.parametrize(("model", "file"), [
-    (SimpleNamespace(), None),
-    (SimpleNamespace(cached_patcher_init=None), None),
-    (SimpleNamespace(cached_patcher_init=(print, ("a.safetensors", {}))), "a.safetensors"),
-    (SimpleNamespace(cached_patcher_init=(print, ("a.safetensors", {}), 0)), "a.safetensors"),
-    (SimpleNamespace(cached_patcher_init=(print, ({},))), None),
-])
+@pytest.mark.parametrize(
+    ("model", "file"),
+    [
+        (SimpleNamespace(), None),
+        (SimpleNamespace(cached_patcher_init=None), None),
+        (SimpleNamespace(cached_patcher_init=(print, ("a.safetensors", {}))), "a.safetensors"),
+        (SimpleNamespace(cached_patcher_init=(print, ("a.safetensors", {}), 0)), "a.safetensors"),
+        (SimpleNamespace(cached_patcher_init=(print, ({},))), None),
+    ],
+)
 def test_a_models_file_is_known_where_comfyui_remembers_it(model, file):
     assert versions.source_file(model) == file
 

@@ -34,8 +34,12 @@ def page(server: Server) -> Iterator[Any]:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport=USUAL_SCREEN)
         page.complaints = []  # errors in the page's console since the test began
-        page.on("console", lambda said: page.complaints.append(f"{said.text} [{said.location['url']}]")
-                if said.type == "error" else None)
+        page.on(
+            "console",
+            lambda said: (
+                page.complaints.append(f"{said.text} [{said.location['url']}]") if said.type == "error" else None
+            ),
+        )
         page.on("pageerror", lambda error: page.complaints.append(f"uncaught: {error} {error.stack}"))
         page.goto(f"http://127.0.0.1:{server.port}/")
         page.wait_for_function(READY, timeout=60_000)

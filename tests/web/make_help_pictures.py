@@ -110,12 +110,22 @@ def only(node_id: str) -> None:
 
 
 SPOKEN = {
-    "model": {"class_type": "KnotForcingLoadModel", "inputs": {
-        "model_name": "knot-tiny", "codec": "the model's own", "dtype": "auto", "family": "auto",
-        "lora_name": "none", "lora_strength": 1.0}},
+    "model": {
+        "class_type": "KnotForcingLoadModel",
+        "inputs": {
+            "model_name": "knot-tiny",
+            "codec": "the model's own",
+            "dtype": "auto",
+            "family": "auto",
+            "lora_name": "none",
+            "lora_strength": 1.0,
+        },
+    },
     "speech": {"class_type": "KnotForcingSampleSpeech", "inputs": {"speech": "hello.wav"}},
-    "audio": {"class_type": "KnotForcingDrivingFromAudio", "inputs": {
-        "model": ["model", 0], "audio": ["speech", 0], "pose": "idle", "seed": 3}},
+    "audio": {
+        "class_type": "KnotForcingDrivingFromAudio",
+        "inputs": {"model": ["model", 0], "audio": ["speech", 0], "pose": "idle", "seed": 3},
+    },
 }
 
 

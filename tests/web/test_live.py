@@ -115,8 +115,9 @@ def test_two_streams_in_a_graph_have_a_player_each(page: Page, server: Server) -
     page.evaluate("workflow => app.loadGraphData(workflow)", whole)
     page.wait_for_timeout(500)
     page.evaluate(SET_VALUES, {STREAM: {"seconds": 1.2}})
-    page.evaluate("([id, seed]) => app.graph.getNodeById(id).widgets.find(w => w.name === 'seed').value = seed",
-                  [second, 92])
+    page.evaluate(
+        "([id, seed]) => app.graph.getNodeById(id).widgets.find(w => w.name === 'seed').value = seed", [second, 92]
+    )
     queue(page)
     page.wait_for_function("Object.keys(window.played).length === 2 || window.ended", timeout=RUN_LIMIT_MS)
     shot(page, "two-streams", server)

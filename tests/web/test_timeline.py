@@ -43,8 +43,16 @@ def in_node_js(script: str, given: object) -> Any:
             import * as plots from "./timeline_plot.js";
             const given = JSON.parse(readFileSync(0, "utf-8"));
             console.log(JSON.stringify(({script})(given)));""", encoding="utf-8")  # fmt: skip
-        done = subprocess.run([str(NODE_JS), "main.js"], cwd=folder, input=json.dumps(given), text=True,
-                              encoding="utf-8", capture_output=True, timeout=60, check=False)
+        done = subprocess.run(
+            [str(NODE_JS), "main.js"],
+            cwd=folder,
+            input=json.dumps(given),
+            text=True,
+            encoding="utf-8",
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -86,8 +94,11 @@ def eased(ease: str, **more: object) -> str:
     return json.dumps({name: [[0.3, 0.1, ease], [1.7, 0.9, ease], [2.5, 0.0]] for name in CONTROLS} | more)
 
 
-GRID = [eased(ease, **more) for ease in EASES for more in ({}, {"loop": True}, {"loop": True, "seconds": 3.3},
-                                                           {"seconds": 1.1}, {"loop": True, "seconds": 0.1})]
+GRID = [
+    eased(ease, **more)
+    for ease in EASES
+    for more in ({}, {"loop": True}, {"loop": True, "seconds": 3.3}, {"seconds": 1.1}, {"loop": True, "seconds": 0.1})
+]
 REFUSED = [
     "", " ", "null", "[]", "{", "{}", '"yaw"', '{"yaw": NaN}', '{"seconds": 8}', '{"loop": true}', '{"yaw": []}',
     '{"yaw": [[0, 0]], "yaw": [[0, 1]]}', '{"yaw": [[0, 0]], "y\\u0061w": [[0, 1]]}', '{"jaw": [[0, 0]]}',
@@ -129,8 +140,10 @@ def keys(draw: st.DrawFn) -> list[Any]:
     moments = draw(st.lists(times, min_size=0 if draw(seldom) else 1, max_size=5, unique=True))
     ends = [] if draw(st.booleans()) else [draw(st.sampled_from([*EASES, "none" if draw(seldom) else "in"]))]
     low = -1.2 if draw(seldom) else 0
-    return [[time, draw(st.floats(low, 1).map(lambda value: round(value, 3) + 0.0)), *ends]
-            for time in (moments if draw(seldom) else sorted(moments))]
+    return [
+        [time, draw(st.floats(low, 1).map(lambda value: round(value, 3) + 0.0)), *ends]
+        for time in (moments if draw(seldom) else sorted(moments))
+    ]
 
 
 @st.composite

@@ -158,6 +158,14 @@ class StandInSound:
 
 NODE_CLASS_MAPPINGS = {
     kind.__name__: kind
-    for kind in (StandInPrompt, StandInAudioEncoder, StandInClip, StandInBreakingDriving, StandInWord,
-                 StandInSharedMemory, StandInList, StandInSound)
+    for kind in (
+        StandInPrompt,
+        StandInAudioEncoder,
+        StandInClip,
+        StandInBreakingDriving,
+        StandInWord,
+        StandInSharedMemory,
+        StandInList,
+        StandInSound,
+    )
 }
