@@ -28,6 +28,9 @@ if not HOSTS:
 
 UI_WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 API_WORKFLOWS = sorted((PACK / "workflows" / "api").glob("*.json"))
+STORED = PACK / "tests" / "fixtures"  # those of every released version
+STORED_UI_WORKFLOWS = sorted(STORED.glob("v*/workflows/*.json"))
+STORED_API_WORKFLOWS = sorted(STORED.glob("v*/workflows/api/*.json"))
 BUNDLED_WORKFLOWS = [path for path in API_WORKFLOWS if path.stem.startswith("portrait_")]  # they need no download
 
 

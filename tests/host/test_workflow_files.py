@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import API_WORKFLOWS, UI_WORKFLOWS, load_json
+from .conftest import API_WORKFLOWS, STORED, STORED_API_WORKFLOWS, STORED_UI_WORKFLOWS, UI_WORKFLOWS, load_json
 from .test_nodes import widgets
 
 pytestmark = pytest.mark.host
@@ -45,14 +45,19 @@ def _node_as_api(node: Json, info: Json, sources: Json) -> Json:
     return {"class_type": node["type"], "inputs": inputs | cables}
 
 
-@pytest.mark.parametrize("path", UI_WORKFLOWS, ids=lambda path: path.stem)
+def version_and_name(path: Path) -> str:
+    """Of a version's file; of today's, its name."""
+    return path.stem if path in {*UI_WORKFLOWS, *API_WORKFLOWS} else f"{path.relative_to(STORED).parts[0]} {path.stem}"
+
+
+@pytest.mark.parametrize("path", [*UI_WORKFLOWS, *STORED_UI_WORKFLOWS], ids=version_and_name)
 def test_ui_form_is_the_api_form(path: Path, object_info: Json) -> None:
     api = load_json(path.parent / "api" / path.name)
     stripped = {key: {"class_type": node["class_type"], "inputs": node["inputs"]} for key, node in api.items()}
     assert as_api(load_json(path), object_info) == stripped
 
 
-@pytest.mark.parametrize("path", API_WORKFLOWS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*API_WORKFLOWS, *STORED_API_WORKFLOWS], ids=version_and_name)
 def test_every_input_exists_and_every_required_one_is_given(path: Path, object_info: Json) -> None:
     for node in load_json(path).values():
         info = object_info[node["class_type"]]
