@@ -107,9 +107,8 @@ class StreamToVideo(io.ComfyNode):
         with adapters.streaming(model, begun, driving, seconds, whole_chunks=whole_chunks) as run:
             written = adapters.write_stream(
                 run, target.path, video_format=video_format, audio=audio, keep_state=if_stopped,
-                played=adapters.seconds_played(model, begun),
+                played=adapters.seconds_played(model, begun), workflow=adapters.workflow_id(cls.hidden.extra_pnginfo),
                 metadata=adapters.container_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo),
-                workflow=adapters.workflow_id(cls.hidden.extra_pnginfo),
             )  # fmt: skip
         adapters.written(cls.hidden.prompt, written.path, whole=not written.cut_short)
         return io.NodeOutput(video_of(written), written.state, written.stats, ui=shown(written, target.subfolder))
