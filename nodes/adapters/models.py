@@ -18,6 +18,7 @@ from ...knot_core.wan.checkpoint import Checkpoint, open_checkpoint, read_stored
 from ...knot_core.wan.families import ROWS
 from ...knot_core.wan.lora import open_lora
 from ...knot_core.wan.reading import SETS
+from ...knot_core.wan.recognise import Recognised
 from ...knot_core.wan.tree import require_parts
 from .audio_modules import audio_tensors, managed_audio_modules, network_tensors
 from .codecs import AUTO, VAE, choose_codec, codec_path
@@ -185,6 +186,7 @@ def _from_patcher(patcher: ModelPatcher, source: Checkpoint, codec: str, vae: An
     require_parts(network, replace(config, adapter=None))
     _say_bypassed(patcher)
     say(f"Streams as {recognised.preset.title}: {recognised.why}")
+    _warn_if_unsure(checkpoint.path.name, recognised)
     patchers = (patcher,) if audio is None else (patcher, audio)
     device, dtype = patcher.load_device, _compute_dtype(patcher)
     return HostModel(
@@ -197,6 +199,16 @@ def _from_patcher(patcher: ModelPatcher, source: Checkpoint, codec: str, vae: An
         patchers=patchers,
         latent_format=patcher.model.latent_format,
     )
+
+
+def _warn_if_unsure(name: str, recognised: Recognised) -> None:
+    """On the node: what the file was taken for, the families that it may be as well, and how to say which it is."""
+    if not recognised.sure:
+        logger.warning(
+            "%s: %s (in this node's widget family; Knot Forcing Model Settings changes single settings)",
+            name,
+            recognised.why,
+        )
 
 
 def _compute_dtype(patcher: ModelPatcher) -> torch.dtype:

@@ -35,8 +35,11 @@ import comfy.sd  # noqa: E402
 import folder_paths  # noqa: E402
 import torch  # noqa: E402
 from comfy.audio_encoders.audio_encoders import AudioEncoderModel  # noqa: E402
+from server import PromptServer  # noqa: E402
 
 import nodes as host_nodes  # noqa: E402
+
+PromptServer.instance = SimpleNamespace(client_id=None)  # nobody looks on
 
 SIZE = {"width": 32, "height": 32}  # 2 x 2 tokens
 TEXT = torch.randn(1, 7, 4096, generator=torch.Generator().manual_seed(1))
@@ -69,12 +72,20 @@ core = importlib.import_module(f"{pack.__name__}.knot_core")
 PARTS = ("config", "codec.taehv", "driving", "wan.model", "wan.families", "wan.checkpoint", "stream", "stream.sampler")
 for part in PARTS:
     importlib.import_module(f"{core.__name__}.{part}")
-knot = {node.define_schema().node_id: node for node in sys.modules[f"{pack.__name__}.nodes"].NODES}
+pack_nodes = sys.modules[f"{pack.__name__}.nodes"]
+knot = {node.define_schema().node_id: pack_nodes.adapters.with_warnings(node) for node in pack_nodes.NODES}
 
 
 def run(node: str, **inputs: Any) -> tuple[Any, ...]:
     with torch.inference_mode():  # as the host's executor does
         return knot[node].PREPARE_CLASS_CLONE(None).execute(**inputs).result  # with what is hidden, which is nothing
+
+
+def warned(node: str, **inputs: Any) -> list[str]:
+    """What is shown on the node."""
+    with torch.inference_mode():
+        ui = knot[node].PREPARE_CLASS_CLONE(None).execute(**inputs).ui
+    return [] if ui is None else ui["knot_forcing_warnings"]
 
 
 def load_unet(name: str, dtype: str = "default") -> Any:
@@ -397,6 +408,23 @@ def refusals() -> Json:
     }
 
 
+def unsure() -> Json:
+    """A file whose name says no family, by both nodes, with the family left to them and named."""
+    ours = {
+        "model_name": "prefixed.safetensors",
+        "codec": "the model's own",
+        "dtype": "float32",
+        "lora_name": "none",
+        "lora_strength": 1.0,
+    }
+    stock = {"model": load_unet("prefixed.safetensors"), "codec": "auto", "audio_modules": "none"}
+    return {
+        f"{name}_{family}": warned(node, family=family, **inputs)
+        for name, node, inputs in (("ours", "KnotForcingLoadModel", ours), ("stock", "KnotForcingFromModel", stock))
+        for family in ("auto", "causvid")
+    }
+
+
 def flat_memory() -> Json:
     """Peak memory after 40 and after 200 chunks."""
     model = from_model(load_unet("self_forcing.safetensors"), "self-forcing")
@@ -499,6 +527,7 @@ CHECKS = (
     vae,
     text_only,
     refusals,
+    unsure,
     causal_sampler,
     flat_memory,
 )

@@ -165,6 +165,16 @@ def test_what_cannot_be_used_is_refused_by_name(found: Json, what: str, word: st
     assert word in result(found, "refusals")[what]
 
 
+@pytest.mark.parametrize("node", ["ours", "stock"])
+def test_a_family_that_nothing_tells_is_warned_of_on_the_node(found: Json, node: str) -> None:
+    got = result(found, "unsure")
+    (text,) = got[f"{node}_auto"]
+    assert "self-forcing" in text, "what it was taken for"
+    assert "causvid" in text, "what it may be as well"
+    assert "widget family" in text, "how to say it"
+    assert got[f"{node}_causvid"] == [], "once it is named"
+
+
 def test_the_stream_is_the_hosts_own_causal_sampler(found: Json) -> None:
     """Knot 0, no anchor, Self-Forcing's schedule; 21 frames, which the window holds as a whole."""
     for clip in result(found, "causal_sampler")["clips"]:
