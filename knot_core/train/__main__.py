@@ -19,6 +19,8 @@ from .codec import CodecRecipe, DecoderRecipe, train_decoder
 from .codec import train as train_codec
 from .common import load_checkpoint
 from .export import export, write_samples
+from .knot_lora import NAME as KNOT_LORA
+from .knot_lora import KnotLoraRecipe, train_knot_lora
 from .recipes import changed
 from .rollout import StudentRecipe
 from .student import train as train_student
@@ -52,7 +54,7 @@ def _run(given: list[str]) -> None:
         "export": _export,
         "samples": _samples,
     }
-    single = {"variants": _variants, "calibrate": _calibrate}  # no part of all
+    single = {"variants": _variants, KNOT_LORA: _knot_lora, "calibrate": _calibrate}  # no part of all
     parser = argparse.ArgumentParser(prog="python -m knot_core.train", description=__doc__)
     parser.add_argument("stage", choices=(*stages, *single, "all"))
     parser.add_argument("--folder", type=Path, default=Path("out/train"), help="checkpoints, logs and clips")
@@ -66,7 +68,9 @@ def _run(given: list[str]) -> None:
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="NAME=VALUE", help="such as steps=100, of the stage's recipe"
     )
-    parser.add_argument("--start-from", type=Path, help="student, variants: begin with the weights of this file")
+    parser.add_argument(
+        "--start-from", type=Path, help="student, variants, knot-lora: begin with the weights of this file"
+    )
     parser.add_argument("--pictures", type=Path, help="calibrate: a folder of pictures that cannot be rendered")
     parser.add_argument(
         "--evidence", type=Path, default=Path("out/references.json"), help="calibrate: where the scores go"
@@ -105,6 +109,13 @@ def _variants(args: argparse.Namespace) -> None:
     names = tuple(args.variants.split(",")) if args.variants else trainable(recipe)
     start_from = args.start_from or args.assets / "knot-tiny.safetensors"
     train_variants(recipe, names, clips, stills, args.folder, start_from)
+
+
+def _knot_lora(args: argparse.Namespace) -> None:
+    if args.start_from is None:
+        raise SettingsError(f"{KNOT_LORA} got no weights to begin with; name a file with --start-from")
+    recipe, (clips, stills) = changed(KnotLoraRecipe(), args.set), _examples(args)
+    train_knot_lora(recipe, clips, stills, args.folder, args.start_from)
 
 
 def _export(args: argparse.Namespace) -> None:

@@ -54,7 +54,7 @@ def train(
         adversary = Adversary(recipe.network.out_channels, recipe.adversarial, recipe.seed, recipe.device)
     start, path, began, of = 0, folder / "student.ckpt", time.time(), _made_of(recipe, start_from)
     if (state := load_checkpoint(path)) is not None:
-        _require_same(path, state.get("of", of), of)
+        require_same(path, state.get("of", of), of)
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
@@ -63,7 +63,7 @@ def train(
             adversary.load_state_dict(state["adversary"])
     for step in range(start, recipe.steps):
         rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        losses = _losses(network, recipe, clips, clips if stills is None else stills, step, rng, adversary)
+        losses = step_losses(network, recipe, clips, clips if stills is None else stills, step, rng, adversary)
         losses["loss"].backward()
         norm = optimizer.step(cosine(step, recipe.steps, recipe.warmup, floor=0.02))
         follow(average, network, min(recipe.decay, (step + 1) / (step + 10)))
@@ -91,7 +91,8 @@ def _made_of(recipe: StudentRecipe, start_from: Path | None) -> dict[str, str]:
     }
 
 
-def _require_same(path: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
+def require_same(path: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
+    """Refuse to go on with a training that began otherwise."""
     other = [name for name in wanted if found[name] != wanted[name]]
     if other:
         what = " and ".join(other)
@@ -104,7 +105,7 @@ def turned(recipe: StudentRecipe, step: int) -> float:
     return min(1.0, max(0.0, (step / recipe.steps - begin) / (end - begin)))
 
 
-def _losses(  # noqa: PLR0913, PLR0917 - who learns, from what, against whom
+def step_losses(  # noqa: PLR0913, PLR0917 - who learns, from what, against whom
     network: WanNetwork,
     recipe: StudentRecipe,
     clips: Clips,
