@@ -20,7 +20,7 @@ from ..codec.taehv import TAEHV
 from ..driving.audio import MEL_DIM, log_mel
 from ..geometry import num_pixel_frames
 from . import avatars
-from .common import box_mask, lively_controls
+from .common import box_mask, lively_controls, mixed_precision
 from .motion import sample_controls
 from .speech import speak
 
@@ -171,7 +171,7 @@ def _face(values: Tensor, controls: Tensor, size: int) -> Tensor:
 
 
 def _encode(codec: TAEHV, pixels: Tensor) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision("cpu"):
         return codec.encode(pixels).float()
 
 

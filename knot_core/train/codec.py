@@ -23,7 +23,15 @@ from torch import Tensor
 
 from ..codec.taehv import TAEHV, CodecConfig, MemBlock, TGrow, TPool, run_layers
 from . import avatars
-from .common import box_mask, cosine, lively_controls, load_checkpoint, log_line, save_checkpoint
+from .common import (
+    box_mask,
+    cosine,
+    lively_controls,
+    load_checkpoint,
+    log_line,
+    mixed_precision,
+    save_checkpoint,
+)
 from .losses import charbonnier, contrast_loss, edges_of
 from .metrics import gradient_energy, psnr, sharpness, squared_error
 from .optim import MatrixOptimizer
@@ -167,7 +175,7 @@ def _loss(recipe: CodecRecipe, through: Callable, pixels: Tensor, weight: Tensor
     B, T, _, H, W = pixels.shape
     strength = recipe.noise * min(1.0, step / recipe.noise_ramp)
     noise = strength * torch.randn((B * T // 4, 16, H // 8, W // 8), generator=rng, device=pixels.device)
-    with torch.autocast(recipe.device.split(":")[0], torch.bfloat16):
+    with mixed_precision(recipe.device):
         latents, output = through(pixels, noise)
     latents, output = latents.float(), output.float()
     return picture_loss(recipe, output, pixels, weight) + recipe.pull * latents.square().mean()

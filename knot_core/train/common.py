@@ -11,8 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..model import native_dtype
+
 CONTROL_LOW = np.array([-0.85, -0.8, -0.8, 0.0, -0.9, 0.0, -0.8, -0.8], dtype=np.float32)
 CONTROL_HIGH = np.array([0.85, 0.8, 0.8, 1.0, 0.9, 1.0, 0.8, 1.0], dtype=np.float32)
+
+
+def mixed_precision(device: str | torch.device) -> torch.autocast:
+    """Matrices in bfloat16 where the device's arithmetic has it; else nothing is cast: emulated, a convolution takes
+    hundreds of times longer than in float32.
+    """
+    device = torch.device(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=native_dtype(device) == torch.bfloat16)
 
 
 def lively_controls(rng: np.random.Generator, clips: int, frames: int) -> Tensor:

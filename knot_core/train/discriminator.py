@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as fn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from .common import mixed_precision
+
 _WIDTH = 64
 _RATE = 1e-3
 _MOST = 32  # latent frames looked at in a step
@@ -86,5 +88,5 @@ class Adversary:
 
     def _judge(self, x_NCHW: Tensor, rng: torch.Generator) -> Tensor:
         noisy = x_NCHW + _NOISE * torch.randn(x_NCHW.shape, generator=rng).to(x_NCHW)
-        with torch.autocast(x_NCHW.device.type, torch.bfloat16):
+        with mixed_precision(x_NCHW.device):
             return self.net(noisy).float()

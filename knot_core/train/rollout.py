@@ -19,12 +19,14 @@ from torch import Tensor
 
 from ..config import AdapterConfig, NetworkConfig, StreamSettings
 from ..flow import add_noise, fuse, shift_sigma, to_x0
+from ..model import native_dtype
 from ..stream.denoise import Conditions, Denoiser, Frames, capture, commit
 from ..stream.plan import first_clock, plan_chunk
 from ..wan.adapters import DrivingFeatures, encode_driving
 from ..wan.model import WanNetwork
 from .cache import RolloutCache
 from .clips import Clips, choose_references
+from .common import mixed_precision
 from .discriminator import Adversary
 from .losses import contrast_loss
 
@@ -73,7 +75,7 @@ class TrainedModel:
     network: WanNetwork
     config: NetworkConfig
     device: torch.device
-    dtype: torch.dtype = torch.bfloat16
+    dtype: torch.dtype
     codec: None = None
 
 
@@ -92,7 +94,7 @@ def singles(
     length = recipe.chunks * recipe.settings.num_chunk_frames
     position = int(torch.randint(ahead or length, (), generator=rng)) + (ahead == 0)  # before the anchor, or after it
     signal = given_signal(frames, rng).to(recipe.device)
-    with torch.autocast(recipe.device.split(":")[0], torch.bfloat16):
+    with mixed_precision(recipe.device):
         denoiser = _denoiser(network, recipe)
         anchor = capture(denoiser, references.to(recipe.device))
         repeats = len(truth) // len(references)
@@ -125,7 +127,7 @@ def rollout(  # noqa: PLR0913, PLR0917 - a clip, how far, on whose past, against
     tokens = truth.shape[-2] * truth.shape[-1] // 4
     cache = RolloutCache(num_window_frames=recipe.settings.num_window_frames, num_tokens=tokens)
     losses, sums, knot = [], [], reference if recipe.settings.start_from_reference else None
-    with torch.autocast(recipe.device.split(":")[0], torch.bfloat16):
+    with mixed_precision(recipe.device):
         denoiser = _denoiser(network, recipe)
         # also where no anchor is used: older autocasts keep what they cast, and so must cast with a gradient first
         anchor, clock, position = capture(denoiser, reference), first_clock(recipe.settings), None
@@ -201,7 +203,8 @@ def _predict(denoiser: Denoiser, conditions: Conditions, x: Tensor, sigma: Tenso
 
 
 def _denoiser(network: WanNetwork, recipe: StudentRecipe) -> Denoiser:
-    model = TrainedModel(network, recipe.network, torch.device(recipe.device))
+    device = torch.device(recipe.device)
+    model = TrainedModel(network, recipe.network, device, native_dtype(device))
     return Denoiser.of(model, torch.zeros(1, 1, recipe.network.text_dim))
 
 

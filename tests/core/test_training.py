@@ -14,7 +14,7 @@ from torch.nn import functional as fn
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig
 from knot_core.errors import SettingsError, StateError
-from knot_core.train import avatars, rollout, student, study_training
+from knot_core.train import avatars, common, rollout, student, study_training
 from knot_core.train import codec as codec_training
 from knot_core.train.__main__ import main
 from knot_core.train.clips import PORTRAITS, ClipRecipe, Clips, _poses, choose_references, per_latent_frame
@@ -67,6 +67,18 @@ def test_a_rollout_reaches_every_weight_but_those_of_the_text(clips: Clips) -> N
     loss.backward()
     without = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert [name for name in without if not any(part in name for part in ("text", "cross_attn", "norm3"))] == []
+
+
+@pytest.mark.parametrize("native", [torch.float32, torch.bfloat16])
+def test_passes_are_in_bfloat16_only_where_the_device_computes_it(
+    clips: Clips, native: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (common, rollout):
+        monkeypatch.setattr(module, "native_dtype", lambda _: native)
+    network, seen = _network(), []
+    network.blocks[0].ffn[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    rollout.rollout(network, RECIPE, clips.pick(torch.arange(2)), 2, 0.5, torch.Generator().manual_seed(1))
+    assert set(seen) == {native}
 
 
 def test_single_frames_never_take_their_own_reference_for_a_target(clips: Clips) -> None:
