@@ -105,7 +105,7 @@ class StudyPlan:
     variants: tuple[str, ...]
     model: str
     codec: str | None
-    models: Path | None  # a folder of models that were trained for a variant, VARIANT.safetensors
+    models: Path | None  # a folder of models for variants: VARIANT.safetensors, VARIANT-lora.safetensors
     device: str
     dtype: torch.dtype | None
     records: Path  # the JSON lines
@@ -127,7 +127,7 @@ class StudyPlan:
         if self.models is None:
             return {}
         found = {path.stem: path for path in sorted(self.models.glob("*.safetensors"))}
-        found = {name: path for name, path in found.items() if not name.endswith("-codec")}
+        found = {name: path for name, path in found.items() if not name.endswith(("-codec", "-lora"))}
         if "full" in found:
             raise SettingsError(
                 f"{self.models} holds a model for full, which is the one that --model names; if it was trained on for "
@@ -147,9 +147,10 @@ class StudyPlan:
         return {name: CONTROL for name in own if name != CONTROL} if CONTROL in own else {}
 
     def _load_own(self, path: Path) -> Model:
-        """With its own codec where that lies beside it, else with the one that all share."""
-        beside = path.with_name(f"{path.stem}-codec.safetensors")
-        return load_model(path, self.device, self.dtype, beside if beside.exists() else self.shared_files()[1])
+        """With its own codec where that lies beside it, else with the one that all share; with a LoRA beside it."""
+        codec, lora = (path.with_name(f"{path.stem}-{part}.safetensors") for part in ("codec", "lora"))
+        codec = codec if codec.exists() else self.shared_files()[1]
+        return load_model(path, self.device, self.dtype, codec, lora=lora if lora.exists() else None)
 
     def shared_files(self) -> tuple[Path, Path]:
         """Weights and codec of the model under study."""

@@ -21,6 +21,7 @@ COLOURS = {
     "knot0": "#1f77b4",
     "nofusion": "#17becf",
     "knotinx": "#9edae5",
+    "knotclean": "#0b5d68",
     "k1": "#aec7e8",
     "k2": "#6baed6",
     "nooverlap": "#2f4b8f",

@@ -41,21 +41,49 @@ class KnotInX(Inpaint36):
         return get_layout("t2v16").pin(x_BFCHW, known)
 
 
-class _KnotInXStream(Stream):
-    def __init__(self, model: StreamModel, snapshot: Snapshot, driving: StreamDriving) -> None:
+class KnotInXAlone(KnotInX):
+    """Inpaint36 whose knot enters as in t2v16: clean in x at timestep 0, and unknown to the condition channels."""
+
+    def frame_sigmas(self, sigma_BF: Tensor, num_known: int) -> Tensor:
+        return get_layout("t2v16").frame_sigmas(sigma_BF, num_known)
+
+    def channels(
+        self,
+        x_BFCHW: Tensor,
+        known: Tensor | None,  # noqa: ARG002
+        reference_B1CHW: Tensor | None = None,
+        unknown_BFCHW: Tensor | None = None,
+    ) -> Tensor:
+        return super().channels(x_BFCHW, None, reference_B1CHW, unknown_BFCHW)
+
+
+class _OtherLayoutStream(Stream):
+    def __init__(self, model: StreamModel, snapshot: Snapshot, driving: StreamDriving, layout: type[Inpaint36]) -> None:
         super().__init__(model, snapshot, driving)
-        self._denoiser = replace(self._denoiser, layout=KnotInX(self._denoiser.layout.name))
+        self._denoiser = replace(self._denoiser, layout=layout(self._denoiser.layout.name))
 
 
 def knot_in_x(
     model: StreamModel, anchor: Anchor, settings: StreamSettings, driving: StreamDriving, seed: int
 ) -> Iterator[Chunk]:
     """The knot by two ways at once: in the condition channels, and in x."""
+    _require_inpaint36(model, "knotinx")
+    return _OtherLayoutStream(model, first_snapshot(settings, anchor, seed), driving, KnotInX)
+
+
+def knot_in_x_alone(
+    model: StreamModel, anchor: Anchor, settings: StreamSettings, driving: StreamDriving, seed: int
+) -> Iterator[Chunk]:
+    """The knot in x alone, as networks without condition channels get it."""
+    _require_inpaint36(model, "knotclean")
+    return _OtherLayoutStream(model, first_snapshot(settings, anchor, seed), driving, KnotInXAlone)
+
+
+def _require_inpaint36(model: StreamModel, name: str) -> None:
     if model.config.layout != "inpaint36":
         raise SettingsError(
-            f"layout {model.config.layout} has the knot in x as it is; choose --variants without knotinx"
+            f"layout {model.config.layout} has the knot in x as it is; choose --variants without {name}"
         )
-    return _KnotInXStream(model, first_snapshot(settings, anchor, seed), driving)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from .study_streams import (
     anchor_left_behind,
     as_set,
     knot_in_x,
+    knot_in_x_alone,
     reference_first,
     restarting,
     without_overlap,
@@ -29,6 +30,7 @@ class Variant:
     changes: Mapping[str, int | float | bool | str] = field(default_factory=dict)  # of the model's own settings
     opened: Open = as_set
     trained: str = NOT_TRAINED  # whether the built-in model was trained for it
+    usual: bool = True  # whether a study has it that names no variants
 
     def settings(self, own: StreamSettings) -> StreamSettings:
         """Its settings, made of the model's own."""
@@ -60,6 +62,11 @@ VARIANTS: Mapping[str, Variant] = {
     "nofusion": Variant(title="the knot is shown to the next chunk, but not averaged with it", changes={"fusion": 0.0}),
     "knotinx": Variant(
         title="the knot also pinned in x at every step, and so settled as it was first drawn", opened=knot_in_x
+    ),
+    "knotclean": Variant(
+        title="the knot in x alone, clean and at timestep 0, as networks without condition channels get it",
+        opened=knot_in_x_alone,
+        usual=False,
     ),
     "k1": Variant(title="a knot of one latent frame", changes={"num_knot_frames": 1}),
     "k2": Variant(title="a knot of two latent frames", changes={"num_knot_frames": 2}),
@@ -100,10 +107,11 @@ VARIANTS: Mapping[str, Variant] = {
 
 
 def differ(own: StreamSettings) -> tuple[str, ...]:
-    """The names of ``full`` and of what is not the same for a model of these settings."""
+    """The names of ``full`` and of what is usual and not the same for a model of these settings."""
     full = VARIANTS["full"]
     return tuple(
         name
         for name, variant in VARIANTS.items()
-        if variant is full or (variant.settings(own), variant.opened) != (full.settings(own), full.opened)
+        if variant is full
+        or (variant.usual and (variant.settings(own), variant.opened) != (full.settings(own), full.opened))
     )

@@ -27,6 +27,7 @@ from knot_core.train.study_report import FIGURES, TABLES, Claim, StudyReport
 from knot_core.train.study_variants import VARIANTS, differ
 from knot_core.wan.checkpoint import save_network
 from knot_core.wan.families import PRESETS
+from knot_core.wan.layouts import get_layout
 from knot_core.wan.model import WanNetwork
 
 PERIOD, SIZE = 12, 64
@@ -222,10 +223,32 @@ def test_a_knot_pinned_in_x_is_settled_as_it_was_drawn(model, anchor, waves):
     assert not torch.allclose(half[2].latents, full[2].latents, atol=1e-3)
 
 
-def test_other_layouts_have_the_knot_in_x_as_it_is(make_model, waves):
+def test_a_knot_in_x_alone_enters_as_in_networks_without_condition_channels(x_and_knot):
+    (x, sigma), knot = x_and_knot
+    ours, plain = study_streams.KnotInXAlone("inpaint36"), get_layout("t2v16")
+    pinned = ours.pin(x, knot)
+    assert torch.equal(pinned, plain.pin(x, knot))
+    assert torch.equal(ours.frame_sigmas(sigma, 1), plain.frame_sigmas(sigma, 1))
+    assert torch.equal(ours.channels(pinned, knot)[:, :, :16], plain.channels(pinned, knot))
+    assert not ours.channels(pinned, knot)[:, :, 16:].any()
+
+
+@pytest.fixture
+def x_and_knot():
+    rng = torch.Generator().manual_seed(0)
+    return (torch.randn(1, 4, 16, 4, 4, generator=rng), torch.full((1, 4), 0.8)), torch.ones(1, 1, 16, 4, 4)
+
+
+def test_what_is_not_usual_is_only_streamed_where_it_is_named():
+    assert "knotclean" not in differ(SETTINGS)
+    assert VARIANTS["knotclean"].settings(SETTINGS) == SETTINGS
+
+
+@pytest.mark.parametrize("name", ["knotinx", "knotclean"])
+def test_other_layouts_have_the_knot_in_x_as_it_is(make_model, waves, name):
     other = make_model("t2v16")
-    with pytest.raises(SettingsError, match="knotinx"):
-        VARIANTS["knotinx"].opened(other, other.anchor(), SETTINGS, waves(), 7)
+    with pytest.raises(SettingsError, match=name):
+        VARIANTS[name].opened(other, other.anchor(), SETTINGS, waves(), 7)
 
 
 def test_an_anchor_left_behind_stands_where_it_first_stood(model, anchor, waves):
@@ -370,6 +393,18 @@ def test_a_model_trained_for_a_variant_streams_it(weights, tmp_path, randomised)
     assert ours["full", "full"] == theirs["full", "full"]
     assert ours["full", "knot0"] != theirs["full", "knot0"]
     assert own.own_models() == {"knot0": tmp_path / "knot0.safetensors"}
+
+
+def test_a_lora_beside_a_model_is_merged(weights, tmp_path, randomised):
+    save_model(tmp_path, "knot0", 5, randomised)
+    plain = plan_of(weights, models=tmp_path).load()["knot0"]
+    name = "blocks.0.ffn.0"
+    up, down = torch.ones(64, 1), torch.full((1, 128), 0.5)
+    pair = {f"diffusion_model.{name}.lora_B.weight": up, f"diffusion_model.{name}.lora_A.weight": down}
+    save_file(pair, tmp_path / "knot0-lora.safetensors")
+    merged = plan_of(weights, models=tmp_path).load()["knot0"]
+    change = (merged.network.get_submodule(name).weight - plain.network.get_submodule(name).weight).float()
+    assert torch.allclose(change, torch.full_like(change, 0.5), atol=1e-5)
 
 
 def test_what_was_trained_on_is_held_against_a_control_trained_on_as_long(weights, tmp_path, randomised):
@@ -519,7 +554,8 @@ def test_claims_of_variants_that_did_not_run_are_left_out():
 def test_every_claim_and_every_table_is_of_what_is_measured():
     assert {claim.figure for claim in CLAIMS} <= set(FIGURES)
     assert {claim.than for claim in CLAIMS} <= {"", "codec", *VARIANTS}
-    assert set(VARIANTS) - {"full", "control", "k1"} <= {claim.than for claim in CLAIMS}
+    usual = {name for name, variant in VARIANTS.items() if variant.usual}
+    assert usual - {"full", "control", "k1"} <= {claim.than for claim in CLAIMS}
     assert [figure for figures in TABLES.values() for figure in figures] == list(FIGURES)
     assert set(COLOURS) == {"truth", "codec", *VARIANTS}
 
