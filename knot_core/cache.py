@@ -15,15 +15,17 @@ from .cache_index import CacheIndex, Place
 from .errors import SettingsError
 from .room import free_memory
 
+Attended = tuple[Tensor, Tensor, Tensor | None]  # keys and values [B, S, N, K]; which a row sees [B, S], None: all
+
 
 class AttentionCache(Protocol):
-    """How the forward meets a cache. Keys arrive rotated to their positions."""
+    """What passes attend to. Keys arrive rotated to their positions."""
 
-    def read(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values that the pass attends to, its own included."""
+    def extend(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> Attended:
+        """Put a pass's keys and values into their slots. Returns what the pass attends to, its own included."""
 
-    def write(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
-        """Keep the keys and values of a commit pass; called once per layer, after `read`."""
+    def commit(self, num_frames: int) -> None:
+        """Keep the first `num_frames` latent frames of the last pass: from now on passes attend to them, too."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,22 +46,26 @@ class Overwritten:
 class NoCache:
     """A pass that attends to itself only."""
 
-    def read(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        return k_BLNK, v_BLNK
+    def extend(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> Attended:  # noqa: ARG002
+        return k_BLNK, v_BLNK, None
 
-    def write(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:  # noqa: ARG002
+    def commit(self, num_frames: int) -> None:  # noqa: ARG002
         raise AssertionError("nothing to commit into")
 
 
 class CapturingCache(NoCache):
-    """A pass that attends to itself only and keeps its keys and values, layer by layer: the anchor's."""
+    """One pass that attends to itself only; `commit` puts its keys and values into `layers`: the anchor's."""
 
     def __init__(self) -> None:
         self.layers: list[tuple[Tensor, Tensor]] = []
+        self._passed: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def write(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
-        assert layer == len(self.layers), f"layer {layer} written after {len(self.layers)} layers"
-        self.layers.append((k_BLNK, v_BLNK))
+    def extend(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> Attended:
+        self._passed[layer] = (k_BLNK, v_BLNK)
+        return super().extend(layer, k_BLNK, v_BLNK)
+
+    def commit(self, num_frames: int) -> None:  # noqa: ARG002 - all of them
+        self.layers, self._passed = [self._passed[layer] for layer in range(len(self._passed))], {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,36 +105,36 @@ class KVCache:
         self._layers = _zeros(shape.num_layers, size, dtype, torch.device(device))
         self._anchor_slot = shape.num_pass_frames * shape.num_tokens
         self._window_slot = self._anchor_slot + shape.num_anchor_frames * shape.num_tokens
+        self._passed = 0  # tokens of the last pass
         self._in_place: Place | None = None
         self._replaced: dict[Place, tuple[Tensor, ...]] = {}
         self._before: int | None = None  # tokens of the passes before, where passes see no window
 
-    def read(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> Attended:
         if self._in_place is not None:
-            return self._read_in_place(layer, torch.stack([k_BLNK, v_BLNK]), self._in_place)
+            return self._extend_in_place(layer, torch.stack([k_BLNK, v_BLNK]), self._in_place)
         k_BSNK, v_BSNK = self._layers[layer]
+        self._passed = k_BLNK.shape[1]
         end = self._anchor_slot - (self._before or 0)
-        start = end - k_BLNK.shape[1]
+        start = end - self._passed
         num_valid = self.index.num_valid if self._before is None else 0
         stop = self._window_slot + num_valid * self.shape.num_tokens
-        assert start >= 0, f"a pass of {k_BLNK.shape[1]} tokens; the buffer has room for {end}"
+        assert start >= 0, f"a pass of {self._passed} tokens; the buffer has room for {end}"
         k_BSNK[:, start:end] = k_BLNK
         v_BSNK[:, start:end] = v_BLNK
-        return k_BSNK[:, start:stop], v_BSNK[:, start:stop]
+        return k_BSNK[:, start:stop], v_BSNK[:, start:stop], None
 
-    def write(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
-        """Nothing to do: `read` has put them into the pass's slots, where `commit` finds them."""
-
-    def commit(self, num_frames: int, num_passed: int | None = None) -> None:
-        """Move the first `num_frames` of the last pass's frames (`num_passed`, or so many) from the pass's slots to the
-        sinks and the window.
+    def commit(self, num_frames: int) -> None:
+        """Move the first `num_frames` of the last pass's frames from the pass's slots to the sinks and the window. What
+        passes wrote in place stays where it is.
         """
-        tokens = self.shape.num_tokens
-        start = self._anchor_slot - (num_passed or num_frames) * tokens
-        for run in self.index.runs(num_frames):
+        tokens, start = self.shape.num_tokens, self._anchor_slot - self._passed
+        runs = () if self._in_place is not None else self.index.runs(num_frames)
+        for run in runs:
             source, target = start + run.source * tokens, self._window_slot + run.slot * tokens
             for layer in self._layers:
                 layer[:, :, target : target + run.length * tokens] = layer[:, :, source : source + run.length * tokens]
+        self._in_place, self._replaced = None, {}
         self.index = self.index.advance(num_frames)
 
     def overwritten(self, num_frames: int, *, with_sinks: bool = False, wholly: bool = False) -> Overwritten:
@@ -152,15 +158,10 @@ class KVCache:
         )
 
     def write_in_place(self, place: Place) -> None:
-        """From the next pass on; what stood there is kept until `commit_in_place` or `undo`."""
+        """From the next pass on; what stood there is kept until `commit` or `undo`."""
         if place not in self._replaced:
             self._replaced[place] = tuple(self._placed(layer, place).clone() for layer in self._layers)
         self._in_place = place
-
-    def commit_in_place(self, num_frames: int) -> None:
-        """What the passes wrote stays."""
-        self._in_place, self._replaced = None, {}
-        self.index = self.index.advance(num_frames)
 
     def undo(self) -> None:
         """Sinks and window as they were before the passes of a chunk that does not happen."""
@@ -190,13 +191,13 @@ class KVCache:
     def _placed(self, layer: Tensor, place: Place) -> Tensor:
         return self._slots(layer, place.slot, place.slot + place.length)
 
-    def _read_in_place(self, layer: int, kv_2BLNK: Tensor, place: Place) -> tuple[Tensor, Tensor]:
+    def _extend_in_place(self, layer: int, kv_2BLNK: Tensor, place: Place) -> Attended:
         buffer, settled = self._layers[layer], place.length * self.shape.num_tokens
         start = self._anchor_slot - (kv_2BLNK.shape[2] - settled)
         self._placed(buffer, place)[:] = kv_2BLNK[:, :, :settled]
         buffer[:, :, start : self._anchor_slot] = kv_2BLNK[:, :, settled:]
         k_BSNK, v_BSNK = buffer[:, :, start : self._window_slot + place.num_valid * self.shape.num_tokens]
-        return k_BSNK, v_BSNK
+        return k_BSNK, v_BSNK, None
 
     def place_anchor(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
         """Set the anchor's keys, rotated to its position, and its values."""
@@ -213,15 +214,15 @@ class KVCache:
         stop = self._window_slot + self.shape.num_sink_frames * self.shape.num_tokens
         return self._layers[layer][:, :, self._window_slot : stop]
 
-    def settled(self, layer: int, frame: int, length: int, num_passing: int) -> Tensor:
-        """`length` frames from committed frame `frame` on, a view: of the window, or of a commit pass of `num_passing`
-        frames that stands in the pass's slots, to be committed next. They must lie side by side, as in one run.
+    def settled(self, layer: int, frame: int, length: int) -> Tensor:
+        """`length` frames from committed frame `frame` on, a view: of the window, or of the last pass, which is to be
+        committed next and stands in the pass's slots. They must lie side by side, as in one run.
         """
         tokens, passing = self.shape.num_tokens, frame - self.index.num_committed
         if passing < 0:
             start = self._window_slot + self.index.slot(frame) * tokens
         else:
-            start = self._anchor_slot + (passing - num_passing) * tokens
+            start = self._anchor_slot - self._passed + passing * tokens
         return self._layers[layer][:, :, start : start + length * tokens]
 
     def window(self, layer: int) -> Tensor:
@@ -253,7 +254,7 @@ class KVCache:
     def fork(self) -> "KVCache":
         """An independent copy: two streams may go on from one state."""
         twin = KVCache(self.shape, dtype=self._layers[0].dtype, device=self._layers[0].device)
-        twin.index = self.index
+        twin.index, twin._passed = self.index, self._passed
         for mine, theirs in zip(self._layers, twin._layers, strict=True):
             theirs.copy_(mine)
         return twin

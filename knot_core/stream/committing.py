@@ -64,10 +64,8 @@ class Window:
         overwritten = self.sinks.overwritten(self.cache, num_frames, wholly=recomputes) if keep else None
         if recomputes:
             self.cache.replace_window([len(frames) for frames in self._recomputed(plan)], num_frames)
-        elif self.settings.commit == "in_place":
-            self.cache.commit_in_place(num_frames)
         else:
-            self.sinks.commit(self.cache, num_frames, len(plan.positions) if self.settings.commit == "none" else None)
+            self.sinks.commit(self.cache, num_frames)
         return overwritten
 
     def _recomputed(self, plan: ChunkPlan) -> list[range]:
@@ -108,7 +106,7 @@ class Window:
         recached = Recached(self.cache, self.sinks, num_frames=latents.shape[1], kept_sinks=start if keeps else None)
         frames = range(plan.start - latents.shape[1], plan.start)
         commit(denoiser, conditions_of(frames), latents, recached)
-        recached.finish()
+        recached.commit(latents.shape[1])
 
 
 def num_kept_latents(settings: StreamSettings) -> int:

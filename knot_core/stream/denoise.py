@@ -98,18 +98,18 @@ class Denoiser:
         """The same with another prompt."""
         return replace(self, context=context, guides=tuple(under(guide, context) for guide in self.guides))
 
-    def velocity(self, frames: "Frames", cache: AttentionCache, *, commit: bool = False) -> Tensor:
+    def velocity(self, frames: "Frames", cache: AttentionCache) -> Tensor:
         """One pass over the network, or one for each branch of guidance."""
         if not self.guides:
-            return self._pass(frames, self.context, cache, commit)
+            return self._pass(frames, self.context, cache)
         found = []
         for number, guide in enumerate(self.guides):
             seen = replace(frames, driving=frames.silence) if guide.branch.silent else frames
             of_branch = OfBranch(cache, number * self.model.config.num_layers)
-            found.append(self._pass(seen, guide.context, of_branch, commit))
+            found.append(self._pass(seen, guide.context, of_branch))
         return mixed(found, self.guides)
 
-    def _pass(self, frames: "Frames", context: CrossContext, cache: AttentionCache, commit: bool) -> Tensor:
+    def _pass(self, frames: "Frames", context: CrossContext, cache: AttentionCache) -> Tensor:
         timestep_BF = to_timestep(frames.sigma_BF) if frames.timestep_BF is None else frames.timestep_BF
         inputs = FrameInputs(
             x_BFCHW=self.layout.channels(
@@ -119,7 +119,7 @@ class Denoiser:
             rope=frames.rope,
             driving=frames.driving,
         )
-        return wan_forward(self.model.network, inputs, context, cache, commit=commit, compute_dtype=self.model.dtype)
+        return wan_forward(self.model.network, inputs, context, cache, compute_dtype=self.model.dtype)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -200,7 +200,7 @@ def denoise(  # noqa: PLR0913, PLR0917 - a chunk's five parts, and what it may b
 
 
 def commit(denoiser: Denoiser, conditions: Conditions, x0_BFCHW: Tensor, cache: AttentionCache) -> None:
-    """The clean pass that leaves settled frames' keys and values in the cache."""
+    """The clean pass over settled frames, whose keys and values the cache's own `commit` then keeps."""
     frames = Frames(
         x_BFCHW=x0_BFCHW,
         sigma_BF=x0_BFCHW.new_zeros(x0_BFCHW.shape[:2]),
@@ -210,7 +210,7 @@ def commit(denoiser: Denoiser, conditions: Conditions, x0_BFCHW: Tensor, cache: 
         unknown_BFCHW=conditions.unknown_BFCHW,
         silence=conditions.silence,
     )
-    denoiser.velocity(frames, cache, commit=True)
+    denoiser.velocity(frames, cache)
 
 
 def capture(denoiser: Denoiser, reference_BFCHW: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -224,5 +224,6 @@ def capture(denoiser: Denoiser, reference_BFCHW: Tensor) -> list[tuple[Tensor, T
         rope=denoiser.rope(range(num_frames), reference_BFCHW.shape[-2:]),
         driving=denoiser.no_signal(num_frames),
     )
-    denoiser.velocity(frames, cache, commit=True)
+    denoiser.velocity(frames, cache)
+    cache.commit(num_frames)
     return cache.layers

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..cache import AttentionCache
+from ..cache import Attended, AttentionCache
 from ..config import StreamSettings
 from ..errors import SettingsError
 from ..wan.branches import Branch, branches
@@ -29,16 +29,16 @@ class Guide:
 
 @dataclass(frozen=True, eq=False)
 class OfBranch:
-    """The layers of one branch, as an `AttentionCache`."""
+    """The layers of one branch, as an `AttentionCache`; the whole cache commits them together."""
 
     cache: AttentionCache
     first_layer: int
 
-    def read(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> tuple[Tensor, Tensor]:
-        return self.cache.read(self.first_layer + layer, k_BLNK, v_BLNK)
+    def extend(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> Attended:
+        return self.cache.extend(self.first_layer + layer, k_BLNK, v_BLNK)
 
-    def write(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> None:
-        self.cache.write(self.first_layer + layer, k_BLNK, v_BLNK)
+    def commit(self, num_frames: int) -> None:  # noqa: ARG002
+        raise AssertionError("one branch is not committed without the others")
 
 
 def check_steps(settings: StreamSettings, model: StreamModel) -> None:

@@ -38,21 +38,17 @@ class Sinks:
         else:
             self.layers = tuple(self._copy(cache.sinks(layer)) for layer in range(cache.shape.num_layers))
 
-    def commit(self, cache: KVCache, num_frames: int, num_passed: int | None = None) -> None:
-        """Commit `num_frames` frames of a pass; then sinks have taken in what left, and stand where they belong.
-
-        The pass was of `num_passed` frames, the settled ones first, or of these alone, as sinks that move need it.
-        """
+    def commit(self, cache: KVCache, num_frames: int) -> None:
+        """Commit `num_frames` frames of a pass; then sinks have taken in what left, and stand where they belong."""
         if not self.layers:
-            cache.commit(num_frames, num_passed)
+            cache.commit(num_frames)
             return
-        assert num_passed in (None, num_frames), "sinks that move are of passes over settled frames"
         first, leaving = cache.index.num_committed, cache.index.leaving(num_frames)
         if first < cache.index.num_sinks:  # before any frame fades into them: it may be one of the same pass
-            self._take_over(cache, first, min(num_frames, cache.index.num_sinks - first), num_frames)
+            self._take_over(cache, first, min(num_frames, cache.index.num_sinks - first))
         if self._decay < 1:
             for run in leaving:
-                self._absorb(cache, run.source, run.slot, run.length, num_frames)
+                self._absorb(cache, run.source, run.slot, run.length)
         cache.commit(num_frames)
         if leaving:
             self.place(cache)
@@ -80,17 +76,17 @@ class Sinks:
         kept = cache.overwritten(num_frames, with_sinks=bool(self.layers), wholly=wholly)
         return replace(kept, sinks=tuple(layer.clone() for layer in self.layers))
 
-    def _absorb(self, cache: KVCache, frame: int, sink: int, length: int, num_passing: int) -> None:
+    def _absorb(self, cache: KVCache, frame: int, sink: int, length: int) -> None:
         tokens = cache.shape.num_tokens
         for layer, kept in enumerate(self.layers):
             into = kept[:, :, sink * tokens : (sink + length) * tokens]
-            keys, values = cache.settled(layer, frame, length, num_passing).to(kept.dtype)
+            keys, values = cache.settled(layer, frame, length).to(kept.dtype)
             into.lerp_(torch.stack([rotate_time(keys, sink - frame), values]), 1 - self._decay)
 
-    def _take_over(self, cache: KVCache, first: int, length: int, num_passing: int) -> None:
+    def _take_over(self, cache: KVCache, first: int, length: int) -> None:
         tokens = cache.shape.num_tokens
         for layer, kept in enumerate(self.layers):
-            new = cache.settled(layer, first, length, num_passing)
+            new = cache.settled(layer, first, length)
             kept[:, :, first * tokens : (first + length) * tokens] = new[: len(kept)]
 
     def _shift(self, cache: KVCache) -> int:

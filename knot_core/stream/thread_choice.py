@@ -116,5 +116,5 @@ def _seconds(model: StreamModel, tokens: int) -> float:
     inputs = FrameInputs(x_BFCHW=x_BFPD, timestep_BF=x_BFPD[..., 0, 0], rope=rope)
     text = CrossConstant(x_BFPD[:, 0, :1])
     since = perf_counter()
-    run_block(model.network.blocks[0], x_BFPD, modulation_BF6D, inputs, text, NoCache(), 0, False, model.dtype)
+    run_block(model.network.blocks[0], x_BFPD, modulation_BF6D, inputs, text, NoCache(), 0, model.dtype)
     return perf_counter() - since

@@ -13,6 +13,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from ..cache import Attended
 from ..flow import add_noise, noise_levels, to_x0
 from ..stream.denoise import Conditions, Denoiser, Frames, capture, commit
 from ..stream.plan import ChunkPlan, first_clock, plan_chunk
@@ -30,16 +31,17 @@ WITHOUT_KNOT = 0.1  # share of the steps: a knot of 0 frames is a setting, too
 
 
 class ChunkCache:
-    """What each of the rows may attend to: itself, the anchor where it stands for its chunk, its window.
+    """An `AttentionCache` in which each row is a chunk: it attends to itself, the anchor where it stands for its chunk,
+    and its window.
 
     `truth`: keys and values by layer [B, F, P, N, K] of the committed frames. Without it this is the clean pass, whose
-    own keys they are.
+    own keys they are; `commit` gathers them in `committed`.
     """
 
     def __init__(
         self, plans: Sequence[ChunkPlan], anchor: Sequence[LayerKV], truth: dict[int, LayerKV] | None = None
     ) -> None:
-        self._truth, self.written = truth, {}
+        self._truth, self._passed, self.committed = truth, {}, {}
         self._num_chunks, self._num_frames = len(plans), plans[0].num_frames
         length = max(len(plan.window) for plan in plans)
         at = [[*plan.window, *[0] * (length - len(plan.window))] for plan in plans]
@@ -50,21 +52,25 @@ class ChunkCache:
         self._filled_JW = self._filled_JW.view(len(plans), length)
         self._anchor = anchor
 
-    def read(self, layer: int, k_RLNK: Tensor, v_RLNK: Tensor) -> tuple[Tensor, ...]:
+    def extend(self, layer: int, k_RLNK: Tensor, v_RLNK: Tensor) -> Attended:
+        if self._truth is None:
+            self._passed[layer] = self._by_frame(k_RLNK, v_RLNK)
         parts = [(k_RLNK, v_RLNK)]
         if self._anchor:
             parts.append(self._anchor[layer])
         if self._window_JW.shape[1] == 0:
-            return tuple(torch.cat(part, dim=1) for part in zip(*parts, strict=True))
-        truth = self._by_frame(k_RLNK, v_RLNK) if self._truth is None else self._truth[layer]
+            keys, values = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+            return keys, values, None
+        truth = self._passed[layer] if self._truth is None else self._truth[layer]
         window = tuple(rearrange(x[:, self._window_JW], "b j w p n k -> (b j) (w p) n k") for x in truth)
         keys, values = (torch.cat(part, dim=1) for part in zip(*parts, window, strict=True))
         seen = self._filled_JW.repeat_interleave(truth[0].shape[2], dim=1).repeat(len(truth[0]), 1)
         own = torch.ones(len(seen), keys.shape[1] - seen.shape[1], dtype=torch.bool)
         return keys, values, torch.cat([own, seen], dim=1).to(keys.device)
 
-    def write(self, layer: int, k_RLNK: Tensor, v_RLNK: Tensor) -> None:
-        self.written[layer] = self._by_frame(k_RLNK, v_RLNK)
+    def commit(self, num_frames: int) -> None:
+        assert num_frames == self._num_frames, "every chunk of the clean pass is committed whole"
+        self.committed, self._passed = self._passed, {}
 
     def _by_frame(self, k_RLNK: Tensor, v_RLNK: Tensor) -> LayerKV:
         chunks, frames = self._num_chunks, self._num_frames
@@ -85,7 +91,8 @@ class CausalPasses:
         cache = ChunkCache(self.plans, self._placed(self.plans))
         commit(self._of(self.plans), self._conditions(self.plans, len(self.plans[0].committed), None),
                fold(past_BFCHW, [plan.committed for plan in self.plans]), cache)  # fmt: skip
-        self._truth = dict(cache.written)
+        cache.commit(self.plans[0].num_frames)
+        self._truth = cache.committed
 
     def velocity(
         self, plans: Sequence[ChunkPlan], x_RFCHW: Tensor, sigma_RF: Tensor, known_RMCHW: Tensor | None

@@ -154,6 +154,7 @@ def rollout(  # noqa: PLR0913, PLR0917 - a clip, how far, on whose past, against
             clock = plan.next_clock
             if len(losses) < chunks:
                 commit(denoiser, conditions.first(plan.num_frames, tokens), past[:, : plan.num_frames], cache)
+                cache.commit(plan.num_frames)
     return {"loss": torch.stack(sums).mean(), "first": losses[0], "last": losses[-1]}
 
 

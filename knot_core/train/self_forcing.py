@@ -57,7 +57,7 @@ def roll_out(
             conditions = _conditions(denoiser, given, plan, first_scored, knot)
             sigmas = noise_levels(settings, first_chunk=plan.chunk == 0)[: _num_steps(length)]
             noise = dice.normal(len(sigmas), len(plan.positions), *given.reference_B1CHW.shape[2:]).transpose(0, 1)
-            x0 = _denoise(denoiser, conditions, noise.to(model.device), sigmas, cache.fork())
+            x0 = _denoise(denoiser, conditions, noise.to(model.device), sigmas, cache.for_steps())
             x0 = x0 if knot is None else fuse(knot, x0, settings.fusion)
         with torch.no_grad():
             _commit(denoiser, conditions, plan, x0, cache)
@@ -109,3 +109,4 @@ def _commit(denoiser: Denoiser, conditions: Conditions, plan: ChunkPlan, x0: Ten
     first = conditions.knot_BMCHW if plan.chunk == 0 else None
     known = denoiser.layout.known_at_commit(first, from_reference=first is not None)
     commit(denoiser, conditions.first(plan.num_frames, tokens, known), x0[:, : plan.num_frames].detach(), cache)
+    cache.commit(plan.num_frames)

@@ -111,15 +111,14 @@ def wan_forward(
     context: CrossContext,
     cache: AttentionCache,
     *,
-    commit: bool = False,
     compute_dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """The velocity of every frame, [B, F, C, H, W]. With `commit`, the cache keeps each layer's keys and values."""
+    """The velocity of every frame, [B, F, C, H, W]."""
     x_BFPD = _embed_patches(network, inputs.x_BFCHW, compute_dtype)
     time_BFD, modulation_BF6D = _embed_time(network, inputs.timestep_BF, x_BFPD.dtype, compute_dtype)
     run = _run_again_in_backward if _saves_memory(network) else run_block
     for layer, block in enumerate(network.blocks):
-        x_BFPD = run(block, x_BFPD, modulation_BF6D, inputs, context.layers[layer], cache, layer, commit, compute_dtype)
+        x_BFPD = run(block, x_BFPD, modulation_BF6D, inputs, context.layers[layer], cache, layer, compute_dtype)
     shift, scale = _modulation(network.head.modulation, rearrange(time_BFD, "b f d -> b f 1 d"))
     y = modulate(network.head.norm(x_BFPD), shift, scale).to(compute_dtype)
     return _join_patches(network.head.head(y).to(x_BFPD.dtype), inputs.x_BFCHW.shape[-2] // PATCH)
@@ -133,7 +132,6 @@ def run_block(  # noqa: PLR0913, PLR0917 - all that a block meets, in the order 
     keys: CrossLayer,
     cache: AttentionCache,
     layer: int,
-    commit: bool,
     compute_dtype: torch.dtype,
 ) -> Tensor:
     """One transformer block."""
@@ -142,7 +140,7 @@ def run_block(  # noqa: PLR0913, PLR0917 - all that a block meets, in the order 
         x_BFPD = x_BFPD + rearrange(features_BFD, "b f d -> b f 1 d")
     shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = _modulation(block.modulation, modulation_BF6D)
     y = modulate(block.norm1(x_BFPD), shift, scale).to(compute_dtype)
-    y = _self_attention(block.self_attn, y, inputs.rope, cache, layer, commit)
+    y = _self_attention(block.self_attn, y, inputs.rope, cache, layer)
     x_BFPD = torch.addcmul(x_BFPD, y.to(x_BFPD.dtype), gate)
     x_BFPD = x_BFPD + _cross_attention(block, x_BFPD, keys, compute_dtype)
     sound = inputs.driving.heard(layer)
@@ -158,16 +156,8 @@ def _saves_memory(network: nn.Module) -> bool:
 
 
 def _run_again_in_backward(*inputs: Any) -> Tensor:
-    """The block's activations are computed again for the gradient; the cache, which must read the same until then, is
-    written the first time only.
-    """
-    *most, commit, compute_dtype = inputs
-    commits = iter([commit])
-
-    def run(*most: Any) -> Tensor:
-        return run_block(*most, next(commits, False), compute_dtype)
-
-    return checkpoint(run, *most, use_reentrant=False, preserve_rng_state=False)
+    """The block's activations are computed again for the gradient; until then the cache must give the same."""
+    return checkpoint(run_block, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 def modulate(x_BFPD: Tensor, shift_BF1D: Tensor, scale_BF1D: Tensor) -> Tensor:
@@ -229,18 +219,14 @@ def _modulation(table_1MD: Tensor, time_BFMD: Tensor) -> tuple[Tensor, ...]:
     return (table_1MD.to(time_BFMD) + time_BFMD).split(1, dim=2)
 
 
-def _self_attention(
-    attention: nn.Module, y_BFPD: Tensor, rope: RopeTable, cache: AttentionCache, layer: int, commit: bool
-) -> Tensor:
+def _self_attention(attention: nn.Module, y_BFPD: Tensor, rope: RopeTable, cache: AttentionCache, layer: int) -> Tensor:
     y_BLD = rearrange(y_BFPD, "b f p d -> b (f p) d")
     v = _split_heads(attention.v(y_BLD), rope.head_dim)
     q, k = (
         rotate(_split_heads(feed(norm, _at_least_float32(project(y_BLD)), v.dtype), rope.head_dim), rope).to(v.dtype)
         for project, norm in ((attention.q, attention.norm_q), (attention.k, attention.norm_k))
     )
-    out_BLD = attention.o(attend(q, *cache.read(layer, k, v)))
-    if commit:
-        cache.write(layer, k, v)
+    out_BLD = attention.o(attend(q, *cache.extend(layer, k, v)))
     return rearrange(out_BLD, "b (f p) d -> b f p d", f=y_BFPD.shape[1])
 
 

@@ -16,7 +16,8 @@ def encode_at(model, anchor, position):
         rope=denoiser.rope([position], reference.shape[-2:]), driving=denoiser.no_signal(1),
     )  # fmt: skip
     with torch.no_grad():
-        denoiser.velocity(frames, cache, commit=True)
+        denoiser.velocity(frames, cache)
+    cache.commit(1)
     return cache.layers
 
 

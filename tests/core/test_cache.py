@@ -1,4 +1,5 @@
 import random
+import weakref
 
 import pytest
 import torch
@@ -34,8 +35,7 @@ def kv_cache(num_window_frames, num_pass_frames=4, num_anchor_frames=1, num_sink
 
 def commit(cache, frames):
     for layer in range(cache.shape.num_layers):
-        cache.read(layer, keys(frames), -keys(frames))
-        cache.write(layer, keys(frames), -keys(frames))
+        cache.extend(layer, keys(frames), -keys(frames))
     cache.commit(len(frames))
 
 
@@ -94,9 +94,10 @@ def test_a_chunk_sees_sinks_window_anchor_and_itself(num_window_frames, num_anch
         sinks = list(range(min(start, num_sink_frames)))
         window = sinks + list(range(max(len(sinks), start - num_window_frames), start))
         for layer in range(2):
-            k, v = cache.read(layer, keys(chunk), -keys(chunk))
+            k, v, seen = cache.extend(layer, keys(chunk), -keys(chunk))
             assert frames_in(k) == sorted(anchor + window + chunk)
             assert torch.equal(v, -k)
+            assert seen is None
         commit(cache, chunk[:3])
 
 
@@ -106,7 +107,7 @@ def test_reading_never_changes_window_or_anchor():
         commit(cache, range(start, start + 3))
     before = cache.fork()
     for layer in range(2):
-        cache.read(layer, keys([90, 91, 92, 93]), keys([90, 91, 92, 93]))
+        cache.extend(layer, keys([90, 91, 92, 93]), keys([90, 91, 92, 93]))
     assert all(torch.equal(cache.window(layer), before.window(layer)) for layer in range(2))
     assert cache.index == before.index
 
@@ -114,7 +115,7 @@ def test_reading_never_changes_window_or_anchor():
 def test_reading_copies_nothing_but_the_pass():
     cache = kv_cache(6, num_sink_frames=2)
     commit(cache, range(3))
-    k, _ = cache.read(0, keys(range(3, 7)), keys(range(3, 7)))
+    k, *_ = cache.extend(0, keys(range(3, 7)), keys(range(3, 7)))
     assert k.untyped_storage().data_ptr() == cache.window(0).untyped_storage().data_ptr()
 
 
@@ -134,9 +135,9 @@ def test_the_training_cache_reads_the_same_frames(num_window_frames):
     for start in range(0, 18, 3):
         chunk = range(start, start + 4)
         for layer in range(2):
-            seen = frames_in(streaming.read(layer, keys(chunk), keys(chunk))[0])
-            assert frames_in(training.read(layer, keys(chunk), keys(chunk))[0]) == seen
-            training.write(layer, keys(chunk[:3]), keys(chunk[:3]))
+            seen = frames_in(streaming.extend(layer, keys(chunk), keys(chunk))[0])
+            assert frames_in(training.extend(layer, keys(chunk), keys(chunk))[0]) == seen
+        training.commit(3)
         commit(streaming, chunk[:3])
 
 
@@ -144,16 +145,33 @@ def test_the_training_cache_lets_gradients_through_and_can_cut_them():
     cache = RolloutCache(num_window_frames=2, num_tokens=TOKENS)
     past = key(5).requires_grad_()
     cache.place_anchor([(past, past)], 3)
-    cache.write(0, past, past)
-    k, v = cache.read(0, key(6), key(6))
+    cache.extend(0, past, past)
+    cache.commit(1)
+    k, v, _ = cache.extend(0, key(6), key(6))
     assert torch.autograd.grad(k.sum() + v.sum(), past)[0].abs().sum() > 0
-    assert not cache.detach().read(0, key(6), key(6))[0].requires_grad
+    assert not cache.detach().extend(0, key(6), key(6))[0].requires_grad
 
 
 def test_a_forked_rollout_goes_its_own_way():
     cache = RolloutCache(num_window_frames=2, num_tokens=TOKENS)
-    cache.write(0, key(1), key(1))
+    cache.extend(0, key(1), key(1))
+    cache.commit(1)
     twin = cache.fork()
-    twin.write(0, key(2), key(2))
-    assert frames_in(cache.read(0, key(9), key(9))[0]) == [1, 9]
-    assert frames_in(twin.read(0, key(9), key(9))[0]) == [1, 2, 9]
+    twin.extend(0, key(2), key(2))
+    twin.commit(1)
+    assert frames_in(cache.extend(0, key(9), key(9))[0]) == [1, 9]
+    assert frames_in(twin.extend(0, key(9), key(9))[0]) == [1, 2, 9]
+
+
+def test_a_rollout_for_steps_keeps_nothing_of_a_pass():
+    """Where activations are computed again for the gradient, a pass that is kept would stay in memory until then."""
+    cache = RolloutCache(num_window_frames=2, num_tokens=TOKENS)
+    cache.extend(0, key(1), key(1))
+    cache.commit(1)
+    steps, passed = cache.for_steps(), key(2)
+    gone = weakref.ref(passed)
+    assert frames_in(steps.extend(0, passed, passed)[0]) == [1, 2]
+    del passed
+    assert gone() is None
+    steps.commit(1)
+    assert frames_in(steps.extend(0, key(9), key(9))[0]) == [1, 9]

@@ -141,7 +141,8 @@ def test_a_pass_sees_its_own_frames_and_what_was_committed_never_what_comes_late
         x = rand(1, 4, 36, 4, 6)
         for start, stop in cuts:
             part = frames(model, x[:, start:stop], torch.zeros(1, stop - start), range(start, stop))
-            outputs.append(wan_forward(model.network, part, context(model), cache, commit=True))
+            outputs.append(wan_forward(model.network, part, context(model), cache))
+            cache.commit(stop - start)
         return torch.cat(outputs, dim=1)
 
     one_by_one = stream([(0, 1), (1, 2), (2, 3), (3, 4)])
@@ -158,9 +159,10 @@ def test_gradients_reach_every_weight_and_flow_through_keys_and_values(make_mode
     with torch.autocast("cpu", torch.bfloat16):
         prompt = encode_context(network, rand(1, 2, 20), head_dim=24, compute_dtype=torch.bfloat16)
         driving = encode_driving(network, adapter.blocks, signal)
-        for start, x, commit in ((0, past, True), (3, rand(2, 3, 36, 4, 6, seed=1), False)):
+        for start, x in ((0, past), (3, rand(2, 3, 36, 4, 6, seed=1))):
             inputs = frames(model, x, torch.zeros(2, 3), range(start, start + 3), driving)
-            out = wan_forward(network, inputs, prompt, cache, commit=commit, compute_dtype=torch.bfloat16)
+            out = wan_forward(network, inputs, prompt, cache, compute_dtype=torch.bfloat16)
+            cache.commit(3)
     assert out.dtype == torch.float32
     out.square().mean().backward()
     assert past.grad.abs().max() > 0, "nothing came back through the cache"
