@@ -24,14 +24,15 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 ASSETS = ROOT / "knot_core" / "assets"
 OUT = ROOT / "out"
-CORE_COMMANDS = ("animate", "bench", "evaluate", "inspect")
+CORE_COMMANDS = ("animate", "bench", "inspect")
+LAB_COMMANDS = ("evaluate", "train")
 
 
 def main(arguments: list[str]) -> int:
     """Run a command; its exit code."""
     if sys.version_info[:2] < (3, 10):
         return _fail(f"this is Python {sys.version.split()[0]}; use 3.10 or a later one")
-    if not arguments or arguments[0] not in ("demo", "test", "train", *CORE_COMMANDS):
+    if not arguments or arguments[0] not in ("demo", "test", *LAB_COMMANDS, *CORE_COMMANDS):
         sys.stderr.write(__doc__)
         return int(bool(arguments) and arguments[0] not in ("-h", "--help"))
     command, *options = arguments
@@ -54,8 +55,8 @@ def command_line(command: str, options: list[str]) -> list[str]:
     if command == "test":
         # isolated: the repository's root stays off the path, where nodes/ would hide ComfyUI's module of that name
         return ["-I", "-m", "pytest", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), *options]
-    if command == "train":
-        return ["-m", "knot_core.train", *options]
+    if command in LAB_COMMANDS:
+        return ["-m", "knot_lab", command, *options]
     if command == "demo":
         return ["-m", "knot_core", "animate", *demo_options(), *options]
     return ["-m", "knot_core", command, *options]

@@ -35,15 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    if arguments[:1] == ["evaluate"]:  # has its own options
-        from .train.evaluate import main as evaluate
+    if arguments[:1] == ["evaluate"]:  # has moved to the lab, and has its own options
+        from .train import start_lab
 
-        return _guarded(lambda: evaluate(arguments[1:]))
+        return start_lab(arguments, instead_of="python -m knot_core evaluate")
     options = _parser().parse_args(arguments)
-    return _guarded(partial(options.run, options))
+    return guarded(partial(options.run, options))
 
 
-def _guarded(command: Callable[[], int | None]) -> int:
+def guarded(command: Callable[[], int | None]) -> int:
+    """The command's exit code; what the user got wrong is said in one sentence, and the exit code is then 1."""
     try:
         return command() or 0
     except KnotError as problem:

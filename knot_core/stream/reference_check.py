@@ -6,7 +6,7 @@ where a face's eyes and mouth are, and how much; how far the first frame is from
 what stands still does; and the contrast and detail of the reference itself. The measures of pictures that the model can
 render form a cloud, and how far outside it a reference lies is its score.
 
-`python -m knot_core.train calibrate` measures the cloud. It lies beside the weights as NAME-reference.json; a model
+`python -m knot_lab train calibrate` measures the cloud. It lies beside the weights as NAME-reference.json; a model
 without that file has no score.
 
 Shapes: F latent frames, C channels, h w latent size, M measures.

@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import LAYOUT_CHANNELS, AdapterConfig, NetworkConfig
-from knot_core.errors import DrivingError
 from knot_core.stream import Anchor, encode_anchor
-from knot_core.train import espeak
 from knot_core.wan.model import WanNetwork, cast_weights
 
 torch.set_num_threads(1)  # tiny networks: their operations are done before threads have met, the more so beside others
@@ -109,12 +107,3 @@ def model() -> TinyModel:
 def anchor(model: TinyModel) -> Anchor:
     """The anchor of some reference, of `model`."""
     return model.anchor()
-
-
-@pytest.fixture(scope="session")
-def _espeak_ng() -> None:
-    """Skips, and says why, where the speech generator is not installed."""
-    try:
-        espeak.library()
-    except DrivingError as missing:
-        pytest.skip(str(missing))

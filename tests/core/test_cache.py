@@ -6,7 +6,7 @@ import torch
 
 from knot_core.cache import CacheShape, KVCache
 from knot_core.cache_index import CacheIndex
-from knot_core.train.cache import RolloutCache
+from knot_lab.training.rollout_cache import RolloutCache
 
 TOKENS, HEADS, HEAD_DIM = 2, 1, 4
 

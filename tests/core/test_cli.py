@@ -449,15 +449,6 @@ def test_the_public_names_do_what_the_readme_says(files, tmp_path):
     assert torch.equal(next(resumed).pixel_frames, next(stream).pixel_frames)
 
 
-def test_evaluate_has_its_own_options(monkeypatch):
-    from knot_core.train import evaluate
-
-    given = []
-    monkeypatch.setattr(evaluate, "main", lambda arguments: given.extend(arguments) or 2)
-    assert cli.main(["evaluate", "--json", "out/eval.json"]) == 2
-    assert given == ["--json", "out/eval.json"]
-
-
 def test_threads_are_those_that_suit_or_are_asked_for_and_a_resumed_stream_keeps_them(run, tmp_path):
     state, before = tmp_path / "a.state", torch.get_num_threads()
     common = ("animate", "--idle", "--seconds", 0.4, "--out", tmp_path / "v.mp4", "--save-state", state)

@@ -13,7 +13,7 @@ from knot_core.driving.audio import SILENCE, log_mel
 from knot_core.driving.controls import CONTROLS, POSE_CONTROLS
 from knot_core.driving.timeline import FLAGS, SIGNAL_DIM
 from knot_core.errors import DrivingError
-from knot_core.train.metrics import strongest_repeat
+from knot_lab.evaluation.metrics import strongest_repeat
 
 FLAG = {name: 64 + 8 + i for i, name in enumerate(FLAGS)}
 COLUMN = {name: 64 + i for i, name in enumerate(CONTROLS)}

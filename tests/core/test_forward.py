@@ -9,12 +9,12 @@ from einops import rearrange
 
 from knot_core.cache import NoCache
 from knot_core.config import AdapterConfig, NetworkConfig
-from knot_core.train.cache import RolloutCache
 from knot_core.wan.adapters import encode_driving
 from knot_core.wan.forward import FrameInputs, encode_context, wan_forward
 from knot_core.wan.layouts import get_layout
 from knot_core.wan.model import PatchEmbedding, WanNetwork, cast_weights, init_weights
 from knot_core.wan.rope import rope_table
+from knot_lab.training.rollout_cache import RolloutCache
 
 GRID, TOKENS = (2, 3), 6
 WAN_1_3B = {"dim": 1536, "ffn_dim": 8960, "num_heads": 12, "num_layers": 30}

@@ -15,7 +15,7 @@ from knot_core.driving.faces import pose_from_pictures
 from knot_core.driving.landmarks import NUM_LANDMARKS, open_finder
 from knot_core.errors import DrivingError, MediaError
 from knot_core.media.frames import read_frames
-from knot_core.train.avatars import identity, render_clip
+from knot_lab.synthetic.avatars import identity, render_clip
 
 REST = dict.fromkeys(CONTROLS, 0.0)
 

@@ -22,7 +22,7 @@ from knot_core.errors import CheckpointError, SettingsError
 from knot_core.media import fit_image, open_image
 from knot_core.model import ASSETS, load_model
 from knot_core.stream.reference_check import GOOD_ENOUGH, MEASURES, read_cloud
-from knot_core.train.calibrate import portrait
+from knot_lab.training.calibrate import portrait
 
 EVIDENCE = Path(__file__).resolve().parents[2] / "benchmarks" / "references.json"
 CLOUD = ASSETS / "knot-tiny-reference.json"

@@ -139,10 +139,12 @@ def test_commands_and_their_options_are_passed_on(runner, monkeypatch):
     assert runner.main(["animate", "--idle", "--seconds", "3"]) == 7
     runner.main(["train", "codec"])
     runner.main(["test", "-k", "media"])
+    runner.main(["evaluate", "--study"])
     assert called[0] == ["-m", "knot_core", "animate", "--idle", "--seconds", "3"]
-    assert called[1] == ["-m", "knot_core.train", "codec"]
+    assert called[1] == ["-m", "knot_lab", "train", "codec"]
     assert called[2][:3] == ["-I", "-m", "pytest"]
     assert called[2][-2:] == ["-k", "media"]
+    assert called[3] == ["-m", "knot_lab", "evaluate", "--study"]
 
 
 def test_no_command_and_an_unknown_one_show_the_help(runner, capsys):

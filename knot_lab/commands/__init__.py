@@ -1,0 +1,1 @@
+"""The command line: `python -m knot_lab train | evaluate | study`."""

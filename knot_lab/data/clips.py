@@ -1,0 +1,208 @@
+"""Training clips: portraits that speak or move, as latents with their driving signals, made once and kept in shards.
+
+Shapes: N clips, F latent frames, R references, S signal values; latents [N, F, 16, h, w].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as fn
+
+from knot_core.codec.taehv import TAEHV
+from knot_core.driving.audio import MEL_DIM, log_mel
+from knot_core.geometry import num_pixel_frames
+
+from ..precision import mixed_precision
+from ..synthetic import avatars
+from ..synthetic.avatars import box_mask
+from ..synthetic.motion import lively_controls, sample_controls
+from ..synthetic.sentences import speak
+
+CLIPS_PER_SPEECH = 4  # neighbouring clips share one recording: starting a voice costs more than letting it talk
+LIVELY = 0.43  # share of the other clips in which controls cross their ranges fast; the rest move calmly
+_LATENT_MASK_SCALE = 8
+PORTRAITS = 3  # the first references of everybody are as the pictures that people give: nearly frontal, at rest
+_AS_PORTRAIT = 0.7  # how often such a one is the reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRecipe:
+    """What decides the clips."""
+
+    latent_frames: int = 16
+    references: int = 8  # with two, the student learns them by heart: other pictures of the same people then fail
+    shard: int = 64
+    first: int = 0  # the first identity
+    speaking: float = 0.65  # share of the clips in which speech moves the mouth
+    size: int = 128
+    split: str = "train"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StillRecipe(ClipRecipe):
+    """Pictures instead of clips: the cheapest way to many people."""
+
+    latent_frames: int = 1
+    shard: int = 256
+    first: int = 1_000_000
+    speaking: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clips:
+    """A shard or a batch: everything a training step needs of N clips."""
+
+    latents: Tensor  # [N, F, 16, h, w]
+    references: Tensor  # [N, R, 16, h, w]: the same person at other moments
+    reference_controls: Tensor  # [N, R, 8]
+    reference_face: Tensor  # [N, R, h, w]
+    mel: Tensor  # [N, F, 4, 64]
+    controls: Tensor  # [N, F, 4, 8]
+    face: Tensor  # [N, F, h, w]: share of each latent pixel inside the face box
+    speaking: Tensor  # [N]: whether the sound is speech that belongs to the mouth
+
+    def pick(self, rows: Tensor) -> Clips:
+        """The clips of these rows, in float32."""
+        return Clips(**{name: value[rows].float() for name, value in vars(self).items()})
+
+    def window(self, starts: Tensor, length: int) -> Clips:
+        """``length`` latent frames of every clip, from its own start."""
+        frames = starts[:, None] + torch.arange(length)
+        rows = torch.arange(len(starts))[:, None]
+        cut = {name: getattr(self, name)[rows, frames] for name in ("latents", "mel", "controls", "face")}
+        return replace(self, **cut)
+
+    def apart(self, count: int, rng: torch.Generator) -> tuple[Clips, Tensor]:
+        """``count`` single frames of every clip [N count, 1, ...] and one reference of each [N, 1, 16, h, w].
+
+        A frame is any latent frame of the clip or any other reference: people whom only their references show count.
+        """
+        N, F, R = len(self.latents), self.latents.shape[1], self.references.shape[1]
+        still = per_latent_frame(self.reference_controls[:, :, None])[:, :, 0]
+        silent = self.mel.new_zeros(N, R, *self.mel.shape[2:])
+        chosen = torch.rand(N, F + R, generator=rng)
+        rows = torch.arange(N)
+        reference = choose_references(N, R, rng)
+        chosen[rows, F + reference] = -1  # never its own target
+        frames = chosen.topk(count, dim=1).indices
+        parts = {
+            "latents": (self.latents, self.references),
+            "mel": (self.mel, silent),
+            "controls": (self.controls, still),
+            "face": (self.face, self.reference_face),
+        }
+        cut = {
+            name: torch.cat(pair, dim=1)[rows[:, None], frames].flatten(0, 1)[:, None] for name, pair in parts.items()
+        }
+        speaking = (self.speaking[:, None] * (frames < F)).flatten()
+        return replace(self, **cut, speaking=speaking), self.references[rows, reference][:, None]
+
+
+def choose_references(count: int, num_references: int, rng: torch.Generator) -> Tensor:
+    """Which reference each of so many clips is shown [count]: mostly one as people give them, else any."""
+    as_portrait = torch.rand(count, generator=rng) < _AS_PORTRAIT
+    portrait = torch.randint(min(PORTRAITS, num_references), (count,), generator=rng)
+    return torch.where(as_portrait, portrait, torch.randint(num_references, (count,), generator=rng))
+
+
+def prepare(codec: TAEHV, recipe: ClipRecipe, shards: int, folder: Path) -> list[Path]:
+    """Make the shards that are not there yet; a run that is cut off goes on where it stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{recipe.split}-{number:04d}.safetensors" for number in range(shards)]
+    draw = avatars.compiled_draw()
+    for number, path in enumerate(paths):
+        if not path.exists():
+            clips = make_shard(codec, recipe, number, draw)
+            save_file({name: value.contiguous() for name, value in vars(clips).items()}, path.with_suffix(".part"))
+            path.with_suffix(".part").replace(path)
+    return paths
+
+
+def load(paths: list[Path]) -> Clips:
+    """All shards in memory, in half precision."""
+    shards = [load_file(path) for path in paths]
+    return Clips(**{name: torch.cat([shard[name] for shard in shards]) for name in shards[0]})
+
+
+@torch.no_grad()
+def make_shard(codec: TAEHV, recipe: ClipRecipe, number: int, draw: Callable) -> Clips:
+    """One shard of clips; a pure function of the recipe and the shard's number."""
+    first, frames = recipe.first + number * recipe.shard, num_pixel_frames(0, recipe.latent_frames)
+    rng = np.random.default_rng([recipe.seed, avatars.SPLITS[recipe.split], number, 7])
+    mel, controls, speaking = _driving(recipe, first, frames, rng)
+    values = avatars.stack_identities([avatars.identity(first + i, recipe.split) for i in range(recipe.shard)])
+    latents = torch.cat(
+        [
+            _encode(codec, avatars.render(values[i : i + 2], controls[i : i + 2], draw=draw))
+            for i in range(0, recipe.shard, 2)
+        ]
+    )
+    poses = _poses(recipe, rng)
+    stills = [avatars.render(values[i : i + 16], poses[i : i + 16], draw=draw) for i in range(0, recipe.shard, 16)]
+    references = torch.cat([_encode(codec, still.flatten(0, 1)[:, None])[:, 0] for still in stills])
+    return Clips(
+        latents=latents.half(),
+        references=references.unflatten(0, (recipe.shard, recipe.references)).half(),
+        reference_controls=poses.half(),
+        reference_face=_face(values, poses, recipe.size).half(),
+        mel=per_latent_frame(mel).half(),
+        controls=per_latent_frame(controls).half(),
+        face=_face(values, controls[:, ::4], recipe.size).half(),
+        speaking=speaking,
+    )
+
+
+def per_latent_frame(signal: Tensor) -> Tensor:
+    """Per pixel frame [..., 1 + 4 (F - 1), S] -> per latent frame [..., F, 4, S]; the first repeats pixel frame 0."""
+    padded = torch.cat([signal[..., :1, :].expand(*signal.shape[:-2], 3, -1), signal], dim=-2)
+    return rearrange(padded, "... (f t) s -> ... f t s", t=4)
+
+
+def _face(values: Tensor, controls: Tensor, size: int) -> Tensor:
+    """Share of each latent pixel inside the face box [N, F, h, w], at one pixel frame's controls [N, F, 8] each."""
+    return fn.avg_pool2d(box_mask(avatars.face_box(values[:, None], controls, size), size), _LATENT_MASK_SCALE)
+
+
+def _encode(codec: TAEHV, pixels: Tensor) -> Tensor:
+    with mixed_precision("cpu"):
+        return codec.encode(pixels).float()
+
+
+def _driving(recipe: ClipRecipe, first: int, frames: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Sound [N, T, 64], controls [N, T, 8] and whether they belong together [N]."""
+    mel, controls, speaking = torch.zeros(recipe.shard, frames, MEL_DIM), [], rng.random(recipe.shard) < recipe.speaking
+    for i in range(recipe.shard):
+        if i % CLIPS_PER_SPEECH == 0 and recipe.speaking > 0:
+            speech = speak((first + i) // CLIPS_PER_SPEECH, recipe.split, seconds=CLIPS_PER_SPEECH * frames / 25 + 0.2)
+            features = log_mel(torch.from_numpy(speech.waveform))
+        start = (i % CLIPS_PER_SPEECH) * frames
+        mouth = speech.mouth[start : start + frames] if speaking[i] else None
+        if speaking[i]:
+            mel[i] = features[start : start + frames]
+        if mouth is None and rng.random() < LIVELY:
+            controls.append(lively_controls(rng, 1, frames)[0])
+        else:
+            controls.append(torch.from_numpy(sample_controls(first + i, frames, mouth, recipe.split)))
+    return mel, torch.stack(controls), torch.from_numpy(speaking)
+
+
+def _poses(recipe: ClipRecipe, rng: np.random.Generator) -> Tensor:
+    """Controls of the reference pictures [N, R, 8]: the first ones nearly frontal and at rest, the others anything."""
+    poses = lively_controls(rng, recipe.shard * recipe.references, 1)[:, 0]
+    poses[:, :3] *= torch.from_numpy(rng.random((len(poses), 1)).astype(np.float32))
+    poses[:, 3] *= torch.from_numpy((rng.random(len(poses)) < 0.3).astype(np.float32))
+    poses[:, 5] *= torch.from_numpy((rng.random(len(poses)) < 0.5).astype(np.float32))
+    poses = poses.unflatten(0, (recipe.shard, recipe.references))
+    portraits = poses[:, :PORTRAITS]
+    portraits[:] = 0
+    portraits[..., :3] = torch.from_numpy(rng.uniform(-0.25, 0.25, portraits[..., :3].shape).astype(np.float32))
+    return poses

@@ -1,0 +1,1 @@
+"""Measuring a model's videos against the truth."""

@@ -1,0 +1,13 @@
+"""What a training step computes in."""
+
+import torch
+
+from knot_core.model import native_dtype
+
+
+def mixed_precision(device: str | torch.device) -> torch.autocast:
+    """Matrices in bfloat16 where the device's arithmetic has it; else nothing is cast: emulated, a convolution takes
+    hundreds of times longer than in float32.
+    """
+    device = torch.device(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=native_dtype(device) == torch.bfloat16)

@@ -1,0 +1,1 @@
+"""The paper's ablations and comparisons: what is varied, measured and claimed."""

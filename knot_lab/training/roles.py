@@ -1,0 +1,96 @@
+"""Student, teacher, critic: one network each, of one structure.
+
+A role is called with a function of its model: `role(function, *inputs)`. So whatever hangs on the call of a module,
+such as gathering its sharded weights, happens around everything that the function does with them.
+Shapes: B clips, F latent frames, T packed pixel frames, S signal dim.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from knot_core.config import AudioCrossConfig, NetworkConfig
+from knot_core.errors import CheckpointError
+from knot_core.stream.model import latent_dtype
+from knot_core.transfer import to_device
+from knot_core.wan.adapters import NO_DRIVING, DrivingFeatures, encode_driving, encode_sound
+from knot_core.wan.model import WanNetwork, init_weights
+
+from .rollout import TrainedModel
+
+# What a pretrained network may lack; all else must be there.
+_NEW = ("audio_proj.", "audio_cond_projs.")
+
+
+class Role(nn.Module):
+    """A network that is trained, or that others are trained by."""
+
+    def __init__(self, network: WanNetwork, *, dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__()
+        self.network = network.to(device)
+        self._model = TrainedModel(network, network.config, device, dtype)
+
+    def forward(self, function: Callable[..., Any], *inputs: Any) -> Any:
+        """`function(model, *inputs)`, in the role's precision; weights stay in float32."""
+        mixed = self._model.dtype != torch.float32
+        with torch.autocast(self._model.device.type, self._model.dtype, enabled=mixed):
+            return function(self._model, *inputs)
+
+
+def new_network(config: NetworkConfig, seed: int) -> WanNetwork:
+    """As Wan2.1 starts to train."""
+    return init_weights(WanNetwork(config), torch.Generator().manual_seed(seed))
+
+
+def pretrained_network(config: NetworkConfig, tensors: Mapping[str, Tensor], source: str) -> WanNetwork:
+    """A network of this configuration from another's weights: input channels and adapters that it lacks start at zero.
+
+    So Wan2.1 T2V with its 16 input channels becomes one that also sees known frames and driving, and at first does
+    exactly what it did.
+    """
+    network = new_network(config, 0)
+    wanted, found = network.state_dict(), dict(tensors)
+    patch = "patch_embedding.weight"
+    if patch in found and found[patch].shape[1] < config.in_channels:
+        missing = config.in_channels - found[patch].shape[1]
+        found[patch] = torch.cat([found[patch].float(), torch.zeros(config.dim, missing, 1, 2, 2)], dim=1)
+    for name, tensor in wanted.items():
+        if name.startswith(_NEW) and name not in found:
+            found[name] = torch.zeros_like(tensor) if name.startswith("audio_cond_projs.") else tensor
+    wrong = [name for name in wanted if name not in found or found[name].shape != wanted[name].shape]
+    if wrong or set(found) - set(wanted):
+        odd = wrong or sorted(set(found) - set(wanted))
+        raise CheckpointError(
+            f"{source} does not fit the recipe's network: {odd[0]} and {len(odd) - 1} more differ; give weights of "
+            f"{config.num_layers} blocks of width {config.dim}, or change the recipe's network"
+        )
+    network.load_state_dict({name: tensor.float() for name, tensor in found.items()})
+    return network
+
+
+def freeze_unused(network: WanNetwork, *, with_text: bool) -> None:
+    """No gradients for what a text of one token never reaches."""
+    for name, weight in network.named_parameters():
+        if not with_text and unread_text(name):
+            weight.requires_grad_(False)
+
+
+def unread_text(name: str) -> bool:
+    """Whether a text of one token never reaches this weight: one key's softmax is 1, whatever query and key are."""
+    parts = ("norm3", "cross_attn.q.", "cross_attn.k.", "cross_attn.norm_q", "cross_attn.norm_k")
+    return any(part in name for part in parts)
+
+
+def driving_features(model: TrainedModel, signal_BFTS: Tensor, *, starts: bool) -> DrivingFeatures:
+    """What the blocks take of a batch's signals; `starts`: the first frame is the driving's very first."""
+    adapter = model.config.adapter
+    if adapter is None:
+        return NO_DRIVING
+    signal = to_device(signal_BFTS, model.device, latent_dtype(model))
+    if isinstance(adapter, AudioCrossConfig):
+        return encode_sound(
+            model.network, adapter, signal, starts=starts, head_dim=model.config.head_dim, compute_dtype=model.dtype
+        )
+    return encode_driving(model.network, adapter.blocks, signal)

@@ -1,0 +1,208 @@
+"""The three stages from teacher to student: which roles each has, and what one step of it does.
+
+A step is one update of what the stage trains. In the last stage the critic is updated several times before it (DMD2,
+arXiv 2405.14867, sec. 4.2). Every update draws its own clips and its own dice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from knot_core.flow import add_noise, schedule
+
+from ..data.batch import Batch, Given
+from ..recipes import Recipe, StageRecipe
+from ..rng import Dice
+from .causal import causal_loss
+from .losses import dmd_gradient, dmd_loss, flow_matching_loss
+from .optimizers import Optimizer, make_optimizer
+from .parallel import Team, share_weights
+from .roles import Role, freeze_unused, new_network, pretrained_network
+from .self_forcing import Length, roll_out
+from .whole_clip import clip_velocity, clip_x0, follow_ode, noise_level, teacher_loss, teacher_path
+
+STAGES = ("teacher", "causal", "distill")
+SAMPLE_STEPS = 20  # of the teacher, when it is looked at
+_MOST_START = 1 << 16  # latent frames: streams begin anywhere in time
+
+Feed = Callable[[int, int], Iterator[tuple[Batch, Dice]]]  # (step, part) -> the micro-batches of one update
+Losses = dict[str, Tensor]
+
+
+class NotFiniteError(ArithmeticError):
+    """A loss or a gradient that is no number."""
+
+    def __init__(self, step: int, part: int, values: Mapping[str, float]) -> None:
+        super().__init__(f"step {step}, part {part}: {dict(values)}")
+        self.step, self.part, self.values = step, part, values
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """Roles under names, optimisers of those that learn; `average` follows `learner`."""
+
+    name: str
+    recipe: Recipe
+    team: Team
+    roles: Mapping[str, Role]
+    optimizers: Mapping[str, Optimizer]
+    learner: str
+
+    @property
+    def own(self) -> StageRecipe:
+        """This stage's part of the recipe."""
+        return getattr(self.recipe, self.name)
+
+    @property
+    def saved(self) -> tuple[str, ...]:
+        """The roles that change."""
+        return (*self.optimizers, "average")
+
+
+def build_stage(
+    name: str, recipe: Recipe, team: Team, starts: Mapping[str, Mapping[str, Tensor]], *, with_text: bool = False
+) -> Stage:
+    """A stage at its beginning. `starts`: the weights that `learner`, `teacher` and `critic` begin with, by role."""
+    learner = "teacher" if name == "teacher" else "student"
+    frozen = {"average"} | ({"teacher"} if name != "teacher" else set())
+    wanted = [learner, *(["critic"] if name == "distill" else []), "average"]
+    if name == "distill" or (name == "causal" and recipe.causal.objective == "ode"):
+        wanted.append("teacher")
+    roles = {}
+    for role in wanted:
+        source = learner if role == "average" else role
+        tensors = starts.get(source) or starts.get("teacher")
+        network = new_network(recipe.network, recipe.seed)
+        if tensors is not None:
+            network = pretrained_network(recipe.network, tensors, f"the start of the {source}")
+        freeze_unused(network, with_text=with_text)
+        if role in frozen:
+            network.requires_grad_(False)
+        network.gradient_checkpointing = recipe.recompute
+        dtype = getattr(torch, recipe.precision)
+        roles[role] = share_weights(Role(network, dtype=dtype, device=team.device), team)
+    own: StageRecipe = getattr(recipe, name)
+    rates = {learner: own.lr} | ({"critic": recipe.distill.critic_lr} if "critic" in roles else {})
+    optimizers = {role: make_optimizer(roles[role], recipe, own, rate, team) for role, rate in rates.items()}
+    return Stage(name=name, recipe=recipe, team=team, roles=roles, optimizers=optimizers, learner=learner)
+
+
+def run_step(stage: Stage, step: int, factor: float, feed: Feed) -> dict[str, float]:
+    """All updates of one step; the means of their losses over all processes."""
+    values: dict[str, float] = {}
+    if stage.name == "distill":
+        for part in range(stage.recipe.distill.critic_updates):
+            found = _update(stage, "critic", _critic_losses, (step, part), factor, feed)
+            values |= {f"critic_{name}": value for name, value in found.items()}
+    losses = {"teacher": _teacher_losses, "causal": _causal_losses, "distill": _student_losses}[stage.name]
+    last = stage.recipe.distill.critic_updates if stage.name == "distill" else 0
+    return values | _update(stage, stage.learner, losses, (step, last), factor, feed)
+
+
+def _update(
+    stage: Stage,
+    who: str,
+    losses_of: Callable[[Stage, Batch, Dice], Losses],
+    at: tuple[int, int],
+    factor: float,
+    feed: Feed,
+) -> dict[str, float]:
+    sums: Losses = {}
+    count = len(stage.team.rows(stage.recipe.batch, stage.recipe.micro_batch))
+    for batch, dice in feed(*at):
+        losses = losses_of(stage, batch, dice)
+        (losses["loss"] / count).backward()
+        sums = {name: sums.get(name, 0) + value.detach() / count for name, value in losses.items()}
+    values = stage.team.mean(sums)
+    _require_finite(values, at)
+    values |= stage.team.mean({"norm": stage.optimizers[who].step(factor)})
+    _require_finite(values, at)
+    return values
+
+
+def _require_finite(values: Mapping[str, float], at: tuple[int, int]) -> None:
+    if not all(torch.isfinite(torch.tensor(value)) for value in values.values()):
+        raise NotFiniteError(*at, values)
+
+
+def _teacher_losses(stage: Stage, batch: Batch, dice: Dice) -> Losses:
+    return stage.roles["teacher"](teacher_loss, batch, stage.recipe, dice)
+
+
+def _causal_losses(stage: Stage, batch: Batch, dice: Dice) -> Losses:
+    path = None
+    if stage.recipe.causal.objective == "ode":
+        size = (stage.recipe.example_frames, *batch.latents_BFCHW.shape[2:])
+        noise = dice.normal(*size).to(stage.team.device)
+        path = stage.roles["teacher"](teacher_path, batch.given, noise, stage.recipe)
+    return stage.roles["student"](causal_loss, batch, stage.recipe, dice, path)
+
+
+def _student_losses(stage: Stage, batch: Batch, dice: Dice) -> Losses:
+    x0, given = _rolled(stage, batch.given, dice)
+    gradient = score_difference(stage, x0.detach(), given, dice)
+    return {"loss": dmd_loss(x0, gradient), "gradient": gradient.abs().mean()}
+
+
+def _critic_losses(stage: Stage, batch: Batch, dice: Dice) -> Losses:
+    with torch.no_grad():
+        x0, given = _rolled(stage, batch.given, dice)
+    noise, sigma = _noise(stage, x0, dice)
+    x = add_noise(x0, noise, sigma)
+    return {"loss": flow_matching_loss(stage.roles["critic"](clip_velocity, given, x, sigma), x0, noise)}
+
+
+@torch.no_grad()
+def score_difference(stage: Stage, x0: Tensor, given: Given, dice: Dice) -> Tensor:
+    """The gradient of distribution matching, at a random noise level of each clip."""
+    noise, sigma = _noise(stage, x0, dice)
+    x = add_noise(x0, noise, sigma)
+    real = stage.roles["teacher"](clip_x0, given, x, sigma[:, 0], stage.recipe.distill.guidance)
+    fake = stage.roles["critic"](clip_x0, given, x, sigma[:, 0])
+    return dmd_gradient(x0, fake, real)
+
+
+def _noise(stage: Stage, x0: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
+    """Noise, and one level for all frames of a clip: [B, F]."""
+    sigma = noise_level(dice.uniform(), stage.recipe.stream.shift).to(x0)
+    return dice.normal(*x0.shape[1:]).to(x0), sigma[:, None].expand(x0.shape[:2])
+
+
+def _rolled(stage: Stage, given: Given, dice: Dice) -> tuple[Tensor, Given]:
+    """The student's own clip from somewhere in a stream, and what belongs to it.
+
+    For teacher and critic the reference stands where the student's anchor did, as far as they have learnt such places.
+    """
+    recipe = stage.recipe
+    length = Length(
+        chunks=recipe.num_chunks,
+        lead=dice.shared_below(recipe.distill.most_lead + 1),
+        start=dice.shared_below(_MOST_START),
+        last_step=dice.shared_below(num_steps(recipe)),
+    )
+    x0, position = stage.roles["student"](roll_out, given, recipe.stream, length, dice)
+    position = min(max(position, recipe.clip_frames - 1), recipe.clip_frames - 1 + recipe.later)
+    return x0, replace(given, reference_position_B=torch.full_like(given.reference_position_B, position))
+
+
+def num_steps(recipe: Recipe) -> int:
+    """Denoising steps of a chunk."""
+    return len(recipe.stream.timesteps) or recipe.stream.steps
+
+
+@torch.no_grad()
+def draw_sample(stage: Stage, batch: Batch, dice: Dice) -> Tensor:
+    """Clips by the averaged weights: the teacher's by its ODE, the student's by streaming."""
+    recipe, average = stage.recipe, stage.roles["average"]
+    if stage.name != "teacher":
+        return average(roll_out, batch.given, recipe.stream, Length(chunks=recipe.num_chunks), dice)[0]
+
+    def velocity(x: Tensor, sigma: float) -> Tensor:
+        return average(clip_velocity, batch.given, x, x.new_full(x.shape[:2], sigma))
+
+    noise = dice.normal(recipe.clip_frames, *batch.latents_BFCHW.shape[2:]).to(stage.team.device)
+    return follow_ode(velocity, noise, schedule(SAMPLE_STEPS, recipe.stream.shift))[-1]

@@ -1,0 +1,1 @@
+"""Live sessions: streams that people and agents drive while they run."""
