@@ -19,7 +19,7 @@ from .media import (
     save_contact_sheet,
 )
 from .model import Model, load_model
-from .stats import StreamLog, StreamStats
+from .run import StreamLog, StreamStats
 from .stream import (
     Anchor,
     Chunk,

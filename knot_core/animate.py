@@ -5,31 +5,33 @@ import logging
 import math
 import sys
 from argparse import Namespace
-from collections.abc import Callable
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from time import perf_counter
 
 from torch import Tensor
+from tqdm import tqdm
 
-from .bench import Meter
 from .config import StreamSettings
 from .directing import check_directing, directed_driving, drives
 from .driving import Driving
-from .errors import KnotError, MediaError, SettingsError
+from .errors import MediaError, SettingsError
 from .geometry import first_pixel_frame, latent_size
 from .interrupt import INTERRUPTED, Interrupt
-from .media import AudioFile, fit_image, open_image, save_contact_sheet
+from .media import AudioFile, SoundTrack, fit_image, open_image, open_writer, save_contact_sheet
 from .model import Model
 from .options import given_settings
 from .outputs import check_written
-from .stream import Chunk, Stream, leave_state, open_stream, resume_stream
+from .run import LateFile, Run, StreamLog, StreamStats, length_of, write_chunks
+from .stream import Chunk, Snapshot, begin_stream, continue_stream, leave_state, load_stream
 from .stream.decode import to_uint8
-from .stream.thread_choice import choose_threads
 from .text import load_text_encoder, padded
 from .threads import threads_inside
 from .wan.families import with_settings
 from .wan.reading import read_stored
-from .write_loop import run, unwatched
 
 logger = logging.getLogger(__name__)
 
@@ -62,26 +64,57 @@ def animate(options: Namespace, load: Callable[[], Model]) -> int:
     """Make a video; what was made is kept however it ends."""
     _check(options)
     model = load()
-    meter = Meter(model=model)
+    log = StreamLog(fps=model.fps, device=model.device, dtype=model.dtype)
     opened = nullcontext() if options.audio is None else closing(AudioFile(options.audio))
     with Interrupt() as interrupt, opened as audio:
         reference = None if options.resume else fitted(open_image(options.reference), model, options)
-        stream = _stream(options, model, reference, meter, interrupt)
-        start = first_pixel_frame(stream.plan.start)
-        stream.set_driving(_timed(options, stream, directed_driving(options, model, audio)), origin=0)
+        saved = _resumed(options, model, log) if reference is None else _begun(options, model, reference, log)
+        run = _run(options, model, saved, directed_driving(options, model, audio), log, interrupt)
         sheet = None if options.sheet is None else Sheet(reference, model.fps)
-        sound = None if audio is None else audio.again(seconds=start / model.fps)  # at its own place in the file
+        start = first_pixel_frame(saved.state.clock.start) / model.fps  # of the sound too, which lasts as the stream
         try:
-            run(stream, options.out, sound, meter, unwatched if sheet is None else sheet.add, options.format)
+            write_video(run, options.out, None if audio is None else audio.again(seconds=start), options.format,
+                        None if sheet is None else sheet.add)  # fmt: skip
         except Exception:
-            if options.save_state is not None and meter.num_pixel_frames:
-                leave_state(stream, options.save_state)
+            if options.save_state is not None and run.num_made:
+                leave_state(run.stream, options.save_state)
             raise
         if options.save_state is not None:
-            stream.save(options.save_state)
-        if sheet is not None and meter.num_pixel_frames:
+            run.stream.save(options.save_state)
+        if sheet is not None and run.num_made:
             save_contact_sheet(options.sheet, sheet.pictures)
-    return _report(options, meter, interrupted=interrupt.asked)
+    return _report(options, log.freeze(), interrupted=interrupt.asked)
+
+
+def write_video(
+    run: Run,
+    path: Path,
+    sound: SoundTrack | None,
+    video_format: str | None,
+    watch: Callable[[Chunk], None] | None = None,
+) -> None:
+    """A run into a file, chunk by chunk, with a progress bar; `video_format` None: the one that the suffix names."""
+    opened = partial(open_writer, path, audio=sound, video_format=video_format)
+    with progress_bar(run, path.name, sound) as bar, closing(LateFile(run, opened)) as file:
+
+        def after(chunk: Chunk) -> bool:
+            if watch is not None:
+                watch(chunk)
+            bar.update(len(chunk.pixel_frames))
+            return True
+
+        write_chunks(run, file, after)
+
+
+@contextmanager
+def progress_bar(run: Run, name: str, sound: SoundTrack | None) -> Iterator[tqdm]:
+    """For the bar alone a length is expected: how long a file's sound truly is turns out where it ends."""
+    total = run.num_pixel_frames
+    if total is None and isinstance(sound, AudioFile) and sound.expected_seconds is not None:
+        end = math.ceil(sound.expected_seconds * run.model.fps)
+        total = end - first_pixel_frame(run.stream.plan.start)
+    with tqdm(total=total, unit=" frames", desc=name, dynamic_ncols=True) as bar:
+        yield bar
 
 
 def settings_of(options: Namespace, model: Model) -> StreamSettings:
@@ -130,30 +163,37 @@ def fitted(picture: Tensor, model: Model, options: Namespace) -> Tensor:
     return fit_image(picture, *video_size(model, options), options.fit)
 
 
-def _stream(options: Namespace, model: Model, reference: Tensor | None, meter: Meter, interrupt: Interrupt) -> Stream:
-    """Begun or resumed; what drives it comes later, when it is known where it stands."""
-    nothing, stop = Driving.none(), lambda: interrupt.asked
-    since = perf_counter()
-    if reference is None:
-        stream = resume_stream(model, options.resume, nothing, should_stop=stop)
-        if options.threads is not None or stream.threads is None:
-            stream.threads = threads_of(options, model, stream.settings, stream.anchor.latent_size)
-        meter.stage("resume", since)
-        return stream
+def _begun(options: Namespace, model: Model, reference: Tensor, log: StreamLog) -> Snapshot:
+    """The state before the first chunk of a new stream."""
     settings, size = settings_of(options, model), video_size(model, options)
-    threads = threads_of(options, model, settings, latent_size(*size))
-    with threads_inside(threads):
+    since = perf_counter()
+    with threads_inside(model.threads_for(settings, latent_size(*size))):
         anchor = model.encode_anchor(reference, size=size, **_texts(options, model))
         model.warn_of_reference(reference, anchor=anchor)
-    meter.stage("anchor", since)
-    stream = open_stream(model, anchor, settings, nothing, options.seed, should_stop=stop)
-    stream.threads = threads
-    return stream
+    log.book("anchor", since)
+    return begin_stream(model, anchor, settings, options.seed)
 
 
-def threads_of(options: Namespace, model: Model, settings: StreamSettings, size: tuple[int, int]) -> int:
-    """Inside operations: what the user says, or what suits the network at this latent size."""
-    return choose_threads(model, settings, size) if options.threads is None else options.threads
+def _resumed(options: Namespace, model: Model, log: StreamLog) -> Snapshot:
+    """The state of a saved stream, whose driving begins where the stream did."""
+    since = perf_counter()
+    saved = load_stream(options.resume, model)
+    log.book("resume", since)
+    return replace(saved, state=replace(saved.state, driving_origin=0))
+
+
+def _run(options: Namespace, model: Model, saved: Snapshot, driving: Driving, log: StreamLog,
+         interrupt: Interrupt) -> Run:  # fmt: skip
+    """From a state until the driving's end, or for the seconds that were asked for."""
+    saving = options.save_state is not None
+    length = length_of(saved, driving, model.fps, options.seconds, whole_chunks=saving, remedy="give --seconds")
+    if saving:
+        end = length.driving.num_pixel_frames
+        at = "" if end is None else f" at {end / model.fps:.2f} s"
+        logger.info("the video ends%s with a whole chunk, so that the saved stream joins it", at)
+    stream = continue_stream(model, saved, length.driving, should_stop=lambda: interrupt.asked)
+    stream.threads = model.threads_for(saved.settings, saved.anchor.latent_size, as_before=stream.threads)
+    return Run(stream, length.num_pixel_frames, log)
 
 
 def _texts(options: Namespace, model: Model) -> dict[str, Tensor | None]:
@@ -173,30 +213,11 @@ def _stored_text(options: Namespace, model: Model) -> Tensor:
     return padded(tensors[0].reshape(1, -1, wanted))
 
 
-def _timed(options: Namespace, stream: Stream, driving: Driving) -> Driving:
-    """The driving with the length that was asked for, from the stream's beginning on."""
-    fps, start = stream.model.fps, first_pixel_frame(stream.plan.start)
-    if options.seconds is None:
-        end = driving.end_within(start)
-    else:
-        end = start + max(1, round(options.seconds * fps))
-        driving = driving.lasting(end)
-    if end is not None and end <= start:
-        raise KnotError(f"the saved stream stands at {start / fps:.2f} s and what drives it ends at {end / fps:.2f} s; "
-                        "give --seconds to go on")  # fmt: skip
-    if options.save_state is not None:
-        driving = driving.in_whole_chunks(stream.plan.start, stream.settings.num_chunk_frames)
-        end = driving.num_pixel_frames
-        at = "" if end is None else f" at {end / fps:.2f} s"
-        logger.info("the video ends%s with a whole chunk, so that the saved stream joins it", at)
-    return driving
-
-
-def _report(options: Namespace, meter: Meter, *, interrupted: bool) -> int:
+def _report(options: Namespace, stats: StreamStats, *, interrupted: bool) -> int:
     if interrupted:
-        made = f"{options.out} holds the {meter.num_pixel_frames / meter.model.fps:.2f} s that were made"
-        logger.warning("stopped: %s", made if meter.num_pixel_frames else "nothing was made yet")
-    line = json.dumps(meter.figures())
+        made = f"{options.out} holds the {stats.num_pixel_frames / stats.fps:.2f} s that were made"
+        logger.warning("stopped: %s", made if stats.num_pixel_frames else "nothing was made yet")
+    line = json.dumps(stats.summary())
     if options.stats is not None:
         try:
             options.stats.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -152,7 +153,7 @@ def _load(options: argparse.Namespace) -> Model:
         torch.set_num_threads(options.threads)
     if getattr(options, "resume", None) is None:  # a saved stream brings its own settings
         require_room(options)
-    return load_model(
+    model = load_model(
         options.model,
         device=options.device,
         dtype=DTYPES[options.dtype],
@@ -164,6 +165,7 @@ def _load(options: argparse.Namespace) -> Model:
         lora_strength=options.lora_strength,
         weights=options.weights,
     )
+    return replace(model, threads=options.threads)
 
 
 def _inspect(options: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from .geometry import SPATIAL, TEMPORAL, latent_size
 from .media import Fit, fit_image
 from .stream import Anchor, StreamCodec, encode_anchor
 from .stream.reference_check import GOOD_ENOUGH, Cloud, draw_reference, measure, read_cloud
+from .stream.thread_choice import choose_threads
 from .wan.checkpoint import Checkpoint, build_network, open_checkpoint
 from .wan.families import Preset
 from .wan.lora import open_lora
@@ -62,6 +63,12 @@ class Model:
     def fps(self) -> int:
         """Pixel frames a second."""
         return self.preset.fps
+
+    def threads_for(
+        self, settings: StreamSettings, latent_size: tuple[int, int], *, as_before: int | None = None
+    ) -> int | None:
+        """Threads inside operations for a stream of that latent size: as set, else `as_before`, else what suits."""
+        return self.threads or as_before or choose_threads(self, settings, latent_size)
 
     @torch.no_grad()
     def encode_anchor(

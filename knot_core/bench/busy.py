@@ -10,7 +10,7 @@ from multiprocessing.synchronize import Barrier
 from statistics import median
 from typing import Any
 
-from .meter import Meter
+from ..run import StreamStats
 
 _MOST_SECONDS = 120  # until a process has begun, which takes in what this one did
 
@@ -45,17 +45,17 @@ def _count(begun: Barrier, parent: int) -> None:
 class Pair:
     """Two runs, one after the other."""
 
-    quiet: Meter
-    busy: Meter
+    quiet: StreamStats
+    busy: StreamStats
 
     def figures(self) -> dict[str, Any]:
-        runs = {"quiet": self.quiet.figures(), "busy": self.busy.figures()}
+        runs = {"quiet": self.quiet.summary(), "busy": self.busy.summary()}
         kept = ("fps", "first_chunk_s", "chunk_s_p50", "chunk_s_p95")
-        told = {name: {key: run[key] for key in kept} for name, run in runs.items()}
-        return told | {"ratio": round(runs["busy"]["fps"] / max(runs["quiet"]["fps"], 1e-9), 4)}
+        told = {name: {key: run[key] or 0.0 for key in kept} for name, run in runs.items()}  # None: stopped at once
+        return told | {"ratio": round(told["busy"]["fps"] / max(told["quiet"]["fps"], 1e-9), 4)}
 
 
-def paired(run: Callable[[], Meter], count: int, num_pairs: int) -> Iterator[Pair]:
+def paired(run: Callable[[], StreamStats], count: int, num_pairs: int) -> Iterator[Pair]:
     """Quiet, then with `count` busy processes; again and again, so that both see the same machine."""
     for _ in range(num_pairs):
         quiet = run()
@@ -70,7 +70,7 @@ def figures_of(pairs: list[Pair], count: int) -> dict[str, Any]:
     return {
         "busy_processes": count,
         "ratio": median(pair["ratio"] for pair in each) if each else None,
-        "threads": pairs[0].quiet.figures()["threads"] if pairs else None,
+        "threads": pairs[0].quiet.threads if pairs else None,
         "pairs": each,
     }
 

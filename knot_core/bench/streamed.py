@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..animate import fitted, settings_of, threads_of, video_size
+from ..animate import fitted, settings_of, video_size, write_video
 from ..errors import SettingsError
 from ..geometry import first_pixel_frame, latent_size
 from ..interrupt import INTERRUPTED, Interrupt
@@ -19,12 +19,11 @@ from ..media import open_image
 from ..model import ASSETS, Model
 from ..options import given_settings
 from ..outputs import check_written
+from ..run import Run, StreamLog, StreamStats
 from ..stream import open_stream
 from ..text import NUM_TEXT_TOKENS
 from ..threads import threads_inside
-from ..write_loop import run
 from .command import asks_for_engine, bench_engine
-from .meter import Meter
 from .models import some_driving
 
 
@@ -40,10 +39,10 @@ def bench(options: Namespace, load: Callable[[], Model]) -> int:
         if options.busy:
             figures = _beside_busy(options, model, path, interrupt)
         else:
-            meter = _streamed(options, model, path, interrupt, options.chunks)
-            sys.stderr.write(meter.table() + "\n")
-            stages = {name: round(seconds, 4) for name, seconds in meter.stages.items()}
-            figures = meter.figures() | {"seconds": round(meter.seconds, 4), "stages": stages}
+            stats = _streamed(options, model, path, interrupt, options.chunks)
+            sys.stderr.write(stats.table() + "\n")
+            stages = {name: round(seconds, 4) for name, seconds in stats.stages.items()}
+            figures = stats.summary() | {"seconds": round(stats.seconds, 4), "stages": stages}
     sys.stdout.write(json.dumps(figures) + "\n")
     return INTERRUPTED if interrupt.asked else 0
 
@@ -70,21 +69,21 @@ def _beside_busy(options: Namespace, model: Model, path: Path, interrupt: Interr
     return figures_of(pairs, options.busy)
 
 
-def _streamed(options: Namespace, model: Model, path: Path, interrupt: Interrupt, num_chunks: int) -> Meter:
+def _streamed(options: Namespace, model: Model, path: Path, interrupt: Interrupt, num_chunks: int) -> StreamStats:
     """From a picture into a file."""
-    meter = Meter(model=model)
+    log = StreamLog(fps=model.fps, device=model.device, dtype=model.dtype)
     settings, size = settings_of(options, model), video_size(model, options)
     pictures = sorted((ASSETS / "portraits").glob("*.png"))
     picture = open_image(pictures[0]) if pictures else torch.full((128, 128, 3), 0.5)
     options.fit = "crop"
     nothing_said = torch.zeros(1, NUM_TEXT_TOKENS, model.config.text_dim) if model.preset.needs_text else None
     since = perf_counter()
-    threads = threads_of(options, model, settings, latent_size(*size))
+    threads = model.threads_for(settings, latent_size(*size))
     with threads_inside(threads):
         anchor = model.encode_anchor(fitted(picture, model, options), size=size, text=nothing_said)
-    meter.stage("anchor", since)
+    log.book("anchor", since)
     driving = some_driving(model, first_pixel_frame(num_chunks * settings.num_chunk_frames))
     stream = open_stream(model, anchor, settings, driving, should_stop=lambda: interrupt.asked)
     stream.threads = threads
-    run(stream, path, None, meter, video_format=options.format)
-    return meter
+    write_video(Run(stream, stream.num_pixel_frames, log), path, None, options.format)
+    return log.freeze()

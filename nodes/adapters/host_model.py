@@ -15,7 +15,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...knot_core import Anchor, Model
+from ...knot_core import Anchor, Model, StreamSettings
 from ...knot_core.codec import WanVideoCodec
 from ...knot_core.codec.latents import normalise
 
@@ -36,6 +36,13 @@ class HostModel(Model):
         """Tells models apart, in place of a look at the weights: those of one patcher change only with its patches."""
         parts = [self.config.identity(), self.dtype, *(patcher.patches_uuid for patcher in self.patchers)]
         return sha256(repr(parts).encode()).hexdigest()[:32]
+
+    def threads_for(
+        self, settings: StreamSettings, latent_size: tuple[int, int], *, as_before: int | None = None
+    ) -> int | None:
+        """As many as ComfyUI has set, which None stands for, unless a state names another number."""
+        del settings, latent_size
+        return as_before
 
     def bring_in(self, num_bytes: int = 0) -> None:
         """Weights to where they compute, wholly or in part, with `num_bytes` of room beside them; cheap when there."""

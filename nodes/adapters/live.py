@@ -20,7 +20,7 @@ from ...knot_core import Audio, Chunk
 from ...knot_core.media import LivePreview, Piece, Writer
 from .controls import Controlled
 from .routes import CONTROL
-from .runs import Run, stop_if_asked
+from .runs import HostRun, stop_if_asked
 
 EVENT = "knot_forcing.live"
 FOLDER = "knot_forcing"  # in ComfyUI's temp folder
@@ -31,7 +31,9 @@ _SECONDS_BETWEEN_REMINDERS = 1.0  # of a paused stream: a page may have been loa
 class Live:
     """Tells of one stream, from before its first chunk until its end."""
 
-    def __init__(self, run: Run, controlled: Controlled, target: Path, audio: Audio | None, workflow: object) -> None:
+    def __init__(
+        self, run: HostRun, controlled: Controlled, target: Path, audio: Audio | None, workflow: object
+    ) -> None:
         """`target` is what the stream is written to; `workflow` the editor's own name of the graph, if there is one."""
         self._run, self._control, self._audio = run, controlled.control, audio
         self._said = {

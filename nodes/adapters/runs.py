@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from functools import partial
 
 import comfy.model_management as host
 import torch
@@ -20,7 +19,6 @@ from ...knot_core import (
     Model,
     Snapshot,
     Stream,
-    StreamLog,
     StreamSettings,
     StreamStats,
     begin_stream,
@@ -28,6 +26,7 @@ from ...knot_core import (
     state_of,
 )
 from ...knot_core.geometry import first_pixel_frame
+from ...knot_core.run import Length, Run, length_of
 from ...knot_core.stream import driving_played, in_whole_chunks, pipelined
 from ...knot_core.wan.families import check_inputs
 from .directing import Directed, directed, prompted
@@ -35,44 +34,44 @@ from .host_model import HostModel, at_hand, running
 from .media import HostLatent, still, to_image, to_latent
 from .room import check_room
 from .streams import TextOnly
-from .threads import threads_for
 
 logger = logging.getLogger(__name__)
 
 ENDLESS = -1  # seconds
-WITHOUT_END = 10**9  # pixel frames: more than a year
 
 
-class Run:
-    """Chunks of one stream. What it stands at between two of them can be asked for at any time."""
+class HostRun(Run):
+    """A run with ComfyUI's progress bar and a still of every chunk; stop is obeyed before every step.
 
-    def __init__(self, model: Model, stream: Stream, num_pixel_frames: int, room: int) -> None:
-        self.model, self.stream, self.num_pixel_frames = model, stream, num_pixel_frames
-        self._begins = first_pixel_frame(stream.plan.start)
-        self.log = StreamLog(fps=model.fps, device=model.device)
-        self.num_made, self._room, self._bar = 0, room, ProgressBar(num_pixel_frames)
-        self.log.threads = stream.threads
+    Models of our own generate ahead, and write each chunk on a thread of its own. What ComfyUI holds computes in this
+    thread, the only one in which ComfyUI tells of progress and of stop. Where it stands between two chunks can be
+    asked for at any time.
+    """
+
+    num_pixel_frames: int
+
+    def __init__(self, stream: Stream, num_pixel_frames: int, num_bytes: int) -> None:
+        """`num_bytes` beside the weights are what a pass takes."""
+        super().__init__(stream, num_pixel_frames)
+        self._num_bytes, self._bar = num_bytes, ProgressBar(num_pixel_frames)
 
     def __iter__(self) -> Iterator[Chunk]:
         return self.written(lambda _: None)
 
     def written(self, write: Callable[[Chunk], object]) -> Iterator[Chunk]:
-        """With ComfyUI's progress bar and a still of every chunk; stop is obeyed before every step.
-
-        Models of our own draw ahead, and `write` has each chunk on a thread of its own. What ComfyUI holds computes in
-        this thread, the only one in which ComfyUI tells of progress and of stop.
-        """
-        made = partial(self._made, write)
-        if computes_here(self.model, self.stream.anchor):
-            chunks = self._drawn_here(made)
-        else:
-            chunks = pipelined(self.stream, write=made, wait=stop_if_asked)
-        with closing(chunks):
+        """Every chunk, once it is written and shown."""
+        with closing(super().written(write)) as chunks:
             for chunk in chunks:
                 try:
                     self._bar.update_absolute(self.end_of(chunk), preview=("JPEG", still(chunk), None))
                 finally:  # which ComfyUI's stop may leave; the chunk has happened by then, so it is handed on first
                     yield chunk
+
+    def generated(self, made: Callable[[Chunk], object]) -> Iterator[Chunk]:
+        """Ahead, or here."""
+        if computes_here(self.model, self.stream.anchor):
+            return self._generated_here(made)
+        return pipelined(self.stream, write=made, wait=stop_if_asked)
 
     def state(self) -> Snapshot:
         """As it lies between nodes: where ComfyUI keeps what nodes hand on."""
@@ -81,21 +80,13 @@ class Run:
     def stats(self) -> StreamStats:
         return self.log.freeze()
 
-    def _made(self, write: Callable[[Chunk], object], chunk: Chunk) -> None:
-        write(chunk)
-        self.num_made += len(chunk.pixel_frames)
-
-    def end_of(self, chunk: Chunk) -> int:
-        """In pixel frames from the run's beginning."""
-        return chunk.first_pixel_frame + len(chunk.pixel_frames) - self._begins
-
-    def _drawn_here(self, made: Callable[[Chunk], object]) -> Iterator[Chunk]:
+    def _generated_here(self, made: Callable[[Chunk], object]) -> Iterator[Chunk]:
         """What is computed with must be at hand before each chunk: other nodes' models may have come."""
         chunks = directed(self.stream, self.model, self.stream.anchor)
         while True:
             stop_if_asked()
             if isinstance(self.model, HostModel):
-                self.model.bring_in(self._room)
+                self.model.bring_in(self._num_bytes)
             chunk = next(chunks, None)
             if chunk is None:
                 return
@@ -131,21 +122,18 @@ def begun_or_given(
 @contextmanager
 def streaming(
     model: Model, saved: Snapshot, driving: Driving | None, seconds: float, *, whole_chunks: bool = False
-) -> Iterator[Run]:
+) -> Iterator[HostRun]:
     """A run of so many seconds, or as long as the driving, from a state on."""
     _check_driving(model, driving)
-    num_pixel_frames = _num_pixel_frames(model, saved, driving, seconds)
-    if whole_chunks:
-        num_pixel_frames = in_whole_chunks(saved, num_pixel_frames)
-    timed = (driving or Driving.none()).lasting(max(1, driving_played(saved) + num_pixel_frames))
+    length = _length(model, saved, driving, seconds, whole_chunks=whole_chunks)
     room = check_room(model, saved.anchor, saved.settings)
     with running(model, room.whole):
         placed = replace(saved, anchor=at_hand(saved.anchor, model))
         # the stages of a model of our own have threads on which ComfyUI's stop must not be raised
         here = stop_if_asked if computes_here(model, saved.anchor) else None
-        stream = continue_stream(model, placed, timed, should_stop=here)
-        stream.threads = threads_for(model, saved.settings, saved.anchor.latent_size, as_before=stream.threads)
-        yield Run(model, stream, num_pixel_frames, room.a_pass)
+        stream = continue_stream(model, placed, length.driving, should_stop=here)
+        stream.threads = model.threads_for(saved.settings, saved.anchor.latent_size, as_before=stream.threads)
+        yield HostRun(stream, length.num_pixel_frames, room.a_pass)
 
 
 def stream_chunks(
@@ -222,17 +210,11 @@ def check_seconds(seconds: float) -> None:
         raise KnotError(f"got {seconds:g} seconds: set the length wanted, 0 for the driving's, or -1 for no end")
 
 
-def _num_pixel_frames(model: Model, saved: Snapshot, driving: Driving | None, seconds: float) -> int:
+def _length(model: Model, saved: Snapshot, driving: Driving | None, seconds: float, *, whole_chunks: bool) -> Length:
     check_seconds(seconds)
-    if seconds == ENDLESS:
-        return WITHOUT_END
-    if seconds > 0:
-        return max(1, round(seconds * model.fps))
-    length = None if driving is None else driving.num_pixel_frames
-    if length is None:
+    if seconds == 0 and (driving is None or driving.num_pixel_frames is None):
         raise KnotError("this driving never ends and seconds is 0: set seconds to the length wanted, or to -1")
-    if length <= driving_played(saved):
-        raise KnotError(f"the driving ends at {length / model.fps:.2f} s and the state stands at "
-                        f"{seconds_played(model, saved):.2f} s: set seconds, connect a longer driving, or let it begin "
-                        "anew with Knot Forcing New Driving")  # fmt: skip
-    return length - driving_played(saved)
+    asked = {ENDLESS: math.inf, 0: None}.get(seconds, seconds)
+    return length_of(saved, driving or Driving.none(), model.fps, asked, whole_chunks=whole_chunks,
+                     remedy="set seconds, connect a longer driving, or let it begin anew with Knot Forcing New "
+                            "Driving")  # fmt: skip

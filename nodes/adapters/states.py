@@ -12,7 +12,7 @@ from ...knot_core.stream import leave_state, placed
 from .host_model import HostModel
 from .names import in_output, next_free, output_folder
 from .results import written
-from .runs import Run
+from .runs import HostRun
 from .tokens import Graph, filled
 
 SUFFIX = ".state.safetensors"
@@ -86,7 +86,7 @@ def state_fingerprint(name: str) -> str:
 
 
 @contextmanager
-def state_kept(run: Run, where: str) -> Iterator[None]:
+def state_kept(run: HostRun, where: str) -> Iterator[None]:
     """Whatever ends the run before its end, also stop or whoever watches it, leaves a state to go on from."""
     try:
         yield

@@ -23,7 +23,6 @@ from .hearing import HostSpeechEncoder
 from .host_model import HostModel, HostVae, running, stored
 from .media import HostAudio, to_audio, to_picture
 from .room import needed_for_anchor, say
-from .threads import threads_for
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ def encode_anchor(  # noqa: PLR0913, PLR0917 - one for every cable and widget
         if image is None:
             return _text_only(model, size, text, away)
         picture = to_picture(image)
-        with threads_inside(threads_for(model, model.settings, latent_size(*size))):
+        with threads_inside(model.threads_for(model.settings, latent_size(*size))):
             anchor = model.encode_anchor(picture, text=text, image_tokens=tokens, size=size, fit=fit, negative=away)
             model.warn_of_reference(picture, fit, anchor)
             return stored(anchor)

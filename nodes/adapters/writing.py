@@ -1,9 +1,7 @@
 """A stream into a file of ComfyUI's output folder, chunk by chunk."""
 
 import json
-import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,12 +11,13 @@ from comfy.cli_args import args
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ...knot_core import Chunk, KnotError, Snapshot, StreamStats, open_writer
-from ...knot_core.media import FORMATS, Writer
+from ...knot_core.media import FORMATS
+from ...knot_core.run import LateFile, write_chunks
 from .controls import controlled
 from .live import Live
 from .media import HostAudio, OutputFile, to_audio
 from .names import next_free
-from .runs import Run
+from .runs import HostRun
 from .states import filled_prefix, state_kept
 
 NO_VALUE = ExecutionBlocker(None)  # on a wire: what would take it does not run
@@ -42,7 +41,7 @@ def output_target(prefix: str, video_format: str, begun: Snapshot, hidden: Any) 
 
 
 def write_stream(  # noqa: PLR0913 - what a video is made of
-    run: Run,
+    run: HostRun,
     path: Path,
     *,
     video_format: str,
@@ -59,14 +58,18 @@ def write_stream(  # noqa: PLR0913 - what a video is made of
     """
     sound = None if audio is None else to_audio(audio).starting_at(played)
     opened = partial(open_writer, path, audio=sound, video_format=video_format, metadata=metadata)
-    with state_kept(run, keep_state), ExitStack() as open_files, controlled() as one:
-        file = open_files.enter_context(closing(LateFile(run, opened)))
-        live = open_files.enter_context(Live(run, one, path, sound, workflow))
-        with closing(run.written(file.write)) as chunks:
-            for chunk in chunks:
-                live.after(file.writer, chunk)
-                if not live.goes_on():
-                    break
+    with (
+        state_kept(run, keep_state),
+        controlled() as one,
+        closing(LateFile(run, opened)) as file,
+        Live(run, one, path, sound, workflow) as live,
+    ):
+
+        def after(chunk: Chunk) -> bool:
+            live.after(file.writer, chunk)
+            return live.goes_on()
+
+        write_chunks(run, file, after)
     if file.writer is None:
         raise KnotError("there is nothing to write: the driving has been played out. Set seconds, or connect another")
     return Written(
@@ -80,27 +83,6 @@ def workflow_id(extra_pnginfo: Any) -> str | None:
     workflow = (extra_pnginfo or {}).get("workflow")
     found = workflow.get("id") if isinstance(workflow, dict) else None
     return found if isinstance(found, str) else None
-
-
-class LateFile:
-    """Not there before there is something to write: a stream that cannot begin leaves no file."""
-
-    def __init__(self, run: Run, opened: Callable[..., Writer]) -> None:
-        self._run, self._opened = run, opened
-        self.writer: Writer | None = None
-
-    def write(self, chunk: Chunk) -> None:
-        """On the thread that writes."""
-        since = time.perf_counter()
-        if self.writer is None:
-            height, width = chunk.pixel_frames.shape[1:3]
-            self.writer = self._opened(width=width, height=height, fps=self._run.model.fps)
-        self.writer.write(chunk.pixel_frames)
-        self._run.log.add(chunk, write=time.perf_counter() - since)
-
-    def close(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
 
 
 def container_metadata(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
