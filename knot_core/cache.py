@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .cache_index import CacheIndex, Place
 from .errors import SettingsError
-from .room import free_memory
+from .free_memory import free_memory
 
 Attended = tuple[Tensor, Tensor, Tensor | None]  # keys and values [B, S, N, K]; which a row sees [B, S], None: all
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .codec.files import load_codec
 from .config import NetworkConfig, StreamSettings
 from .errors import CheckpointError, SettingsError, short
+from .files import parts_of_weights
 from .geometry import SPATIAL, TEMPORAL, latent_size
 from .media import Fit, fit_image
 from .stream import Anchor, StreamCodec, encode_anchor
@@ -256,3 +257,11 @@ def _codec_file(weights: Path, preset: Preset, given: str | os.PathLike[str] | N
         return next((file for file in beside if file.is_file()), beside[0])
     raise CheckpointError(f"{weights} brings no video autoencoder; name the weights file of one that fits it, such as "
                           "taew2_1 for Wan2.1, as codec")  # fmt: skip
+
+
+def model_files(model: str) -> dict[str, Path]:
+    """The model's files, by what they are called; a name that is no file is refused later, by those who load it."""
+    path = ASSETS / f"{model}.safetensors" if model in BUILT_IN else Path(model)
+    if not path.exists():
+        return {}
+    return {"--model": path} | {f"the model's {part.name}": part for part in parts_of_weights(path)}

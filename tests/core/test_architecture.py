@@ -16,13 +16,12 @@ CORE, LIVE, LAB = ROOT / "knot_core", ROOT / "knot_live", ROOT / "knot_lab"
 ROWS = {
     CORE: (
         {"errors", "geometry", "checks", "stream_settings", "config", "cache_index", "spinning"},
-        {"flow", "cache", "transfer", "drawing", "room", "files", "threads"},
+        {"flow", "cache", "transfer", "drawing", "free_memory", "files", "threads", "settings_text"},
         {"wan", "codec", "media", "driving", "text"},
         {"stream"},
         {"model"},
         {"run"},
-        {"train", "bench", "animate", "cli", "options", "inspection", "preflight", "directing",
-         "interrupt", "outputs"},
+        {"cli", "inspection", "train"},
         {"__init__", "__main__"},
     ),
     LAB: (

@@ -9,11 +9,11 @@ import torch
 from torch._dynamo.utils import counters
 
 from knot_core import cli
-from knot_core.bench.compiled import compiled_forward
-from knot_core.bench.engine import Task, measure
-from knot_core.bench.models import PUBLISHED, Hum, Published, random_model, random_text
-from knot_core.bench.plain import PlainLoop
-from knot_core.bench.table import table
+from knot_core.cli.bench.compiled_forward import compiled_forward
+from knot_core.cli.bench.engine_benchmark import Task, measure
+from knot_core.cli.bench.plain_loop import PlainLoop
+from knot_core.cli.bench.random_models import PUBLISHED, Hum, Published, random_model, random_text
+from knot_core.cli.bench.stage_table import table
 from knot_core.codec.taehv import CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.stream import open_stream
@@ -41,8 +41,8 @@ def tiny(monkeypatch):
 @pytest.fixture
 def bench(tiny, capsys, monkeypatch):  # noqa: ARG001
     """Runs the command; its code, its figures or error, its table."""
-    monkeypatch.setattr("knot_core.bench.measure._SIDES", {"cpu": 32})
-    monkeypatch.setattr("knot_core.bench.measure._ENOUGH", 0.0)
+    monkeypatch.setattr("knot_core.cli.bench.instruments._SIDES", {"cpu": 32})
+    monkeypatch.setattr("knot_core.cli.bench.instruments._ENOUGH", 0.0)
 
     def run(*arguments):
         capsys.readouterr()
@@ -108,7 +108,7 @@ def test_random_weights_keep_numbers_of_order_one(tiny):
 
 
 def test_the_figures_are_plain_values_and_the_table_can_be_made_of_them(tiny, monkeypatch):
-    monkeypatch.setattr("knot_core.bench.measure._SIDES", {"cpu": 32})
+    monkeypatch.setattr("knot_core.cli.bench.instruments._SIDES", {"cpu": 32})
     model = random_model("tiny", torch.device("cpu"), torch.float32, 2)
     task = Task(
         model=model,

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from knot_core import cli
-from knot_core.bench.busy import busy_processes
+from knot_core.cli.bench.busy_processes import busy_processes
 from knot_core.spinning import BOUNDS, bound_spinning
 
 

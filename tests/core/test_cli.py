@@ -19,12 +19,12 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from knot_core import cli
+from knot_core.cli.options import SETTINGS_HELP
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.errors import MediaError
 from knot_core.media import Audio, VideoWriter, open_audio
 from knot_core.media.frames import read_frames
-from knot_core.options import SETTINGS_HELP
 from knot_core.run.process_memory import peak_rss_mib
 from knot_core.wan.checkpoint import save_network
 from knot_core.wan.families import PRESETS

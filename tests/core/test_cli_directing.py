@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from knot_core import cli
+from knot_core.cli.driving_options import directed_driving
 from knot_core.config import AdapterConfig
-from knot_core.directing import directed_driving
 from knot_core.driving import Driving
 from knot_core.driving.speaking import SpeechOptions, speak
 from knot_core.media import Audio

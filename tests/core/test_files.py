@@ -12,7 +12,7 @@ from knot_core.driving.expression import read_expression
 from knot_core.driving.prompts import parse_prompts
 from knot_core.errors import KnotError, SettingsError
 from knot_core.files import check_outputs, lies_within, read_text, same_place
-from knot_core.options import changed_settings
+from knot_core.settings_text import changed_settings
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
 CONTROLS = '{"fps": 25, "yaw": [0, 0.1, 0.2]}'

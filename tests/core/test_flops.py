@@ -7,8 +7,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from knot_core.bench.models import Hum, network_config
-from knot_core.bench.plain import PlainLoop
+from knot_core.cli.bench.plain_loop import PlainLoop
+from knot_core.cli.bench.random_models import Hum, network_config
 from knot_core.codec.flops import decode_flops, up_flops
 from knot_core.codec.taehv import TAEHV, CodecConfig, UpConv
 from knot_core.config import AudioCrossConfig, StreamSettings

@@ -17,7 +17,7 @@ from knot_core.driving.preview import PreviewOptions, draw_driving
 from knot_core.driving.prompts import describe, parse_prompts
 from knot_core.errors import KnotError
 from knot_core.flow import noise_levels
-from knot_core.options import changed_settings
+from knot_core.settings_text import changed_settings
 from knot_core.wan.families import with_settings
 
 from .fuzzing import check_sentence, clear_errors_only, fuzzed, json_values

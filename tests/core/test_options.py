@@ -4,7 +4,7 @@ import pytest
 
 from knot_core.config import StreamSettings
 from knot_core.errors import SettingsError
-from knot_core.options import changed_settings
+from knot_core.settings_text import changed_settings
 from knot_core.wan.families import PRESETS, with_settings
 
 

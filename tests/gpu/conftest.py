@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from knot_core.bench.models import PUBLISHED, Hum, Published, random_model
+from knot_core.cli.bench.random_models import PUBLISHED, Hum, Published, random_model
 from knot_core.codec.taehv import CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.model import Model

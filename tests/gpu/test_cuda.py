@@ -8,8 +8,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from knot_core import cli, pipelined
-from knot_core.bench.compiled import compiled_forward
-from knot_core.bench.models import Hum
+from knot_core.cli.bench.compiled_forward import compiled_forward
+from knot_core.cli.bench.random_models import Hum
 from knot_core.stream import resume_stream
 
 pytestmark = pytest.mark.gpu

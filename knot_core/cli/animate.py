@@ -15,23 +15,23 @@ from time import perf_counter
 from torch import Tensor
 from tqdm import tqdm
 
-from .config import StreamSettings
-from .directing import check_directing, directed_driving, drives
-from .driving import Driving
-from .errors import MediaError, SettingsError
-from .geometry import first_pixel_frame, latent_size
+from ..config import StreamSettings
+from ..driving import Driving
+from ..errors import MediaError, SettingsError
+from ..geometry import first_pixel_frame, latent_size
+from ..media import AudioFile, SoundTrack, fit_image, open_image, open_writer, save_contact_sheet
+from ..model import Model
+from ..run import LateFile, Run, StreamLog, StreamStats, length_of, write_chunks
+from ..stream import Chunk, Snapshot, begin_stream, continue_stream, leave_state, load_stream
+from ..stream.decode import to_uint8
+from ..text import load_text_encoder, padded
+from ..threads import threads_inside
+from ..wan.families import with_settings
+from ..wan.reading import read_stored
+from .driving_options import check_directing, directed_driving, drives
 from .interrupt import INTERRUPTED, Interrupt
-from .media import AudioFile, SoundTrack, fit_image, open_image, open_writer, save_contact_sheet
-from .model import Model
 from .options import given_settings
 from .outputs import check_written
-from .run import LateFile, Run, StreamLog, StreamStats, length_of, write_chunks
-from .stream import Chunk, Snapshot, begin_stream, continue_stream, leave_state, load_stream
-from .stream.decode import to_uint8
-from .text import load_text_encoder, padded
-from .threads import threads_inside
-from .wan.families import with_settings
-from .wan.reading import read_stored
 
 logger = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ Shapes: S denoising steps, B batch, F latent frames, C channels, H W latent size
 import torch
 from torch import Tensor
 
-from ..cache import NoCache
-from ..config import StreamSettings
-from ..flow import add_noise, noise_levels, to_x0
-from ..stream import Anchor, StreamDriving, StreamModel
-from ..stream.decode import decode
-from ..stream.denoise import Denoiser, Frames
+from ...cache import NoCache
+from ...config import StreamSettings
+from ...flow import add_noise, noise_levels, to_x0
+from ...stream import Anchor, StreamDriving, StreamModel
+from ...stream.decode import decode
+from ...stream.denoise import Denoiser, Frames
 
 
 class PlainLoop:

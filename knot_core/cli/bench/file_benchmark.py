@@ -11,20 +11,20 @@ from typing import Any
 
 import torch
 
+from ...errors import SettingsError
+from ...geometry import first_pixel_frame, latent_size
+from ...media import open_image
+from ...model import ASSETS, Model
+from ...run import Run, StreamLog, StreamStats
+from ...stream import open_stream
+from ...text import NUM_TEXT_TOKENS
+from ...threads import threads_inside
 from ..animate import fitted, settings_of, video_size, write_video
-from ..errors import SettingsError
-from ..geometry import first_pixel_frame, latent_size
 from ..interrupt import INTERRUPTED, Interrupt
-from ..media import open_image
-from ..model import ASSETS, Model
 from ..options import given_settings
 from ..outputs import check_written
-from ..run import Run, StreamLog, StreamStats
-from ..stream import open_stream
-from ..text import NUM_TEXT_TOKENS
-from ..threads import threads_inside
-from .command import asks_for_engine, bench_engine
-from .models import some_driving
+from .engine_command import asks_for_engine, bench_engine
+from .random_models import some_driving
 
 
 def bench(options: Namespace, load: Callable[[], Model]) -> int:
@@ -57,7 +57,7 @@ def _check(options: Namespace) -> None:
 
 
 def _beside_busy(options: Namespace, model: Model, path: Path, interrupt: Interrupt) -> dict[str, Any]:
-    from .busy import figures_of, line, paired  # the registry's archive leaves it out: it begins processes
+    from .busy_processes import figures_of, line, paired  # the registry's archive leaves it out: it begins processes
 
     pairs = []
     _streamed(options, model, path, interrupt, 1)  # what a process does once belongs to neither

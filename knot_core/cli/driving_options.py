@@ -1,19 +1,19 @@
-"""What the command line says of the driving, and the driving that comes of it."""
+"""Options that direct the driving, and the driving that they give."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from .driving import Driving, load_speech_encoder
-from .driving.audio import FPS
-from .driving.combine import PARTS, combine
-from .driving.expression import read_expression
-from .driving.faces import pose_from_pictures
-from .driving.preview import MAX_SECONDS, PreviewOptions, draw_driving
-from .driving.speaking import SILENCES, SpeechOptions, speak
-from .errors import MediaError, SettingsError
-from .media import AudioFile, picture_format
-from .media.frames import read_frames
-from .model import Model
+from ..driving import Driving, load_speech_encoder
+from ..driving.audio import FPS
+from ..driving.combine import PARTS, combine
+from ..driving.expression import read_expression
+from ..driving.faces import pose_from_pictures
+from ..driving.preview import MAX_SECONDS, PreviewOptions, draw_driving
+from ..driving.speaking import SILENCES, SpeechOptions, speak
+from ..errors import MediaError, SettingsError
+from ..media import AudioFile, picture_format
+from ..media.frames import read_frames
+from ..model import Model
 
 _SPEECH_OPTIONS = ("gain", "smoothing", "silence", "silence_level")
 
@@ -21,16 +21,18 @@ _SPEECH_OPTIONS = ("gain", "smoothing", "silence", "silence_level")
 def add_directing(parser: ArgumentParser) -> None:
     """Options beside --audio, --controls and --idle."""
     group = parser.add_argument_group("directing")
-    group.add_argument("--expression", type=Path, metavar="JSON", help="expression timeline: key frames, over the rest")
-    group.add_argument("--pose-video", type=Path, metavar="CLIP", help="head and eyes of somebody filmed (mediapipe)")
-    group.add_argument("--face-model", type=Path, metavar="FILE", help="face_landmarker.task, for newer mediapipe")
-    group.add_argument("--gain", type=float, metavar="DB", help="hear the speech so much louder: a wider mouth")
     group.add_argument(
-        "--smoothing", type=float, metavar="S", help="seconds over which speech is smoothed: a calmer one"
+        "--expression", type=Path, metavar="JSON", help="expression timeline (key frames), played over the rest"
     )
-    group.add_argument("--silence", choices=SILENCES, help="what idle motion does in pauses (default: same)")
-    group.add_argument("--silence-level", type=float, metavar="DB", help="what is quieter is a pause (default: -45)")
-    group.add_argument("--preview", type=Path, metavar="PNG", help="also draw the driving over time")
+    group.add_argument("--pose-video", type=Path, metavar="CLIP", help="head and eyes of a filmed person (mediapipe)")
+    group.add_argument("--face-model", type=Path, metavar="FILE", help="face_landmarker.task, for newer mediapipe")
+    group.add_argument("--gain", type=float, metavar="DB", help="amplify the speech: the mouth opens wider")
+    group.add_argument("--smoothing", type=float, metavar="S", help="seconds over which the mouth is smoothed")
+    group.add_argument("--silence", choices=SILENCES, help="idle motion in pauses (default: same)")
+    group.add_argument(
+        "--silence-level", type=float, metavar="DB", help="quieter sound counts as a pause (default: -45)"
+    )
+    group.add_argument("--preview", type=Path, metavar="PNG", help="also plot the driving over time")
 
 
 def drives(options: Namespace) -> bool:

@@ -10,7 +10,7 @@ from multiprocessing.synchronize import Barrier
 from statistics import median
 from typing import Any
 
-from ..run import StreamStats
+from ...run import StreamStats
 
 _MOST_SECONDS = 120  # until a process has begun, which takes in what this one did
 

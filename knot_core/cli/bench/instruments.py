@@ -9,8 +9,8 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from ..run.process_memory import peak_rss_mib
-from ..stream.timing import Mark, mark
+from ...run.process_memory import peak_rss_mib
+from ...stream.timing import Mark, mark
 
 _ENOUGH = 0.2  # seconds of products: a tenth of a per cent of the clock's resolution
 _SIDES = {"cuda": 8192, "cpu": 1024}  # of the square matrices; large enough to be bound by arithmetic

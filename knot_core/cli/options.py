@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 
-from .codec.files import KINDS
-from .errors import SettingsError, short
-from .files import without_mark
-from .stream_settings import CHOICES, StreamSettings
-from .wan.families import PRESETS
-from .wan.reading import SETS
+from ..codec.files import KINDS
+from ..settings_text import timesteps
+from ..stream_settings import CHOICES, StreamSettings
+from ..wan.families import PRESETS
+from ..wan.reading import SETS
 
 SETTINGS_HELP = {
     "num_chunk_frames": "latent frames committed together",
@@ -38,7 +37,6 @@ SETTINGS_HELP = {
     "sound_guidance": "how far from silence, likewise",
 }
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_SWITCH = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 _MOST_PIXELS = 2**17  # of a side: more than the largest picture files hold
 _SHORT = ("chunk", "knot", "window")  # --window is --num-window-frames
 
@@ -77,7 +75,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         elif setting.type is str:
             group.add_argument(*names, choices=CHOICES[setting.name], help=text)
         else:
-            kind = setting.type if setting.type in (int, float) else timesteps
+            kind = setting.type if setting.type in (int, float) else _timesteps
             group.add_argument(*names, type=kind, metavar="N", help=text)
 
 
@@ -85,33 +83,6 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """The settings that the user gave."""
     given = {setting.name: getattr(options, setting.name) for setting in dataclasses.fields(StreamSettings)}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def changed_settings(text: str) -> dict[str, Any]:
-    """Lines such as ``num_window_frames = 9`` -> settings by name; what follows a # counts for nothing.
-
-    SettingsError for a line that is none, or a value of another kind. Unknown names are `with_settings`' matter.
-    """
-    kinds = {setting.name: setting.type for setting in dataclasses.fields(StreamSettings)}
-    changes = {}
-    for line in filter(None, (line.partition("#")[0].strip() for line in without_mark(text).splitlines())):
-        name, found, value = (part.strip() for part in line.partition("="))
-        if not found:
-            raise SettingsError(
-                f"got the line {short(line)}, wanted a setting and its value, such as num_window_frames = 9"
-            )
-        changes[name] = _typed(name, kinds.get(name, str), value)
-    return changes
-
-
-def _typed(name: str, kind: type, text: str) -> Any:
-    try:
-        if kind is bool:
-            return _SWITCH[text.lower()]
-        return kind(text) if kind in (int, float, str) else timesteps(text)
-    except (ValueError, KeyError, argparse.ArgumentTypeError) as problem:
-        wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "numbers with commas")
-        raise SettingsError(f"{short(name, str)} is {short(text)}; give {wanted}") from problem
 
 
 def size(text: str) -> tuple[int, int]:
@@ -126,9 +97,8 @@ def size(text: str) -> tuple[int, int]:
         raise argparse.ArgumentTypeError(f"size is {text!r}; give pixels, such as 128 or 128x192") from problem
 
 
-def timesteps(text: str) -> tuple[float, ...]:
-    """ "1000,757,522" -> (1000.0, 757.0, 522.0)"""
+def _timesteps(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
+        return timesteps(text)
     except ValueError as problem:
         raise argparse.ArgumentTypeError(f"timesteps are {text!r}; give numbers, such as 1000,757,522") from problem

@@ -1,16 +1,16 @@
-"""What a user is told before it hurts: what the model cannot use, and what does not fit, before weights are read."""
+"""Checks before the first step: inputs that the model cannot use, and streams that do not fit into memory."""
 
 import argparse
 import logging
 
-from .config import takes_controls
-from .errors import SettingsError
-from .model import native_dtype, open_model_file, pick_device
+from ..config import takes_controls
+from ..errors import SettingsError
+from ..free_memory import free_memory, total_memory
+from ..model import native_dtype, open_model_file, pick_device
+from ..wan.checkpoint import Checkpoint
+from ..wan.families import check_inputs, with_settings
+from ..wan.memory import check_memory, memory_needed
 from .options import DTYPES, given_settings
-from .room import free_memory, total_memory
-from .wan.checkpoint import Checkpoint
-from .wan.families import check_inputs, with_settings
-from .wan.memory import check_memory, memory_needed
 
 logger = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..errors import SettingsError
-from ..geometry import latent_size
-from ..model import Model, native_dtype, pick_device
-from ..wan.families import with_settings
-from .compiled import compiled_forward
-from .engine import Task, measure
-from .models import PUBLISHED, network_config, random_model, random_text, some_driving
-from .table import table
+from ...errors import SettingsError
+from ...geometry import latent_size
+from ...model import Model, native_dtype, pick_device
+from ...wan.families import with_settings
+from .compiled_forward import compiled_forward
+from .engine_benchmark import Task, measure
+from .random_models import PUBLISHED, network_config, random_model, random_text, some_driving
+from .stage_table import table
 
 # "auto" leaves the choice to torch
 ATTENTION = {

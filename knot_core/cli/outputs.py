@@ -1,11 +1,10 @@
 """What commands write: in which formats, and never over what they read. Checked before anything is opened."""
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
-from .files import check_outputs, parts_of_weights
-from .media import FORMAT_NAMES, PICTURES, format_of, picture_format
-from .model import ASSETS, BUILT_IN
+from ..files import check_outputs
+from ..media import FORMAT_NAMES, PICTURES, format_of, picture_format
+from ..model import model_files
 
 _INPUTS = ("reference", "audio", "controls", "expression", "pose_video", "face_model", "text", "text_encoder",
            "speech_encoder", "resume", "overlay", "lora", "codec")  # fmt: skip
@@ -31,14 +30,6 @@ def check_written(options: Namespace) -> None:
         folders=("--out",) if options.format == PICTURES else (),
         replaces={"--save-state": "--resume"},
     )
-
-
-def model_files(model: str) -> dict[str, Path]:
-    """The model's files, by what they are called; a name that is no file is refused later, by those who load it."""
-    path = ASSETS / f"{model}.safetensors" if model in BUILT_IN else Path(model)
-    if not path.exists():
-        return {}
-    return {"--model": path} | {f"the model's {part.name}": part for part in parts_of_weights(path)}
 
 
 def _option(name: str) -> str:

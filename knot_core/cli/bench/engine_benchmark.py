@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..codec.flops import decode_flops
-from ..codec.taehv import TAEHV
-from ..config import StreamSettings
-from ..geometry import TEMPORAL, latent_size, num_tokens
-from ..model import Model
-from ..stream import Anchor, Stream, StreamDriving, open_stream
-from ..wan.flops import Tokens, chunk_flops, plain_flops
-from .measure import (
+from ...codec.flops import decode_flops
+from ...codec.taehv import TAEHV
+from ...config import StreamSettings
+from ...geometry import TEMPORAL, latent_size, num_tokens
+from ...model import Model
+from ...stream import Anchor, Stream, StreamDriving, open_stream
+from ...wan.flops import Tokens, chunk_flops, plain_flops
+from .instruments import (
     ChunkClock,
     machine,
     matmul_tflops,
@@ -24,7 +24,7 @@ from .measure import (
     reset_peak_memory,
     seconds_of,
 )
-from .plain import PlainLoop
+from .plain_loop import PlainLoop
 
 Figures = dict[str, Any]
 _TERA = 1e12
