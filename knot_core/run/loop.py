@@ -58,7 +58,7 @@ class LateFile:
         since = perf_counter()
         if self.writer is None:
             height, width = chunk.pixel_frames.shape[1:3]
-            self.writer = self._opened(width=width, height=height, fps=self._run.model.fps)
+            self.writer = self._opened(width=width, height=height, fps=self._run.log.fps)
         self.writer.write(chunk.pixel_frames)
         self._run.log.add(chunk, write=perf_counter() - since)
 
