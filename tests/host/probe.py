@@ -489,8 +489,9 @@ def stream_with_noise(
     sampler = core.stream.sampler.Stream
     drawn = sampler._draw_noise
 
-    def their_noise(self: Any, plan: Any) -> Any:
-        _, state = drawn(self, plan)
+    def their_noise(self: Any, begun: Any) -> Any:
+        _, state = drawn(self, begun)
+        plan = begun.plan
         noise = [first[:, :, plan.start : plan.start + plan.num_frames]]
         for step in range(3):
             torch.manual_seed(seed + plan.chunk * 1000 + step)
