@@ -7,6 +7,7 @@ asking ends all as well. No thread outlives the iteration.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -79,12 +80,16 @@ def staged(
 ) -> Iterator[Any]:
     """What the source gives, after each of the stages in turn; the source and every stage run on their own threads.
 
-    Threads work within `around()`, which is entered in each. `wait` is called again and again in the caller's thread
+    Threads work within `around()`, which is entered in each, and see the caller's context variables: a host knows by
+    them whose work it is. `wait` is called again and again in the caller's thread
     while that waits; what it raises ends all.
     """
     rooms = [_Room() for _ in range(len(stages) + 1)]
     works = [partial(_feed, source, rooms[0]), *map(partial, [_apply] * len(stages), stages, rooms, rooms[1:])]
-    threads = [threading.Thread(target=_work, args=(work, around, rooms[-1]), daemon=True) for work in works]
+    threads = [
+        threading.Thread(target=copy_context().run, args=(_work, work, around, rooms[-1]), daemon=True)
+        for work in works
+    ]
     try:
         for thread in threads:
             thread.start()

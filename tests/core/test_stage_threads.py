@@ -1,6 +1,7 @@
 """Work in stages: order, errors and ends, whoever they come from; and no thread is left."""
 
 import contextlib
+import contextvars
 import threading
 import time
 
@@ -60,6 +61,19 @@ def test_every_stage_has_a_thread_of_its_own_and_works_within_what_is_around_it(
     assert [len(threads) for threads in where] == [1, 1]
     assert where[0] != where[1]
     assert not entered
+
+
+def test_every_thread_sees_the_callers_context_variables():
+    node = contextvars.ContextVar("node", default=None)
+
+    def source(stopped):
+        yield [node.get()]
+
+    token = node.set("7")
+    try:
+        assert list(run(source, [lambda seen: [*seen, node.get()]] * 2)) == [["7"] * 3]
+    finally:
+        node.reset(token)
 
 
 @pytest.mark.parametrize("failing", ["source", "first", "last", "around"])
