@@ -156,5 +156,6 @@ def crop_portraits(image_BHWC: Tensor, width: int, height: int, room: float) -> 
     """[B, height, width, 3]"""
     check_portrait_size(height, width)
     crops = [crop_portrait(to_picture(image[None]), height, width, room) for image in image_BHWC]
-    say("\n".join(describe_face(face) for _, face in crops))
+    if found := [describe_face(face) for _, face in crops if face.found]:  # the others are warned of
+        say("\n".join(found))
     return torch.stack([picture for picture, _ in crops])
