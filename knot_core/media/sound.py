@@ -123,6 +123,11 @@ class AudioFile:
         self._ended = False
 
     @property
+    def path(self) -> str | os.PathLike[str]:
+        """As it was given."""
+        return self._path
+
+    @property
     def num_samples(self) -> int | None:
         """Its length, once it was read to its end; before, nobody knows it for certain."""
         return max(0, self._first + self._held.shape[1] - self._skip) if self._ended else None

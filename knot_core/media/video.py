@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MediaError
+from ..files import check_outputs
 from .formats import DEFAULT, format_named
 from .fragments import Fragments
 from .growing import GrowingFile
@@ -50,6 +51,7 @@ class VideoWriter:
         if fps != int(fps) or not 1 <= fps <= _MOST_FPS:
             raise MediaError(f"a video cannot have {fps} pictures a second; give a whole number up to {_MOST_FPS}")
         form = format_named(video_format)
+        check_outputs({"the video": path}, {"its sound": getattr(audio, "path", None)})
         self.path, self.fps, self.video_format = Path(path), fps, video_format
         self._size, self._broken = (height, width), False
         self._file = GrowingFile(self.path)
