@@ -66,7 +66,7 @@ def test_every_stage_has_a_thread_of_its_own_and_works_within_what_is_around_it(
 def test_every_thread_sees_the_callers_context_variables():
     node = contextvars.ContextVar("node", default=None)
 
-    def source(stopped):
+    def source(_stopped):
         yield [node.get()]
 
     token = node.set("7")
