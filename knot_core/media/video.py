@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ..errors import MediaError
 from ..files import check_outputs
+from .durable_file import DurableFile
 from .formats import DEFAULT, format_named
 from .fragments import Fragments
-from .growing import GrowingFile
 from .priority import priority_kept
 from .tracks import SoundTrack, Tracks
 
@@ -54,7 +54,7 @@ class VideoWriter:
         check_outputs({"the video": path}, {"its sound": getattr(audio, "path", None)})
         self.path, self.fps, self.video_format = Path(path), fps, video_format
         self._size, self._broken = (height, width), False
-        self._file = GrowingFile(self.path)
+        self._file = DurableFile(self.path)
         try:
             # of a fragmented file the container is there for its streams' sake, and nothing is ever muxed into it
             options = dict(form.muxer_options) | {"flush_packets": "1"}

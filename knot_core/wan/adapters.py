@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import AudioCrossConfig
-from .tree import feed
+from .module_contract import feed
 
 
 @dataclass(frozen=True, eq=False)

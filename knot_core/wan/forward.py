@@ -4,10 +4,10 @@ Shapes: B batch, F latent frames, P tokens of a frame, L = F*P tokens, T tokens 
 K head dim, D model dim, E image dim, C channels, H W latent size. The residual stream, norms, modulation and time
 embedding are in float32 (or the latents' dtype, in tests), matrices and attention in `compute_dtype`.
 
-Of a foreign tree this much is asked (`missing_parts` in tree.py checks it): leaves are called, never read, so they may
-keep their weights quantised, patched or on another device as long as they take `compute_dtype`; those with weights in
-float32 are fed float32. The two tables that belong to no leaf, `block.modulation` and `head.modulation`, are cast to
-the activations' dtype and device where they are used.
+A host's tree must meet a contract (`missing_parts` in module_contract.py checks it): leaves are called, never read, so
+they may keep their weights quantised, patched or on another device as long as they take `compute_dtype`; those with
+weights in float32 are fed float32. The two tables that belong to no leaf, `block.modulation` and `head.modulation`, are
+cast to the activations' dtype and device where they are used.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from torch.utils.checkpoint import checkpoint
 from ..cache import AttentionCache
 from ..geometry import PATCH
 from .adapters import NO_DRIVING, DrivingFeatures, SoundKeys
+from .module_contract import feed
 from .rope import RopeTable, rotate
-from .tree import feed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

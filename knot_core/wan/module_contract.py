@@ -1,4 +1,4 @@
-"""Module trees, ours or a host's: whether one has all that `wan_forward` looks for, and how its leaves are fed."""
+"""What `wan_forward` requires of a module tree, ours or a host's, and how its leaves are fed."""
 
 import torch
 from torch import Tensor, nn

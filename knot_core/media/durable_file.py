@@ -1,4 +1,4 @@
-"""A file that grows and is never lost: unbuffered, and asked onto the disc itself every second."""
+"""A file whose data survives a crash: unbuffered, and synchronised to the disk every second."""
 
 import os
 from pathlib import Path
@@ -9,8 +9,8 @@ from ..errors import MediaError
 _SECONDS_BETWEEN_SYNCS = 1.0
 
 
-class GrowingFile:
-    """Unbuffered, so that a full disc shows at once; every write is whole or raises, which PyAV relies on."""
+class DurableFile:
+    """Unbuffered, so that a full disk shows at once; every write is whole or raises, which PyAV relies on."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -40,7 +40,7 @@ class GrowingFile:
             self._raw.truncate(size)
 
     def sync(self, *, now: bool = False) -> None:
-        """Ask the system for what was written to be on the disc, at most once a second: a power cut takes the rest."""
+        """Ask the system for what was written to be on the disk, at most once a second: a power cut takes the rest."""
         if self._is_file and (now or monotonic() >= self._synced + _SECONDS_BETWEEN_SYNCS):
             os.fsync(self._raw.fileno())
             self._synced = monotonic()
