@@ -33,8 +33,8 @@ from ...knot_core.stream.prompting import follow_prompts
 from ...knot_core.text import padded
 from ...knot_core.wan.families import check_inputs
 from .media import to_picture
-from .room import say
 from .streams import TextOnly
+from .warnings import say
 
 logger = logging.getLogger(__name__)
 

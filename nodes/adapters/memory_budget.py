@@ -1,25 +1,21 @@
-"""Room: what a stream needs beside the weights, checked and said before its first step."""
+"""The memory that a stream needs beside the weights, checked and reported before its first step."""
 
-import logging
 from dataclasses import dataclass, replace
 
 import comfy.model_management as host
-from comfy_execution.utils import get_executing_context
-from server import PromptServer
 
 from ...knot_core import Anchor, KnotError, Model, StreamSettings
 from ...knot_core.geometry import SPATIAL
 from ...knot_core.wan.memory import MemoryNeed, memory_needed
 from .host_model import ROOM, HostModel
-
-logger = logging.getLogger(__name__)
+from .warnings import say
 
 GIB = 2**30
 ONE_FRAME = StreamSettings(num_chunk_frames=1, num_knot_frames=0, num_window_frames=0, use_anchor=False)
 
 
 @dataclass(frozen=True)
-class Room:
+class MemoryBudget:
     """Bytes beside the weights."""
 
     whole: int  # before a stream begins: its cache, and what a pass takes
@@ -31,13 +27,13 @@ def needed_for_anchor(model: Model, size: tuple[int, int]) -> int:
     return _beside_weights(_need(model, ONE_FRAME, size)) if isinstance(model, HostModel) else ROOM
 
 
-def check_room(model: Model, anchor: Anchor, settings: StreamSettings) -> Room:
-    """What a stream takes, the same from its first chunk to its last; refused where it cannot be had.
+def memory_budget(model: Model, anchor: Anchor, settings: StreamSettings) -> MemoryBudget:
+    """What a stream takes, the same from its first chunk to its last. Raises KnotError where the device has less.
 
     ComfyUI can offload weights, so only what must be there all the time is held against the device's memory.
     """
     if not isinstance(model, HostModel):
-        return Room(whole=ROOM, a_pass=0)
+        return MemoryBudget(whole=ROOM, a_pass=0)
     height, width = (SPATIAL * side for side in anchor.latent_size)
     need, there = _need(model, settings, (height, width)), host.get_total_memory(model.device)
     beside = _beside_weights(need)
@@ -47,15 +43,7 @@ def check_room(model: Model, anchor: Anchor, settings: StreamSettings) -> Room:
                         f"{there / GIB:.2f} GiB: take a smaller size or num_window_frames")  # fmt: skip
     offloaded = "" if need.total <= there else "; some weights will be offloaded, which is slower"
     say(f"{what}; {model.device} has {there / GIB:.2f} GiB{offloaded}")
-    return Room(whole=beside, a_pass=max(need.activations, need.decoder))
-
-
-def say(text: str) -> None:
-    """In the log, and under the node."""
-    logger.info(text)
-    context = get_executing_context()
-    if context is not None:
-        PromptServer.instance.send_progress_text(text, context.node_id)
+    return MemoryBudget(whole=beside, a_pass=max(need.activations, need.decoder))
 
 
 def _need(model: HostModel, settings: StreamSettings, size: tuple[int, int]) -> MemoryNeed:

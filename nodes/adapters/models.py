@@ -17,16 +17,16 @@ from ...knot_core.model import ASSETS
 from ...knot_core.wan.checkpoint import Checkpoint, open_checkpoint, read_stored_network
 from ...knot_core.wan.families import ROWS
 from ...knot_core.wan.lora import open_lora
+from ...knot_core.wan.module_contract import require_parts
 from ...knot_core.wan.reading import SETS
 from ...knot_core.wan.recognise import Recognised
-from ...knot_core.wan.tree import require_parts
 from .audio_modules import audio_tensors, managed_audio_modules, network_tensors
 from .codecs import AUTO, VAE, choose_codec, codec_path
 from .host_model import ROOM, HostModel
+from .host_tree import HostTree
 from .lora_patches import MergedByEngine
-from .room import say
-from .tree import HostTree
 from .versions import source_file
+from .warnings import say
 
 logger = logging.getLogger(__name__)
 

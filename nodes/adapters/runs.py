@@ -32,7 +32,7 @@ from ...knot_core.wan.families import check_inputs
 from .directing import Directed, directed, prompted
 from .host_model import HostModel, at_hand, running
 from .media import HostLatent, still, to_image, to_latent
-from .room import check_room
+from .memory_budget import memory_budget
 from .streams import TextOnly
 
 logger = logging.getLogger(__name__)
@@ -126,14 +126,14 @@ def streaming(
     """A run of so many seconds, or as long as the driving, from a state on."""
     _check_driving(model, driving)
     length = _length(model, saved, driving, seconds, whole_chunks=whole_chunks)
-    room = check_room(model, saved.anchor, saved.settings)
-    with running(model, room.whole):
+    budget = memory_budget(model, saved.anchor, saved.settings)
+    with running(model, budget.whole):
         placed = replace(saved, anchor=at_hand(saved.anchor, model))
         # the stages of a model of our own have threads on which ComfyUI's stop must not be raised
         here = stop_if_asked if computes_here(model, saved.anchor) else None
         stream = continue_stream(model, placed, length.driving, should_stop=here)
         stream.threads = model.threads_for(saved.settings, saved.anchor.latent_size, as_before=stream.threads)
-        yield HostRun(stream, length.num_pixel_frames, room.a_pass)
+        yield HostRun(stream, length.num_pixel_frames, budget.a_pass)
 
 
 def stream_chunks(

@@ -22,7 +22,8 @@ from ...knot_core.wan.families import check_inputs, with_settings
 from .hearing import HostSpeechEncoder
 from .host_model import HostModel, HostVae, running, stored
 from .media import HostAudio, to_audio, to_picture
-from .room import needed_for_anchor, say
+from .memory_budget import needed_for_anchor
+from .warnings import say
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Warnings where a user looks: as text on the node, while it runs and after; in the log; and in the run's history.
+"""What a user is told: notes on the node while it runs; warnings on the node, in the log and in the run's history.
 
 Whatever the pack logs as a warning while one of its nodes executes is shown, so `knot_core` needs to know of no node.
 """
@@ -18,6 +18,14 @@ WARNINGS = "knot_forcing_warnings"  # in a node's `ui`: a list of sentences; web
 EVENT = "knot_forcing.warning"
 
 _told: ContextVar[list[str] | None] = ContextVar(WARNINGS, default=None)  # by the node that executes
+
+
+def say(text: str) -> None:
+    """In the log, and under the node."""
+    logger.info(text)
+    context = get_executing_context()
+    if context is not None:
+        PromptServer.instance.send_progress_text(text, context.node_id)
 
 
 def warn_on_node(text: str) -> None:
