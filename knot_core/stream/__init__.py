@@ -1,7 +1,7 @@
 """Streaming generation: a chunk's plan, the anchor, the sampler, and a stream's state."""
 
 from .anchor import Anchor, encode_anchor
-from .chunk import Chunk
+from .chunk_stages import Chunk
 from .continuing import (
     begin_stream,
     continue_stream,

@@ -1,166 +1,121 @@
-"""A chunk on its way: begun, drawn, decoded; each is a value that says all that the next step needs.
+"""The step, for streams and for training: one chunk is denoised, fused with the knot, and committed.
 
-Shapes: B batch (of one), F latent frames, M known latent frames, T pixel frames, C channels, H W size.
+Functions of what they are given; what lasts is the cache, which belongs to the caller. One chunk of a stream is
+
+    x0 = generate_chunk(denoiser, conditions, plan, noise, cache)
+    commit_chunk(denoiser, conditions, plan, x0, cache)
+    cache.commit(plan.num_frames)
+
+Shapes: S denoising steps, B batch, F latent frames, M known latent frames, C channels, H W latent size.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from ..config import StreamSettings
-from ..geometry import TEMPORAL, first_pixel_frame, num_latent_frames
+from ..cache import AttentionCache
+from ..flow import fuse, to_x0
+from ..geometry import num_tokens
 from ..wan.adapters import NO_DRIVING, DrivingFeatures
-from .anchor import Anchor
-from .committing import kept_latents, num_kept_latents
-from .denoise import Conditions, Denoiser
-from .model import DecoderMemory, StreamDriving
-from .plan import ChunkPlan, Clock
-from .state import Snapshot, StreamState
-from .timing import Mark
+from ..wan.rope import RopeTable
+from .denoise import Denoiser, Frames
+from .plan import ChunkPlan
+from .solvers import solver
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Chunk:
-    """What a stream gives, piece by piece."""
+class Conditions:
+    """What a chunk is drawn under."""
 
-    index: int
-    start_frame: int  # first latent frame
-    latents: Tensor  # float32 [F, C, h, w]; float64 of a float64 model
-    pixel_frames: Tensor  # uint8 [T, H, W, 3], on the CPU
-    seconds: Mapping[str, float]  # spent on "denoise", "decode" and "commit"; reading it waits for the commit
+    knot_BMCHW: Tensor | None  # clean latents of the first frames, or what begins the stream; None: nothing is known
+    rope: RopeTable
+    driving: DrivingFeatures
+    unknown_BFCHW: Tensor | None = None  # as in `Frames`
+    silence: DrivingFeatures = NO_DRIVING
 
-    def __repr__(self) -> str:
-        frames, height, width, _ = self.pixel_frames.shape
-        return f"<{type(self).__name__} {self.index}: {frames} pixel frames of {width}x{height}>"
-
-    @property
-    def first_pixel_frame(self) -> int:
-        """Of the stream."""
-        return first_pixel_frame(self.start_frame)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Begun:
-    """What a chunk is drawn under, whatever the stream is told meanwhile."""
-
-    plan: ChunkPlan
-    state: StreamState  # before it
-    sigmas: tuple[float, ...]
-    anchor: Anchor
-    denoiser: Denoiser
-    driving: StreamDriving
-    settings: StreamSettings
-    mark: Mark
-
-    @property
-    def num_steps(self) -> int:
-        return len(self.sigmas)
-
-    @property
-    def end(self) -> int | None:
-        """The stream's length in pixel frames, as its driving now says; None: without end."""
-        length = self.driving.num_pixel_frames
-        return None if length is None else TEMPORAL * self.state.driving_origin + length
-
-    def conditions(self) -> Conditions:
-        """The knot, where its frames stand in time, and what moves them."""
-        return replace(self.conditions_of(self.plan.positions), knot_BMCHW=self.state.knot_BMCHW)
-
-    def conditions_of(self, frames: range) -> Conditions:
-        """Of latent frames of the stream, wherever they lie, as they are committed: without a knot."""
-        first = frames.start - self.state.driving_origin
-        signal = torch.as_tensor(self.driving.signal(first, len(frames)))
-        begins = frames.start == self.plan.start - self.plan.chunk * self.plan.num_frames
-        from_reference = begins and self.settings.start_from_reference
-        known = self.denoiser.layout.known_at_commit(self.anchor.reference_BFCHW, from_reference=from_reference)
+    def first(self, num_frames: int, num_tokens: int, known_BMCHW: Tensor | None = None) -> "Conditions":
+        """Of the first `num_frames` frames, without the knot unless given: how a settled chunk is committed."""
         return Conditions(
-            knot_BMCHW=known,
-            rope=self.denoiser.rope(frames, self.anchor.latent_size),
-            driving=self.denoiser.driving(signal, len(frames), starts=first == 0),
-            silence=self._silence(signal, starts=first == 0),
-            unknown_BFCHW=self._unknown(frames),
-        )
-
-    def _silence(self, signal_FTQ: Tensor, *, starts: bool) -> DrivingFeatures:
-        if not any(guide.branch.silent for guide in self.denoiser.guides):
-            return NO_DRIVING
-        return self.denoiser.driving(torch.zeros_like(signal_FTQ), len(signal_FTQ), starts=starts)
-
-    def _unknown(self, frames: range) -> Tensor | None:
-        """Of a stream that begins at the picture, grey pictures behind it as the autoencoder sees them; later, and of
-        other streams, what that comes to in the end.
-        """
-        grey_BGCHW = self.anchor.grey_BGCHW
-        if grey_BGCHW is None:
-            return None
-        begin, last = self.plan.start - self.plan.chunk * self.plan.num_frames, grey_BGCHW.shape[1] - 1
-        behind = [frame - begin - 1 if self.settings.start_from_reference else last for frame in frames]
-        places = [min(max(number, 0), last) for number in behind]
-        return torch.cat([grey_BGCHW[:, place : place + 1] for place in places], dim=1)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Drawn:
-    """Settled, to be decoded and committed, in any order or at once."""
-
-    begun: Begun
-    conditions: Conditions
-    x0_BFCHW: Tensor  # of all frames that were denoised
-    rng_state: Tensor
-    threads: int  # inside the operations that drew it
-    mark: Mark
-
-    @property
-    def plan(self) -> ChunkPlan:
-        return self.begun.plan
-
-    def latents(self) -> Tensor:
-        """[B, F, C, H, W] of what it commits and gives, of its own."""
-        return self.x0_BFCHW[:, : self.plan.num_frames].clone()
-
-    def recent(self) -> Tensor:
-        """The last settled latents, this chunk's at their end."""
-        begun, settled = self.begun, self.x0_BFCHW[:, : self.plan.num_frames]
-        return kept_latents(num_kept_latents(begun.settings), begun.state.recent_BFCHW, settled)
-
-    def after(self, memory: DecoderMemory | None) -> StreamState:
-        """Where the stream stands once it is committed and decoded."""
-        plan = self.plan
-        return replace(
-            self.begun.state,
-            clock=plan.next_clock,
-            recent_BFCHW=self.recent(),
-            recache="",
-            rng_state=self.rng_state,
-            knot_BMCHW=self.x0_BFCHW[:, plan.num_frames :].clone() if plan.num_knot_frames else None,
-            decoder_memory=memory,
-            threads=self.threads,
-        )
-
-    def emit(self, latents: Tensor, pixel_frames: Tensor, seconds: Mapping[str, float]) -> Chunk:
-        """[F, C, H, W] and [T, H, W, 3], without what lies behind the driving's end."""
-        plan, end = self.plan, self.begun.end
-        if end is not None:
-            latents = latents[: num_latent_frames(end) - plan.start]
-            pixel_frames = pixel_frames[: end - first_pixel_frame(plan.start)]
-        return Chunk(
-            index=plan.chunk,
-            start_frame=plan.start,
-            latents=latents,
-            pixel_frames=pixel_frames,
-            seconds=seconds,
+            knot_BMCHW=known_BMCHW,
+            rope=self.rope.first(num_frames * num_tokens),
+            driving=self.driving.first(num_frames),
+            unknown_BFCHW=None if self.unknown_BFCHW is None else self.unknown_BFCHW[:, :num_frames],
+            silence=self.silence.first(num_frames),
         )
 
 
-class Ahead(Protocol):
-    """Draws a stream's chunks before they are asked for."""
+def generate_chunk(
+    denoiser: Denoiser,
+    conditions: Conditions,
+    plan: ChunkPlan,
+    noise_SBFCHW: Tensor,
+    cache: AttentionCache,
+    before_step: Callable[[int], None] = lambda _step: None,
+) -> Tensor:
+    """Clean latents of all frames that the chunk denoises, fused with the knot, [B, F, C, H, W].
 
-    @property
-    def next_clock(self) -> Clock:
-        """Where the next chunk begins that has not begun."""
+    The cache is extended by every step and committed by none. `noise`: what the first step begins with, then what later
+    ones are noised with anew (`plan.num_noises`). The network is shown the knot without its gradient; fusion keeps it.
+    """
+    shown = None if conditions.knot_BMCHW is None else conditions.knot_BMCHW.detach()
+    num_known, layout = 0 if shown is None else shown.shape[1], denoiser.layout
+    step_on = solver(plan.sampler, noise_SBFCHW, plan.sigmas)
 
-    def snapshot(self) -> Snapshot:
-        """Where the stream stands, whatever is drawn ahead of it."""
+    def per_frame(level: float | Tensor) -> Tensor:
+        of_frames = level if isinstance(level, Tensor) else noise_SBFCHW.new_full(noise_SBFCHW.shape[1:3], level)
+        return layout.frame_sigmas(of_frames, num_known)
+
+    levels = [per_frame(sigma) for sigma in plan.sigmas]
+    x = layout.pin(noise_SBFCHW[0], shown)
+    for step, sigma_BF in enumerate(levels):
+        before_step(step)
+        timestep_BF = None if plan.timesteps is None else per_frame(plan.timesteps[step])
+        velocity = denoiser.velocity(_frames(conditions, x, sigma_BF, shown, timestep_BF), cache)
+        x0 = layout.pin(to_x0(x, velocity, sigma_BF), shown)
+        if step + 1 < len(levels):
+            x = layout.pin(step_on.next(x, x0, velocity, step, levels[step + 1]), shown)
+    return fused(plan, conditions.knot_BMCHW, x0)
+
+
+def fused(plan: ChunkPlan, knot_BMCHW: Tensor | None, x0_BFCHW: Tensor) -> Tensor:
+    """The prediction with the knot fused into it; as it is where chunks share no frames (Knot Forcing, eq. 5)."""
+    return fuse(knot_BMCHW, x0_BFCHW, plan.fusion) if knot_BMCHW is not None and plan.num_knot_frames else x0_BFCHW
+
+
+def commit_chunk(
+    denoiser: Denoiser, conditions: Conditions, plan: ChunkPlan, x0_BFCHW: Tensor, cache: AttentionCache
+) -> None:
+    """The clean pass over the frames that a chunk settles, `conditions` being those of all that it denoised.
+
+    It leaves their keys and values in the cache's slots for a pass. The caller's `cache.commit` keeps them: a stream
+    that is drawn ahead does that under a lock, and the pass beside other work.
+    """
+    known = denoiser.layout.known_at_commit(conditions.knot_BMCHW, from_reference=plan.from_reference)
+    settled = conditions.first(plan.num_frames, num_tokens(*x0_BFCHW.shape[-2:]), known)
+    clean_pass(denoiser, settled, x0_BFCHW[:, : plan.num_frames], cache)
+
+
+def clean_pass(denoiser: Denoiser, conditions: Conditions, x0_BFCHW: Tensor, cache: AttentionCache) -> None:
+    """One pass over settled frames, at noise level 0."""
+    sigma_BF = x0_BFCHW.new_zeros(x0_BFCHW.shape[:2])
+    denoiser.velocity(_frames(conditions, x0_BFCHW, sigma_BF, conditions.knot_BMCHW), cache)
+
+
+def _frames(
+    conditions: Conditions,
+    x_BFCHW: Tensor,
+    sigma_BF: Tensor,
+    known_BMCHW: Tensor | None,
+    timestep_BF: Tensor | None = None,
+) -> Frames:
+    return Frames(
+        x_BFCHW=x_BFCHW,
+        sigma_BF=sigma_BF,
+        timestep_BF=timestep_BF,
+        known_BMCHW=known_BMCHW,
+        rope=conditions.rope,
+        driving=conditions.driving,
+        unknown_BFCHW=conditions.unknown_BFCHW,
+        silence=conditions.silence,
+    )

@@ -12,7 +12,8 @@ from torch import Tensor
 from ..cache import KVCache, Overwritten
 from ..config import StreamSettings
 from ..errors import SettingsError
-from .denoise import Conditions, Denoiser, commit
+from .chunk import Conditions, clean_pass, commit_chunk
+from .denoise import Denoiser
 from .plan import ChunkPlan, Clock, place_in_ring
 from .recaching import Recached
 from .sinks import Sinks
@@ -50,13 +51,11 @@ class Window:
             before = 0
             for frames in self._recomputed(plan):
                 self.cache.pass_alone(before)
-                commit(denoiser, conditions_of(frames), _of(recent_BFCHW, plan.committed.stop, frames), self.cache)
+                latents = _of(recent_BFCHW, plan.committed.stop, frames)
+                clean_pass(denoiser, conditions_of(frames), latents, self.cache)
                 before += len(frames)
         elif self.settings.commit == "clean" and self.settings.num_window_frames + self.settings.num_sink_frames > 0:
-            from_reference = plan.chunk == 0 and self.settings.start_from_reference
-            known = denoiser.layout.known_at_commit(conditions.knot_BMCHW, from_reference=from_reference)
-            settled = conditions.first(plan.num_frames, self.cache.shape.num_tokens, known)
-            commit(denoiser, settled, recent_BFCHW[:, -plan.num_frames :], self.cache)
+            commit_chunk(denoiser, conditions, plan, recent_BFCHW[:, -plan.num_frames :], self.cache)
 
     def write(self, plan: ChunkPlan, *, keep: bool = False) -> Overwritten | None:
         """What the passes left goes into the window; `keep`: says what it wrote over."""
@@ -105,7 +104,7 @@ class Window:
         latents = recent_BFCHW[:, self.settings.num_sink_frames :] if keeps else recent_BFCHW
         recached = Recached(self.cache, self.sinks, num_frames=latents.shape[1], kept_sinks=start if keeps else None)
         frames = range(plan.start - latents.shape[1], plan.start)
-        commit(denoiser, conditions_of(frames), latents, recached)
+        clean_pass(denoiser, conditions_of(frames), latents, recached)
         recached.commit(latents.shape[1])
 
 

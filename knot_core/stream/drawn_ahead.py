@@ -24,7 +24,7 @@ from ..cache import Overwritten
 from ..errors import SettingsError
 from ..geometry import first_pixel_frame, num_tokens
 from ..threads import num_processors, threads_inside
-from .chunk import Begun, Chunk, Drawn
+from .chunk_stages import Begun, Chunk, Drawn
 from .decode import decode
 from .model import DecoderMemory
 from .sampler import DRAWN_AHEAD, Stopped, Stream

@@ -1,12 +1,15 @@
-"""What a chunk is, in integers: which frames, where the anchor stands, what is known.
+"""What a chunk is: which frames, where the anchor stands, what is known, at which noise levels it is denoised.
 
 All frames and positions are latent frames counted from the stream's beginning, without bound.
 """
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from ..cache_index import Place
 from ..config import StreamSettings
+from ..flow import noise_levels, own_timesteps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,10 @@ class ChunkPlan:
     anchor_position: int
     sinks: range  # the first committed frames, which it may attend to wherever it is
     window: range  # the last ones, which it may attend to as well
+    sigmas: tuple[float | Tensor, ...]  # noise levels, step by step; in training also [B, F], one per latent frame
+    timesteps: tuple[float, ...] | None = None  # what the network is fed at each, if not 1000 * sigma
+    sampler: str = "renoise"  # how it goes from step to step: see solvers.py
+    fusion: float = 0.5  # the knot's weight in the fused prediction
 
     @property
     def positions(self) -> range:
@@ -40,6 +47,16 @@ class ChunkPlan:
     def committed(self) -> range:
         """The frames that it emits and commits."""
         return range(self.start, self.start + self.num_frames)
+
+    @property
+    def num_noises(self) -> int:
+        """How often it draws noise."""
+        return len(self.sigmas) if self.sampler == "renoise" else 1
+
+    @property
+    def from_reference(self) -> bool:
+        """Whether it begins a stream whose first frame is the reference."""
+        return self.chunk == 0 and self.num_known_frames > 0
 
     @property
     def next_clock(self) -> Clock:
@@ -76,6 +93,10 @@ def plan_chunk(settings: StreamSettings, clock: Clock) -> ChunkPlan:
         anchor_position=run_ahead(clock.anchor_position, stop, settings.run_ahead_stride),
         sinks=range(clock.start - num_committed, clock.start - num_committed + num_sinks),
         window=range(clock.start - min(num_committed - num_sinks, settings.num_window_frames), clock.start),
+        sigmas=noise_levels(settings, first_chunk=clock.chunk == 0),
+        timesteps=own_timesteps(settings, first_chunk=clock.chunk == 0),
+        sampler=settings.sampler,
+        fusion=settings.fusion,
     )
 
 

@@ -14,22 +14,21 @@ from torch import Tensor
 
 from ..cache import Overwritten
 from ..errors import SettingsError
-from ..flow import fuse, noise_levels, own_timesteps
 from ..geometry import TEMPORAL, first_pixel_frame
 from ..threads import threads_inside
 from ..transfer import to_device
 from .anchor import Anchor, denoiser_of, with_text
-from .chunk import Ahead, Begun, Chunk, Drawn
+from .chunk import generate_chunk
+from .chunk_stages import Ahead, Begun, Chunk, Drawn
 from .committing import KEEP_SINKS, RENEW_SINKS, Window
 from .decode import decode
-from .denoise import Denoiser, denoise
+from .denoise import Denoiser
 from .driven import check_driving
 from .filled_cache import filled_cache
 from .guidance import check_steps
 from .model import StreamDriving, StreamModel, latent_dtype
 from .plan import ChunkPlan, Clock, plan_chunk
 from .sinks import Sinks
-from .solvers import num_noises, solver
 from .state import Snapshot, StreamState, save_stream
 from .timing import StageSeconds, mark
 
@@ -206,7 +205,6 @@ class Stream(Iterator[Chunk]):
             plan=plan,
             state=replace(state, driving_origin=self.origin, recache=self.recache),
             settings=self.settings,
-            sigmas=noise_levels(self.settings, first_chunk=plan.chunk == 0),
             anchor=self.anchor,
             denoiser=self._denoiser,
             driving=self._driving,
@@ -227,11 +225,7 @@ class Stream(Iterator[Chunk]):
             with self.lock:
                 self._window.before_step(plan, step)
 
-        fed = own_timesteps(self.settings, first_chunk=plan.chunk == 0)
-        x0 = denoise(begun.denoiser, conditions, noise, begun.sigmas, self._cache, before_step, fed,
-                     solver(self.settings, noise, begun.sigmas))  # fmt: skip
-        knot = conditions.knot_BMCHW
-        x0 = fuse(knot, x0, self.settings.fusion) if knot is not None and plan.num_knot_frames else x0
+        x0 = generate_chunk(begun.denoiser, conditions, plan, noise, self._cache, before_step)
         drawn = Drawn(
             begun=begun,
             conditions=conditions,
@@ -248,8 +242,7 @@ class Stream(Iterator[Chunk]):
         rng = torch.Generator()
         rng.set_state(begun.state.rng_state)
         _, _, *frame = self.anchor.reference_BFCHW.shape
-        count = num_noises(self.settings, begun.num_steps)
-        noise = torch.randn(count, 1, len(begun.plan.positions), *frame, generator=rng)
+        noise = torch.randn(begun.plan.num_noises, 1, len(begun.plan.positions), *frame, generator=rng)
         return to_device(noise, self.model.device, latent_dtype(self.model)), rng.get_state()
 
     def _place_anchor(self, position: int) -> None:

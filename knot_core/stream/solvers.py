@@ -56,16 +56,11 @@ class UniPC:
         return self._scheduler.step(velocity_BFCHW, self._scheduler.timesteps[step], x_BFCHW).prev_sample
 
 
-def solver(settings: StreamSettings, noise_SBFCHW: Tensor, sigmas: Sequence[float]) -> Solver:
+def solver(sampler: str, noise_SBFCHW: Tensor, sigmas: Sequence[float]) -> Solver:
     """A chunk's."""
-    if settings.sampler == "euler":
+    if sampler == "euler":
         return Euler()
-    return UniPC(sigmas) if settings.sampler == "unipc" else Renoise(noise_SBFCHW)
-
-
-def num_noises(settings: StreamSettings, num_steps: int) -> int:
-    """How often a chunk draws noise."""
-    return num_steps if settings.sampler == "renoise" else 1
+    return UniPC(sigmas) if sampler == "unipc" else Renoise(noise_SBFCHW)
 
 
 def check_sampler(settings: StreamSettings) -> None:

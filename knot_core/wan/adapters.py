@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..config import AudioCrossConfig
+from ..config import AudioCrossConfig, NetworkConfig
 from .module_contract import feed
 
 
@@ -50,6 +50,20 @@ class DrivingFeatures:
 
 
 NO_DRIVING = DrivingFeatures({})
+
+
+def encode_signal(
+    network: nn.Module, config: NetworkConfig, signal_BFTS: Tensor, *, starts: bool, compute_dtype: torch.dtype
+) -> DrivingFeatures:
+    """Features of a signal for a network's own adapter, once per chunk; `starts`: its first frame is the very first."""
+    adapter = config.adapter
+    if adapter is None:
+        return NO_DRIVING
+    if isinstance(adapter, AudioCrossConfig):
+        return encode_sound(
+            network, adapter, signal_BFTS, starts=starts, head_dim=config.head_dim, compute_dtype=compute_dtype
+        )
+    return encode_driving(network, adapter.blocks, signal_BFTS, compute_dtype=compute_dtype)
 
 
 def encode_driving(

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from knot_core.cache import Attended
 from knot_core.flow import add_noise, noise_levels, to_x0
-from knot_core.stream.denoise import Conditions, Denoiser, Frames, capture, commit
+from knot_core.stream.chunk import Conditions, clean_pass
+from knot_core.stream.denoise import Denoiser, Frames, capture
 from knot_core.stream.plan import ChunkPlan, first_clock, plan_chunk
 from knot_core.wan.rope import rotate_time
 
@@ -23,7 +24,6 @@ from ..data.batch import Batch, Given
 from ..recipes import Recipe
 from ..rng import Dice
 from .losses import inpainting_loss, ode_regression_loss
-from .roles import driving_features
 from .rollout import TrainedModel
 from .rollout_cache import LayerKV
 from .whole_clip import learnt_frames, noise_level
@@ -90,8 +90,8 @@ class CausalPasses:
             clock = self.plans[-1].next_clock
         self._anchor = capture(self.denoiser, given.reference_B1CHW) if recipe.stream.use_anchor else []
         cache = ChunkCache(self.plans, self._placed(self.plans))
-        commit(self._of(self.plans), self._conditions(self.plans, len(self.plans[0].committed), None),
-               fold(past_BFCHW, [plan.committed for plan in self.plans]), cache)  # fmt: skip
+        conditions = self._conditions(self.plans, self.plans[0].num_frames, None)
+        clean_pass(self._of(self.plans), conditions, fold(past_BFCHW, [plan.committed for plan in self.plans]), cache)
         cache.commit(self.plans[0].num_frames)
         self._truth = cache.committed
 
@@ -128,7 +128,7 @@ class CausalPasses:
         return Conditions(
             knot_BMCHW=known,
             rope=self.denoiser.rope(positions, self._size),
-            driving=driving_features(self.denoiser.model, signal, starts=False),
+            driving=self.denoiser.driving(signal, num_frames),
         )
 
 

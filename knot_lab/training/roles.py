@@ -11,11 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from knot_core.config import AudioCrossConfig, NetworkConfig
+from knot_core.config import NetworkConfig
 from knot_core.errors import CheckpointError
-from knot_core.stream.model import latent_dtype
-from knot_core.transfer import to_device
-from knot_core.wan.adapters import NO_DRIVING, DrivingFeatures, encode_driving, encode_sound
 from knot_core.wan.model import WanNetwork, init_weights
 
 from .rollout import TrainedModel
@@ -81,16 +78,3 @@ def unread_text(name: str) -> bool:
     """Whether a text of one token never reaches this weight: one key's softmax is 1, whatever query and key are."""
     parts = ("norm3", "cross_attn.q.", "cross_attn.k.", "cross_attn.norm_q", "cross_attn.norm_k")
     return any(part in name for part in parts)
-
-
-def driving_features(model: TrainedModel, signal_BFTS: Tensor, *, starts: bool) -> DrivingFeatures:
-    """What the blocks take of a batch's signals; `starts`: the first frame is the driving's very first."""
-    adapter = model.config.adapter
-    if adapter is None:
-        return NO_DRIVING
-    signal = to_device(signal_BFTS, model.device, latent_dtype(model))
-    if isinstance(adapter, AudioCrossConfig):
-        return encode_sound(
-            model.network, adapter, signal, starts=starts, head_dim=model.config.head_dim, compute_dtype=model.dtype
-        )
-    return encode_driving(model.network, adapter.blocks, signal)

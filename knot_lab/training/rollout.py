@@ -12,17 +12,17 @@ Shapes: B clips, F latent frames of a pass, C channels, H W latent size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from knot_core.config import NetworkConfig, StreamSettings
-from knot_core.flow import add_noise, fuse, shift_sigma, to_x0
+from knot_core.flow import add_noise, shift_sigma
 from knot_core.model import native_dtype
-from knot_core.stream.denoise import Conditions, Denoiser, Frames, capture, commit
-from knot_core.stream.plan import first_clock, plan_chunk
-from knot_core.wan.adapters import DrivingFeatures, encode_driving
+from knot_core.stream.chunk import Conditions, commit_chunk, fused, generate_chunk
+from knot_core.stream.denoise import Denoiser, capture
+from knot_core.stream.plan import ChunkPlan, first_clock, plan_chunk
 from knot_core.wan.model import WanNetwork
 
 from ..data.clips import Clips, choose_references
@@ -102,7 +102,8 @@ def singles(
         conditions = _conditions(denoiser, (position,), None, signal, truth.shape[-2:])
         noise = torch.randn(truth.shape, generator=rng).to(truth.device)
         sigma = _sigmas(recipe, recipe.alone_sigma, *truth.shape[:2], rng).to(truth.device)
-        x0 = _predict(denoiser, conditions, add_noise(truth, noise, sigma), sigma, cache)
+        plan = _with_steps(plan_chunk(recipe.settings, first_clock(recipe.settings)), sigma)
+        x0 = generate_chunk(denoiser, conditions, plan, add_noise(truth, noise, sigma)[None], cache)
     loss = ((x0 - truth).square() * weight).mean()
     losses = {"alone": loss.detach()}
     loss = loss + _contrast(recipe, x0, truth, weight)
@@ -138,42 +139,64 @@ def rollout(  # noqa: PLR0913, PLR0917 - a clip, how far, on whose past, against
             here = slice(plan.positions.start, plan.positions.stop)
             positions = plan.positions[: signal[:, here].shape[1]]
             conditions = _conditions(denoiser, positions, knot, signal[:, here], truth.shape[-2:])
-            x0 = denoise_once(denoiser, conditions, truth[:, here], recipe, cache, rng)
+            x0 = denoise_once(denoiser, conditions, plan, truth[:, here], recipe, cache, rng)
             loss = ((x0 - truth[:, here]).square() * weight[:, here]).mean()
             losses.append(loss.detach())
             loss = loss + _contrast(recipe, x0, truth[:, here], weight[:, here])
             if adversary is not None:
                 loss = adversary.opposed(loss, x0, truth[:, here], weight[:, here], rng)
             sums.append(loss)
-            settled = x0.detach() if conditions.knot_BMCHW is None else fuse(knot, x0.detach(), recipe.settings.fusion)
+            settled = fused(plan, conditions.knot_BMCHW, x0.detach())
             past = _past(truth[:, here], settled, own, recipe.context_noise, rng)
             knot = past[:, plan.num_frames :] if plan.num_knot_frames else None
             if torch.rand((), generator=rng) < 0.1:
                 knot = None  # knot 0 is a setting too
             clock = plan.next_clock
             if len(losses) < chunks:
-                commit(denoiser, conditions.first(plan.num_frames, tokens), past[:, : plan.num_frames], cache)
+                commit_chunk(denoiser, conditions, plan, past, cache)
                 cache.commit(plan.num_frames)
     return {"loss": torch.stack(sums).mean(), "first": losses[0], "last": losses[-1]}
 
 
-def denoise_once(
+def denoise_once(  # noqa: PLR0913, PLR0917 - a chunk's parts, and how its noise level is drawn
     denoiser: Denoiser,
     conditions: Conditions,
+    plan: ChunkPlan,
     truth: Tensor,
     recipe: StudentRecipe,
     cache: RolloutCache,
     rng: torch.Generator,
 ) -> Tensor:
-    """The clean latents that the network sees in a chunk at one noise level, with gradient."""
+    """The clean latents that the network sees in a chunk at one noise level, with gradient; the knot is not fused in.
+
+    What is noised is the truth, or in half of the cases the network's own prediction from noise alone.
+    """
     noise, device = torch.randn(truth.shape, generator=rng).to(truth.device), truth.device
     sigma = _sigmas(recipe, recipe.first_sigma, *truth.shape[:2], rng).to(device)
-    signal = truth
     if torch.rand((), generator=rng) < 0.5:
-        with torch.no_grad():
-            signal = _predict(denoiser, conditions, noise, torch.ones_like(sigma), cache)
-        noise = torch.randn(truth.shape, generator=rng).to(device)
-    return _predict(denoiser, conditions, add_noise(signal, noise, sigma), sigma, cache)
+        again = torch.randn(truth.shape, generator=rng).to(device)
+        plan, noises = _with_steps(plan, 1.0, sigma), torch.stack([noise, again])
+    else:
+        plan, noises = _with_steps(plan, sigma), add_noise(truth, noise, sigma)[None]
+    return generate_learning_last(denoiser, conditions, plan, noises, cache)
+
+
+def generate_learning_last(
+    denoiser: Denoiser, conditions: Conditions, plan: ChunkPlan, noise_SBFCHW: Tensor, cache: RolloutCache
+) -> Tensor:
+    """`generate_chunk`; if gradients are on, they are so for its last step alone."""
+    learns = torch.is_grad_enabled()
+
+    def before_step(step: int) -> None:
+        torch.set_grad_enabled(learns and step + 1 == len(plan.sigmas))
+
+    with torch.no_grad():
+        return generate_chunk(denoiser, conditions, plan, noise_SBFCHW, cache, before_step)
+
+
+def _with_steps(plan: ChunkPlan, *sigmas: float | Tensor) -> ChunkPlan:
+    """The same chunk at other noise levels, its prediction as the network makes it."""
+    return replace(plan, sigmas=sigmas, timesteps=None, sampler="renoise", fusion=0.0)
 
 
 def given_signal(batch: Clips, rng: torch.Generator) -> Tensor:
@@ -193,13 +216,6 @@ def pick_reference(batch: Clips, rng: torch.Generator) -> Tensor:
     """One reference latent [B, 1, C, H, W] per clip."""
     rows = choose_references(*batch.references.shape[:2], rng)
     return batch.references[torch.arange(len(rows)), rows][:, None]
-
-
-def _predict(denoiser: Denoiser, conditions: Conditions, x: Tensor, sigma: Tensor, cache: RolloutCache) -> Tensor:
-    frames = Frames(
-        x_BFCHW=x, sigma_BF=sigma, known_BMCHW=conditions.knot_BMCHW, rope=conditions.rope, driving=conditions.driving
-    )
-    return to_x0(x, denoiser.velocity(frames, cache).float(), sigma)
 
 
 def _denoiser(network: WanNetwork, recipe: StudentRecipe) -> Denoiser:
@@ -237,8 +253,7 @@ def _sigmas(recipe: StudentRecipe, at_one: float, B: int, F: int, rng: torch.Gen
 def _conditions(
     denoiser: Denoiser, positions: Sequence[int], knot: Tensor | None, signal: Tensor, latent_size: tuple[int, int]
 ) -> Conditions:
-    adapter = denoiser.model.config.adapter
-    driving: DrivingFeatures = encode_driving(denoiser.model.network, adapter.blocks, signal)
+    driving = denoiser.driving(signal, len(positions), starts=positions[0] == 0)
     return Conditions(knot_BMCHW=knot, rope=denoiser.rope(positions, latent_size), driving=driving)
 
 

@@ -6,22 +6,20 @@ as a condition, is fused, and the anchor runs ahead. The fused frames' gradient 
 Shapes: B clips, F latent frames, S denoising steps, C channels, H W latent size.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from knot_core.config import StreamSettings
-from knot_core.flow import fuse, noise_levels
 from knot_core.geometry import num_tokens
-from knot_core.stream.denoise import Conditions, Denoiser, capture, commit, denoise
+from knot_core.stream.chunk import Conditions, commit_chunk
+from knot_core.stream.denoise import Denoiser, capture
 from knot_core.stream.plan import ChunkPlan, first_clock, plan_chunk
 
 from ..data.batch import Given
 from ..rng import Dice
-from .roles import driving_features
-from .rollout import TrainedModel
+from .rollout import TrainedModel, generate_learning_last
 from .rollout_cache import RolloutCache
 
 
@@ -51,17 +49,16 @@ def roll_out(
     clock, knot = first_clock(settings, length.start), given.reference_B1CHW if settings.start_from_reference else None
     first_scored, parts = length.start + length.lead * settings.num_chunk_frames, []
     for number in range(length.lead + length.chunks):
-        plan = plan_chunk(settings, clock)
+        plan = _as_far_as(length.last_step, plan_chunk(settings, clock))
         if settings.use_anchor:
             cache.place_anchor(anchor, plan.anchor_position)
         with torch.set_grad_enabled(learns and number >= length.lead):
             conditions = _conditions(denoiser, given, plan, first_scored, knot)
-            sigmas = noise_levels(settings, first_chunk=plan.chunk == 0)[: _num_steps(length)]
-            noise = dice.normal(len(sigmas), len(plan.positions), *given.reference_B1CHW.shape[2:]).transpose(0, 1)
-            x0 = _denoise(denoiser, conditions, noise.to(model.device), sigmas, cache.for_steps())
-            x0 = x0 if knot is None else fuse(knot, x0, settings.fusion)
+            noise = dice.normal(plan.num_noises, len(plan.positions), *given.reference_B1CHW.shape[2:]).transpose(0, 1)
+            x0 = generate_learning_last(denoiser, conditions, plan, noise.to(model.device), cache.for_steps())
         with torch.no_grad():
-            _commit(denoiser, conditions, plan, x0, cache)
+            commit_chunk(denoiser, conditions, plan, x0.detach(), cache)
+            cache.commit(plan.num_frames)
         if number >= length.lead:
             parts.append(x0[:, : plan.num_frames])
         knot, clock = x0[:, plan.num_frames :] if plan.num_knot_frames else None, plan.next_clock
@@ -82,32 +79,15 @@ def _conditions(
 ) -> Conditions:
     frames = played_frames(plan.start - first_scored, len(plan.positions), given.signal_BFTS.shape[1])
     return Conditions(
-        knot_BMCHW=None if knot is None else knot.detach(),
+        knot_BMCHW=knot,
         rope=denoiser.rope(plan.positions, given.reference_B1CHW.shape[-2:]),
-        driving=driving_features(denoiser.model, given.signal_BFTS[:, frames], starts=plan.start == first_scored),
+        driving=denoiser.driving(given.signal_BFTS[:, frames], len(frames), starts=plan.start == first_scored),
     )
 
 
-def _num_steps(length: Length) -> int | None:
-    return None if length.last_step is None else length.last_step + 1
-
-
-def _denoise(
-    denoiser: Denoiser, conditions: Conditions, noise: Tensor, sigmas: Sequence[float], cache: RolloutCache
-) -> Tensor:
-    """A chunk by the sampler's own function; if gradients are on, they are so for the last step alone."""
-    learns = torch.is_grad_enabled()
-
-    def before_step(step: int) -> None:
-        torch.set_grad_enabled(learns and step + 1 == len(sigmas))
-
-    with torch.no_grad():
-        return denoise(denoiser, conditions, noise, sigmas, cache, before_step)
-
-
-def _commit(denoiser: Denoiser, conditions: Conditions, plan: ChunkPlan, x0: Tensor, cache: RolloutCache) -> None:
-    tokens = num_tokens(*x0.shape[-2:])
-    first = conditions.knot_BMCHW if plan.chunk == 0 else None
-    known = denoiser.layout.known_at_commit(first, from_reference=first is not None)
-    commit(denoiser, conditions.first(plan.num_frames, tokens, known), x0[:, : plan.num_frames].detach(), cache)
-    cache.commit(plan.num_frames)
+def _as_far_as(last_step: int | None, plan: ChunkPlan) -> ChunkPlan:
+    """The same chunk, whose denoising ends with that step."""
+    if last_step is None:
+        return plan
+    fed = None if plan.timesteps is None else plan.timesteps[: last_step + 1]
+    return replace(plan, sigmas=plan.sigmas[: last_step + 1], timesteps=fed)

@@ -18,7 +18,6 @@ from ..data.batch import Batch, Given
 from ..recipes import Recipe
 from ..rng import Dice
 from .losses import guide, inpainting_loss
-from .roles import driving_features
 from .rollout import TrainedModel
 from .rollout_cache import RolloutCache
 
@@ -36,7 +35,7 @@ def clip_velocity(
         sigma_BF=sigma_BF,
         known_BMCHW=known_BMCHW,
         rope=denoiser.rope(range(num_frames), x_BFCHW.shape[-2:]),
-        driving=driving_features(model, given.signal_BFTS[:, :num_frames], starts=True),
+        driving=denoiser.driving(given.signal_BFTS[:, :num_frames], num_frames, starts=True),
     )
     return denoiser.velocity(frames, cache)
 

@@ -217,7 +217,7 @@ def test_a_single_pass_is_the_recorded_one(recording, tmp_path):
             sigma_BF=torch.full((1, num_frames), done["timestep"] / 1000),
             known_BMCHW=picture,
             rope=denoiser.rope(range(num_frames), tuple(case["sizes"]["latent"])),
-            driving=denoiser.driving(signal, num_frames, starts=True),
+            driving=denoiser.driving(signal[None], num_frames, starts=True),
             unknown_BFCHW=condition[None],
         )
         velocity = denoiser.velocity(frames, NoCache())[0]

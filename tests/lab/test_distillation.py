@@ -11,14 +11,15 @@ from knot_core.cache import NoCache
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.flow import add_noise, to_velocity
 from knot_core.stream import encode_anchor, open_stream
-from knot_core.stream.denoise import Denoiser, commit, denoise
+from knot_core.stream.chunk import commit_chunk, generate_chunk
+from knot_core.stream.denoise import Denoiser
 from knot_core.stream.plan import first_clock, plan_chunk
 from knot_lab.data.batch import FULL_SIGNAL, Batch, Given, drop_driving
 from knot_lab.recipes import CausalRecipe, DistillRecipe, Recipe, StageRecipe
 from knot_lab.rng import Dice
 from knot_lab.training import causal, losses, stages
 from knot_lab.training.parallel import Team
-from knot_lab.training.roles import driving_features, new_network, pretrained_network
+from knot_lab.training.roles import new_network, pretrained_network
 from knot_lab.training.rollout import TrainedModel
 from knot_lab.training.rollout_cache import RolloutCache
 from knot_lab.training.self_forcing import Length, played_frames, roll_out
@@ -176,12 +177,32 @@ class _Signal:
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{}, {"num_knot_frames": 0}, {"start_from_reference": True}, {"num_window_frames": 0}, {"use_anchor": False}],
+    "network",
+    [
+        NETWORK,
+        replace(NETWORK, unknown_frames="grey", known_in_x=True),
+        replace(NETWORK, layout="ref33", in_channels=33),
+        replace(NETWORK, layout="t2v16", in_channels=16),
+    ],
+    ids=["inpaint36", "known in x", "ref33", "t2v16"],
 )
-def test_a_rollout_is_the_stream(randomised, changes):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"num_knot_frames": 0},
+        {"start_from_reference": True},  # some layouts tell the commit pass of it, too
+        {"start_from_reference": True, "num_knot_frames": 0},
+        {"num_window_frames": 0},
+        {"use_anchor": False},
+        {"sampler": "euler"},
+        {"sigma_table": True, "timesteps": (1000, 500, 0)},
+    ],
+    ids=str,
+)
+def test_a_rollout_is_the_stream(randomised, changes, network):
     settings = replace(RECIPE.stream, **changes)
-    model = _model(randomised)
+    model = _model(randomised, network)
     given = _batch(Dice(0, 0, [0])).given
 
     class Same(Dice):
@@ -230,13 +251,14 @@ def test_chunks_in_the_batch_are_the_stream_chunk_by_chunk(randomised):
             conditions = causal.Conditions(
                 knot_BMCHW=truth[:, plan.start : plan.start + 1],
                 rope=denoiser.rope(plan.positions, (4, 4)),
-                driving=driving_features(model, signal, starts=False),
+                driving=denoiser.driving(signal, len(plan.positions)),
             )
             if chunk > 0:
                 noisy = x.unflatten(0, (2, -1))[:, chunk - 1]
-                x0 = denoise(denoiser, conditions, noisy[None], (0.7,), cache, lambda _: None)
+                one_step = replace(plan, sigmas=(0.7,), fusion=0.0)
+                x0 = generate_chunk(denoiser, conditions, one_step, noisy[None], cache)
                 torch.testing.assert_close((noisy - x0) / 0.7, folded[:, chunk - 1], rtol=1e-3, atol=1e-4)
-            commit(denoiser, conditions.first(2, 4), truth[:, list(plan.committed)], cache)
+            commit_chunk(denoiser, conditions, plan, truth[:, list(plan.committed)], cache)
             cache.commit(2)
             clock = plan.next_clock
 
@@ -290,13 +312,14 @@ def test_the_earlier_steps_and_the_past_give_no_gradient(randomised):
     conditions = causal.Conditions(
         knot_BMCHW=None,
         rope=denoiser.rope(range(2), (4, 4)),
-        driving=driving_features(model, given.signal_BFTS[:, :2], starts=True),
+        driving=denoiser.driving(given.signal_BFTS[:, :2], 2, starts=True),
     )
-    sigmas = [1.0, 10 / 11, 5 / 7]  # of 3 steps with a shift of 5
+    plan = plan_chunk(settings, first_clock(settings))
+    *sigmas, last = 1.0, 10 / 11, 5 / 7  # of 3 steps with a shift of 5
     with torch.no_grad():
-        before = denoise(denoiser, conditions, noise[:2], sigmas[:2], NoCache(), lambda _: None)
-    x = add_noise(before, noise[2], sigmas[2])
-    denoise(denoiser, conditions, x[None], sigmas[2:], NoCache(), lambda _: None).square().mean().backward()
+        before = generate_chunk(denoiser, conditions, replace(plan, sigmas=tuple(sigmas)), noise[:2], NoCache())
+    x = add_noise(before, noise[2], last)
+    generate_chunk(denoiser, conditions, replace(plan, sigmas=(last,)), x[None], NoCache()).square().mean().backward()
     for name, weight in model.network.named_parameters():
         if weight.grad is not None:
             torch.testing.assert_close(got[name], weight.grad, rtol=1e-3, atol=1e-6)
@@ -408,7 +431,7 @@ def test_a_text_to_video_network_begins_as_it_was(randomised):
         denoiser = Denoiser.of(model, given.text_BTD)
         frames = causal.Frames(
             x_BFCHW=x, sigma_BF=torch.full((2, 3), 0.5), known_BMCHW=None, rope=denoiser.rope(range(3), (4, 4)),
-            driving=driving_features(model, given.signal_BFTS[:, :3], starts=True),
+            driving=denoiser.driving(given.signal_BFTS[:, :3], 3, starts=True),
         )  # fmt: skip
         velocities.append(denoiser.velocity(frames, NoCache()))
     torch.testing.assert_close(*velocities)

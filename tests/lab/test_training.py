@@ -1,5 +1,7 @@
 """Training: what it rolls out is what streams, it learns, and it resumes bit for bit."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +16,8 @@ from torch.nn import functional as fn
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig
 from knot_core.errors import SettingsError, StateError
+from knot_core.stream import Snapshot, Stream, encode_anchor
+from knot_core.stream.state import first_snapshot
 from knot_core.wan.checkpoint import open_checkpoint
 from knot_core.wan.model import WanNetwork, init_weights
 from knot_lab import precision
@@ -57,12 +61,91 @@ def clips() -> Clips:
     )
 
 
-def _network() -> WanNetwork:
+def _network(config: NetworkConfig = TINY) -> WanNetwork:
     """Seeded weights, the head's too."""
     rng = torch.Generator().manual_seed(0)
-    network = init_weights(WanNetwork(TINY), rng)
+    network = init_weights(WanNetwork(config), rng)
     torch.nn.init.normal_(network.head.head.weight, std=0.05, generator=rng)
     return network
+
+
+@pytest.mark.parametrize("unknown", ["zeros", "grey"])  # a network that is shown grey is told at commits what is known
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"num_knot_frames": 2}, {"start_from_reference": True}, {"start_from_reference": True, "num_knot_frames": 0}],
+    ids=str,
+)
+def test_what_is_regressed_is_the_stream(
+    clips: Clips, monkeypatch: pytest.MonkeyPatch, changes: dict, unknown: str
+) -> None:
+    """Past its own chunks, from noise in one step: the same latents as the stream's, from the same noise."""
+    settings = replace(RECIPE.settings, **changes, steps=1)
+    recipe = replace(RECIPE, network=replace(TINY, unknown_frames=unknown), settings=settings, first_sigma=1.0)
+    noises, pasts, batch, chunks = [], [], clips.pick(torch.arange(1)), 3
+    monkeypatch.setattr(rollout, "generate_chunk", _kept(rollout.generate_chunk, 3, noises))
+    monkeypatch.setattr(rollout, "commit_chunk", _kept(rollout.commit_chunk, 3, pasts))
+    signal, reference = rollout.given_signal(batch, _seeded()), rollout.pick_reference(batch, _seeded())
+    monkeypatch.setattr(rollout, "given_signal", lambda *_: signal)
+    monkeypatch.setattr(rollout, "pick_reference", lambda *_: reference)
+    monkeypatch.setattr(rollout, "native_dtype", lambda _: torch.float32)
+    monkeypatch.setattr(rollout, "mixed_precision", lambda _: nullcontext())
+    network = _network(recipe.network)
+    rollout.rollout(network, recipe, batch, chunks, 1.0, torch.Generator().manual_seed(4))
+    settled = torch.cat([past[0, : settings.num_chunk_frames] for past in pasts])
+
+    model = replace(_model_of(network), codec=_NoCodec())
+    snapshot = first_snapshot(settings, encode_anchor(model, reference), 0)
+    stream = _GivenNoise(model, snapshot, _Signal(signal[0]), noises)
+    streamed = torch.cat([next(stream).latents for _ in pasts])
+    assert len(pasts) == chunks - 1
+    assert settled.std() > 0.1
+    torch.testing.assert_close(settled, streamed, rtol=1e-4, atol=1e-4)
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+def _kept(function: Callable, number: int, kept: list) -> Callable:
+    """The function, which keeps one of its arguments."""
+
+    def watched(*arguments: object) -> object:
+        kept.append(arguments[number])
+        return function(*arguments)
+
+    return watched
+
+
+class _GivenNoise(Stream):
+    """With noise that is handed in, [S, 1, F, C, H, W] for each chunk; of several steps the last one's."""
+
+    def __init__(self, model: object, snapshot: Snapshot, driving: object, noises: list[torch.Tensor]) -> None:
+        super().__init__(model, snapshot, driving)
+        self._noises = iter(noises)
+
+    def _draw_noise(self, begun: object) -> tuple[torch.Tensor, torch.Tensor]:
+        return next(self._noises)[-1:], begun.state.rng_state
+
+
+class _Signal:
+    """A clip's signal as a driving."""
+
+    num_pixel_frames = None
+
+    def __init__(self, signal_FTS: torch.Tensor) -> None:
+        self._signal = signal_FTS
+
+    def signal(self, first: int, count: int) -> torch.Tensor:
+        return self._signal[first : first + count]
+
+
+class _NoCodec:
+    def decode(self, latents: torch.Tensor, memory: object) -> tuple[torch.Tensor, tuple]:  # noqa: ARG002
+        return latents.new_zeros(1, 4 * latents.shape[1], 3, 8, 8), ()
+
+
+def _model_of(network: WanNetwork) -> rollout.TrainedModel:
+    return rollout.TrainedModel(network, network.config, torch.device("cpu"), torch.float32)
 
 
 def test_a_rollout_reaches_every_weight_but_those_of_the_text(clips: Clips) -> None:

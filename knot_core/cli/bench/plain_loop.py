@@ -54,7 +54,7 @@ class PlainLoop:
         known, num_chunk_frames = torch.cat([self._reference, self._window], dim=1), self._settings.num_chunk_frames
         num_known, num_frames = known.shape[1], known.shape[1] + num_chunk_frames
         rope = self._denoiser.rope(range(num_frames), known.shape[-2:])
-        driving = self._denoiser.driving(self._driving.signal(self._start, num_frames), num_frames)
+        driving = self._denoiser.driving(self._driving.signal(self._start, num_frames)[None], num_frames)
         noise = self._randn(len(self._sigmas), num_chunk_frames)
         x = noise[:1]
         for step, sigma in enumerate(self._sigmas):
