@@ -138,14 +138,14 @@ def test_far_out_in_time_is_the_same_stream(make_model, waves, layout, change, d
 def test_a_chunk_costs_the_same_at_the_tenth_and_at_the_three_millionth_frame(
     model, anchor, waves, monkeypatch, policy
 ):
-    settings, keys_read, read = replace(SETTINGS, **policy), [], KVCache.read
+    settings, keys_read, extend = replace(SETTINGS, **policy), [], KVCache.extend
 
-    def watched_read(*args):
-        keys, values = read(*args)
+    def watched(*args):
+        keys, values, seen = extend(*args)
         keys_read.append(tuple(keys.shape))
-        return keys, values
+        return keys, values, seen
 
-    monkeypatch.setattr(KVCache, "read", watched_read)
+    monkeypatch.setattr(KVCache, "extend", watched)
 
     def cost(stream):
         take(stream, 9)
