@@ -3,31 +3,40 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .checks import require, require_choices, require_counts, require_known_fields, require_switches
 from .errors import CheckpointError, short
 from .geometry import LATENT_CHANNELS
 from .stream_settings import StreamSettings, check_setting
 
-__all__ = ["LAYOUT_CHANNELS", "AdapterConfig", "AudioCrossConfig", "NetworkConfig", "StreamSettings", "check_setting",
-           "takes_controls"]  # fmt: skip
+__all__ = ["CONTROLS", "LAYOUT_CHANNELS", "PACKED", "WINDOWS", "Adapter", "AdapterConfig", "AudioCrossConfig",
+           "NetworkConfig", "StreamSettings", "check_setting", "takes_controls"]  # fmt: skip
 
 # input channels of each channel layout; wan/layouts.py says what stands in them
 LAYOUT_CHANNELS: Mapping[str, int] = {"inpaint36": 36, "ref33": 33, "t2v16": LATENT_CHANNELS}
 TIMESTEP_DTYPES = ("float32", "bfloat16")
 UNKNOWN_FRAMES = ("zeros", "grey")
+# What an adapter is fed, by name: sound, controls and flags; wav2vec2's states of a latent frame's pixel frames, or of
+# windows around them.
+CONTROLS, PACKED, WINDOWS = "controls", "packed", "windows"
+_FIRST_CONTROLS = (75, 4)  # shape of the signal of the only adapter with controls before they had names
 _LATER = ("image_dim", "timestep_dtype", "unknown_frames", "known_in_x")  # fields that came later
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """How driving enters (LiveTalk / OmniAvatar structure): `num_packed` pixel frames' signals per latent frame."""
+    """How driving enters (LiveTalk / OmniAvatar structure): `num_packed` pixel frames' signals per latent frame.
 
-    signal_dim: int = 75
+    `name` says what it is fed: CONTROLS, sound bands with expression controls and flags, as the built-in model; or
+    PACKED, states of wav2vec2. Files that are older than names have none: their signal's shape says it.
+    """
+
+    signal_dim: int = 75  # values of a pixel frame
     num_packed: int = 4
     hidden_dim: int = 64
     blocks: tuple[int, ...] = tuple(range(8))  # added to the tokens just before these transformer blocks
+    name: str = ""
 
     def __post_init__(self) -> None:
         require(
@@ -41,14 +50,13 @@ class AdapterConfig:
             self.blocks == tuple(ascending) and min(self.blocks, default=0) >= 0,
             f"adapter blocks are {short(self.blocks)}; they must be different block numbers in ascending order",
         )
+        object.__setattr__(self, "name", self.name or self.name_by_shape)
+        require_choices(self, {"name": (CONTROLS, PACKED)})
 
-
-def takes_controls(adapter: "AdapterConfig | AudioCrossConfig | None") -> bool:
-    """Whether it is fed the built-in model's signal: sound, controls and flags. All others hear through wav2vec2."""
-    ours = AdapterConfig()
-    return isinstance(adapter, AdapterConfig) and (
-        (adapter.signal_dim, adapter.num_packed) == (ours.signal_dim, ours.num_packed)
-    )
+    @property
+    def name_by_shape(self) -> str:
+        """Of an adapter that does not say its name."""
+        return CONTROLS if (self.signal_dim, self.num_packed) == _FIRST_CONTROLS else PACKED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +67,7 @@ class AudioCrossConfig:
     covers one pixel frame only and has `num_first` of them.
     """
 
+    name: ClassVar[str] = WINDOWS
     signal_dim: int = 12 * 768  # of one entry: every layer of wav2vec2, layer-major
     num_packed: int = 8
     num_first: int = 5
@@ -76,6 +85,14 @@ class AudioCrossConfig:
         )
 
 
+Adapter = AdapterConfig | AudioCrossConfig
+
+
+def takes_controls(adapter: Adapter | None) -> bool:
+    """Whether it is fed expression controls beside sound. All others hear through wav2vec2."""
+    return adapter is not None and adapter.name == CONTROLS
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """Sizes of a Wan2.1 network, its channel layout and its driving adapter."""
@@ -90,7 +107,7 @@ class NetworkConfig:
     text_dim: int = 4096
     freq_dim: int = 256
     eps: float = 1e-6
-    adapter: AdapterConfig | AudioCrossConfig | None = None
+    adapter: Adapter | None = None
     image_dim: int | None = None  # of the CLIP tokens of I2V networks; None where there are none
     timestep_dtype: str = "float32"  # what the timestep is rounded to before the network is fed
     # What stands in the condition channels of frames that are not known, where a layout has some: zeros, or what its
@@ -150,6 +167,8 @@ class NetworkConfig:
                 del values[name]
         if isinstance(self.adapter, AudioCrossConfig):
             values["adapter"]["kind"] = _AUDIO_CROSS
+        elif self.adapter is not None and self.adapter.name == self.adapter.name_by_shape:
+            del values["adapter"]["name"]  # came later, too
         return values
 
     def identity(self) -> dict[str, Any]:
@@ -166,7 +185,7 @@ class NetworkConfig:
 _AUDIO_CROSS = "audio_cross"
 
 
-def _adapter_from_dict(values: Any) -> AdapterConfig | AudioCrossConfig | None:
+def _adapter_from_dict(values: Any) -> Adapter | None:
     if values is None:
         return None
     if not isinstance(values, Mapping):

@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .codec.files import load_codec
-from .config import NetworkConfig, StreamSettings
+from .config import Adapter, NetworkConfig, StreamSettings
 from .errors import CheckpointError, SettingsError, short
 from .files import parts_of_weights
 from .geometry import SPATIAL, TEMPORAL, latent_size
@@ -64,6 +64,16 @@ class Model:
     def fps(self) -> int:
         """Pixel frames a second."""
         return self.preset.fps
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """How driving enters."""
+        return self.config.adapter
+
+    @property
+    def timing(self) -> str:
+        """Which sound a pixel frame hears: see `Preset.timing`."""
+        return self.preset.timing
 
     def threads_for(
         self, settings: StreamSettings, latent_size: tuple[int, int], *, as_before: int | None = None

@@ -97,8 +97,8 @@ def _mixed(first: Driving, second: Driving, weights: Mapping[str, float], *, add
             raise DrivingError(f"{part} has a weight, but only these can: {', '.join(PARTS)}")
         if not 0 <= weight <= 1:
             raise DrivingError(f"the weight of {part} is {weight}; it must be from 0 to 1")
-    if type(first) is not Driving or type(second) is not Driving:
-        raise DrivingError(
+    for driving in (first, second):
+        driving.require_controls(
             "speech that is heard through wav2vec2 drives everything of its model, so nothing can be combined with it; "
             "use knot-tiny, or the speech alone"
         )

@@ -57,10 +57,9 @@ class Unending:
 
 def without_end(driving: Driving) -> Driving:
     """The same, until somebody stops it: when it has played, speech is silent and poses hold; idle motion goes on."""
-    if type(driving) is not Driving:
-        raise DrivingError(
-            "speech that is heard through wav2vec2 cannot go on without end; give the stream its seconds"
-        )
+    driving.require_controls(
+        "speech that is heard through wav2vec2 cannot go on without end; give the stream its seconds"
+    )
     tracks = {name: getattr(driving, name) for name in ("speech", "pose", "mouth")}
     unending = {name: None if track is None else Unending(track) for name, track in tracks.items()}
     return replace(driving, length=None, chunks=None, **unending)

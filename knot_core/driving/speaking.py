@@ -7,24 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from ..errors import DrivingError
+from ..media import Audio, AudioFile
 from .audio import SAMPLES_PER_PIXEL_FRAME
+from .hearing import SpeechWindow
 from .idle import IdleMotion
 from .pauses import Gated, Voice
 from .recording import FAR, spoken
 from .smoothing import MAX_SMOOTHING, smoothed
+from .speech import SpeechDriving
 from .timeline import Driving
+from .tracked import Drivable
 from .tracks import Frames, Track, Values
-
-if TYPE_CHECKING:
-    from ..media import Audio, AudioFile
-    from ..model import Model
-    from .hearing import SpeechWindow
-    from .wav2vec import SpeechEncoder
+from .wav2vec import SpeechEncoder
 
 MAX_GAIN = 40.0  # dB
 LOWEST_LEVEL = -90.0  # dB of full scale
@@ -82,14 +81,14 @@ class Paused:
 
 def speak(  # noqa: PLR0913 - as Driving.from_audio
     audio: Audio | AudioFile,
-    model: Model | None = None,
+    model: Drivable | None = None,
     *,
     options: SpeechOptions,
     pose: Literal["idle"] | Driving | None = "idle",
     seed: int = 0,
     encoder: SpeechEncoder | None = None,
     window: SpeechWindow | None = None,
-) -> Driving:
+) -> Driving | SpeechDriving:
     """`Driving.from_audio` of a recording, with options."""
     heard = spoken(audio, gain=options.gain)
     if options.silence == SAME:
@@ -97,10 +96,10 @@ def speak(  # noqa: PLR0913 - as Driving.from_audio
         return driving if options.smoothing == 0 else _calmer(driving, options.smoothing)
     voice = Voice(heard, options.silence_level)
     driving = Driving.from_audio(Gated(heard, voice), model, pose=pose, seed=seed, encoder=encoder, window=window)
-    motion = driving.pose
-    if isinstance(motion, IdleMotion):
-        motion = Paused(motion, voice, options.silence)
-    return replace(_calmer(driving, options.smoothing), pose=motion)
+    driving = _calmer(driving, options.smoothing)
+    if not isinstance(driving.pose, IdleMotion):
+        return driving
+    return replace(driving, pose=Paused(driving.pose, voice, options.silence))
 
 
 def speaking_frames(audio: Audio | AudioFile, silence_level: float) -> np.ndarray:
@@ -110,9 +109,10 @@ def speaking_frames(audio: Audio | AudioFile, silence_level: float) -> np.ndarra
     return Voice(waveform, silence_level).speaking(0, -(-waveform.num_samples // SAMPLES_PER_PIXEL_FRAME))
 
 
-def _calmer(driving: Driving, seconds: float) -> Driving:
-    if type(driving) is not Driving and seconds:
-        raise DrivingError("this model hears through wav2vec2, whose features cannot be smoothed; set smoothing to 0")
+def _calmer(driving: Driving | SpeechDriving, seconds: float) -> Driving | SpeechDriving:
+    if not seconds:
+        return driving
+    driving.require_controls("this model hears through wav2vec2, whose features cannot be smoothed; set smoothing to 0")
     return replace(driving, speech=smoothed(driving.speech, seconds))
 
 

@@ -9,25 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import AudioCrossConfig
+from ..config import WINDOWS as WINDOWS_ADAPTER
 from ..errors import DrivingError
 from ..geometry import TEMPORAL
+from ..media import Audio, AudioFile
 from .audio import SAMPLE_RATE
 from .hearing import LIVE, RECORDED, HeardLayers, Hearing, SpeechWindow
 from .recording import spoken
-from .timeline import Driving
+from .tracked import Drivable, TrackedDriving
+from .tracks import Track
+from .wav2vec import SpeechEncoder
 from .waveform import LiveAudio, Waveform
-
-if TYPE_CHECKING:
-    from ..media import Audio, AudioFile
-    from ..model import Model
-    from .wav2vec import SpeechEncoder
 
 _HALF_WINDOW = 2  # pixel frames that InfiniteTalk hears to either side of each of its own
 
@@ -84,16 +82,19 @@ WINDOWS = Form(name="windows", choose=layer_states, extra_states=0, frames=windo
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class SpeechDriving(Driving):
-    """A driving whose only track is speech, as wav2vec2 features."""
+class SpeechDriving(TrackedDriving):
+    """A driving whose only track is speech, as wav2vec2 features: head, eyes and mouth are the model's own."""
 
+    speech: Track
     form: Form
+    pose: ClassVar[None] = None
+    mouth: ClassVar[None] = None
 
     @classmethod
     def hearing(
         cls,
         audio: Audio | AudioFile | Waveform,
-        model: Model,
+        model: Drivable,
         encoder: SpeechEncoder | None,
         window: SpeechWindow | None,
     ) -> SpeechDriving:
@@ -113,12 +114,12 @@ class SpeechDriving(Driving):
             samples_per_frame=_samples_per_frame(model),
             phase=1 + form.ahead,
             choose=form.choose,
-            spread=not live and waveform.num_samples is not None and _timing(model) == "spread",
+            spread=not live and waveform.num_samples is not None and model.timing == "spread",
         )
         return cls(speech=track, form=form)
 
     @classmethod
-    def of_layers(cls, features: Mapping[str, Any], model: Model) -> SpeechDriving:
+    def of_layers(cls, features: Mapping[str, Any], model: Drivable) -> SpeechDriving:
         """Of a host's features; see `Driving.from_speech_features`."""
         form = _form(model)
         try:
@@ -144,9 +145,16 @@ class SpeechDriving(Driving):
             num_samples=int(num_samples),
             samples_per_frame=_samples_per_frame(model),
             choose=form.choose,
-            spread=_timing(model) == "spread",
+            spread=model.timing == "spread",
         )
         return cls(speech=track, form=form)
+
+    @property
+    def tracks(self) -> Mapping[str, Track | None]:
+        return {"speech": self.speech}
+
+    def require_controls(self, otherwise: str) -> None:
+        raise DrivingError(otherwise)
 
     @property
     def num_ready_latents(self) -> int | None:
@@ -171,26 +179,20 @@ class SpeechDriving(Driving):
         return torch.from_numpy(self.speech.at(frames))
 
 
-def _form(model: Model) -> Form:
-    form = WINDOWS if isinstance(model.config.adapter, AudioCrossConfig) else PACKED
-    form = LATE if form is PACKED and _timing(model) == "late" else form
+def _form(model: Drivable) -> Form:
+    form = WINDOWS if model.adapter.name == WINDOWS_ADAPTER else PACKED
+    form = LATE if form is PACKED and model.timing == "late" else form
     entries = form.frames(np.zeros(1, dtype=np.int64))[0].shape[1]
-    if model.config.adapter.num_packed != entries:
+    if model.adapter.num_packed != entries:
         raise DrivingError(
-            f"this model takes {model.config.adapter.num_packed} entries a latent frame; speech is made into "
+            f"this model takes {model.adapter.num_packed} entries a latent frame; speech is made into "
             f"{entries} here: use another model"
         )
     return form
 
 
-def _timing(model: Model) -> str:
-    """Which sound a pixel frame hears: see `Preset.timing`."""
-    preset = getattr(model, "preset", None)
-    return "own" if preset is None else preset.timing
-
-
-def _check_width(model: Model, form: Form, num_layers: int, hidden_dim: int) -> None:
-    made, wanted = (num_layers + form.extra_states) * hidden_dim, model.config.adapter.signal_dim
+def _check_width(model: Drivable, form: Form, num_layers: int, hidden_dim: int) -> None:
+    made, wanted = (num_layers + form.extra_states) * hidden_dim, model.adapter.signal_dim
     if made != wanted:
         raise DrivingError(
             f"this model takes {wanted} numbers a pixel frame, a speech encoder of {num_layers} layers of "
@@ -199,7 +201,7 @@ def _check_width(model: Model, form: Form, num_layers: int, hidden_dim: int) -> 
         )
 
 
-def _samples_per_frame(model: Model) -> int:
+def _samples_per_frame(model: Drivable) -> int:
     if SAMPLE_RATE % model.fps:
         raise DrivingError(
             f"this model makes {model.fps} pixel frames a second, which does not divide {SAMPLE_RATE} Hz; "

@@ -23,7 +23,6 @@ from .chunk_stages import Ahead, Begun, Chunk, Drawn
 from .committing import KEEP_SINKS, RENEW_SINKS, Window
 from .decode import decode
 from .denoise import Denoiser
-from .driven import check_driving
 from .filled_cache import filled_cache
 from .guidance import check_steps
 from .model import StreamDriving, StreamModel, latent_dtype
@@ -58,10 +57,9 @@ class Stream(Iterator[Chunk]):
         progress: Progress | None = None,
         should_stop: ShouldStop | None = None,
     ) -> None:
-        check_driving(model, driving)
         check_steps(snapshot.settings, model)
         self.model, self.anchor, self.settings = model, snapshot.anchor, snapshot.settings
-        self.state, self._driving, self.origin = snapshot.state, driving, snapshot.state.driving_origin
+        self.state, self._driving, self.origin = snapshot.state, _driven(model, driving), snapshot.state.driving_origin
         self.ahead: Ahead | None = None  # who draws its chunks ahead (stream/drawn_ahead.py), as long as somebody does
         self.lock = RLock()  # of what the next chunk begins with, and of the window
         self._progress, self._should_stop = progress, should_stop
@@ -103,7 +101,7 @@ class Stream(Iterator[Chunk]):
         It starts to play there, unless `origin` names another latent frame of the stream as its beginning: 0 for a
         driving that shares the stream's own time.
         """
-        check_driving(self.model, driving)
+        driving = _driven(self.model, driving)
         with self.lock:
             start = self.state.clock.start if self.ahead is None else self.ahead.next_clock.start
             origin = start if origin is None else origin
@@ -290,3 +288,11 @@ class Stream(Iterator[Chunk]):
             self._progress(done, stages)
         if self._should_stop is not None and self._should_stop():
             raise Stopped
+
+
+def _driven(model: StreamModel, driving: StreamDriving) -> StreamDriving:
+    """The driving, told of the model's adapter. Of one that asks for nothing, only its signal's shape is held against
+    the model, at its use.
+    """
+    for_adapter = getattr(driving, "for_adapter", None)
+    return driving if for_adapter is None else for_adapter(model.config.adapter)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..config import AudioCrossConfig, NetworkConfig, StreamSettings
+from ..config import WINDOWS, NetworkConfig, StreamSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ def branches(settings: StreamSettings, config: NetworkConfig) -> tuple[Branch, .
     if text == sound or 1 in (text, sound):
         scale = sound if text == 1 else text
         return (Branch(weight=scale), Branch(negative=text != 1, silent=sound != 1, weight=1 - scale))
-    if isinstance(config.adapter, AudioCrossConfig):
+    if config.adapter is not None and config.adapter.name == WINDOWS:
         first, between = text, Branch(negative=True, weight=sound - text)
         return (Branch(weight=first), between, Branch(negative=True, silent=True, weight=1 - sound))
     return (

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from ..config import LAYOUT_CHANNELS, AdapterConfig, AudioCrossConfig
+from ..config import LAYOUT_CHANNELS, WINDOWS, Adapter
 from ..errors import CheckpointError
 from .families import LARGE, ROWS, SMALL, AdapterKind, Preset
 
@@ -57,11 +57,11 @@ def recognise(traits: Traits) -> Recognised:
     return Recognised(preset=best, why=f"{_structure(traits)}; {_guess(best, alike, traits)}", sure=False)
 
 
-def adapter_kind(adapter: AdapterConfig | AudioCrossConfig | None) -> AdapterKind | None:
+def adapter_kind(adapter: Adapter | None) -> AdapterKind | None:
     """Of a configuration."""
     if adapter is None:
         return None
-    return "pack" if isinstance(adapter, AdapterConfig) else "cross"
+    return "cross" if adapter.name == WINDOWS else "pack"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config import LAYOUT_CHANNELS, AdapterConfig, AudioCrossConfig, NetworkConfig
+from ..config import LAYOUT_CHANNELS, Adapter, AdapterConfig, AudioCrossConfig, NetworkConfig
 from ..errors import CheckpointError, short
 from ..geometry import PATCH, TEMPORAL
 from .lora import is_lora
@@ -70,7 +70,7 @@ def network_config(tensors: Mapping[str, Tensor], **untold: Any) -> NetworkConfi
     )
 
 
-def adapter_config(tensors: Mapping[str, Tensor]) -> AdapterConfig | AudioCrossConfig | None:
+def adapter_config(tensors: Mapping[str, Tensor]) -> Adapter | None:
     """How driving enters, if it does."""
     if "audio_proj.proj.weight" in tensors:
         return _pack_config(tensors)

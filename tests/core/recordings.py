@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from knot_core.config import NetworkConfig, StreamSettings
+from knot_core.config import Adapter, NetworkConfig, StreamSettings
 from knot_core.driving import Driving
 from knot_core.driving.speech import PACKED, SpeechDriving
 from knot_core.driving.tracks import Samples
@@ -82,6 +82,18 @@ class RecordedModel:
     @property
     def settings(self) -> StreamSettings:
         return self.preset.settings
+
+    @property
+    def fps(self) -> int:
+        return self.preset.fps
+
+    @property
+    def adapter(self) -> Adapter | None:
+        return self.config.adapter
+
+    @property
+    def timing(self) -> str:
+        return self.preset.timing
 
 
 class Rows(Samples):

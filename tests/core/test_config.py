@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from knot_core.config import AdapterConfig, AudioCrossConfig, NetworkConfig, StreamSettings
+from knot_core.config import AdapterConfig, AudioCrossConfig, NetworkConfig, StreamSettings, takes_controls
 from knot_core.errors import CheckpointError, SettingsError
 
 
@@ -106,3 +106,22 @@ def test_unknown_and_missing_fields_are_refused(make_config):
         NetworkConfig.from_dict({**stored, "adapter": {"smell": 1}})
     with pytest.raises(CheckpointError, match="smell"):
         NetworkConfig.from_dict({**stored, "adapter": {"kind": "audio_cross", "smell": 1}})
+
+
+def test_an_adapter_without_a_name_has_that_of_its_shape_and_is_described_as_before(make_config):
+    """Files are older than names, and a model keeps its fingerprint."""
+    shapes = {"controls": {}, "packed": {"signal_dim": 10752}}
+    for name, shape in shapes.items():
+        config = make_config(adapter=AdapterConfig(**shape, blocks=(0,)))
+        assert config.adapter.name == name
+        assert "name" not in config.to_dict()["adapter"]
+        assert NetworkConfig.from_dict(config.to_dict()) == config
+
+
+def test_an_adapter_that_says_its_name_keeps_it(make_config):
+    config = make_config(adapter=AdapterConfig(name="controls", signal_dim=80, blocks=(0,)))
+    assert takes_controls(config.adapter)
+    assert config.to_dict()["adapter"]["name"] == "controls"
+    assert NetworkConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(SettingsError, match="name"):
+        AdapterConfig(name="drums")

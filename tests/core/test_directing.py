@@ -15,8 +15,11 @@ from knot_core.driving.combine import combine, layer
 from knot_core.driving.controls import CONTROLS, RANGES
 from knot_core.driving.expression import EASES, read_expression
 from knot_core.driving.lengths import format_clock, parse_clock, without_end
+from knot_core.driving.preview import draw_driving
 from knot_core.driving.smoothing import smooth_poses
 from knot_core.driving.speaking import SpeechOptions, speak, speaking_frames
+from knot_core.driving.speech import PACKED, SpeechDriving
+from knot_core.driving.tracks import Still
 from knot_core.errors import DrivingError, KnotError
 from knot_core.media import Audio
 
@@ -382,10 +385,13 @@ def test_bad_options_get_one_sentence(options, says):
 
 
 def test_models_that_hear_through_wav2vec2_are_left_alone():
-    class Heard(Driving):
-        pass
-
-    for act in (lambda: combine(Heard(), Driving.idle(), head=1), lambda: without_end(Heard())):
+    heard = SpeechDriving(speech=Still((0.0,)), form=PACKED)
+    for act in (
+        lambda: combine(heard, Driving.idle(), head=1),
+        lambda: combine(Driving.idle(), heard, head=1),
+        lambda: without_end(heard),
+        lambda: draw_driving(heard),
+    ):
         with pytest.raises(DrivingError, match="wav2vec2"):
             act()
 

@@ -244,7 +244,7 @@ def test_speech_needs_samples_a_known_pose_and_a_model_that_hears():
         Driving.from_audio(sound(0))
     with pytest.raises(DrivingError, match="pose is 'dance'"):
         Driving.from_audio(sound(), pose="dance")
-    deaf = SimpleNamespace(config=SimpleNamespace(adapter=None))
+    deaf = SimpleNamespace(adapter=None, fps=25, timing="own")
     with pytest.raises(DrivingError, match="no driving adapter"):
         Driving.from_audio(sound(), deaf)
     with pytest.raises(DrivingError, match="seed is -1"):

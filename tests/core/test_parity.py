@@ -98,9 +98,7 @@ class StepsOfASound:
 
 def hearing_model(recording, width, num_states):
     adapter = AdapterConfig(signal_dim=width * num_states, num_packed=4, hidden_dim=4, blocks=(2,))
-    sizes = {"dim": 128, "ffn_dim": 8, "num_heads": 1, "num_layers": 3}
-    config = NetworkConfig(**sizes, in_channels=33, layout="ref33", adapter=adapter)
-    return SimpleNamespace(config=config, preset=recording.preset, fps=recording.preset.fps)
+    return SimpleNamespace(adapter=adapter, timing=recording.preset.timing, fps=recording.preset.fps)
 
 
 @pytest.mark.parametrize("recording", [found for found in of_kind("array") if found.values[0].has("clips/0/heard")])

@@ -388,6 +388,25 @@ def test_nothing_is_said_where_nothing_was_given_and_what_was_is_refused_by_name
         open_stream(hears, hears.anchor(), SETTINGS, Driving.idle())
 
 
+def test_a_wider_signal_of_controls_is_filled_with_what_is_not_given(make_model, waves):
+    """Another built-in model may take more than these controls; its adapter's name says that it takes them."""
+    wide = make_model(adapter=AdapterConfig(name="controls", signal_dim=80, blocks=(0,)))
+
+    class Filled:
+        num_pixel_frames = None
+
+        def signal(self, first, count):
+            return torch.nn.functional.pad(Driving.idle(3).signal(first, count), (0, 5))
+
+    got, wanted = (
+        latents(take(open_stream(wide, wide.anchor(), SETTINGS, driving), 2)) for driving in (Driving.idle(3), Filled())
+    )
+    assert torch.equal(got, wanted)
+    stream = open_stream(wide, wide.anchor(), SETTINGS, waves())
+    stream.set_driving(Driving.idle(3))
+    next(stream)
+
+
 def test_bfloat16_streams_like_float32(make_model, waves):
     exact, rough = (
         latents(take(open_stream(m, m.anchor(), SETTINGS, waves()), 3))

@@ -54,11 +54,11 @@ def audio(samples: Tensor, sample_rate: int = 16_000) -> Audio:
 
 def livetalk(fps: int = 16) -> SimpleNamespace:
     adapter = AdapterConfig(signal_dim=(LAYERS + 2) * HIDDEN, num_packed=4)
-    return SimpleNamespace(config=SimpleNamespace(adapter=adapter), fps=fps)
+    return SimpleNamespace(adapter=adapter, fps=fps, timing="own")
 
 
 def infinitetalk() -> SimpleNamespace:
-    return SimpleNamespace(config=SimpleNamespace(adapter=AudioCrossConfig(signal_dim=LAYERS * HIDDEN)), fps=25)
+    return SimpleNamespace(adapter=AudioCrossConfig(signal_dim=LAYERS * HIDDEN), fps=25, timing="own")
 
 
 def test_states_are_the_librarys_where_nothing_is_stretched(encoder):
@@ -247,7 +247,7 @@ def test_a_hosts_features_that_do_not_fit_are_refused():
     large = {"encoded_audio_all_layers": [torch.zeros(1, 49, 1024)] * 25, "audio_samples": 16_000}
     with pytest.raises(DrivingError, match=r"takes 64 numbers a pixel frame, .* of 24 layers of 1024 makes 26624"):
         Driving.from_speech_features(large, livetalk())
-    mel = SimpleNamespace(config=SimpleNamespace(adapter=AdapterConfig()), fps=25)
+    mel = SimpleNamespace(adapter=AdapterConfig(), fps=25, timing="own")
     with pytest.raises(DrivingError, match="does not hear through wav2vec2"):
         Driving.from_speech_features(large, mel)
 
@@ -260,7 +260,7 @@ def test_a_driving_that_the_model_cannot_use_is_refused(encoder):
         Driving.from_audio(sound, livetalk(), encoder=encoder, pose=Driving.idle())
     with pytest.raises(DrivingError, match="24 pixel frames a second"):
         Driving.from_audio(sound, livetalk(24), encoder=encoder)
-    wide = SimpleNamespace(config=SimpleNamespace(adapter=AudioCrossConfig()), fps=25)
+    wide = SimpleNamespace(adapter=AudioCrossConfig(), fps=25, timing="own")
     with pytest.raises(DrivingError, match=r"takes 9216 .* of 2 layers of 16 makes 32"):
         Driving.from_audio(sound, wide, encoder=encoder)
     with pytest.raises(SettingsError, match="ahead is -1"):
@@ -342,7 +342,7 @@ def test_a_stream_waits_for_live_speech_and_goes_on_as_if_it_had_been_there(enco
 
     adapter = AdapterConfig(signal_dim=(LAYERS + 2) * HIDDEN, num_packed=4, hidden_dim=8, blocks=(0, 2))
     model = make_model("inpaint36", adapter=adapter)
-    hears = SimpleNamespace(config=model.config, fps=25)
+    hears = SimpleNamespace(adapter=model.config.adapter, fps=25, timing="own")
     settings, samples, live = StreamSettings(steps=1), speech(640 * 60), LiveAudio()
     driving = Driving.from_audio(live, hears, encoder=encoder, window=WINDOW)
     stream = open_stream(model, model.anchor(), settings, driving, seed=5)
