@@ -13,7 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .codec.files import load_codec
+from .codec.codec_files import load_codec
 from .config import Adapter, NetworkConfig, StreamSettings
 from .errors import CheckpointError, SettingsError, short
 from .files import parts_of_weights

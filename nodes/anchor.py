@@ -6,8 +6,8 @@ import torch
 from comfy_api.latest import io
 
 from . import adapters
-from .checks import valid
 from .types import CATEGORY, KnotAnchor, KnotModel, node_schema
+from .widget_checks import valid
 
 SIZE_RANGE = {"default": 0, "min": 0, "max": 2048, "step": 16}
 

@@ -6,8 +6,8 @@ from comfy_api.latest import io
 
 from . import adapters
 from .adapters import directing
-from .checks import valid
 from .types import ADVANCED, CATEGORY, KnotAnchor, KnotDriving, KnotModel, KnotSettings, node_schema
+from .widget_checks import valid
 
 EXPRESSION = """{
   "seconds": 8,

@@ -3,9 +3,9 @@
 from comfy_api.latest import InputImpl, io, ui
 
 from . import adapters
-from .checks import valid
 from .sampling import run_outputs, settings_input, state_input, stream_inputs, whole_chunks_input
 from .types import ADVANCED, CATEGORY, node_schema
+from .widget_checks import valid
 
 
 class StreamToVideo(io.ComfyNode):

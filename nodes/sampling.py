@@ -6,7 +6,6 @@ from comfy_api.latest import io
 
 from . import adapters
 from .adapters import DEFAULTS
-from .checks import valid
 from .types import (
     ADVANCED,
     CATEGORY,
@@ -19,6 +18,7 @@ from .types import (
     KnotStats,
     node_schema,
 )
+from .widget_checks import valid
 
 
 class Settings(io.ComfyNode):

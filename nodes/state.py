@@ -3,9 +3,9 @@
 from comfy_api.latest import io, ui
 
 from . import adapters
-from .checks import valid
 from .sampling import SEED_TIP, run_outputs, settings_input
 from .types import CATEGORY, SEED_RANGE, KnotAnchor, KnotDriving, KnotModel, KnotState, node_schema
+from .widget_checks import valid
 
 STATES = f"{CATEGORY}/states"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..codec.files import KINDS
+from ..codec.codec_files import KINDS
 from ..settings_text import timesteps
 from ..stream_settings import CHOICES, StreamSettings
 from ..wan.families import PRESETS

@@ -2,10 +2,10 @@
 
 from .folder import PictureFolder, Writer, open_writer
 from .formats import FORMAT_NAMES, FORMATS, PICTURES, format_of, picture_format
+from .live_preview import LivePreview, Piece
+from .output_tracks import SoundTrack
 from .picture import FITS, Fit, fit_image, open_image, save_contact_sheet
-from .preview import LivePreview, Piece
 from .sound import Audio, AudioFile, Sound, open_audio
-from .tracks import SoundTrack
 from .video import VideoWriter
 
 __all__ = [

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import MediaError
 from .formats import PICTURES, format_of
-from .tracks import SoundTrack, sound_between
+from .output_tracks import SoundTrack, sound_between
 from .video import VideoWriter, check_pixel_frames, why
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ import av
 
 from .containers import PYAV
 from .formats import VideoFormat
+from .output_tracks import Tracks
 from .priority import priority_kept
-from .tracks import Tracks
 
 # empty_moov: the header stands first and is final. frag_custom: fragments end where we say. default_base_moof:
 # fragments do not refer to places in the file. delay_moov: the header waits for the first fragment, so that it can say

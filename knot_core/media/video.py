@@ -21,8 +21,8 @@ from ..files import check_outputs
 from .durable_file import DurableFile
 from .formats import DEFAULT, format_named
 from .fragments import Fragments
+from .output_tracks import SoundTrack, Tracks
 from .priority import priority_kept
-from .tracks import SoundTrack, Tracks
 
 _MOST_FPS = 1000
 

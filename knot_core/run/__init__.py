@@ -1,7 +1,7 @@
 """A stream until its end: how long it lasts, how it gets into a file, and what it costs."""
 
-from .figures import StreamLog, StreamStats
 from .length import Length, length_of
-from .loop import LateFile, Run, write_chunks
+from .stream_stats import StreamLog, StreamStats
+from .write_loop import LateFile, Run, write_chunks
 
 __all__ = ["LateFile", "Length", "Run", "StreamLog", "StreamStats", "length_of", "write_chunks"]

@@ -11,13 +11,13 @@ from time import perf_counter
 import torch
 
 from ..cache import NoCache
-from ..codec.flops import decode_flops
+from ..codec.codec_flops import decode_flops
 from ..codec.taehv import TAEHV
 from ..config import StreamSettings
 from ..geometry import num_tokens
 from ..threads import threads_inside
-from ..wan.flops import Tokens, chunk_flops
 from ..wan.forward import CrossConstant, FrameInputs, run_block
+from ..wan.network_flops import Tokens, chunk_flops
 from ..wan.rope import rope_table
 from .model import StreamModel, latent_dtype
 

@@ -18,8 +18,8 @@ from server import PromptServer
 
 from ...knot_core import Audio, Chunk
 from ...knot_core.media import LivePreview, Piece, Writer
-from .controls import Controlled
 from .routes import CONTROL
+from .running_streams import Controlled
 from .runs import HostRun, stop_if_asked
 
 EVENT = "knot_forcing.live"

@@ -16,8 +16,8 @@ from comfy.cli_args import args
 from server import PromptServer
 
 from ...knot_core.stream import ACTIONS
-from .controls import running_stream
 from .doors import ALLOWED_ORIGINS, doors
+from .running_streams import running_stream
 
 CONTROL = "/knot_forcing/control"
 

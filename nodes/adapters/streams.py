@@ -19,8 +19,8 @@ from ...knot_core.stream import encode_anchor as encode_latent_anchor
 from ...knot_core.text import padded
 from ...knot_core.threads import threads_inside
 from ...knot_core.wan.families import check_inputs, with_settings
-from .hearing import HostSpeechEncoder
 from .host_model import HostModel, HostVae, running, stored
+from .host_speech_encoder import HostSpeechEncoder
 from .media import HostAudio, to_audio, to_picture
 from .memory_budget import needed_for_anchor
 from .warnings import say

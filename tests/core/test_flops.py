@@ -9,11 +9,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from knot_core.cli.bench.plain_loop import PlainLoop
 from knot_core.cli.bench.random_models import Hum, network_config
-from knot_core.codec.flops import decode_flops, up_flops
+from knot_core.codec.codec_flops import decode_flops, up_flops
 from knot_core.codec.taehv import TAEHV, CodecConfig, UpConv
 from knot_core.config import AudioCrossConfig, StreamSettings
 from knot_core.stream import encode_anchor, open_stream
-from knot_core.wan.flops import Tokens, chunk_flops, pass_flops, plain_flops
+from knot_core.wan.network_flops import Tokens, chunk_flops, pass_flops, plain_flops
 
 TOKENS = 6  # of conftest's latent size
 SETTINGS = StreamSettings(steps=2, num_window_frames=4)

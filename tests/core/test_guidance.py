@@ -13,8 +13,8 @@ from knot_core.stream import encode_anchor, open_stream, resume_stream
 from knot_core.stream.solvers import Euler, UniPC
 from knot_core.wan.branches import branches
 from knot_core.wan.families import PRESETS
-from knot_core.wan.flops import Tokens, chunk_flops
 from knot_core.wan.memory import cache_bytes, memory_needed
+from knot_core.wan.network_flops import Tokens, chunk_flops
 
 STEPS = {"steps": 3, "num_window_frames": 3}
 

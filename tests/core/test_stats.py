@@ -12,7 +12,7 @@ import torch
 from knot_core.config import StreamSettings
 from knot_core.media import LivePreview, VideoWriter, open_writer
 from knot_core.run import StreamLog
-from knot_core.run.figures_plot import STAGES
+from knot_core.run.stats_plot import STAGES
 from knot_core.stream import Chunk, open_stream
 
 

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...codec.flops import decode_flops
+from ...codec.codec_flops import decode_flops
 from ...codec.taehv import TAEHV
 from ...config import StreamSettings
 from ...geometry import TEMPORAL, latent_size, num_tokens
 from ...model import Model
 from ...stream import Anchor, Stream, StreamDriving, open_stream
-from ...wan.flops import Tokens, chunk_flops, plain_flops
+from ...wan.network_flops import Tokens, chunk_flops, plain_flops
 from .instruments import (
     ChunkClock,
     machine,

@@ -8,7 +8,7 @@ from time import perf_counter
 from ..geometry import first_pixel_frame
 from ..media import Writer
 from ..stream import Chunk, Stream, pipelined
-from .figures import StreamLog
+from .stream_stats import StreamLog
 
 
 class Run:

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from ..stream import Chunk
-from .figures_plot import STAGES, draw_figures
 from .process_memory import peak_rss_mib, resident_bytes
+from .stats_plot import STAGES, draw_figures
 
 _COLUMNS = ("chunk", "first_pixel_frame", "pixel_frames", "seconds", *STAGES, "memory_mib", "device_mib")
 _WHOLE = ("chunk", "first_pixel_frame", "pixel_frames")  # columns of whole numbers

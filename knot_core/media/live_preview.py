@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import MediaError
 from .folder import Writer
 from .formats import DEFAULT
-from .tracks import SoundTrack
+from .output_tracks import SoundTrack
 from .video import VideoWriter
 
 logger = logging.getLogger(__name__)
