@@ -11,3 +11,8 @@ def mixed_precision(device: str | torch.device) -> torch.autocast:
     """
     device = torch.device(device)
     return torch.autocast(device.type, torch.bfloat16, enabled=native_dtype(device) == torch.bfloat16)
+
+
+def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """What a recipe's precision, bfloat16 or float32, comes to on a device."""
+    return native_dtype(device) if precision == "bfloat16" else torch.float32

@@ -1,24 +1,17 @@
-"""Recipes: every setting of the three stages from teacher to student, for a network."""
+"""Recipes: every setting of every stage, for a network. One recipe decides a result, from clips to weights."""
 
 from __future__ import annotations
 
-import dataclasses
-from ast import literal_eval
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from knot_core.codec.taehv import CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.errors import SettingsError
 
 PRECISIONS = ("bfloat16", "float32")
 OPTIMIZERS = ("adamw", "muon")
 OBJECTIVES = ("flow", "ode")
-R = TypeVar("R")
-TINY_NETWORK = NetworkConfig(
-    dim=256, ffn_dim=1024, num_heads=2, num_layers=8, in_channels=36, layout="inpaint36", adapter=AdapterConfig()
-)
-_MAY_BE_NONE = ("adapter", "image_dim")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +21,97 @@ class StageRecipe:
     steps: int
     lr: float
     muon_lr: float = 2e-3  # of inner weights, with the optimiser `muon`
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)  # of AdamW, with the optimiser `adamw`
+    weight_decay: float = 0.01  # the same
     warmup: int = 50
+    floor: float = 0.02  # of the learning rate at the end, as a share
     average: float = 0.995  # of the averaged weights
+    seed: int = 0
     save_every: int = 100  # steps that are lost at most
     sample_every: int = 500
     log_every: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecRecipe(StageRecipe):
+    """The video autoencoder, on parts of drawn portraits."""
+
+    codec: CodecConfig
+    size: int = 128
+    crop: int = 64  # side of the part of each clip that is trained on
+    face_crops: float = 0.7  # share of the crops that look at the face
+    clips: int = 8
+    groups: int = 2  # latent frames of a clip
+    noise: float = 0.1
+    noise_ramp: int = 500  # steps until the noise is whole
+    pull: float = 3e-4
+    edges: float = 1.0
+    contrast: float = 0.0  # how strong edges are
+    motion: float = 0.0  # what changes from picture to picture
+    face: float = 1.0
+    features: float = 3.0
+    first: int = 0  # the first identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRecipe:
+    """Drawn clips, as latents with their driving signals."""
+
+    latent_frames: int = 16
+    references: int = 8  # with two, the student learns them by heart: other pictures of the same people then fail
+    shard: int = 64
+    first: int = 0  # the first identity
+    speaking: float = 0.65  # share of the clips in which speech moves the mouth
+    size: int = 128
+    split: str = "train"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressionRecipe(StageRecipe):
+    """The few-step network, on single frames and by rolling clips out as a stream runs."""
+
+    clips: int = 4
+    chunks: int = 5
+    alone_clips: int = 16  # clips of a step that trains without a past: only the anchor tells who it is
+    alone_frames: int = 6  # single frames of each, apart in time: the reference is encoded once for them all
+    alone_sigma: float = 0.85  # share of them drawn at sigma 1
+    still: float = 0.7  # share of such steps that take pictures of the many people there are no clips of
+    alone_first: float = 0.95  # share of such steps at first: what a past shows is not learnt from the reference
+    alone_last: float = 0.3
+    first_sigma: float = 0.5  # share of a stream's chunks drawn at sigma 1, where everything is decided
+    turn: tuple[float, float] = (0.7, 0.84)  # shares of the training between which chunks get a past, and it their own
+    contrast: float = 0.3  # how much the strength of latents' edges counts
+    adversarial: float = 0.0  # how strongly a discriminator pulls, as a share of the regression's gradient
+    own_most: float = 0.8  # how often the past is the student's own after the turn
+    context_noise: float = 0.12  # most noise added to a true past
+    face: float = 5.0  # how much more a latent pixel in the face box counts
+    mouth: float = 10.0  # how much more still one where the mouth is
+
+    def turned(self, step: int) -> float:
+        """How far the training has turned from single frames to streams: 0 before, 1 after."""
+        begin, end = self.turn
+        return min(1.0, max(0.0, (step / self.steps - begin) / (end - begin)))
+
+    def alone(self, step: int) -> float:
+        """How often a step is of single frames."""
+        return self.alone_first + self.turned(step) * (self.alone_last - self.alone_first)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraRecipe(RegressionRecipe):
+    """Low-rank layers beside a network that stays as it is, by the regression's own steps."""
+
+    rank: int = 16
+    alpha: float = 16.0  # the layers' product counts alpha / rank times
+
+    def __post_init__(self) -> None:
+        for name in ("adversarial", "muon_lr"):
+            _require(
+                getattr(self, name) == getattr(RegressionRecipe, name),
+                f"got {name} for knot-lora, which has no use for it; leave it out",
+            )
+        _require(self.rank >= 1, f"rank is {self.rank}; it must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +138,19 @@ class Recipe:
     """Everything that decides the result."""
 
     name: str
-    network: NetworkConfig  # of all three roles
+    network: NetworkConfig  # of all roles
     stream: StreamSettings = field(default_factory=StreamSettings)
     teacher: StageRecipe
     causal: CausalRecipe
     distill: DistillRecipe
+    # Stages that learn from drawn portraits; None where the recipe has none.
+    codec: CodecRecipe | None = None
+    decoder: CodecRecipe | None = None  # the codec's decoder, trained on
+    clips: ClipRecipe | None = None
+    stills: ClipRecipe | None = None  # pictures of many more people
+    student: RegressionRecipe | None = None
+    variants: RegressionRecipe | None = None  # the student, trained on for each way to stream
+    knot_lora: LoraRecipe | None = None
     family: str = "knot-tiny"  # what the result streams like: speech, controls, no text needed
     height: int = 128
     width: int = 128
@@ -78,7 +163,6 @@ class Recipe:
     optimizer: str = "adamw"
     precision: str = "bfloat16"
     recompute: bool = False  # activations in the backward pass: less memory, a third more time
-    seed: int = 0
 
     def __post_init__(self) -> None:
         chunk, stream = self.stream.num_chunk_frames, self.stream
@@ -108,57 +192,6 @@ class Recipe:
         return self.clip_frames + self.stream.num_knot_frames
 
 
-def changed(recipe: R, changes: Iterable[str]) -> R:
-    """The recipe with `name=value` changes, all at once; names go down by dots, as in `distill.steps=100`."""
-    tree: dict[str, Any] = {}
-    for change in changes:
-        name, equals, text = change.partition("=")
-        if not equals:
-            raise SettingsError(f"got --set {change}; give name=value, such as distill.steps=100")
-        *above, last = name.split(".")
-        place = tree
-        for step in above:
-            place = place.setdefault(step, {})
-            if not isinstance(place, dict):
-                raise SettingsError(f"got --set {change}, but {step} is set, too; give one of them")
-        place[last] = _value(text)
-    return _replaced(recipe, tree, "")
-
-
-def _value(text: str) -> object:
-    try:
-        return literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _replaced(settings: Any, tree: Mapping[str, Any], prefix: str) -> Any:
-    known = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(settings)}
-    values = {}
-    for name, value in tree.items():
-        if name not in known:
-            raise SettingsError(f"got --set {prefix}{name}; {type(settings).__name__} has {', '.join(known)}")
-        old = known[name]
-        if dataclasses.is_dataclass(old) and isinstance(value, dict):
-            values[name] = _replaced(old, value, f"{prefix}{name}.")
-        else:
-            values[name] = _like(old, value, prefix + name)
-    return replace(settings, **values)
-
-
-def _like(old: object, value: object, name: str) -> object:
-    """The value as what was there is: whole numbers do for any number, lists for tuples."""
-    if isinstance(old, float) and type(value) is int:
-        return float(value)
-    if isinstance(old, tuple) and isinstance(value, list):
-        return tuple(value)
-    if value is None and name.rpartition(".")[2] in _MAY_BE_NONE:
-        return None
-    if old is not None and type(value) is not type(old):
-        raise SettingsError(f"got --set {name}={value!r}; it is {old!r} now, give a value like that")
-    return value
-
-
 def _require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     _require(value in choices, f"{name} is {value!r}; choose one of {', '.join(choices)}")
 
@@ -168,14 +201,33 @@ def _require(holds: bool, message: str) -> None:
         raise SettingsError(message)
 
 
+TINY_NETWORK = NetworkConfig(
+    dim=256, ffn_dim=1024, num_heads=2, num_layers=8, in_channels=36, layout="inpaint36", adapter=AdapterConfig()
+)
+_TINY_CODEC = CodecConfig(encoder=(16, 32, 64, 96), decoder=(160, 64, 32, 24))
+# A short training of a network that has learnt to stream: streams from the first step on, at lower rates, and not with
+# the random numbers that its weights were trained with.
+_FURTHER = {"steps": 200, "alone_last": 0.2, "turn": (0.0, 0.01), "save_every": 50}
 KNOT_TINY = Recipe(
     name="knot-tiny",
     network=TINY_NETWORK,
+    codec=CodecRecipe(
+        codec=_TINY_CODEC, steps=3600, lr=1.5e-3, muon_lr=2.5e-3, warmup=60, floor=0.01, save_every=200, log_every=20
+    ),
+    decoder=CodecRecipe(
+        codec=_TINY_CODEC, steps=2400, lr=5e-4, muon_lr=1e-3, warmup=30, floor=0.01, save_every=200, log_every=20,
+        noise_ramp=1, contrast=1.0, motion=1.0, first=100_000,
+    ),
+    clips=ClipRecipe(),
+    stills=ClipRecipe(latent_frames=1, shard=256, first=1_000_000, speaking=0.0),
+    student=RegressionRecipe(steps=4200, lr=1.5e-3, muon_lr=4e-3, warmup=60, save_every=50),
+    variants=RegressionRecipe(lr=5e-4, muon_lr=1.3e-3, warmup=20, seed=7, **_FURTHER),
+    knot_lora=LoraRecipe(lr=2e-3, warmup=10, weight_decay=0.0, seed=11, **_FURTHER),
     teacher=StageRecipe(steps=6000, lr=1.5e-3, muon_lr=4e-3),
     causal=CausalRecipe(steps=2000, lr=5e-4, muon_lr=1.5e-3),
     distill=DistillRecipe(steps=2000, lr=2e-4, muon_lr=5e-4, critic_lr=2e-4, critic_updates=3, warmup=20),
     optimizer="muon",
-)
+)  # fmt: skip
 _WAN_1_3B = NetworkConfig(
     dim=1536, ffn_dim=8960, num_heads=12, num_layers=30, in_channels=36, layout="inpaint36",
     adapter=AdapterConfig(hidden_dim=32, blocks=tuple(range(2, 16))),

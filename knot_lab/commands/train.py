@@ -1,148 +1,270 @@
-"""``python -m knot_lab train``: reproduce the built-in model, stage by stage. Every stage resumes where it stopped."""
+"""``python -m knot_lab train``: from clips to weights, stage by stage. Every stage resumes where it stopped."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from knot_core.codec import load_codec
 from knot_core.codec.taehv import TAEHV
 from knot_core.errors import KnotError, SettingsError
 from knot_core.model import ASSETS
 from knot_core.wan.checkpoint import open_checkpoint
 
-from ..data.clips import ClipRecipe, Clips, StillRecipe, load, prepare
-from ..recipes import changed
-from ..study.variant_training import VariantRecipe, train_variants, trainable
-from ..training import pipeline
-from ..training.calibrate import NUM_HELD_OUT
-from ..training.calibrate import write as write_calibration
-from ..training.codec import CodecRecipe, DecoderRecipe, train_decoder
-from ..training.codec import train as train_codec
-from ..training.export import export, write_samples
+from ..changes import changed
+from ..data.clips import load, prepare
+from ..data.examples import open_examples
+from ..data.pictures import Pictures
+from ..data.portraits import Portraits
+from ..data.videos import prepare_videos
+from ..parallel import Team, join_team, leave_team
+from ..recipes import KNOT_TINY, RECIPES, Recipe, RegressionRecipe, find_recipe
+from ..study.variant_training import train_variants, trainable
+from ..training import calibrate
+from ..training.codec import build_codec, build_decoder
+from ..training.export import codec_weights, export, write_samples
 from ..training.knot_lora import NAME as KNOT_LORA
-from ..training.knot_lora import KnotLoraRecipe, train_knot_lora
-from ..training.rollout import StudentRecipe
-from ..training.student import train as train_student
-from ..training.training_state import load_checkpoint
+from ..training.knot_lora import build_knot_lora
+from ..training.loop import Outputs, train_stage
+from ..training.memory_table import memory_table
+from ..training.regression_stage import build_regression
+from ..training.sheets import codec_pictures
+from ..training.stages import STAGES, build_stage
+from ..training.training_state import load_training
 
 NUM_SHARDS = 14
+ALL = ("codec", "decoder", "clips", "stills", "student", "export", "samples")  # in this order
+_CODEC = ASSETS / "knot-tiny-codec.safetensors"
+# The stage before, whose result a role begins with
+_BEFORE = {"teacher": {}, "causal": {"student": "teacher", "teacher": "teacher"},
+           "distill": {"student": "causal", "teacher": "teacher", "critic": "teacher"}}  # fmt: skip
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run one stage, or all of them in order; or one of the stages from teacher to student, for any network.
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one stage, or all that make the built-in model, in order.
 
     A user's mistake is one line, without a traceback.
     """
-    given = sys.argv[1:] if argv is None else argv
+    args = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
     try:
-        if given and given[0] in pipeline.COMMANDS:
-            pipeline.run(given)
-        else:
-            _run(given)
+        for stage in ALL if args.stage == "all" else (args.stage,):
+            _COMMANDS[stage](args, _recipe(args, stage))
     except KnotError as problem:
         raise SystemExit(f"error: {problem}") from problem
 
 
-def _run(given: list[str]) -> None:
-    stages = {
-        "codec": _codec,
-        "decoder": _decoder,
-        "clips": _clips,
-        "stills": _stills,
-        "student": _student,
-        "export": _export,
-        "samples": _samples,
-    }
-    single = {"variants": _variants, KNOT_LORA: _knot_lora, "calibrate": _calibrate}  # no part of all
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m knot_lab train", description=__doc__)
-    parser.add_argument("stage", choices=(*stages, *single, "all"))
-    parser.add_argument("--folder", type=Path, default=Path("out/train"), help="checkpoints, logs and clips")
-    parser.add_argument("--assets", type=Path, default=ASSETS, help="where the model goes")
+    parser.add_argument("stage", choices=(*_COMMANDS, "all"), help=f"all: {', '.join(ALL)}")
+    parser.add_argument("videos", nargs="?", type=Path, help="prepare: a folder of videos with sound")
+    parser.add_argument("--recipe", default=KNOT_TINY.name, choices=RECIPES)
+    parser.add_argument(
+        "--set",
+        nargs="*",
+        default=[],
+        metavar="NAME=VALUE",
+        help="such as steps=100, of the stage's part of the recipe, or stream.steps=2, of all of it",
+    )
+    parser.add_argument("--folder", type=Path, default=Path("out/train"), help="checkpoints, logs, samples, clips")
+    parser.add_argument("--assets", type=Path, default=ASSETS, help="where the built-in model goes")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to torch")
-    parser.add_argument(
-        "--shards", type=int, default=NUM_SHARDS, help="shards of 64 clips, or of 256 people's pictures"
-    )
-    parser.add_argument(
-        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="such as steps=100, of the stage's recipe"
-    )
-    parser.add_argument(
-        "--start-from", type=Path, help="student, variants, knot-lora: begin with the weights of this file"
-    )
+    parser.add_argument("--start-from", type=Path, help="weights that the stage's network begins with")
+    _add_data(parser)
+    parser.add_argument("--variants", help="variants: names, with commas between; without it all that can be trained")
     parser.add_argument("--pictures", type=Path, help="calibrate: a folder of pictures that cannot be rendered")
     parser.add_argument(
         "--evidence", type=Path, default=Path("out/references.json"), help="calibrate: where the scores go"
     )
-    parser.add_argument("--variants", help="variants: names, with commas between; without it all that can be trained")
-    args = parser.parse_args(given)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    for stage in stages if args.stage == "all" else (args.stage,):
-        (stages | single)[stage](args)
+    return parser
 
 
-def _codec(args: argparse.Namespace) -> None:
-    train_codec(changed(CodecRecipe(), args.set), args.folder)
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clips", type=Path, help="the clips' folder; FOLDER/videos, or else FOLDER/clips")
+    parser.add_argument("--codec", type=Path, help="of the clips: a Wan VAE or a tiny one; knot-tiny has its own")
+    parser.add_argument(
+        "--shards", type=int, default=NUM_SHARDS, help="shards of 64 clips, or of 256 people's pictures"
+    )
 
 
-def _decoder(args: argparse.Namespace) -> None:
-    train_decoder(changed(DecoderRecipe(), args.set), _trained_codec(args), args.folder)
+def _recipe(args: argparse.Namespace, stage: str) -> Recipe:
+    """With the changes that were asked for: a plain name is a field of the stage's own part, if that has it."""
+    recipe, part = find_recipe(args.recipe), stage.replace("-", "_")
+    own = getattr(recipe, part, None) if part in vars(recipe) else None
+    if own is None and part in vars(recipe):
+        raise SettingsError(f"the recipe {recipe.name} has no stage {stage}; choose --recipe {KNOT_TINY.name}")
+    changes = []
+    for change in args.set:
+        name = change.partition("=")[0]
+        is_own = own is not None and "." not in name and (name in vars(own) or name not in vars(recipe))
+        changes.append(f"{part}.{change}" if is_own else change)
+    return changed(recipe, changes)
 
 
-def _clips(args: argparse.Namespace) -> None:
-    prepare(_trained_codec(args), changed(ClipRecipe(), args.set), args.shards, args.folder / "clips")
+def _codec(args: argparse.Namespace, recipe: Recipe) -> None:
+    with _team(args) as team:
+        train_stage(build_codec(recipe, team), Pictures(own=recipe.codec), Outputs(folder=args.folder))
 
 
-def _stills(args: argparse.Namespace) -> None:
-    prepare(_trained_codec(args), changed(StillRecipe(), args.set), args.shards, args.folder / "stills")
+def _decoder(args: argparse.Namespace, recipe: Recipe) -> None:
+    with _team(args) as team:
+        stage = build_decoder(recipe, team, _trained_codec(args))
+        train_stage(stage, Pictures(own=recipe.decoder), Outputs(folder=args.folder))
 
 
-def _student(args: argparse.Namespace) -> None:
-    recipe, (clips, stills) = changed(StudentRecipe(), args.set), _examples(args)
-    train_student(recipe, clips, args.folder, args.start_from, stills)
+def _clips(args: argparse.Namespace, recipe: Recipe) -> None:
+    prepare(_trained_codec(args), recipe.clips, args.shards, args.folder / "clips")
 
 
-def _variants(args: argparse.Namespace) -> None:
-    recipe, (clips, stills) = changed(VariantRecipe(), args.set), _examples(args)
-    names = tuple(args.variants.split(",")) if args.variants else trainable(recipe)
-    start_from = args.start_from or args.assets / "knot-tiny.safetensors"
-    train_variants(recipe, names, clips, stills, args.folder, start_from)
+def _stills(args: argparse.Namespace, recipe: Recipe) -> None:
+    prepare(_trained_codec(args), recipe.stills, args.shards, args.folder / "stills")
 
 
-def _knot_lora(args: argparse.Namespace) -> None:
+def _student(args: argparse.Namespace, recipe: Recipe) -> None:
+    source, start = _portraits(args, recipe.student), _weights(args.start_from)
+    with _team(args) as team:
+        train_stage(build_regression(recipe, recipe.student, team, start), source, _outputs(args, recipe, team))
+
+
+def _variants(args: argparse.Namespace, recipe: Recipe) -> None:
+    source = _portraits(args, recipe.variants)
+    names = tuple(args.variants.split(",")) if args.variants else trainable(recipe.stream)
+    start = _weights(args.start_from or args.assets / "knot-tiny.safetensors")
+    with _team(args) as team:
+        train_variants(recipe, names, source, args.folder, start, team)
+
+
+def _knot_lora(args: argparse.Namespace, recipe: Recipe) -> None:
     if args.start_from is None:
         raise SettingsError(f"{KNOT_LORA} got no weights to begin with; name a file with --start-from")
-    recipe, (clips, stills) = changed(KnotLoraRecipe(), args.set), _examples(args)
-    train_knot_lora(recipe, clips, stills, args.folder, args.start_from)
+    source = _portraits(args, recipe.knot_lora)
+    with _team(args) as team:
+        train_stage(build_knot_lora(recipe, team, args.start_from), source, _outputs(args, recipe, team))
 
 
-def _export(args: argparse.Namespace) -> None:
+def _from_teacher_to_student(args: argparse.Namespace, recipe: Recipe) -> None:
+    with _team(args) as team:
+        if team.is_first:
+            sys.stderr.write(memory_table(recipe, (team.size,), (args.stage,)) + "\n")
+        examples = open_examples(_clips_folder(args), recipe)
+        starts = _starts(args, team)
+        stage = build_stage(args.stage, recipe, team, starts, with_text=examples.text_BTD.shape[1] > 1)
+        train_stage(stage, examples, _outputs(args, recipe, team))
+
+
+def _prepare(args: argparse.Namespace, recipe: Recipe) -> None:
+    if args.videos is None:
+        raise SettingsError("prepare got no folder of videos; name one: prepare FOLDER")
+    codec = _codec_file(args, recipe)
+    if codec is None:
+        raise SettingsError(f"the recipe {recipe.name} brings no codec; name a Wan VAE with --codec")
+    found = prepare_videos(args.videos, load_codec(codec).to(args.device), recipe, args.clips or args.folder / "videos")
+    counts = f"{sum(found.clips.values())} clips of {len(found.done)} videos in {found.shards} shards"
+    bad = "".join(f"\n  {name}: {why}" for name, why in found.bad.items())
+    print(counts + (f"; {len(found.bad)} videos were skipped:{bad}" if bad else ""))  # noqa: T201
+
+
+def _memory(_: argparse.Namespace, recipe: Recipe) -> None:
+    print(memory_table(recipe))  # noqa: T201
+
+
+def _export(args: argparse.Namespace, _: Recipe) -> None:
     export(args.folder, args.assets)
 
 
-def _calibrate(args: argparse.Namespace) -> None:
-    write_calibration(args.assets, args.evidence, args.pictures, NUM_HELD_OUT)
-
-
-def _samples(args: argparse.Namespace) -> None:
+def _samples(args: argparse.Namespace, _: Recipe) -> None:
     write_samples(args.assets)
 
 
-def _examples(args: argparse.Namespace) -> tuple[Clips, Clips | None]:
+def _calibrate(args: argparse.Namespace, _: Recipe) -> None:
+    calibrate.write(args.assets, args.evidence, args.pictures, calibrate.NUM_HELD_OUT)
+
+
+_COMMANDS = {
+    "codec": _codec,
+    "decoder": _decoder,
+    "clips": _clips,
+    "stills": _stills,
+    "student": _student,
+    "variants": _variants,
+    KNOT_LORA: _knot_lora,
+    **dict.fromkeys(STAGES, _from_teacher_to_student),
+    "prepare": _prepare,
+    "memory": _memory,
+    "export": _export,
+    "samples": _samples,
+    "calibrate": _calibrate,
+}
+
+
+@contextmanager
+def _team(args: argparse.Namespace) -> Iterator[Team]:
+    """The processes that `torchrun` started, or this one alone."""
+    team = join_team(args.device)
+    try:
+        yield team
+    finally:
+        leave_team(team)
+
+
+def _portraits(args: argparse.Namespace, own: RegressionRecipe) -> Portraits:
     """The folder's clips, and its pictures of more people, if there are any."""
     clips, stills = (sorted((args.folder / name).glob("train-*.safetensors")) for name in ("clips", "stills"))
     if not clips:
         raise SettingsError(f"there are no clips in {args.folder / 'clips'}; make them with the stage 'clips' first")
-    return load(clips), load(stills) if stills else None
+    people = load(clips)
+    return Portraits(own=own, clips=people, stills=load(stills) if stills else people)
+
+
+def _outputs(args: argparse.Namespace, recipe: Recipe, team: Team) -> Outputs:
+    """Samples are decoded where the codec of the clips is at hand."""
+    codec = _codec_file(args, recipe)
+    shown = codec is not None and team.is_first
+    return Outputs(folder=args.folder, pictures=codec_pictures(load_codec(codec)) if shown else None)
+
+
+def _weights(path: Path | None) -> Mapping[str, Tensor] | None:
+    return None if path is None else open_checkpoint(path).tensors
+
+
+def _clips_folder(args: argparse.Namespace) -> Path:
+    if args.clips is not None:
+        return args.clips
+    videos = args.folder / "videos"
+    return videos if videos.is_dir() else args.folder / "clips"
+
+
+def _codec_file(args: argparse.Namespace, recipe: Recipe) -> Path | None:
+    if args.codec is not None:
+        return args.codec
+    return _CODEC if recipe.name == KNOT_TINY.name else None
+
+
+def _starts(args: argparse.Namespace, team: Team) -> Mapping[str, Mapping[str, Tensor]]:
+    """Role -> weights: of the stages before; `--start-from` for the role that this stage trains."""
+    files = {role: args.folder / f"{stage}.safetensors" for role, stage in _BEFORE[args.stage].items()}
+    if args.start_from is not None:
+        files["teacher" if args.stage == "teacher" else "student"] = args.start_from
+    for role, path in files.items():
+        if not path.exists():
+            raise SettingsError(f"the {role} begins with {path}, which is not there; run that stage first")
+    team.wait()
+    return {role: open_checkpoint(path).tensors for role, path in files.items()}
 
 
 def _trained_codec(args: argparse.Namespace) -> TAEHV:
     """This training's codec; without one, the codec that ships, whose latents the network that ships knows."""
-    state = load_checkpoint(args.folder / "codec.ckpt")
+    state = load_training(args.folder / "codec.ckpt")
     if state is not None:
-        return TAEHV.from_state_dict(state["codec"])
+        return TAEHV.from_state_dict(codec_weights(state))
     shipped = args.assets / "knot-tiny-codec.safetensors"
     if not shipped.exists():
         raise SystemExit(f"there is no trained codec in {args.folder} and none in {args.assets}; run the stage 'codec'")

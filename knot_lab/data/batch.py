@@ -1,7 +1,7 @@
-"""What a training step is given: clips as latents, and what the video was made of.
+"""What a training step is given, whatever stage it belongs to: the truth, what counts, and what the video was made of.
 
 Shapes: B clips, F latent frames, C channels, H W latent size, T packed pixel frames or text tokens, S signal dim,
-D text dim.
+D text dim. Of the codec's stages the truth is pixels: F pixel frames, H W pixels.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ FULL_SIGNAL = AdapterConfig().signal_dim  # speech, controls, and a flag for spe
 class Given:
     """What both teacher and student see of a clip."""
 
-    reference_B1CHW: Tensor
+    reference_B1CHW: Tensor  # [B / n, 1, C, H, W] where n single frames that follow each other share one
     reference_position_B: Tensor  # latent frames from the clip's first; the last frame or a later one
     signal_BFTS: Tensor
     text_BTD: Tensor  # [1, T, D]; one zero token where there is none
@@ -38,13 +38,21 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """Clips and what they were made of."""
+    """Clips, how much each place of them counts, and what they were made of."""
 
-    latents_BFCHW: Tensor
-    given: Given
+    truth_BFCHW: Tensor
+    given: Given | None = None  # None where nothing is conditioned on it: the codec's stages
+    weight_BF1HW: Tensor | None = None  # 1 in the mean; None: all places count the same
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(latents_BFCHW=self.latents_BFCHW.to(device), given=self.given.to(device))
+        parts = {name: None if part is None else part.to(device) for name, part in vars(self).items()}
+        return Batch(**parts)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of them by name, on the CPU."""
+        parts = {"truth": self.truth_BFCHW, "weight": self.weight_BF1HW}
+        given = {} if self.given is None else vars(self.given)
+        return {name: part.cpu() for name, part in (parts | given).items() if part is not None}
 
 
 def drop_driving(

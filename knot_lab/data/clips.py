@@ -21,6 +21,8 @@ from knot_core.driving.audio import MEL_DIM, log_mel
 from knot_core.geometry import num_pixel_frames
 
 from ..precision import mixed_precision
+from ..recipes import ClipRecipe
+from ..rng import Dice
 from ..synthetic import avatars
 from ..synthetic.avatars import box_mask
 from ..synthetic.motion import lively_controls, sample_controls
@@ -34,32 +36,8 @@ _AS_PORTRAIT = 0.7  # how often such a one is the reference
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipRecipe:
-    """What decides the clips."""
-
-    latent_frames: int = 16
-    references: int = 8  # with two, the student learns them by heart: other pictures of the same people then fail
-    shard: int = 64
-    first: int = 0  # the first identity
-    speaking: float = 0.65  # share of the clips in which speech moves the mouth
-    size: int = 128
-    split: str = "train"
-    seed: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class StillRecipe(ClipRecipe):
-    """Pictures instead of clips: the cheapest way to many people."""
-
-    latent_frames: int = 1
-    shard: int = 256
-    first: int = 1_000_000
-    speaking: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
 class Clips:
-    """A shard or a batch: everything a training step needs of N clips."""
+    """Some clips, or single frames of them: all that is known of N drawn ones."""
 
     latents: Tensor  # [N, F, 16, h, w]
     references: Tensor  # [N, R, 16, h, w]: the same person at other moments
@@ -74,14 +52,7 @@ class Clips:
         """The clips of these rows, in float32."""
         return Clips(**{name: value[rows].float() for name, value in vars(self).items()})
 
-    def window(self, starts: Tensor, length: int) -> Clips:
-        """``length`` latent frames of every clip, from its own start."""
-        frames = starts[:, None] + torch.arange(length)
-        rows = torch.arange(len(starts))[:, None]
-        cut = {name: getattr(self, name)[rows, frames] for name in ("latents", "mel", "controls", "face")}
-        return replace(self, **cut)
-
-    def apart(self, count: int, rng: torch.Generator) -> tuple[Clips, Tensor]:
+    def apart(self, count: int, dice: Dice) -> tuple[Clips, Tensor]:
         """``count`` single frames of every clip [N count, 1, ...] and one reference of each [N, 1, 16, h, w].
 
         A frame is any latent frame of the clip or any other reference: people whom only their references show count.
@@ -89,9 +60,9 @@ class Clips:
         N, F, R = len(self.latents), self.latents.shape[1], self.references.shape[1]
         still = per_latent_frame(self.reference_controls[:, :, None])[:, :, 0]
         silent = self.mel.new_zeros(N, R, *self.mel.shape[2:])
-        chosen = torch.rand(N, F + R, generator=rng)
+        chosen = dice.uniform(F + R)
         rows = torch.arange(N)
-        reference = choose_references(N, R, rng)
+        reference = choose_references(R, dice)
         chosen[rows, F + reference] = -1  # never its own target
         frames = chosen.topk(count, dim=1).indices
         parts = {
@@ -107,11 +78,11 @@ class Clips:
         return replace(self, **cut, speaking=speaking), self.references[rows, reference][:, None]
 
 
-def choose_references(count: int, num_references: int, rng: torch.Generator) -> Tensor:
-    """Which reference each of so many clips is shown [count]: mostly one as people give them, else any."""
-    as_portrait = torch.rand(count, generator=rng) < _AS_PORTRAIT
-    portrait = torch.randint(min(PORTRAITS, num_references), (count,), generator=rng)
-    return torch.where(as_portrait, portrait, torch.randint(num_references, (count,), generator=rng))
+def choose_references(num_references: int, dice: Dice) -> Tensor:
+    """Which reference each clip is shown [B]: mostly one as people give them, else any."""
+    as_portrait = dice.uniform() < _AS_PORTRAIT
+    portrait = torch.tensor(dice.below(min(PORTRAITS, num_references)))
+    return torch.where(as_portrait, portrait, torch.tensor(dice.below(num_references)))
 
 
 def prepare(codec: TAEHV, recipe: ClipRecipe, shards: int, folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ them holds the prompt of all: text [1, T, D].
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from knot_core.config import NetworkConfig
 from knot_core.errors import SettingsError
 from knot_core.geometry import SPATIAL, latent_size
 
+from ..parallel import Team
 from ..recipes import Recipe
-from ..rng import Dice
+from ..rng import Dice, DiceOf
 from .batch import FULL_SIGNAL, Batch, Given, drop_driving
 
 TEXT_FILE = "text.safetensors"
@@ -36,6 +37,12 @@ class Examples:
 
     def __len__(self) -> int:
         return sum(count for _, count in self.shards)
+
+    def draw(self, recipe: Recipe, team: Team, dice_of: DiceOf) -> Iterator[tuple[Batch, Dice]]:
+        """This process's part of one update, so many clips at a time as the recipe says."""
+        for rows in team.rows(recipe.batch, recipe.micro_batch):
+            dice = dice_of(rows)
+            yield self.batch(recipe, dice), dice
 
     def batch(self, recipe: Recipe, dice: Dice) -> Batch:
         """Clips drawn by their own dice: which, from which frame on, with which reference, with what driving."""
@@ -53,7 +60,7 @@ class Examples:
             signal_BFTS=drop_driving(signal, recipe.network.adapter, recipe.drop, dice),
             text_BTD=self.text_BTD,
         )
-        return Batch(latents_BFCHW=latents, given=given)
+        return Batch(truth_BFCHW=latents, given=given)
 
     def _read(self, number: int) -> dict[str, Tensor]:
         for path, count in self.shards:

@@ -24,7 +24,7 @@ from ..data.batch import Batch, Given
 from ..recipes import Recipe
 from ..rng import Dice
 from .losses import inpainting_loss, ode_regression_loss
-from .rollout import TrainedModel
+from .roles import TrainedModel
 from .rollout_cache import LayerKV
 from .whole_clip import learnt_frames, noise_level
 
@@ -144,7 +144,7 @@ def causal_loss(
 
     `path`: the teacher's latents at each of the stream's noise levels, and at its end the clip, then the truth.
     """
-    truth = batch.latents_BFCHW[:, : recipe.example_frames] if path is None else path[-1]
+    truth = batch.truth_BFCHW[:, : recipe.example_frames] if path is None else path[-1]
     strength = recipe.causal.past_noise * dice.uniform(1, 1, 1, 1)
     past = truth + (strength * dice.normal(*truth.shape[1:])).to(truth)
     passes = CausalPasses(model, batch.given, recipe, past)

@@ -11,112 +11,76 @@ where exactly they lie, gives them their strength back at little cost in error.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from knot_core.codec.taehv import TAEHV, CodecConfig, MemBlock, TGrow, TPool, run_layers
+from knot_core.codec.taehv import TAEHV, MemBlock, TGrow, TPool, run_layers
 
+from ..data.batch import Batch
 from ..evaluation.metrics import gradient_energy, psnr, sharpness, squared_error
-from ..precision import mixed_precision
+from ..parallel import Team
+from ..recipes import CodecRecipe, Recipe
+from ..rng import Dice
 from ..synthetic import avatars
 from ..synthetic.avatars import box_mask
 from ..synthetic.motion import lively_controls
 from .losses import charbonnier, contrast_loss, edges_of
-from .optim import MatrixOptimizer
-from .training_state import cosine, load_checkpoint, log_line, save_checkpoint
+from .optimizers import make_optimizer
+from .roles import TrainedModel
+from .stage import Losses, Stage, Update, make_role, sampled
 
 _OUTER = ("encoder.0.", "encoder.17.", "decoder.1.", "decoder.22.")  # first and last layers
 _NEAR = 8  # pixels each way over which the strength of edges is compared
 _COLOUR_GAIN = 4.0  # colours in 0..1 start as latents in -2..2
 
 
-KNOT_TINY_CODEC = CodecConfig(encoder=(16, 32, 64, 96), decoder=(160, 64, 32, 24))
+def build_codec(recipe: Recipe, team: Team) -> Stage:
+    """The stage `codec` at its beginning."""
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.codec.seed)
+        codec = _plain_start(TAEHV(recipe.codec.codec))
+    return _stage("codec", recipe, recipe.codec, codec, team, "")
 
 
-@dataclass(frozen=True, kw_only=True)
-class CodecRecipe:
-    """Everything that decides the result of codec training."""
-
-    codec: CodecConfig = KNOT_TINY_CODEC
-    size: int = 128
-    crop: int = 64  # side of the part of each clip that is trained on
-    face_crops: float = 0.7  # share of the crops that look at the face
-    clips: int = 8
-    groups: int = 2  # latent frames of a clip
-    steps: int = 3600
-    warmup: int = 60
-    lr: float = 1.5e-3
-    muon_lr: float = 2.5e-3
-    noise: float = 0.1
-    noise_ramp: int = 500  # steps until the noise is whole
-    pull: float = 3e-4
-    edges: float = 1.0
-    contrast: float = 0.0  # how strong edges are
-    motion: float = 0.0  # what changes from picture to picture
-    face: float = 1.0
-    features: float = 3.0
-    first: int = 0  # the first identity
-    seed: int = 0
-    save_every: int = 200
-    device: str = "cpu"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecoderRecipe(CodecRecipe):
-    """Everything that decides the result of the decoder's second stage."""
-
-    steps: int = 2400
-    warmup: int = 30
-    lr: float = 5e-4
-    muon_lr: float = 1e-3
-    noise_ramp: int = 1
-    contrast: float = 1.0
-    motion: float = 1.0
-    first: int = 100_000
-
-
-def train(recipe: CodecRecipe, folder: Path) -> TAEHV:
-    """Train the autoencoder, or go on from the folder's checkpoint."""
-    torch.manual_seed(recipe.seed)
-    return _train(recipe, _plain_start(TAEHV(recipe.codec)), folder, "codec")
-
-
-def train_decoder(recipe: DecoderRecipe, codec: TAEHV, folder: Path) -> TAEHV:
-    """Train the decoder of a codec further, or go on from the folder's checkpoint."""
+def build_decoder(recipe: Recipe, team: Team, codec: TAEHV) -> Stage:
+    """The stage `decoder` at its beginning: the decoder of this codec is trained on."""
     codec.encoder.requires_grad_(False)
-    return _train(recipe, codec, folder, "decoder")
+    return _stage("decoder", recipe, recipe.decoder, codec, team, sampled(codec.state_dict()))
 
 
-def _train(recipe: CodecRecipe, codec: TAEHV, folder: Path, name: str) -> TAEHV:
-    codec.to(recipe.device)
-    learns = [(key, weight) for key, weight in codec.named_parameters() if weight.requires_grad]
-    optimizer = MatrixOptimizer(learns, _OUTER, recipe.lr, recipe.muon_lr)
-    start, draw, began = 0, avatars.compiled_draw(), time.time()
-    if (state := load_checkpoint(folder / f"{name}.ckpt")) is not None:
-        codec.load_state_dict(state["codec"])
-        optimizer.load_state_dict(state["optimizer"])
-        start = state["step"]
+def _stage(name: str, recipe: Recipe, own: CodecRecipe, codec: TAEHV, team: Team, start: str) -> Stage:
+    role = make_role(codec, recipe, team)
     through = torch.compile(partial(_through, codec), dynamic=False)
-    for step in range(start, recipe.steps):
-        pixels, weight = _batch(recipe, step, draw)
-        loss = _loss(recipe, through, pixels, weight, step)
-        loss.backward()
-        norm = optimizer.step(cosine(step, recipe.steps, recipe.warmup))
-        if (step + 1) % 20 == 0:
-            figures = {"loss": loss.item(), "norm": norm.item()}
-            log_line(folder / f"{name}.log", step=step + 1, **figures, seconds=time.time() - began)
-        if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
-            state = {"codec": codec.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            save_checkpoint(folder / f"{name}.ckpt", state)
-            log_line(folder / f"{name}.log", step=step + 1, **measure(codec, recipe))
-    return codec
+
+    def losses(stage: Stage, batch: Batch, dice: Dice) -> Losses:
+        return stage.roles["codec"](codec_loss, batch, own, dice, through)
+
+    return Stage(
+        name=name,
+        recipe=recipe,
+        own=own,
+        team=team,
+        roles={"codec": role},
+        optimizers={"codec": make_optimizer(recipe.optimizer, role, own, own.lr, team, _OUTER)},
+        learner="codec",
+        updates=(Update(role="codec", losses=losses),),
+        fixed={"network": json.dumps(dataclasses.asdict(codec.config)), "start": start},
+        write=_write,
+        measure=lambda stage: measure(stage.roles["codec"].network, own),
+    )
+
+
+def _write(_: Stage, weights: Mapping[str, Tensor], path: Path, steps: int) -> None:
+    tensors = {name.removeprefix("network."): tensor.contiguous() for name, tensor in weights.items()}
+    save_file(tensors, path, metadata={"family": "taehv", "steps": str(steps)})
 
 
 @torch.no_grad()
@@ -125,7 +89,7 @@ def measure(codec: TAEHV, recipe: CodecRecipe, clips: int = 8) -> dict[str, floa
     rng = np.random.default_rng(5)
     values = avatars.stack_identities([avatars.identity(i, "eval") for i in range(clips)])
     controls = lively_controls(rng, clips, 9)
-    truth = avatars.render(values, controls, recipe.size).to(recipe.device)
+    truth = avatars.render(values, controls, recipe.size).to(next(codec.parameters()))
     latents = codec.encode(truth)
     pixels = codec.decode(latents)[0].clamp(0, 1)
     face = box_mask(avatars.face_box(values[:, None], controls, recipe.size), recipe.size).flatten(0, 1)
@@ -138,43 +102,15 @@ def measure(codec: TAEHV, recipe: CodecRecipe, clips: int = 8) -> dict[str, floa
     }  # fmt: skip
 
 
-def _batch(recipe: CodecRecipe, step: int, draw: Callable) -> tuple[Tensor, Tensor]:
-    """Parts of clips of new identities: pixels [B, T, 3, H, W] and what each pixel counts [B, T, 1, H, W]."""
-    rng = np.random.default_rng([recipe.seed, 1, step])
-    people = range(recipe.first + step * recipe.clips, recipe.first + (step + 1) * recipe.clips)
-    values = avatars.stack_identities([avatars.identity(number) for number in people])
-    controls = lively_controls(rng, recipe.clips, 4 * recipe.groups)
-    controls[::2, :3] = controls[::2, 3:4]  # every other clip starts like a stream: four times the same picture
-    where, size = (values[:, None], controls, recipe.size), recipe.size
-    corners = _corners(recipe, avatars.face_box(*where)[:, 0], rng)
-    with torch.no_grad():
-        crop = (corners.to(recipe.device), recipe.crop)
-        pixels = avatars.render(values.to(recipe.device), controls.to(recipe.device), size, crop=crop, draw=draw)
-    eyes = box_mask(avatars.eye_boxes(*where), size).amax(dim=-3)
-    features = torch.maximum(eyes, box_mask(avatars.mouth_box(*where), size))
-    weight = 1 + recipe.face * box_mask(avatars.face_box(*where), size) + recipe.features * features
-    rows, columns = (corners[:, axis, None] + torch.arange(recipe.crop) for axis in (0, 1))
-    weight = weight[torch.arange(recipe.clips)[:, None, None], :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
-    return pixels, (weight / weight.mean())[:, :, None].to(recipe.device)
-
-
-def _corners(recipe: CodecRecipe, face: Tensor, rng: np.random.Generator) -> Tensor:
-    """Top and left of each clip's crop: most look at the face, where the detail is; the others anywhere."""
-    anywhere = torch.from_numpy(rng.integers(0, recipe.size - recipe.crop + 1, (recipe.clips, 2)))
-    centre = (face[:, :2] + face[:, 2:]) // 2 + torch.from_numpy(rng.integers(-16, 17, (recipe.clips, 2)))
-    at_face = (centre - recipe.crop // 2).clamp(0, recipe.size - recipe.crop)
-    return torch.where(torch.from_numpy(rng.random((recipe.clips, 1)) < recipe.face_crops), at_face, anywhere)
-
-
-def _loss(recipe: CodecRecipe, through: Callable, pixels: Tensor, weight: Tensor, step: int) -> Tensor:
-    rng = torch.Generator(recipe.device).manual_seed(recipe.seed * 1_000_003 + step)
-    B, T, _, H, W = pixels.shape
-    strength = recipe.noise * min(1.0, step / recipe.noise_ramp)
-    noise = strength * torch.randn((B * T // 4, 16, H // 8, W // 8), generator=rng, device=pixels.device)
-    with mixed_precision(recipe.device):
-        latents, output = through(pixels, noise)
-    latents, output = latents.float(), output.float()
-    return picture_loss(recipe, output, pixels, weight) + recipe.pull * latents.square().mean()
+def codec_loss(_: TrainedModel, batch: Batch, own: CodecRecipe, dice: Dice, through: Callable) -> Losses:
+    """Of clips that went through the codec, with noise on their latents."""
+    pixels = batch.truth_BFCHW
+    _, T, _, H, W = pixels.shape
+    strength = own.noise * min(1.0, dice.step / own.noise_ramp)
+    noise = strength * dice.normal(T // 4, 16, H // 8, W // 8).flatten(0, 1).to(pixels)
+    latents, output = (part.float() for part in through(pixels, noise))
+    loss = picture_loss(own, output, pixels, batch.weight_BF1HW) + own.pull * latents.square().mean()
+    return {"loss": loss}
 
 
 def picture_loss(recipe: CodecRecipe, output: Tensor, pixels: Tensor, weight: Tensor) -> Tensor:

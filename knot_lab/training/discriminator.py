@@ -17,6 +17,7 @@ from torch.nn import functional as fn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ..precision import mixed_precision
+from ..rng import Dice
 
 _WIDTH = 64
 _RATE = 1e-3
@@ -47,32 +48,32 @@ class Adversary:
     `share`: how strongly, as a share of the regression's gradient.
     """
 
-    def __init__(self, channels: int, share: float, seed: int, device: str) -> None:
+    def __init__(self, channels: int, share: float, seed: int, device: torch.device) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.net = Discriminator(channels).to(device)
         self._optimizer = torch.optim.AdamW(self.net.parameters(), lr=_RATE, betas=(0.5, 0.99))
         self._share = share
 
-    def opposed(self, regression: Tensor, x0: Tensor, truth: Tensor, weight: Tensor, rng: torch.Generator) -> Tensor:
+    def opposed(self, regression: Tensor, x0: Tensor, truth: Tensor, weight: Tensor, dice: Dice) -> Tensor:
         """The student's loss: the regression, and -mean(weight D(x0 + noise)) scaled so that its gradient in x0 is
         `share` of the regression's. The discriminator learns first.
 
         x0 and truth [..., C, H, W]; weight [..., 1, H, W], of mean 1. Of many frames some are looked at.
         """
         frames, truth, weight = (part.flatten(0, -4) for part in (x0, truth, weight))
-        rows = torch.randperm(len(frames), generator=rng)[:_MOST]
+        rows = dice.shared_order(len(frames))[:_MOST]
         frames, truth, weight = frames[rows], truth[rows], weight[rows]
-        self.learn(frames.detach(), truth, weight, rng)
+        self.learn(frames.detach(), truth, weight, dice)
         self.net.requires_grad_(False)
-        score = -(self._judge(frames, rng) * weight).mean()
+        score = -(self._judge(frames, dice) * weight).mean()
         ours, theirs = (torch.autograd.grad(part, x0, retain_graph=True)[0] for part in (score, regression))
         return regression + score * (self._share * theirs.norm() / ours.norm().clamp_min(1e-12))
 
-    def learn(self, fake_NCHW: Tensor, real_NCHW: Tensor, weight: Tensor, rng: torch.Generator) -> float:
+    def learn(self, fake_NCHW: Tensor, real_NCHW: Tensor, weight: Tensor, dice: Dice) -> float:
         """One update by the hinge loss; returns it. 2 means that it cannot tell them apart."""
         self.net.requires_grad_(True)
-        real, fake = self._judge(real_NCHW, rng), self._judge(fake_NCHW, rng)
+        real, fake = self._judge(real_NCHW, dice), self._judge(fake_NCHW, dice)
         loss = ((fn.relu(1 - real) + fn.relu(1 + fake)) * weight).mean()
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -86,7 +87,7 @@ class Adversary:
         self.net.load_state_dict(state["net"])
         self._optimizer.load_state_dict(state["optimizer"])
 
-    def _judge(self, x_NCHW: Tensor, rng: torch.Generator) -> Tensor:
-        noisy = x_NCHW + _NOISE * torch.randn(x_NCHW.shape, generator=rng).to(x_NCHW)
+    def _judge(self, x_NCHW: Tensor, dice: Dice) -> Tensor:
+        noisy = x_NCHW + _NOISE * dice.shared_normal(*x_NCHW.shape).to(x_NCHW)
         with mixed_precision(x_NCHW.device):
             return self.net(noisy).float()

@@ -5,23 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import wave
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch import Tensor
 
 from knot_core.config import NetworkConfig, StreamSettings
-from knot_core.wan.checkpoint import save_network
 from knot_core.wan.families import PRESETS
-from knot_core.wan.model import WanNetwork, cast_weights
 
 from ..synthetic import avatars
 from ..synthetic.sentences import speak
-from .rollout import StudentRecipe
-from .training_state import load_checkpoint
+from .training_state import load_training
+from .weights_file import network_of, save_student
 
 PORTRAITS = {
     "ada": 33,
@@ -35,23 +35,16 @@ SPEECH_SEED, SPEECH_SECONDS = 4, 14.0
 def export(folder: Path, assets: Path) -> dict[str, str]:
     """Write ``knot-tiny.safetensors`` and ``knot-tiny-codec.safetensors``; returns the files' sha256."""
     assets.mkdir(parents=True, exist_ok=True)
-    student = load_checkpoint(folder / "student.ckpt")
-    codec = load_checkpoint(folder / "decoder.ckpt") or load_checkpoint(folder / "codec.ckpt")
+    student = load_training(folder / "student.ckpt")
+    codec = load_training(folder / "decoder.ckpt") or load_training(folder / "codec.ckpt")
     if student is None:
         raise SystemExit(f"there is no trained student in {folder}; run the stage 'student' first")
-    of = student.get("of")
-    recipe = replace(StudentRecipe(), steps=student["step"])
-    if of is not None:
-        recipe = replace(
-            recipe,
-            network=NetworkConfig.from_dict(json.loads(of["network"])),
-            settings=StreamSettings.from_dict(json.loads(of["settings"])),
-        )
-    network = WanNetwork(recipe.network)
-    network.load_state_dict(student["average"])
-    save_student(assets / "knot-tiny.safetensors", network, recipe)
+    fixed = {name: json.loads(text) for name, text in student["fixed"].items()}
+    network = network_of(NetworkConfig.from_dict(fixed["network"]), student["roles"]["average"])
+    settings = StreamSettings.from_dict(fixed["settings"])
+    save_student(assets / "knot-tiny.safetensors", network, settings, student["step"])
     if codec is not None:  # else the student was trained on the shipped codec's latents, and that one stays
-        tensors = {name: tensor.half().contiguous() for name, tensor in codec["codec"].items()}
+        tensors = {name: tensor.half().contiguous() for name, tensor in codec_weights(codec).items()}
         preset = PRESETS["knot-tiny"]
         metadata = {"family": "taehv", "licence": preset.licence, "size": str(preset.width), "fps": str(preset.fps)}
         save_file(tensors, assets / "knot-tiny-codec.safetensors", metadata=metadata)
@@ -60,10 +53,9 @@ def export(folder: Path, assets: Path) -> dict[str, str]:
     return sums
 
 
-def save_student(path: Path, network: WanNetwork, recipe: StudentRecipe) -> None:
-    """Its weights, in half precision, with the settings that it was trained to stream by."""
-    preset = replace(PRESETS["knot-tiny"], settings=recipe.settings)
-    save_network(path, cast_weights(network, torch.bfloat16), preset, steps=str(recipe.steps))
+def codec_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The autoencoder's weights in a checkpoint of the stage `codec` or `decoder`."""
+    return {name.removeprefix("network."): tensor for name, tensor in checkpoint["roles"]["codec"].items()}
 
 
 def write_samples(assets: Path) -> None:

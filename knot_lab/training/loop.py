@@ -6,30 +6,25 @@ step's number, so a run that goes on from a checkpoint does, bit for bit, what i
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from knot_core.errors import KnotError, StateError
-from knot_core.wan.checkpoint import save_network
-from knot_core.wan.families import find_family
-from knot_core.wan.model import WanNetwork
 
 from ..data.batch import Batch
-from ..data.examples import Examples
 from ..rng import Dice
-from .optimizers import load_optimizer, load_role, optimizer_state, role_state
+from .optimizers import cosine, follow, load_optimizer, load_role, optimizer_state, role_state
 from .sheets import Pictures, draw_sheet
-from .stages import NotFiniteError, Stage, draw_sample, run_step
-from .student import follow
-from .training_state import cosine, load_checkpoint, log_line, save_checkpoint
+from .stage import Feed, NotFiniteError, Source, Stage, run_step
+from .training_state import load_training, log_line, save_checkpoint
 
 _SPARE = 1 << 26  # bytes for logs and sample sheets
 _SHOWN = 4  # clips of a sample sheet
@@ -53,19 +48,20 @@ class Outputs:
         return self.folder / f"{stage.name}{suffix}"
 
 
-def train_stage(stage: Stage, examples: Examples, outputs: Outputs) -> None:
+def train_stage(stage: Stage, source: Source, outputs: Outputs) -> None:
     """Train, or go on from the folder's checkpoint, until the recipe's number of steps."""
     first, own = load_stage(stage, outputs), stage.own
     check_disc(stage, outputs.folder)
-    feed, began = make_feed(stage, examples), time.time()
+    feed, began = make_feed(stage, source), time.time()
     board = _board(outputs.folder / "tensorboard" / stage.name) if stage.team.is_first else None
     for step in range(first, own.steps):
         try:
-            values = run_step(stage, step, cosine(step, own.steps, own.warmup, floor=0.02), feed)
+            values = run_step(stage, step, cosine(step, own.steps, own.warmup, own.floor), feed)
         except NotFiniteError as problem:
             raise _stopped(stage, problem, feed, outputs) from problem
-        follow(stage.roles["average"], stage.roles[stage.learner], min(own.average, (step + 1) / (step + 10)))
         done = step + 1
+        if "average" in stage.roles:
+            follow(stage.roles["average"], stage.roles[stage.learner], min(own.average, done / (done + 9)))
         if stage.team.is_first and (done % own.log_every == 0 or done == own.steps):
             outputs.log(outputs.path(stage, ".log"), step=done, **values, seconds=time.time() - began)
             if board is not None:
@@ -73,21 +69,21 @@ def train_stage(stage: Stage, examples: Examples, outputs: Outputs) -> None:
                     board.add_scalar(name, value, done)
         if done % own.save_every == 0 or done == own.steps:
             save_stage(stage, done, outputs)
-        if done % own.sample_every == 0 or done == own.steps:
-            _draw(stage, examples, done, outputs, board)
+        if stage.sample is not None and (done % own.sample_every == 0 or done == own.steps):
+            _draw(stage, source, done, outputs, board)
     if board is not None:
         board.close()
-    write_weights(stage, outputs)
+    if not stage.numbered:
+        write_weights(stage, own.steps, outputs.path(stage, ".safetensors"))
 
 
-def make_feed(stage: Stage, examples: Examples) -> Callable[[int, int], Iterator[tuple[Batch, Dice]]]:
+def make_feed(stage: Stage, source: Source) -> Feed:
     """(step, part) -> this process's micro-batches of that update, each with its dice."""
-    recipe, team = stage.recipe, stage.team
 
     def feed(step: int, part: int) -> Iterator[tuple[Batch, Dice]]:
-        for rows in team.rows(recipe.batch, recipe.micro_batch):
-            dice = Dice(recipe.seed, step, rows, part)
-            yield examples.batch(recipe, dice).to(team.device), dice
+        dice_of = partial(Dice, stage.own.seed, step, part=part)
+        for batch, dice in source.draw(stage.recipe, stage.team, dice_of):
+            yield batch.to(stage.team.device), dice
 
     return feed
 
@@ -96,27 +92,36 @@ def save_stage(stage: Stage, step: int, outputs: Outputs) -> None:
     """One file with everything that changes; written whole before it replaces the last one."""
     state = {
         "step": step,
-        "recipe": _plain(stage),
-        "roles": {name: role_state(stage.roles[name]) for name in stage.saved},
+        "fixed": dict(stage.fixed),
+        "roles": {name: _saved_weights(stage, name) for name in stage.saved},
         "optimizers": {name: optimizer_state(stage.roles[name], found) for name, found in stage.optimizers.items()},
+        "beside": {name: part.state_dict() for name, part in stage.beside.items()},
     }
     if stage.team.is_first:
         save_checkpoint(outputs.path(stage, ".ckpt"), state)
+        if stage.measure is not None:
+            outputs.log(outputs.path(stage, ".log"), step=step, **stage.measure(stage))
+    if stage.numbered:
+        write_weights(stage, step, outputs.path(stage, f"-{step:04d}.safetensors"))
     stage.team.wait()
 
 
 def load_stage(stage: Stage, outputs: Outputs) -> int:
     """Put back what `save_stage` wrote; the number of steps that are done."""
-    state = load_checkpoint(outputs.path(stage, ".ckpt"))
+    state = load_training(outputs.path(stage, ".ckpt"))
     if state is None:
         return 0
-    if json.loads(state["recipe"])["network"] != json.loads(_plain(stage))["network"]:
+    other = [name for name, value in stage.fixed.items() if state["fixed"].get(name) != value]
+    if other:
         raise StateError(
-            f"{outputs.path(stage, '.ckpt')} was trained with another network; go on with that one, or choose another "
-            "folder"
+            f"{outputs.path(stage, '.ckpt')} is a training of another {' and '.join(other)}; train in another folder, "
+            "or remove it to begin anew"
         )
     for name in stage.saved:
         load_role(stage.roles[name], state["roles"][name])
+    for name, part in stage.beside.items():
+        if name in state["beside"]:  # it may join a training that began without
+            part.load_state_dict(state["beside"][name])
     for name, optimizer in stage.optimizers.items():
         load_optimizer(stage.roles[name], optimizer, state["optimizers"][name])
     return state["step"]
@@ -141,27 +146,20 @@ def check_disc(stage: Stage, folder: Path) -> None:
         )
 
 
-def write_weights(stage: Stage, outputs: Outputs) -> None:
-    """The averaged weights as a file that streams, and that the next stage starts from."""
-    state = role_state(stage.roles["average"])
-    if not stage.team.is_first:
-        return
-    recipe = stage.recipe
-    network = WanNetwork(recipe.network)
-    network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in state.items()})
-    preset = dataclasses.replace(find_family(recipe.family), settings=recipe.stream, height=recipe.height,
-                                 width=recipe.width, fps=25)  # fmt: skip
-    path = outputs.path(stage, ".safetensors")
-    save_network(path.with_suffix(".part"), network, preset, recipe=recipe.name, stage=stage.name)
-    path.with_suffix(".part").replace(path)
+def write_weights(stage: Stage, steps: int, path: Path) -> None:
+    """The stage's result, as the stage writes it."""
+    weights = _saved_weights(stage, stage.result)
+    if stage.team.is_first:
+        stage.write(stage, weights, path, steps)
 
 
-def _stopped(stage: Stage, problem: NotFiniteError, feed: Callable, outputs: Outputs) -> TrainingError:
+def _saved_weights(stage: Stage, role: str) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in role_state(stage.roles[role]).items() if stage.is_saved(name)}
+
+
+def _stopped(stage: Stage, problem: NotFiniteError, feed: Feed, outputs: Outputs) -> TrainingError:
     path = outputs.folder / f"{stage.name}-stopped-{problem.step}-{stage.team.rank}.pt"
-    batches = [
-        {"latents": batch.latents_BFCHW.cpu(), **{name: value.cpu() for name, value in vars(batch.given).items()}}
-        for batch, _ in feed(problem.step, problem.part)
-    ]
+    batches = [batch.tensors() for batch, _ in feed(problem.step, problem.part)]
     torch.save({"step": problem.step, "part": problem.part, "values": problem.values, "batches": batches}, path)
     return TrainingError(
         f"a loss or a gradient is no number at step {problem.step} ({problem.values}); its clips lie in {path}: look "
@@ -169,12 +167,12 @@ def _stopped(stage: Stage, problem: NotFiniteError, feed: Callable, outputs: Out
     )
 
 
-def _draw(stage: Stage, examples: Examples, step: int, outputs: Outputs, board: Any) -> None:
+def _draw(stage: Stage, source: Source, step: int, outputs: Outputs, board: Any) -> None:
     """Samples of the same clips and noise every time, on every process: sharded weights come together only so."""
     count = min(_SHOWN, stage.recipe.batch)
-    dice = Dice(stage.recipe.seed, 0, range(count), _SAMPLES)
-    batch = examples.batch(stage.recipe, dice).to(stage.team.device)
-    made = draw_sample(stage, batch, dice)
+    dice = Dice(stage.own.seed, 0, range(count), _SAMPLES)
+    batch = source.batch(stage.recipe, dice).to(stage.team.device)
+    made = stage.sample(stage, batch, dice)
     if stage.team.is_first:
         path = outputs.folder / f"{stage.name}-samples" / f"{step:06d}.png"
         sheet = draw_sheet(path, batch, made, outputs.pictures)
@@ -190,7 +188,3 @@ def _board(folder: Path) -> Any:
     except ImportError:
         return None
     return SummaryWriter(folder)
-
-
-def _plain(stage: Stage) -> str:
-    return json.dumps(dataclasses.asdict(stage.recipe), sort_keys=True)

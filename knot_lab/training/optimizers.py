@@ -1,7 +1,11 @@
-"""A role's optimiser, and the states of both as a checkpoint holds them: whole, whatever number of processes trains."""
+"""Optimisers: AdamW, or Muon for inner matrices; and the states of a role and its optimiser as a checkpoint holds them:
+whole, whatever number of processes trains.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import torch
@@ -16,12 +20,22 @@ from torch.distributed.checkpoint.state_dict import (
 
 from knot_core.errors import SettingsError
 
-from ..recipes import Recipe, StageRecipe
-from .optim import OUTER, MatrixOptimizer
-from .parallel import Team
+from ..parallel import Team
+from ..recipes import StageRecipe
 from .roles import Role
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+_PARTS = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)  # of the weights that change
+# First and last layers of a Wan network
+OUTER = ("patch_embedding", "text_embedding", "time_embedding", "time_projection", "head", "audio_proj")
+
+
+def cosine(step: int, steps: int, warmup: int, floor: float = 0.01) -> float:
+    """Learning-rate factor: a linear rise over ``warmup`` steps, then half a cosine down to ``floor``."""
+    if step < warmup:
+        return (step + 1) / warmup
+    t = (step - warmup) / max(1, steps - warmup)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, t)))
 
 
 class Optimizer(Protocol):
@@ -29,6 +43,53 @@ class Optimizer(Protocol):
 
     def step(self, factor: float, max_norm: float = 1.0) -> Tensor:
         """Clip, update with the learning rates times ``factor``, clear the gradients; returns the gradient's norm."""
+
+
+class MatrixOptimizer:
+    """Muon (Jordan et al., 2024) on every inner weight, convolutions flattened to [out, in * kh * kw]; AdamW elsewhere.
+
+    ``outer`` parameters (first and last layers) and vectors go to AdamW, as Muon's authors advise. The learning rates
+    are given once and scaled together by ``step``.
+    """
+
+    def __init__(
+        self, parameters: Iterable[tuple[str, nn.Parameter]], outer: tuple[str, ...], lr: float, muon_lr: float
+    ) -> None:
+        self._pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
+        vectors = []
+        for name, parameter in parameters:
+            if parameter.ndim < 2 or name.startswith(outer):
+                vectors.append(parameter)
+            else:
+                # shares its storage: an update of the flat view is an update of the weight
+                flat = nn.Parameter(parameter.detach().view(parameter.shape[0], -1))
+                self._pairs.append((parameter, flat))
+        self._adam = torch.optim.AdamW(vectors, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
+        self._muon = torch.optim.Muon(
+            [flat for _, flat in self._pairs], lr=muon_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+        )
+        self._rates = ((self._adam, lr), (self._muon, muon_lr))
+
+    def step(self, factor: float, max_norm: float = 1.0) -> Tensor:
+        """Clip, update with the learning rates times ``factor``, clear the gradients; returns the gradient's norm."""
+        weights = [weight for weight, _ in self._pairs] + self._adam.param_groups[0]["params"]
+        norm = nn.utils.clip_grad_norm_([weight for weight in weights if weight.grad is not None], max_norm)
+        for weight, flat in self._pairs:
+            flat.grad = None if weight.grad is None else weight.grad.view_as(flat)
+        for optimizer, rate in self._rates:
+            optimizer.param_groups[0]["lr"] = rate * factor
+            optimizer.step()
+        for weight, flat in self._pairs:
+            weight.grad = flat.grad = None
+        self._adam.zero_grad(set_to_none=True)
+        return norm
+
+    def state_dict(self) -> dict:
+        return {"adam": self._adam.state_dict(), "muon": self._muon.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._adam.load_state_dict(state["adam"])
+        self._muon.load_state_dict(state["muon"])
 
 
 class AdamOptimizer:
@@ -47,9 +108,11 @@ class AdamOptimizer:
         return norm
 
 
-def make_optimizer(role: Role, recipe: Recipe, stage: StageRecipe, lr: float, team: Team) -> Optimizer:
-    """As the recipe says. `lr`: the critic's differs from its stage's."""
-    if recipe.optimizer == "adamw":
+def make_optimizer(
+    kind: str, role: Role, stage: StageRecipe, lr: float, team: Team, outer: tuple[str, ...] = OUTER
+) -> Optimizer:
+    """`kind`: adamw or muon. `lr`: the critic's differs from its stage's. `outer`: what Muon leaves to AdamW."""
+    if kind == "adamw":
         return AdamOptimizer(role, stage, lr)
     if team.size > 1:
         raise SettingsError(
@@ -57,7 +120,7 @@ def make_optimizer(role: Role, recipe: Recipe, stage: StageRecipe, lr: float, te
             "processes; use --set optimizer=adamw, with lower rates, or one process"
         )
     weights = ((name, weight) for name, weight in role.network.named_parameters() if weight.requires_grad)
-    return MatrixOptimizer(weights, OUTER, lr, stage.muon_lr * lr / stage.lr)
+    return MatrixOptimizer(weights, outer, lr, stage.muon_lr * lr / stage.lr)
 
 
 def role_state(role: Role) -> dict[str, Tensor]:
@@ -66,7 +129,7 @@ def role_state(role: Role) -> dict[str, Tensor]:
 
 
 def load_role(role: Role, state: dict[str, Tensor]) -> None:
-    set_model_state_dict(role, state, options=_WHOLE)
+    set_model_state_dict(role, state, options=_PARTS)
 
 
 def optimizer_state(role: Role, optimizer: Optimizer) -> dict[str, Any]:
@@ -81,3 +144,10 @@ def load_optimizer(role: Role, optimizer: Optimizer, state: dict[str, Any]) -> N
         optimizer.load_state_dict(state)
     else:
         set_optimizer_state_dict(role, optimizer.adam, state, options=_WHOLE)
+
+
+@torch.no_grad()
+def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Exponential moving average of the weights."""
+    for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+        slow.lerp_(fast, 1 - decay)

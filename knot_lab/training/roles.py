@@ -6,6 +6,7 @@ Shapes: B clips, F latent frames, T packed pixel frames, S signal dim.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,16 +16,25 @@ from knot_core.config import NetworkConfig
 from knot_core.errors import CheckpointError
 from knot_core.wan.model import WanNetwork, init_weights
 
-from .rollout import TrainedModel
-
 # What a pretrained network may lack; all else must be there.
 _NEW = ("audio_proj.", "audio_cond_projs.")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """What the engine's passes need of a model."""
+
+    network: nn.Module
+    config: Any  # the network's own
+    device: torch.device
+    dtype: torch.dtype
+    codec: None = None
 
 
 class Role(nn.Module):
     """A network that is trained, or that others are trained by."""
 
-    def __init__(self, network: WanNetwork, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, network: nn.Module, *, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__()
         self.network = network.to(device)
         self._model = TrainedModel(network, network.config, device, dtype)

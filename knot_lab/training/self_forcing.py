@@ -13,13 +13,13 @@ from torch import Tensor
 
 from knot_core.config import StreamSettings
 from knot_core.geometry import num_tokens
-from knot_core.stream.chunk import Conditions, commit_chunk
+from knot_core.stream.chunk import Conditions, commit_chunk, generate_chunk
 from knot_core.stream.denoise import Denoiser, capture
 from knot_core.stream.plan import ChunkPlan, first_clock, plan_chunk
 
 from ..data.batch import Given
 from ..rng import Dice
-from .rollout import TrainedModel, generate_learning_last
+from .roles import TrainedModel
 from .rollout_cache import RolloutCache
 
 
@@ -63,6 +63,19 @@ def roll_out(
             parts.append(x0[:, : plan.num_frames])
         knot, clock = x0[:, plan.num_frames :] if plan.num_knot_frames else None, plan.next_clock
     return torch.cat(parts, dim=1), plan.anchor_position - first_scored
+
+
+def generate_learning_last(
+    denoiser: Denoiser, conditions: Conditions, plan: ChunkPlan, noise_SBFCHW: Tensor, cache: RolloutCache
+) -> Tensor:
+    """`generate_chunk`; if gradients are on, they are so for its last step alone."""
+    learns = torch.is_grad_enabled()
+
+    def before_step(step: int) -> None:
+        torch.set_grad_enabled(learns and step + 1 == len(plan.sigmas))
+
+    with torch.no_grad():
+        return generate_chunk(denoiser, conditions, plan, noise_SBFCHW, cache, before_step)
 
 
 def played_frames(first: int, count: int, length: int) -> list[int]:

@@ -42,9 +42,10 @@ def plain_pictures(latents: Tensor) -> Tensor:
 def draw_sheet(path: Path, batch: Batch, made_BFCHW: Tensor, pictures: Pictures | None) -> np.ndarray:
     """Write a PNG, two rows a clip: truth, then what was made, each after the reference; returns uint8 [H, W, 3]."""
     show = pictures or plain_pictures
-    frames = torch.linspace(0, made_BFCHW.shape[1] - 1, _COLUMNS).round().long().tolist()
-    truth = show(batch.latents_BFCHW[:, : made_BFCHW.shape[1]])[:, frames]
-    made, reference = show(made_BFCHW)[:, frames], show(batch.given.reference_B1CHW)
+    length = min(made_BFCHW.shape[1], batch.truth_BFCHW.shape[1])
+    frames = torch.linspace(0, length - 1, _COLUMNS).round().long().tolist()
+    truth = show(batch.truth_BFCHW[:, :length])[:, frames]
+    made, reference = show(made_BFCHW[:, :length])[:, frames], show(batch.given.reference_B1CHW)
     rows = torch.stack([torch.cat([reference, row], dim=1) for row in (truth, made)], dim=1)
     sheet = rearrange(rows, "b r f c h w -> (b r h) (f w) c").mul(255).round().byte().numpy()
     path.parent.mkdir(parents=True, exist_ok=True)

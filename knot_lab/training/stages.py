@@ -1,13 +1,12 @@
-"""The three stages from teacher to student: which roles each has, and what one step of it does.
+"""The three stages from teacher to student: which roles each has, and what their updates minimise.
 
-A step is one update of what the stage trains. In the last stage the critic is updated several times before it (DMD2,
-arXiv 2405.14867, sec. 4.2). Every update draws its own clips and its own dice.
+In the last stage the critic is updated several times before the student (DMD2, arXiv 2405.14867, sec. 4.2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,58 +14,28 @@ from torch import Tensor
 from knot_core.flow import add_noise, schedule
 
 from ..data.batch import Batch, Given
+from ..parallel import Team
 from ..recipes import Recipe, StageRecipe
 from ..rng import Dice
 from .causal import causal_loss
 from .losses import dmd_gradient, dmd_loss, flow_matching_loss
-from .optimizers import Optimizer, make_optimizer
-from .parallel import Team, share_weights
-from .roles import Role, freeze_unused, new_network, pretrained_network
+from .optimizers import make_optimizer
+from .roles import freeze_unused, new_network, pretrained_network
 from .self_forcing import Length, roll_out
+from .stage import Losses, Stage, Update, fixed_by, make_role
+from .weights_file import write_network
 from .whole_clip import clip_velocity, clip_x0, follow_ode, noise_level, teacher_loss, teacher_path
 
 STAGES = ("teacher", "causal", "distill")
 SAMPLE_STEPS = 20  # of the teacher, when it is looked at
 _MOST_START = 1 << 16  # latent frames: streams begin anywhere in time
 
-Feed = Callable[[int, int], Iterator[tuple[Batch, Dice]]]  # (step, part) -> the micro-batches of one update
-Losses = dict[str, Tensor]
-
-
-class NotFiniteError(ArithmeticError):
-    """A loss or a gradient that is no number."""
-
-    def __init__(self, step: int, part: int, values: Mapping[str, float]) -> None:
-        super().__init__(f"step {step}, part {part}: {dict(values)}")
-        self.step, self.part, self.values = step, part, values
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Stage:
-    """Roles under names, optimisers of those that learn; `average` follows `learner`."""
-
-    name: str
-    recipe: Recipe
-    team: Team
-    roles: Mapping[str, Role]
-    optimizers: Mapping[str, Optimizer]
-    learner: str
-
-    @property
-    def own(self) -> StageRecipe:
-        """This stage's part of the recipe."""
-        return getattr(self.recipe, self.name)
-
-    @property
-    def saved(self) -> tuple[str, ...]:
-        """The roles that change."""
-        return (*self.optimizers, "average")
-
 
 def build_stage(
     name: str, recipe: Recipe, team: Team, starts: Mapping[str, Mapping[str, Tensor]], *, with_text: bool = False
 ) -> Stage:
     """A stage at its beginning. `starts`: the weights that `learner`, `teacher` and `critic` begin with, by role."""
+    own: StageRecipe = getattr(recipe, name)
     learner = "teacher" if name == "teacher" else "student"
     frozen = {"average"} | ({"teacher"} if name != "teacher" else set())
     wanted = [learner, *(["critic"] if name == "distill" else []), "average"]
@@ -76,57 +45,36 @@ def build_stage(
     for role in wanted:
         source = learner if role == "average" else role
         tensors = starts.get(source) or starts.get("teacher")
-        network = new_network(recipe.network, recipe.seed)
+        network = new_network(recipe.network, own.seed)
         if tensors is not None:
             network = pretrained_network(recipe.network, tensors, f"the start of the {source}")
         freeze_unused(network, with_text=with_text)
-        if role in frozen:
-            network.requires_grad_(False)
         network.gradient_checkpointing = recipe.recompute
-        dtype = getattr(torch, recipe.precision)
-        roles[role] = share_weights(Role(network, dtype=dtype, device=team.device), team)
-    own: StageRecipe = getattr(recipe, name)
+        roles[role] = make_role(network, recipe, team, learns=role not in frozen)
     rates = {learner: own.lr} | ({"critic": recipe.distill.critic_lr} if "critic" in roles else {})
-    optimizers = {role: make_optimizer(roles[role], recipe, own, rate, team) for role, rate in rates.items()}
-    return Stage(name=name, recipe=recipe, team=team, roles=roles, optimizers=optimizers, learner=learner)
+    return Stage(
+        name=name,
+        recipe=recipe,
+        own=own,
+        team=team,
+        roles=roles,
+        optimizers={role: make_optimizer(recipe.optimizer, roles[role], own, rate, team)
+                    for role, rate in rates.items()},
+        learner=learner,
+        updates=_updates(name, recipe, learner),
+        fixed=fixed_by(recipe.network, recipe, starts),
+        write=write_network,
+        sample=draw_sample,
+    )  # fmt: skip
 
 
-def run_step(stage: Stage, step: int, factor: float, feed: Feed) -> dict[str, float]:
-    """All updates of one step; the means of their losses over all processes."""
-    values: dict[str, float] = {}
-    if stage.name == "distill":
-        for part in range(stage.recipe.distill.critic_updates):
-            found = _update(stage, "critic", _critic_losses, (step, part), factor, feed)
-            values |= {f"critic_{name}": value for name, value in found.items()}
-    losses = {"teacher": _teacher_losses, "causal": _causal_losses, "distill": _student_losses}[stage.name]
-    last = stage.recipe.distill.critic_updates if stage.name == "distill" else 0
-    return values | _update(stage, stage.learner, losses, (step, last), factor, feed)
-
-
-def _update(
-    stage: Stage,
-    who: str,
-    losses_of: Callable[[Stage, Batch, Dice], Losses],
-    at: tuple[int, int],
-    factor: float,
-    feed: Feed,
-) -> dict[str, float]:
-    sums: Losses = {}
-    count = len(stage.team.rows(stage.recipe.batch, stage.recipe.micro_batch))
-    for batch, dice in feed(*at):
-        losses = losses_of(stage, batch, dice)
-        (losses["loss"] / count).backward()
-        sums = {name: sums.get(name, 0) + value.detach() / count for name, value in losses.items()}
-    values = stage.team.mean(sums)
-    _require_finite(values, at)
-    values |= stage.team.mean({"norm": stage.optimizers[who].step(factor)})
-    _require_finite(values, at)
-    return values
-
-
-def _require_finite(values: Mapping[str, float], at: tuple[int, int]) -> None:
-    if not all(torch.isfinite(torch.tensor(value)) for value in values.values()):
-        raise NotFiniteError(*at, values)
+def _updates(name: str, recipe: Recipe, learner: str) -> tuple[Update, ...]:
+    losses = {"teacher": _teacher_losses, "causal": _causal_losses, "distill": _student_losses}[name]
+    critics = recipe.distill.critic_updates if name == "distill" else 0
+    return (
+        *(Update(role="critic", losses=_critic_losses, prefix="critic_") for _ in range(critics)),
+        Update(role=learner, losses=losses),
+    )
 
 
 def _teacher_losses(stage: Stage, batch: Batch, dice: Dice) -> Losses:
@@ -136,7 +84,7 @@ def _teacher_losses(stage: Stage, batch: Batch, dice: Dice) -> Losses:
 def _causal_losses(stage: Stage, batch: Batch, dice: Dice) -> Losses:
     path = None
     if stage.recipe.causal.objective == "ode":
-        size = (stage.recipe.example_frames, *batch.latents_BFCHW.shape[2:])
+        size = (stage.recipe.example_frames, *batch.truth_BFCHW.shape[2:])
         noise = dice.normal(*size).to(stage.team.device)
         path = stage.roles["teacher"](teacher_path, batch.given, noise, stage.recipe)
     return stage.roles["student"](causal_loss, batch, stage.recipe, dice, path)
@@ -204,5 +152,5 @@ def draw_sample(stage: Stage, batch: Batch, dice: Dice) -> Tensor:
     def velocity(x: Tensor, sigma: float) -> Tensor:
         return average(clip_velocity, batch.given, x, x.new_full(x.shape[:2], sigma))
 
-    noise = dice.normal(recipe.clip_frames, *batch.latents_BFCHW.shape[2:]).to(stage.team.device)
+    noise = dice.normal(recipe.clip_frames, *batch.truth_BFCHW.shape[2:]).to(stage.team.device)
     return follow_ode(velocity, noise, schedule(SAMPLE_STEPS, recipe.stream.shift))[-1]

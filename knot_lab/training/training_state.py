@@ -1,21 +1,14 @@
-"""What every training stage needs: checkpoints that resume bit for bit, a learning-rate curve, a log."""
+"""What every training stage needs: checkpoints that resume bit for bit, and a log."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 from pathlib import Path
 
 import torch
 
-
-def cosine(step: int, steps: int, warmup: int, floor: float = 0.01) -> float:
-    """Learning-rate factor: a linear rise over ``warmup`` steps, then half a cosine down to ``floor``."""
-    if step < warmup:
-        return (step + 1) / warmup
-    t = (step - warmup) / max(1, steps - warmup)
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, t)))
+from knot_core.errors import StateError
 
 
 def save_checkpoint(path: Path, state: dict) -> None:
@@ -28,6 +21,20 @@ def save_checkpoint(path: Path, state: dict) -> None:
 def load_checkpoint(path: Path) -> dict | None:
     """The state that ``save_checkpoint`` wrote, or None where there is none yet."""
     return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+
+def load_training(path: Path) -> dict | None:
+    """The state of a stage, as the loop saves it.
+
+    Raises: StateError for a checkpoint of an earlier version, whose stages had states of their own.
+    """
+    state = load_checkpoint(path)
+    if state is not None and "fixed" not in state:
+        raise StateError(
+            f"{path} is a checkpoint of an earlier version, which this one does not go on from; train in another "
+            "folder, or remove it to begin anew"
+        )
+    return state
 
 
 def log_line(path: Path, **values: float) -> None:

@@ -18,7 +18,7 @@ from ..data.batch import Batch, Given
 from ..recipes import Recipe
 from ..rng import Dice
 from .losses import guide, inpainting_loss
-from .rollout import TrainedModel
+from .roles import TrainedModel
 from .rollout_cache import RolloutCache
 
 
@@ -51,7 +51,7 @@ def clip_x0(model: TrainedModel, given: Given, x_BFCHW: Tensor, sigma_B: Tensor,
 
 def teacher_loss(model: TrainedModel, batch: Batch, recipe: Recipe, dice: Dice) -> dict[str, Tensor]:
     """Flow matching of a whole clip; of some, the first frames are known, as a knot is."""
-    x0 = batch.latents_BFCHW[:, : recipe.clip_frames]
+    x0 = batch.truth_BFCHW[:, : recipe.clip_frames]
     noise, sigma_B = dice.normal(*x0.shape[1:]).to(x0), noise_level(dice.uniform(), recipe.stream.shift).to(x0)
     num_known = recipe.stream.num_knot_frames if dice.shared_uniform() < recipe.known else 0
     known = x0[:, :num_known] if num_known else None

@@ -25,7 +25,7 @@ ROWS = {
         {"__init__", "__main__"},
     ),
     LAB: (
-        {"rng", "precision", "recipes", "synthetic"},
+        {"rng", "precision", "parallel", "changes", "recipes", "synthetic"},
         {"data"},
         {"evaluation"},
         {"training"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,23 @@ from torch.nn import functional as fn
 
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.wan.model import WanNetwork, init_weights
-from knot_lab.recipes import TINY_NETWORK
+from knot_lab.data.pictures import Pictures
+from knot_lab.parallel import Team
+from knot_lab.recipes import KNOT_TINY, TINY_NETWORK
 from knot_lab.training import codec as training
-from knot_lab.training.codec import CodecRecipe, DecoderRecipe
-from knot_lab.training.export import export
+from knot_lab.training.export import codec_weights, export
+from knot_lab.training.loop import Outputs, train_stage
 from knot_lab.training.losses import contrast_loss
+from knot_lab.training.stage import fixed_by
 from knot_lab.training.training_state import load_checkpoint, save_checkpoint
 
 _SMALL = {"codec": CodecConfig(encoder=(8, 8, 8, 8), decoder=(8, 8, 8, 8)), "size": 32, "crop": 16, "clips": 2}
 _SHORT = {"steps": 6, "warmup": 1, "save_every": 3, "lr": 1e-3, "muon_lr": 1e-3}
+_RECIPE = replace(
+    KNOT_TINY,
+    codec=replace(KNOT_TINY.codec, **_SMALL, **_SHORT),
+    decoder=replace(KNOT_TINY.decoder, **_SMALL, **_SHORT),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -28,18 +37,26 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _codec(folder: Path) -> TAEHV:
-    return training.train(CodecRecipe(**_SMALL, **_SHORT), folder)
+    stage = training.build_codec(_RECIPE, Team())
+    train_stage(stage, Pictures(own=_RECIPE.codec), Outputs(folder=folder))
+    return stage.roles["codec"].network
 
 
 def _decoder(folder: Path) -> TAEHV:
     torch.manual_seed(0)
-    return training.train_decoder(DecoderRecipe(**_SMALL, **_SHORT), TAEHV(_SMALL["codec"]), folder)
+    return _train_decoder(TAEHV(_SMALL["codec"]), folder)
+
+
+def _train_decoder(codec: TAEHV, folder: Path) -> TAEHV:
+    stage = training.build_decoder(_RECIPE, Team(), codec)
+    train_stage(stage, Pictures(own=_RECIPE.decoder), Outputs(folder=folder))
+    return stage.roles["codec"].network
 
 
 @pytest.mark.parametrize("stage", [_codec, _decoder])
 def test_a_killed_training_resumes_bit_for_bit(stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = stage(tmp_path / "whole").state_dict()
-    folder, loss, made = tmp_path / "parts", training._loss, []
+    folder, loss, made = tmp_path / "parts", training.codec_loss, []
 
     def until_killed(*inputs: object) -> torch.Tensor:
         made.append(inputs)
@@ -48,7 +65,7 @@ def test_a_killed_training_resumes_bit_for_bit(stage, tmp_path: Path, monkeypatc
         return loss(*inputs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_loss", until_killed)
+        patch.setattr(training, "codec_loss", until_killed)
         with pytest.raises(KeyboardInterrupt):
             stage(folder)
     assert load_checkpoint(folder / f"{stage.__name__[1:]}.ckpt")["step"] == 3
@@ -73,7 +90,7 @@ def test_contrast_asks_how_strong_an_edge_is_and_not_where() -> None:
     assert contrast_loss(moved, truth, weight, 8) < 0.4 * contrast_loss(gone, truth, weight, 8)
     across = [(drawn.diff(dim=-1) - truth.diff(dim=-1)).abs().mean() for drawn in (moved, gone)]
     assert across[0] > 1.9 * across[1]
-    plain, sharp = (CodecRecipe(contrast=contrast) for contrast in (0.0, 1.0))
+    plain, sharp = (replace(KNOT_TINY.codec, contrast=contrast) for contrast in (0.0, 1.0))
     blurred = fn.avg_pool2d(fn.pad(truth[:, 0], (2, 2, 0, 0), mode="replicate"), (1, 5), 1)[:, None]
     without, with_contrast = (training.picture_loss(recipe, blurred, truth, weight) for recipe in (plain, sharp))
     assert with_contrast > 1.1 * without
@@ -84,11 +101,13 @@ def test_contrast_asks_how_strong_an_edge_is_and_not_where() -> None:
 def test_what_the_second_stage_made_is_what_ships(tmp_path: Path) -> None:
     """The decoder's checkpoint goes before the codec's, of which it came."""
     network = init_weights(WanNetwork(TINY_NETWORK), torch.Generator().manual_seed(0))
-    save_checkpoint(tmp_path / "student.ckpt", {"average": network.state_dict(), "step": 1})
+    fixed = fixed_by(TINY_NETWORK, KNOT_TINY, {})
+    student = {"roles": {"average": network.state_dict()}, "fixed": fixed, "step": 1}
+    save_checkpoint(tmp_path / "student.ckpt", student)
     _codec(tmp_path)
     codec = TAEHV(_SMALL["codec"])
-    codec.load_state_dict(load_checkpoint(tmp_path / "codec.ckpt")["codec"])
-    tuned = training.train_decoder(DecoderRecipe(**_SMALL, **_SHORT), codec, tmp_path).state_dict()
+    codec.load_state_dict(codec_weights(load_checkpoint(tmp_path / "codec.ckpt")))
+    tuned = _train_decoder(codec, tmp_path).state_dict()
     export(tmp_path, tmp_path / "assets")
     shipped = load_file(tmp_path / "assets" / "knot-tiny-codec.safetensors")
     assert all(torch.equal(tensor, tuned[name].half()) for name, tensor in shipped.items())

@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from knot_core.errors import SettingsError
 from knot_lab import __main__ as lab
-from knot_lab.commands import evaluate
+from knot_lab.commands import evaluate, train
 
 OLD = {"evaluate": ("knot_core", "evaluate"), "train": ("knot_core.train",)}
 # In place of the lab: `python -m` looks into the working folder first.
@@ -85,3 +86,24 @@ def test_an_unknown_command_is_named(capsys):
     with pytest.raises(SystemExit, match="2"):
         lab.main(["dance"])
     assert "dance" in capsys.readouterr().err
+
+
+def recipe_of(stage, *changes):
+    return train._recipe(train._parser().parse_args([stage, "--set", *changes]), stage)
+
+
+def test_a_plain_name_changes_the_stage_s_own_part_and_a_dotted_one_any():
+    assert recipe_of("student", "steps=7", "clips=3").student.clips == 3
+    assert recipe_of("student", "steps=7").variants.steps == 200
+    assert recipe_of("knot-lora", "rank=2").knot_lora.rank == 2
+    assert recipe_of("clips", "first=9").clips.first == 9
+    assert recipe_of("student", "clips.first=9").clips.first == 9
+    assert recipe_of("teacher", "batch=4", "micro_batch=2", "teacher.steps=3").batch == 4
+    assert recipe_of("student", "stream.num_knot_frames=0").stream.num_knot_frames == 0
+    with pytest.raises(SettingsError, match="RegressionRecipe has steps"):
+        recipe_of("student", "stepz=3")
+
+
+def test_a_recipe_without_a_stage_says_so():
+    with pytest.raises(SystemExit, match="has no stage student"):
+        train.main(["student", "--recipe", "wan-1.3b"])

@@ -15,14 +15,14 @@ from knot_core.stream.chunk import commit_chunk, generate_chunk
 from knot_core.stream.denoise import Denoiser
 from knot_core.stream.plan import first_clock, plan_chunk
 from knot_lab.data.batch import FULL_SIGNAL, Batch, Given, drop_driving
+from knot_lab.parallel import Team
 from knot_lab.recipes import CausalRecipe, DistillRecipe, Recipe, StageRecipe
 from knot_lab.rng import Dice
 from knot_lab.training import causal, losses, stages
-from knot_lab.training.parallel import Team
-from knot_lab.training.roles import new_network, pretrained_network
-from knot_lab.training.rollout import TrainedModel
+from knot_lab.training.roles import TrainedModel, new_network, pretrained_network
 from knot_lab.training.rollout_cache import RolloutCache
 from knot_lab.training.self_forcing import Length, played_frames, roll_out
+from knot_lab.training.stage import run_step
 from knot_lab.training.whole_clip import clip_velocity, teacher_path
 
 ADAPTER = AdapterConfig(hidden_dim=8, blocks=(0, 1))
@@ -55,7 +55,7 @@ def _batch(dice: Dice, frames: int = RECIPE.example_frames) -> Batch:
         signal_BFTS=dice.normal(frames, 4, FULL_SIGNAL),
         text_BTD=torch.zeros(1, 1, NETWORK.text_dim),
     )
-    return Batch(latents_BFCHW=latents, given=given)
+    return Batch(truth_BFCHW=latents, given=given)
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def replace_codec(model, codec):
 def test_chunks_in_the_batch_are_the_stream_chunk_by_chunk(randomised):
     """Causal initialisation sees, of every chunk at once, what a stream past the truth sees."""
     model, batch = _model(randomised), _batch(Dice(0, 0, range(2)))
-    given, truth = batch.given, batch.latents_BFCHW
+    given, truth = batch.given, batch.truth_BFCHW
     with torch.no_grad():
         passes = causal.CausalPasses(model, given, RECIPE, truth)
         x = causal.fold(torch.randn_like(truth), [plan.positions for plan in passes.plans[1:]])
@@ -372,7 +372,7 @@ def test_recomputed_activations_give_the_same_gradients(name, randomised):
         for seed, role in enumerate(("teacher", "critic", "student")):
             if role in stage.roles:
                 randomised(stage.roles[role].network, seed)
-        values = stages.run_step(stage, 0, 1.0, lambda step, part: [(_batch(Dice(0, step, range(2), part)),
+        values = run_step(stage, 0, 1.0, lambda step, part: [(_batch(Dice(0, step, range(2), part)),
                                                                      Dice(0, step, range(2), part))])  # fmt: skip
         norms.append(values["norm"])
     assert norms[0] == pytest.approx(norms[1], rel=1e-5)
@@ -385,7 +385,7 @@ def test_the_teacher_sees_where_the_reference_stands(randomised):
     model, batch = _model(randomised), _batch(Dice(0, 0, range(2)))
     sigma = torch.full((2, 7), 0.5)
     near, far = (
-        clip_velocity(model, replace(batch.given, reference_position_B=torch.tensor(at)), batch.latents_BFCHW, sigma)
+        clip_velocity(model, replace(batch.given, reference_position_B=torch.tensor(at)), batch.truth_BFCHW, sigma)
         for at in ([6, 6], [6, 9])
     )
     torch.testing.assert_close(near[0], far[0])

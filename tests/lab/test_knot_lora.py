@@ -1,5 +1,6 @@
 """The knot LoRA: its file is what was trained, the network stays as it was, it learns, and it resumes bit for bit."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,15 @@ from knot_core.wan.model import WanNetwork, init_weights
 from knot_lab import precision
 from knot_lab.commands.train import main
 from knot_lab.data.clips import Clips
-from knot_lab.training import knot_lora, rollout, student
-from knot_lab.training.export import save_student
-from knot_lab.training.knot_lora import KnotLoraRecipe, add_lora, lora_weights, save_lora, train_knot_lora
+from knot_lab.data.portraits import Portraits
+from knot_lab.parallel import Team
+from knot_lab.recipes import KNOT_TINY, Recipe
+from knot_lab.rng import Dice
+from knot_lab.training import knot_lora, regression
+from knot_lab.training.knot_lora import add_lora, build_knot_lora, lora_weights, save_lora
+from knot_lab.training.loop import Outputs, train_stage
+from knot_lab.training.roles import Role
+from knot_lab.training.weights_file import save_student
 
 pytest.importorskip("peft", reason="the knot LoRA is made of PEFT's layers: pip install peft")
 
@@ -25,9 +32,22 @@ TINY = NetworkConfig(
     dim=72, ffn_dim=32, num_heads=2, num_layers=2, in_channels=36, layout="inpaint36", text_dim=8, freq_dim=16,
     adapter=AdapterConfig(hidden_dim=8, blocks=(0, 1)),
 )  # fmt: skip
-RECIPE = KnotLoraRecipe(
-    clips=2, chunks=3, alone_clips=3, alone_frames=2, steps=6, warmup=2, save_every=3, rank=4, alpha=2.0
-)
+OWN = replace(
+    KNOT_TINY.knot_lora, clips=2, chunks=3, alone_clips=3, alone_frames=2, steps=6, warmup=2, save_every=3, rank=4,
+    alpha=2.0,
+)  # fmt: skip
+RECIPE = replace(KNOT_TINY, knot_lora=OWN)
+
+
+def with_own(**changes: object) -> Recipe:
+    return replace(KNOT_TINY, knot_lora=replace(OWN, **changes))
+
+
+def train_knot_lora(recipe: Recipe, clips: Clips, folder: Path, start: Path) -> WanNetwork:
+    """The network with its layers, averaged over steps."""
+    stage = build_knot_lora(recipe, Team(), start)
+    train_stage(stage, Portraits(own=recipe.knot_lora, clips=clips, stills=clips), Outputs(folder=folder))
+    return stage.roles["average"].network
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +76,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = init_weights(WanNetwork(TINY), rng)
     torch.nn.init.normal_(network.head.head.weight, std=0.05, generator=rng)
     path = tmp_path_factory.mktemp("start") / "start.safetensors"
-    base = rollout.StudentRecipe(network=TINY)
-    save_student(path, network, replace(base, settings=replace(base.settings, num_knot_frames=0)))
+    save_student(path, network, replace(KNOT_TINY.stream, num_knot_frames=0), 1)
     return path
 
 
@@ -69,20 +88,20 @@ def merged(start: Path, lora: Path) -> WanNetwork:
 
 def losses(network: WanNetwork, clips: Clips) -> torch.Tensor:
     """Of a rollout."""
-    recipe = rollout.StudentRecipe(network=TINY, clips=2, chunks=3)
-    rng = torch.Generator().manual_seed(3)
+    own, dice = replace(KNOT_TINY.student, chunks=3), Dice(3, 3000, range(4))
+    batch = Portraits(own=own, clips=clips, stills=clips).batch(replace(KNOT_TINY, network=TINY), dice)
+    role = Role(network, dtype=torch.float32, device=torch.device("cpu"))
     with torch.no_grad():
-        return rollout.rollout(network, recipe, clips.pick(torch.arange(4)), 3, 0.5, rng)["loss"]
+        return role(regression.stream_loss, batch, KNOT_TINY.stream, own, dice)["loss"]
 
 
 def test_the_file_is_what_was_trained_and_the_network_stays(
     clips: Clips, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (precision, rollout):
-        monkeypatch.setattr(module, "native_dtype", lambda _: torch.float32)
-    trained = train_knot_lora(replace(RECIPE, lr=2e-2), clips, None, tmp_path, start)
+    monkeypatch.setattr(precision, "native_dtype", lambda _: torch.float32)
+    trained = train_knot_lora(with_own(lr=2e-2), clips, tmp_path, start)
     base, by_file = build_network(open_checkpoint(start)), merged(start, tmp_path / "knot-lora-0006.safetensors")
-    learnt = lora_weights(trained)
+    learnt = [name for name, _ in trained.named_parameters() if ".lora_" in name]
     assert len(learnt) == 2 * len(knot_lora.TARGETS) * TINY.num_layers
     kept = {
         name.replace(".base_layer", ""): tensor for name, tensor in trained.state_dict().items() if ".lora_" not in name
@@ -109,44 +128,44 @@ def test_before_it_is_trained_it_changes_nothing(clips: Clips, start: Path, tmp_
 
 
 def test_a_few_steps_lower_the_loss_of_a_stream_with_a_knot(clips: Clips, start: Path, tmp_path: Path) -> None:
-    recipe = replace(RECIPE, steps=30, save_every=30, lr=1e-2, rank=8, alpha=8.0)
-    trained = train_knot_lora(recipe, clips, None, tmp_path, start)
+    recipe = with_own(steps=30, save_every=30, lr=1e-2, rank=8, alpha=8.0)
+    trained = train_knot_lora(recipe, clips, tmp_path, start)
     assert losses(trained, clips) < 0.97 * losses(build_network(open_checkpoint(start)), clips)
 
 
 def test_it_resumes_bit_for_bit(clips: Clips, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = train_knot_lora(RECIPE, clips, clips, tmp_path / "whole", start).state_dict()
-    steps = student.step_losses
+    whole = train_knot_lora(RECIPE, clips, tmp_path / "whole", start).state_dict()
+    draw = Portraits.draw
 
-    def stops(*given: object) -> dict[str, torch.Tensor]:
-        if given[4] == 4:
+    def stops(source: Portraits, recipe: Recipe, team: Team, dice_of: Callable) -> Iterator:
+        if dice_of(()).step == 4:
             raise KeyboardInterrupt
-        return steps(*given)
+        return draw(source, recipe, team, dice_of)
 
     with monkeypatch.context() as patched:
-        patched.setattr(knot_lora, "step_losses", stops)
+        patched.setattr(Portraits, "draw", stops)
         with pytest.raises(KeyboardInterrupt):
-            train_knot_lora(RECIPE, clips, clips, tmp_path / "killed", start)
-    resumed = train_knot_lora(RECIPE, clips, clips, tmp_path / "killed", start).state_dict()
+            train_knot_lora(RECIPE, clips, tmp_path / "killed", start)
+    resumed = train_knot_lora(RECIPE, clips, tmp_path / "killed", start).state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     files = [load_file(tmp_path / folder / "knot-lora-0006.safetensors") for folder in ("whole", "killed")]
     assert all(torch.equal(files[0][name], files[1][name]) for name in files[0])
     with pytest.raises(StateError, match="another rank"):
-        train_knot_lora(replace(RECIPE, rank=8), clips, None, tmp_path / "killed", start)
+        train_knot_lora(with_own(rank=8), clips, tmp_path / "killed", start)
 
 
 def test_what_it_has_no_use_for_is_refused(clips: Clips, tmp_path: Path) -> None:
-    for changes in ({"adversarial": 0.5}, {"muon_lr": 1.0}, {"network": TINY}):
-        with pytest.raises(SettingsError, match=next(iter(changes))):
-            replace(RECIPE, **changes)
-    with pytest.raises(SettingsError, match="rank"):
-        replace(RECIPE, rank=0)
+    for name, value in {"adversarial": 0.5, "muon_lr": 1.0, "rank": 0}.items():
+        with pytest.raises(SettingsError, match=name):
+            with_own(**{name: value})
+    with pytest.raises(SettingsError, match="network"):
+        train_knot_lora(replace(RECIPE, network=TINY), clips, tmp_path, tmp_path / "none")
     with pytest.raises(SystemExit, match="--start-from"):
         main(["knot-lora", "--folder", str(tmp_path)])
     other = replace(TINY, layout="t2v16", in_channels=16)
-    save_student(tmp_path / "t2v.safetensors", WanNetwork(other), rollout.StudentRecipe(network=other))
+    save_student(tmp_path / "t2v.safetensors", WanNetwork(other), KNOT_TINY.stream, 1)
     with pytest.raises(SettingsError, match="layout t2v16"):
-        train_knot_lora(RECIPE, clips, None, tmp_path, tmp_path / "t2v.safetensors")
+        train_knot_lora(RECIPE, clips, tmp_path, tmp_path / "t2v.safetensors")
 
 
 def test_without_peft_one_sentence_says_what_to_install(
@@ -154,4 +173,4 @@ def test_without_peft_one_sentence_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
     with pytest.raises(SettingsError, match="pip install peft"):
-        train_knot_lora(RECIPE, clips, None, tmp_path, start)
+        train_knot_lora(RECIPE, clips, tmp_path, start)

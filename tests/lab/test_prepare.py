@@ -13,11 +13,12 @@ from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.driving.audio import MEL_DIM
 from knot_core.errors import SettingsError
 from knot_core.media import Audio, VideoWriter
+from knot_lab.changes import changed
+from knot_lab.commands import train
 from knot_lab.data import videos
 from knot_lab.data.examples import open_examples
-from knot_lab.recipes import KNOT_TINY, changed
+from knot_lab.recipes import KNOT_TINY
 from knot_lab.rng import Dice
-from knot_lab.training import pipeline
 
 RECIPE = changed(KNOT_TINY, ["clip_frames=3", "height=32", "width=32"])  # 4 latent frames: 13 pixel frames
 
@@ -168,7 +169,7 @@ def test_the_recipes_read_what_was_prepared(folder, tmp_path):
     _prepare(folder, tmp_path, shard=4)
     examples = open_examples(tmp_path, RECIPE)
     batch = examples.batch(changed(RECIPE, ["batch=4", "micro_batch=4"]), Dice(0, 0, range(4)))
-    assert batch.latents_BFCHW.shape == (4, 4, 16, 4, 4)
+    assert batch.truth_BFCHW.shape == (4, 4, 16, 4, 4)
     assert batch.given.signal_BFTS.shape == (4, 4, 4, 75)
     assert (batch.given.reference_position_B >= 3).all()
 
@@ -189,7 +190,7 @@ def _wan_vae(folder: Path, _) -> Path:
 def test_the_command_prepares_with_a_codec_from_a_file(make_codec, folder, tmp_path, capsys, randomised):
     codec = make_codec(tmp_path, randomised)
     options = ["--folder", str(tmp_path), "--codec", str(codec), "--set", "clip_frames=3", "height=32", "width=32"]
-    pipeline.run(["prepare", str(folder), *options])
+    train.main(["prepare", str(folder), *options])
     assert "2 videos were skipped" in capsys.readouterr().out
     clips = load_file(tmp_path / "videos" / "videos-00000.safetensors")
     assert clips["latents"].shape == (12, 4, 16, 4, 4)
@@ -199,8 +200,8 @@ def test_the_command_prepares_with_a_codec_from_a_file(make_codec, folder, tmp_p
 
 
 def test_prepare_says_what_it_lacks(folder, tmp_path):
-    with pytest.raises(SettingsError, match="brings no codec"):
-        pipeline.run(["prepare", str(folder), "--recipe", "wan-1.3b"])
+    with pytest.raises(SystemExit, match="brings no codec"):
+        train.main(["prepare", str(folder), "--recipe", "wan-1.3b"])
     with pytest.raises(SettingsError, match="holds no videos"):
         _prepare(tmp_path, tmp_path / "out")
 

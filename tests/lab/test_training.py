@@ -1,7 +1,6 @@
 """Training: what it rolls out is what streams, it learns, and it resumes bit for bit."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -21,28 +20,39 @@ from knot_core.stream.state import first_snapshot
 from knot_core.wan.checkpoint import open_checkpoint
 from knot_core.wan.model import WanNetwork, init_weights
 from knot_lab import precision
+from knot_lab.changes import changed
 from knot_lab.commands.train import main
+from knot_lab.data.batch import Batch
 from knot_lab.data.clips import PORTRAITS, ClipRecipe, Clips, _poses, choose_references, per_latent_frame
+from knot_lab.data.portraits import Portraits, mouth_part
 from knot_lab.evaluation.metrics import psnr, squared_error
-from knot_lab.recipes import changed
+from knot_lab.parallel import Team
+from knot_lab.recipes import KNOT_TINY, Recipe
+from knot_lab.rng import Dice
 from knot_lab.study import variant_training as study_training
 from knot_lab.study.variants import VARIANTS
 from knot_lab.synthetic import avatars
 from knot_lab.synthetic.avatars import box_mask
 from knot_lab.synthetic.motion import lively_controls
 from knot_lab.training import codec as codec_training
-from knot_lab.training import rollout, student
+from knot_lab.training import loop, regression, regression_stage, self_forcing
 from knot_lab.training.discriminator import Adversary
-from knot_lab.training.export import export, save_student
-from knot_lab.training.optim import MatrixOptimizer
-from knot_lab.training.training_state import cosine, load_checkpoint, save_checkpoint
+from knot_lab.training.export import export
+from knot_lab.training.optimizers import MatrixOptimizer, cosine
+from knot_lab.training.roles import Role, TrainedModel
+from knot_lab.training.training_state import load_checkpoint, save_checkpoint
 
 TINY = NetworkConfig(
     dim=72, ffn_dim=32, num_heads=2, num_layers=2, in_channels=36, layout="inpaint36", text_dim=8, freq_dim=16,
     adapter=AdapterConfig(hidden_dim=8, blocks=(0, 1)),
 )  # fmt: skip
-RECIPE = rollout.StudentRecipe(
-    network=TINY, clips=2, chunks=3, alone_clips=3, alone_frames=2, steps=6, warmup=2, save_every=3
+SHORT = {"clips": 2, "chunks": 3, "alone_clips": 3, "alone_frames": 2, "steps": 6, "warmup": 2, "save_every": 3}
+RECIPE = replace(
+    KNOT_TINY,
+    network=TINY,
+    clip_frames=6,
+    student=replace(KNOT_TINY.student, **SHORT),
+    variants=replace(KNOT_TINY.variants, **SHORT),
 )
 
 
@@ -79,31 +89,22 @@ def test_what_is_regressed_is_the_stream(
     clips: Clips, monkeypatch: pytest.MonkeyPatch, changes: dict, unknown: str
 ) -> None:
     """Past its own chunks, from noise in one step: the same latents as the stream's, from the same noise."""
-    settings = replace(RECIPE.settings, **changes, steps=1)
-    recipe = replace(RECIPE, network=replace(TINY, unknown_frames=unknown), settings=settings, first_sigma=1.0)
-    noises, pasts, batch, chunks = [], [], clips.pick(torch.arange(1)), 3
-    monkeypatch.setattr(rollout, "generate_chunk", _kept(rollout.generate_chunk, 3, noises))
-    monkeypatch.setattr(rollout, "commit_chunk", _kept(rollout.commit_chunk, 3, pasts))
-    signal, reference = rollout.given_signal(batch, _seeded()), rollout.pick_reference(batch, _seeded())
-    monkeypatch.setattr(rollout, "given_signal", lambda *_: signal)
-    monkeypatch.setattr(rollout, "pick_reference", lambda *_: reference)
-    monkeypatch.setattr(rollout, "native_dtype", lambda _: torch.float32)
-    monkeypatch.setattr(rollout, "mixed_precision", lambda _: nullcontext())
-    network = _network(recipe.network)
-    rollout.rollout(network, recipe, batch, chunks, 1.0, torch.Generator().manual_seed(4))
+    settings = replace(RECIPE.stream, **changes, steps=1)
+    own = replace(RECIPE.student, first_sigma=1.0, own_most=1.0, turn=(0.0, 0.01))
+    recipe = replace(RECIPE, network=replace(TINY, unknown_frames=unknown), stream=settings, student=own)
+    batch, noises, pasts = _portraits(clips, recipe).batch(recipe, Dice(4, 0, range(1))), [], []
+    monkeypatch.setattr(self_forcing, "generate_chunk", _kept(self_forcing.generate_chunk, 3, noises))
+    monkeypatch.setattr(regression, "commit_chunk", _kept(regression.commit_chunk, 3, pasts))
+    model = replace(_model_of(_network(recipe.network)), codec=_NoCodec())
+    regression.stream_loss(model, batch, settings, own, Dice(4, 5, range(1)))
     settled = torch.cat([past[0, : settings.num_chunk_frames] for past in pasts])
 
-    model = replace(_model_of(network), codec=_NoCodec())
-    snapshot = first_snapshot(settings, encode_anchor(model, reference), 0)
-    stream = _GivenNoise(model, snapshot, _Signal(signal[0]), noises)
+    snapshot = first_snapshot(settings, encode_anchor(model, batch.given.reference_B1CHW), 0)
+    stream = _GivenNoise(model, snapshot, _Signal(batch.given.signal_BFTS[0]), noises)
     streamed = torch.cat([next(stream).latents for _ in pasts])
-    assert len(pasts) == chunks - 1
+    assert len(pasts) == own.chunks - 1
     assert settled.std() > 0.1
     torch.testing.assert_close(settled, streamed, rtol=1e-4, atol=1e-4)
-
-
-def _seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(3)
 
 
 def _kept(function: Callable, number: int, kept: list) -> Callable:
@@ -144,15 +145,44 @@ class _NoCodec:
         return latents.new_zeros(1, 4 * latents.shape[1], 3, 8, 8), ()
 
 
-def _model_of(network: WanNetwork) -> rollout.TrainedModel:
-    return rollout.TrainedModel(network, network.config, torch.device("cpu"), torch.float32)
+def _model_of(network: WanNetwork) -> TrainedModel:
+    return TrainedModel(network, network.config, torch.device("cpu"), torch.float32)
+
+
+def _portraits(clips: Clips, recipe: Recipe = RECIPE) -> Portraits:
+    return Portraits(own=recipe.student, clips=clips, stills=clips)
+
+
+def _stream_loss(
+    network: WanNetwork, recipe: Recipe, clips: Clips, seed: int, batch: Batch | None = None, step: int = 0
+) -> dict[str, torch.Tensor]:
+    """Of two clips that are streamed, `step` steps into the training."""
+    dice = Dice(seed, step, range(2))
+    batch = _portraits(clips, recipe).batch(recipe, dice) if batch is None else batch
+    return _role(network)(regression.stream_loss, batch, recipe.stream, recipe.student, dice)
+
+
+def _frames(clips: Clips, recipe: Recipe, dice: Dice) -> Batch:
+    return _portraits(clips, recipe)._frames(recipe, clips, dice)[0]
+
+
+def _role(network: WanNetwork) -> Role:
+    device = torch.device("cpu")
+    return Role(network, dtype=precision.compute_dtype("bfloat16", device), device=device)
+
+
+def _train(recipe: Recipe, clips: Clips, folder: Path, start: WanNetwork | None = None) -> WanNetwork:
+    """The stage's averaged network."""
+    weights = None if start is None else start.state_dict()
+    stage = regression_stage.build_regression(recipe, recipe.student, Team(), weights)
+    quiet = loop.Outputs(folder=folder, log=lambda *_, **__: None)
+    loop.train_stage(stage, _portraits(clips, recipe), quiet)
+    return stage.roles["average"].network
 
 
 def test_a_rollout_reaches_every_weight_but_those_of_the_text(clips: Clips) -> None:
     network = _network()
-    rng = torch.Generator().manual_seed(1)
-    loss = rollout.rollout(network, RECIPE, clips.pick(torch.arange(2)), RECIPE.chunks, 0.5, rng)["loss"]
-    loss.backward()
+    _stream_loss(network, RECIPE, clips, seed=1, step=5)["loss"].backward()
     without = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert [name for name in without if not any(part in name for part in ("text", "cross_attn", "norm3"))] == []
 
@@ -161,41 +191,44 @@ def test_a_rollout_reaches_every_weight_but_those_of_the_text(clips: Clips) -> N
 def test_passes_are_in_bfloat16_only_where_the_device_computes_it(
     clips: Clips, native: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (precision, rollout):
-        monkeypatch.setattr(module, "native_dtype", lambda _: native)
+    monkeypatch.setattr(precision, "native_dtype", lambda _: native)
     network, seen = _network(), []
     network.blocks[0].ffn[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
-    rollout.rollout(network, RECIPE, clips.pick(torch.arange(2)), 2, 0.5, torch.Generator().manual_seed(1))
+    _stream_loss(network, RECIPE, clips, seed=1)
     assert set(seen) == {native}
 
 
 def test_single_frames_never_take_their_own_reference_for_a_target(clips: Clips) -> None:
     whole = clips.latents.shape[1] + clips.references.shape[1]
-    frames, references = clips.pick(torch.arange(6)).apart(whole - 1, torch.Generator().manual_seed(3))
+    frames, references = clips.pick(torch.arange(6)).apart(whole - 1, Dice(3, 0, range(6)))
     targets = frames.latents[:, 0].unflatten(0, (6, -1))
     same = (targets == references).flatten(2).all(dim=-1)
     assert not same.any()
 
 
 def test_frames_that_share_an_anchor_learn_as_if_each_had_its_own(clips: Clips) -> None:
-    frames, references = clips.pick(torch.arange(2)).apart(3, torch.Generator().manual_seed(3))
+    shared = _frames(clips, RECIPE, Dice(3, 0, range(2)))
+    references = shared.given.reference_B1CHW
+    assert len(references) * RECIPE.student.alone_frames == len(shared.truth_BFCHW)
+    own = replace(shared.given, reference_B1CHW=references.repeat_interleave(RECIPE.student.alone_frames, dim=0))
     losses = [
-        rollout.singles(_network(), RECIPE, frames, shared, torch.Generator().manual_seed(4))["loss"].item()
-        for shared in (references, references.repeat_interleave(3, dim=0))
+        _role(_network())(
+            regression.frames_loss, replace(shared, given=given), RECIPE.stream, RECIPE.student, Dice(4, 0, range(4))
+        )["loss"].item()
+        for given in (shared.given, own)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_a_chunk_learns_from_its_past_only_through_the_cache(clips: Clips) -> None:
     """With the true past, the last chunk's loss depends on earlier frames; without a window it does not."""
-    other = replace(clips.pick(torch.arange(2)), latents=clips.latents[:2].clone())
-    other.latents[:, 1] += 1
+    batch = _portraits(clips).batch(RECIPE, Dice(2, 0, range(2)))
+    other = replace(batch, truth_BFCHW=batch.truth_BFCHW.clone())
+    other.truth_BFCHW[:, 1] += 1
     losses = []
     for window in (6, 0):
-        recipe = replace(RECIPE, settings=replace(RECIPE.settings, num_window_frames=window, num_knot_frames=1))
-        for batch in (clips.pick(torch.arange(2)), other):
-            rng = torch.Generator().manual_seed(2)
-            losses.append(rollout.rollout(_network(), recipe, batch, 2, 0.0, rng)["last"].item())
+        recipe = changed(RECIPE, [f"stream.num_window_frames={window}", "student.chunks=2"])
+        losses += [_stream_loss(_network(), recipe, clips, 2, given)["last"].item() for given in (batch, other)]
     assert losses[0] != losses[1]
     assert losses[2] == losses[3]
 
@@ -216,76 +249,77 @@ def test_a_variant_of_the_stream_can_be_trained_for_itself(
 ) -> None:
     """What it rolls out has the settings' knot, the reference's where it begins the stream, and the anchor where the
     settings put it."""
-    recipe, knots, anchors = changed(RECIPE, [f"settings.{change}" for change in settings]), [], set()
-    denoise, place = rollout.denoise_once, rollout.RolloutCache.place_anchor
+    recipe, knots, anchors = changed(RECIPE, [f"stream.{change}" for change in settings]), [], set()
+    denoise, place = regression.denoise_once, regression.RolloutCache.place_anchor
 
-    def watched(denoiser: object, conditions: rollout.Conditions, *rest: object) -> torch.Tensor:
+    def watched(denoiser: object, conditions: regression.Conditions, *rest: object) -> torch.Tensor:
         knots.append(0 if conditions.knot_BMCHW is None else conditions.knot_BMCHW.shape[1])
         return denoise(denoiser, conditions, *rest)
 
-    def placed(cache: rollout.RolloutCache, anchor: list, position: int) -> None:
+    def placed(cache: regression.RolloutCache, anchor: list, position: int) -> None:
         anchors.add(position)
         place(cache, anchor, position)
 
-    monkeypatch.setattr(rollout, "denoise_once", watched)
-    monkeypatch.setattr(rollout.RolloutCache, "place_anchor", placed)
+    monkeypatch.setattr(regression, "denoise_once", watched)
+    monkeypatch.setattr(regression.RolloutCache, "place_anchor", placed)
     for seed in range(4):
-        rng = torch.Generator().manual_seed(seed)
-        batch = clips.pick(torch.arange(2))
-        assert rollout.rollout(_network(), recipe, batch, 3, 1.0, rng)["loss"].isfinite()
-        if recipe.settings.use_anchor:
-            assert rollout.singles(_network(), recipe, *batch.apart(2, rng), rng)["loss"].isfinite()
-    assert max(knots) == recipe.settings.num_knot_frames
-    assert set(knots[::3]) == {int(recipe.settings.start_from_reference)}
-    places = {8, 12} if recipe.settings.run_ahead_stride else {0}
-    assert anchors == (places if recipe.settings.use_anchor else set())
+        assert _stream_loss(_network(), recipe, clips, seed, step=5)["loss"].isfinite()
+        if recipe.stream.use_anchor:
+            frames, dice = _frames(clips, recipe, Dice(seed, 0, range(2))), Dice(seed, 0, range(4))
+            loss = _role(_network())(regression.frames_loss, frames, recipe.stream, recipe.student, dice)["loss"]
+            assert loss.isfinite()
+    assert max(knots) == recipe.stream.num_knot_frames
+    assert set(knots[::3]) == {int(recipe.stream.start_from_reference)}
+    places = {8, 12} if recipe.stream.run_ahead_stride else {0}
+    assert anchors == (places if recipe.stream.use_anchor else set())
 
 
 def test_without_an_anchor_all_steps_are_streams(clips: Clips, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A single frame that knows no anchor knows nobody."""
-    monkeypatch.setattr(student, "singles", lambda *_: pytest.fail("a single frame without an anchor"))
-    recipe = changed(RECIPE, ["settings.use_anchor=False", "settings.start_from_reference=True", "alone_last=1.0"])
-    assert student.train(recipe, clips, tmp_path).state_dict()
+    monkeypatch.setattr(regression, "frames_loss", lambda *_: pytest.fail("a single frame without an anchor"))
+    changes = ["stream.use_anchor=False", "stream.start_from_reference=True", "student.alone_last=1.0"]
+    assert _train(changed(RECIPE, changes), clips, tmp_path).state_dict()
 
 
 def test_variants_are_trained_alike_and_each_by_its_own_settings(clips: Clips, tmp_path: Path) -> None:
-    start = tmp_path / "start.safetensors"
-    save_student(start, _network(), RECIPE)
-    recipe = study_training.VariantRecipe(**vars(RECIPE) | {"steps": 2, "alone_first": 0.0, "alone_last": 0.0})
+    changes = ["variants.steps=2", "variants.alone_first=0.0", "variants.alone_last=0.0"]
+    recipe, start = changed(RECIPE, changes), _network()
+    source = Portraits(own=recipe.variants, clips=clips, stills=clips)
     names = ("control", "knot0", "noanchor", "selfforcing")
-    study_training.train_variants(recipe, names, clips, None, tmp_path, start)
+    study_training.train_variants(recipe, names, source, tmp_path, start.state_dict(), Team())
     files = {name: tmp_path / "models" / f"{name}.safetensors" for name in names}
     found = {name: open_checkpoint(path).preset.settings for name, path in files.items()}
-    assert found == {name: VARIANTS[name].settings(recipe.settings) for name in names}
-    control = student.train(recipe, clips, tmp_path / "alone", start)
+    assert found == {name: VARIANTS[name].settings(recipe.stream) for name in names}
+    control = _train(replace(recipe, student=recipe.variants), clips, tmp_path / "alone", start)
     assert torch.equal(load_file(files["control"])["head.head.weight"], control.head.head.weight.bfloat16())
     heads = {name: load_file(path)["head.head.weight"] for name, path in files.items()}
     assert len({head.float().sum().item() for head in heads.values()}) == len(names)
-    study_training.train_variants(recipe, names, clips, None, tmp_path, start)
+    study_training.train_variants(recipe, names, source, tmp_path, start.state_dict(), Team())
     assert all(torch.equal(load_file(path)["head.head.weight"], heads[name]) for name, path in files.items())
 
 
 def test_a_training_goes_on_only_from_its_own_beginning(clips: Clips, tmp_path: Path) -> None:
-    starts = [tmp_path / f"{name}.safetensors" for name in ("one", "other")]
-    save_student(starts[0], _network(), RECIPE)
-    save_student(starts[1], WanNetwork(TINY), RECIPE)
-    without = changed(RECIPE, ["settings.num_knot_frames=0"])
-    student.train(without, clips, tmp_path, starts[0])
+    starts = [_network(), WanNetwork(TINY)]
+    without = changed(RECIPE, ["stream.num_knot_frames=0"])
+    _train(without, clips, tmp_path, starts[0])
     others = ((without, starts[1], "start"), (without, None, "start"), (RECIPE, starts[0], "settings"))
     for recipe, start, says in others:
         with pytest.raises(StateError, match=f"another {says}"):
-            student.train(recipe, clips, tmp_path, start)
+            _train(recipe, clips, tmp_path, start)
+    save_checkpoint(tmp_path / "old" / "student.ckpt", {"step": 3, "average": {}})
+    with pytest.raises(StateError, match="checkpoint of an earlier version"):
+        _train(without, clips, tmp_path / "old")
     export(tmp_path, tmp_path / "assets")
     found = open_checkpoint(tmp_path / "assets" / "knot-tiny.safetensors").preset.settings
-    assert found == without.settings, "it is exported as what it was trained for"
+    assert found == without.stream, "it is exported as what it was trained for"
 
 
 def test_variants_that_are_no_matter_of_settings_cannot_be_trained_for(clips: Clips, tmp_path: Path) -> None:
-    known = study_training.trainable(study_training.VariantRecipe())
+    known = study_training.trainable(KNOT_TINY.stream)
     assert {"control", "knot0", "noanchor", "selfforcing", "window12"} <= set(known)
     assert {"full", "s4", "window6", "knotinx", "nooverlap", "norunahead", "longlive"}.isdisjoint(known)
     with pytest.raises(SettingsError, match="longlive"):
-        study_training.train_variants(RECIPE, ("knot0", "longlive"), clips, None, tmp_path, tmp_path / "none")
+        study_training.train_variants(RECIPE, ("knot0", "longlive"), _portraits(clips), tmp_path, {}, Team())
     assert not any(tmp_path.iterdir())
 
 
@@ -297,14 +331,16 @@ def test_training_without_clips_says_so_in_one_line(stage: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("changes", [{}, {"adversarial": 0.5}, {"contrast": 0.0, "mouth": 0.0}])
 def test_training_resumes_bit_for_bit(clips: Clips, tmp_path: Path, changes: dict[str, float]) -> None:
-    recipe = replace(RECIPE, **changes)
-    whole = student.train(recipe, clips, tmp_path / "whole").state_dict()
+    recipe = replace(RECIPE, student=replace(RECIPE.student, **changes))
+    whole = _train(recipe, clips, tmp_path / "whole").state_dict()
     killed = tmp_path / "killed"
     with pytest.raises(KeyboardInterrupt):
-        student.train(recipe, _StopsAfter(clips, picks=4), killed)
+        _train(recipe, _StopsAfter(clips, picks=4), killed)
     assert load_checkpoint(killed / "student.ckpt")["step"] == 3
-    resumed = student.train(recipe, clips, killed).state_dict()
+    resumed = _train(recipe, clips, killed).state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert (killed / "student-samples" / "000006.png").is_file()
+    assert open_checkpoint(killed / "student.safetensors").preset.settings == recipe.stream
 
 
 class _StopsAfter:
@@ -321,8 +357,8 @@ class _StopsAfter:
 
 
 def test_a_discriminator_learns_what_is_blurred_and_pulls_as_strongly_as_asked() -> None:
-    rng = torch.Generator().manual_seed(6)
-    adversary = Adversary(16, share=0.5, seed=0, device="cpu")
+    rng, dice = torch.Generator().manual_seed(6), Dice(6, 0, range(8))
+    adversary = Adversary(16, share=0.5, seed=0, device=torch.device("cpu"))
 
     def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         truth = torch.randn(8, 2, 16, 8, 8, generator=rng)
@@ -331,8 +367,8 @@ def test_a_discriminator_learns_what_is_blurred_and_pulls_as_strongly_as_asked()
     for _ in range(40):
         x0, truth, weight = batch()
         regression = (x0 - truth).square().mean()
-        loss = adversary.opposed(regression, x0, truth, weight, rng)
-    assert adversary.learn(x0[:, 0].detach(), truth[:, 0], weight[:, 0], rng) < 1.5, "2: it cannot tell"
+        loss = adversary.opposed(regression, x0, truth, weight, dice)
+    assert adversary.learn(x0[:, 0].detach(), truth[:, 0], weight[:, 0], dice) < 1.5, "2: it cannot tell"
     whole, alone = (torch.autograd.grad(part, x0, retain_graph=True)[0] for part in (loss, regression))
     assert (whole - alone).norm().item() == pytest.approx(0.5 * alone.norm().item(), rel=0.02)  # in bfloat16
 
@@ -342,7 +378,7 @@ def box_blur(x: torch.Tensor) -> torch.Tensor:
 
 
 def test_references_are_mostly_as_people_give_them() -> None:
-    chosen = choose_references(4000, 8, torch.Generator().manual_seed(0))
+    chosen = choose_references(8, Dice(0, 0, range(4000)))
     assert 0.7 < (chosen < PORTRAITS).float().mean() < 0.9
     assert set(chosen.tolist()) == set(range(8))
     poses = _poses(ClipRecipe(shard=32), np.random.default_rng(0))
@@ -384,7 +420,7 @@ def test_the_optimiser_learns_and_resumes() -> None:
 def test_noise_passes_straight_through_at_the_start() -> None:
     """Each of a patch's 64 values goes in at one channel and comes out as the same value of the velocity."""
     network = _network()
-    student.pass_noise_through(network)
+    regression_stage.pass_noise_through(network)
     patches = network.patch_embedding.weight.flatten(1)[:64]  # [D, (c p q)]
     values = rearrange(patches, "d (c p q) -> d p q c", p=2, q=2).flatten(1)
     through = network.head.head.weight[:, :64] @ values  # head rows are (p q c), and so are the columns now
@@ -430,7 +466,7 @@ def test_the_mouth_is_found_in_the_face_box() -> None:
     controls = lively_controls(np.random.default_rng(3), 32, 4)
     boxes = (box(values[:, None], controls, 128) for box in (avatars.face_box, avatars.mouth_box))
     face, mouth = (fn.avg_pool2d(box_mask(box, 128), 8) for box in boxes)
-    found = rollout.mouth_part(face)
+    found = mouth_part(face)
     assert (found <= face).all()
     shared = (found.bool() & (mouth > 0.5)).sum((-2, -1)) / (mouth > 0.5).sum((-2, -1))
     assert shared.mean() > 0.8
