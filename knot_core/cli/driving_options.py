@@ -6,10 +6,10 @@ from pathlib import Path
 from ..driving import Driving, load_speech_encoder
 from ..driving.audio import FPS
 from ..driving.combine import PARTS, combine
+from ..driving.driving_plot import MAX_SECONDS, PreviewOptions, draw_driving
 from ..driving.expression import read_expression
 from ..driving.faces import pose_from_pictures
-from ..driving.preview import MAX_SECONDS, PreviewOptions, draw_driving
-from ..driving.speaking import SILENCES, SpeechOptions, speak
+from ..driving.speech_options import SILENCES, SpeechOptions, speak
 from ..errors import MediaError, SettingsError
 from ..media import AudioFile, picture_format
 from ..media.frames import read_frames

@@ -20,11 +20,11 @@ from ..errors import DrivingError
 from ..geometry import TEMPORAL
 from ..media import Audio, AudioFile
 from .audio import SAMPLE_RATE
-from .hearing import LIVE, RECORDED, HeardLayers, Hearing, SpeechWindow
 from .recording import spoken
 from .tracked import Drivable, TrackedDriving
 from .tracks import Track
 from .wav2vec import SpeechEncoder
+from .wav2vec_windows import LIVE, RECORDED, HeardLayers, Hearing, SpeechWindow
 from .waveform import LiveAudio, Waveform
 
 _HALF_WINDOW = 2  # pixel frames that InfiniteTalk hears to either side of each of its own

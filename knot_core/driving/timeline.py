@@ -25,7 +25,6 @@ from ..geometry import TEMPORAL
 from ..media import Audio, AudioFile
 from .audio import MEL_DIM
 from .controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, read_controls
-from .hearing import SpeechWindow
 from .idle import IdleMotion
 from .mel import LiveMel, SpokenMel
 from .recording import spoken
@@ -33,6 +32,7 @@ from .speech import SpeechDriving
 from .tracked import Drivable, TrackedDriving
 from .tracks import Samples, Still, Track
 from .wav2vec import SpeechEncoder
+from .wav2vec_windows import SpeechWindow
 from .waveform import LiveAudio, Waveform
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Driving(TrackedDriving):
         `num_pixel_frames` is None. The driving reads it from then on; for anything else take `AudioFile.again`.
 
         `pose`: idle motion, that of a driving (and its mouth), or None, the model's own; models that hear through
-        wav2vec2 have their own and no other. They need that as `encoder`; `window`: see `hearing`.
+        wav2vec2 have their own and no other. They need that as `encoder`; `window`: see `wav2vec_windows`.
         """
         if model is not None and _hears_through_wav2vec2(model):
             if isinstance(pose, Driving):

@@ -19,13 +19,13 @@ from torch import Tensor
 from ...knot_core import Anchor, Driving, KnotError, Model, StreamSettings
 from ...knot_core.driving.audio import FPS
 from ...knot_core.driving.combine import combine, layer
+from ...knot_core.driving.driving_plot import PreviewOptions, draw_driving
 from ...knot_core.driving.expression import read_expression
 from ...knot_core.driving.faces import pose_from_pictures
 from ...knot_core.driving.landmarks import MODEL_FILE
 from ...knot_core.driving.lengths import without_end
-from ...knot_core.driving.preview import PreviewOptions, draw_driving
 from ...knot_core.driving.prompts import PromptTimeline, describe, parse_prompts
-from ...knot_core.driving.speaking import SILENCES, SpeechOptions
+from ...knot_core.driving.speech_options import SILENCES, SpeechOptions
 from ...knot_core.media.frames import read_frames
 from ...knot_core.media.portrait import crop_portrait, describe_face
 from ...knot_core.stream import Chunk, Stream

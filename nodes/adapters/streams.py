@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...knot_core import Anchor, Driving, KnotError, Model, StreamSettings
 from ...knot_core.config import check_setting
-from ...knot_core.driving.speaking import SpeechOptions, speak
+from ...knot_core.driving.speech_options import SpeechOptions, speak
 from ...knot_core.geometry import SPATIAL, latent_size
 from ...knot_core.settings_text import changed_settings
 from ...knot_core.stream import encode_anchor as encode_latent_anchor

@@ -12,7 +12,7 @@ from knot_core import cli
 from knot_core.cli.driving_options import directed_driving
 from knot_core.config import AdapterConfig
 from knot_core.driving import Driving
-from knot_core.driving.speaking import SpeechOptions, speak
+from knot_core.driving.speech_options import SpeechOptions, speak
 from knot_core.media import Audio
 
 MODEL = SimpleNamespace(config=SimpleNamespace(adapter=AdapterConfig()), device=torch.device("cpu"))

@@ -13,8 +13,8 @@ from PIL import Image
 
 from knot_core.driving import Driving
 from knot_core.driving.combine import combine
+from knot_core.driving.driving_plot import PreviewOptions, draw_driving
 from knot_core.driving.expression import read_expression
-from knot_core.driving.preview import PreviewOptions, draw_driving
 from knot_core.errors import DrivingError, MediaError
 from knot_core.media import open_image
 from knot_core.media.portrait import FaceRegion, crop_portrait, find_face, portrait_box

@@ -390,7 +390,7 @@ HEARS = """
     import resource, sys
     import numpy as np
     from knot_core.driving import Driving
-    from knot_core.driving.speaking import SpeechOptions, speak
+    from knot_core.driving.speech_options import SpeechOptions, speak
     from knot_core.media import AudioFile
     file = AudioFile(sys.argv[1])
     driving = speak(file, options=SpeechOptions(silence="rest", gain=3))

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from knot_core.config import AdapterConfig, AudioCrossConfig
 from knot_core.driving import Driving, LiveAudio, SpeechEncoder, SpeechWindow, load_speech_encoder
-from knot_core.driving.hearing import HeardLayers, Hearing
 from knot_core.driving.speech import last_and_all_states, layer_states
 from knot_core.driving.wav2vec import _sizes
+from knot_core.driving.wav2vec_windows import HeardLayers, Hearing
 from knot_core.driving.waveform import Recording
 from knot_core.errors import CheckpointError, DrivingError, SettingsError
 from knot_core.media import Audio

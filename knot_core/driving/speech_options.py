@@ -1,4 +1,4 @@
-"""Speech with an artist's say: how loud it is heard, how calm the mouth is, and what the portrait does in pauses.
+"""Options of speech: its gain, how smooth the mouth moves, and what the portrait does in pauses.
 
 Shapes: P pixel frames, V pose controls.
 """
@@ -14,7 +14,6 @@ import numpy as np
 from ..errors import DrivingError
 from ..media import Audio, AudioFile
 from .audio import SAMPLES_PER_PIXEL_FRAME
-from .hearing import SpeechWindow
 from .idle import IdleMotion
 from .pauses import Gated, Voice
 from .recording import FAR, spoken
@@ -24,6 +23,7 @@ from .timeline import Driving
 from .tracked import Drivable
 from .tracks import Frames, Track, Values
 from .wav2vec import SpeechEncoder
+from .wav2vec_windows import SpeechWindow
 
 MAX_GAIN = 40.0  # dB
 LOWEST_LEVEL = -90.0  # dB of full scale
