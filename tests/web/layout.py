@@ -49,8 +49,9 @@ def check_in_place(page: Page) -> None:
     found = boxes(page)
     pairs = itertools.combinations(found["nodes"], 2)
     assert not [(a["name"], b["name"]) for a, b in pairs if overlap(a["box"], b["box"])]
-    outside = [node for node in found["nodes"] if not any(inside(node["box"], group) for group in found["groups"])]
-    assert not [node for node in outside if "Note" not in node["name"]], found["groups"]
+    nodes = [node for node in found["nodes"] if "Note" not in node["name"]]
+    outside = [node for node in nodes if not any(inside(node["box"], group) for group in found["groups"])]
+    assert not outside, f"{outside} lie in none of {found['groups']}"
 
 
 def check_in_view(page: Page) -> None:
