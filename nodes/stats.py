@@ -30,4 +30,4 @@ class Stats(io.ComfyNode):
 
     @classmethod
     def execute(cls, stats: adapters.StreamStats) -> io.NodeOutput:
-        return io.NodeOutput(adapters.stats_json(stats), adapters.stats_plot(stats))
+        return io.NodeOutput(stats.to_json(), adapters.stats_plot(stats))

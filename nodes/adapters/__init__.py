@@ -4,7 +4,6 @@ from ...knot_core import FITS, FORMAT_NAMES, Anchor, Driving, Model, Snapshot, S
 from ...knot_core.errors import listed, mistake_in, short
 from ...knot_core.stream_settings import ROPE_POSITIONS
 from .codecs import AUTO, OWN_CODEC, codec_names
-from .figures import stats_json, stats_plot
 from .frame_rates import warn_of_other_rates
 from .media import (
     Frames,
@@ -13,6 +12,7 @@ from .media import (
     sample_portrait,
     sample_speech,
     speech_names,
+    stats_plot,
     to_latent,
 )
 from .models import (
@@ -133,7 +133,6 @@ __all__ = [
     "speech_names",
     "state_fingerprint",
     "state_names",
-    "stats_json",
     "stats_plot",
     "stream_chunks",
     "stream_settings",

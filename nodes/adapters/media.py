@@ -16,7 +16,7 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-from ...knot_core import Audio, Chunk, KnotError, Model, open_audio, open_image
+from ...knot_core import Audio, Chunk, KnotError, Model, StreamStats, open_audio, open_image
 from .host_model import to_host_latents
 from .names import one_of
 
@@ -151,3 +151,8 @@ def still(chunk: Chunk) -> Image.Image:
     picture = Image.fromarray(chunk.pixel_frames[-1].numpy())
     scale = max(1, round(STILL_SIZE / min(picture.size)))
     return picture.resize((scale * picture.width, scale * picture.height))
+
+
+def stats_plot(stats: StreamStats) -> Tensor:
+    """A run's figures as an IMAGE, [1, H, W, 3] in 0..1."""
+    return torch.from_numpy(np.array(stats.plot())).float()[None] / 255

@@ -4,6 +4,7 @@ Imports for type checkers count as any other: a circle that only a type checker 
 """
 
 import ast
+import warnings
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -37,8 +38,7 @@ ROWS = {
 NOT_YET_OUT_OF_CIRCLES = {"knot_core.stream.soundness"}
 PACKAGES = {"knot_core", "knot_live", "knot_lab"}
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "execution", "server", "nodes"}
-MAX_LINES = 300
-BIGGER = {"knot_core/wan/model.py", "knot_core/wan/families.py", "knot_lab/synthetic/avatars.py"}
+MANY_LINES, TOO_MANY_LINES = 300, 400
 
 
 def sources(*folders):
@@ -155,5 +155,10 @@ def test_nodes_import_relatively_and_never_training(path):
 
 
 def test_files_stay_short():
+    """Length is a question above 300 lines, whether a file holds two things, and an error above 400."""
     lengths = {of_root(path): path.read_text(encoding="utf-8").count("\n") for path in sources(CORE, LIVE, LAB)}
-    assert {name: length for name, length in lengths.items() if length > MAX_LINES and name not in BIGGER} == {}
+    long = {name: length for name, length in lengths.items() if length > MANY_LINES}
+    if long:
+        warnings.warn(f"does each of these hold one thing? {long}", stacklevel=1)
+    assert len(lengths) > 100
+    assert {name: length for name, length in long.items() if length > TOO_MANY_LINES} == {}
