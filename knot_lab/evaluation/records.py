@@ -30,9 +30,9 @@ from knot_core.model import Model, load_model
 from knot_core.stream import open_stream
 from knot_core.stream.model import fingerprint
 
-from .figures import Figures, fidelity, measure, obedience
 from .reader import Reader
 from .scenes import Scene, Truth
+from .video_figures import Figures, fidelity, measure, obedience
 
 # What each variant changes. Without the anchor only the first knot knows the reference, else it would be anybody.
 VARIANTS: Mapping[str, Mapping[str, int | float | bool]] = {

@@ -21,10 +21,10 @@ from knot_core.driving.controls import CONTROLS
 from knot_core.model import Model
 
 from ..evaluation import metrics
-from ..evaluation.figures import Figures, fidelity, measure, obedience
 from ..evaluation.reader import Reader
 from ..evaluation.records import Record, append_record, baseline, read_records, records_of
 from ..evaluation.scenes import Scene, Truth, check_room
+from ..evaluation.video_figures import Figures, fidelity, measure, obedience
 from . import temporal_metrics
 from .ablations import RESTART_CHUNKS
 from .protocol import MODES, StepScene, StudyPlan

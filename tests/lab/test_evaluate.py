@@ -19,7 +19,7 @@ from knot_core.wan.checkpoint import save_network
 from knot_core.wan.families import PRESETS
 from knot_core.wan.model import WanNetwork
 from knot_lab.commands import evaluate
-from knot_lab.evaluation import figures, reader
+from knot_lab.evaluation import reader, video_figures
 from knot_lab.evaluation import records as runs
 from knot_lab.evaluation.report import Report, describe
 from knot_lab.evaluation.scenes import MODES, Scene, Truth
@@ -104,8 +104,8 @@ def pieces(pictures, *lengths):
 
 
 def test_the_truth_itself_scores_perfectly(scene, truth, scene_reader):
-    track = figures.measure(pieces(truth.pictures, 9, 12), truth, scene_reader)
-    found = figures.fidelity(track, 3).values
+    track = video_figures.measure(pieces(truth.pictures, 9, 12), truth, scene_reader)
+    found = video_figures.fidelity(track, 3).values
     assert found["psnr"] > 100
     assert found["identity_last"] > 100
     assert found["sharpness"] == pytest.approx(1)
@@ -117,16 +117,16 @@ def test_pieces_of_any_length_measure_the_same(truth, scene_reader):
     noisy = np.clip(truth.pictures + np.random.default_rng(0).integers(-9, 9, truth.pictures.shape), 0, 255)
     noisy = noisy.astype(np.uint8)
     with threads_inside(2):  # with one, torch's convolutions round otherwise for some batch sizes: by 1.6e-4 here
-        one, many = (figures.measure(pieces(noisy, *cuts), truth, scene_reader) for cuts in ((), (9, 12, 1)))
+        one, many = (video_figures.measure(pieces(noisy, *cuts), truth, scene_reader) for cuts in ((), (9, 12, 1)))
     for name, values in one.items():
         np.testing.assert_allclose(many[name], values, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 def test_a_still_picture_has_no_mouth_correlation(scene, truth, scene_reader):
     still = np.repeat(truth.pictures[:1], scene.num_pixel_frames, axis=0)
-    track = figures.measure(pieces(still), truth, scene_reader)
+    track = video_figures.measure(pieces(still), truth, scene_reader)
     expected = np.column_stack([scene.controls])
-    assert figures.obedience(track, expected).values["mouth_open_correlation"] == 0
+    assert video_figures.obedience(track, expected).values["mouth_open_correlation"] == 0
 
 
 @pytest.mark.parametrize(("mode", "flags"), list(zip(MODES, [(1, 1, 1), (1, 1, 0), (1, 0, 0), (1, 1, 0)], strict=True)))
