@@ -2,6 +2,7 @@
 
 from .anchor import Anchor, encode_anchor
 from .chunk_stages import Chunk
+from .conditioning import Conditioning, TimedPrompts
 from .continuing import (
     begin_stream,
     continue_stream,
@@ -19,7 +20,8 @@ from .drawn_ahead import pipelined
 from .model import StreamCodec, StreamDriving, StreamModel, fingerprint
 from .plan import ChunkPlan, plan_chunk
 from .sampler import Stream
-from .state import Snapshot, load_stream, save_stream
+from .snapshot import Snapshot
+from .state_file import load_stream, save_stream
 
 __all__ = [
     "ACTIONS",
@@ -29,12 +31,14 @@ __all__ = [
     "Anchor",
     "Chunk",
     "ChunkPlan",
+    "Conditioning",
     "Snapshot",
     "Stream",
     "StreamCodec",
     "StreamControl",
     "StreamDriving",
     "StreamModel",
+    "TimedPrompts",
     "begin_stream",
     "continue_stream",
     "driving_played",

@@ -4,7 +4,6 @@ Shapes: B batch, F latent frames, T text or image tokens, D text dim, E image di
 C channels, H W latent size.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from ..errors import SettingsError
 from ..geometry import SPATIAL
 from ..wan.branches import branches
 from ..wan.rope import rotate_time
+from .conditioning import Conditioning, digest_of
 from .denoise import Denoiser, capture
 from .model import StreamModel, fingerprint, latent_dtype
 
@@ -25,12 +25,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Anchor:
-    """Immutable: never write into its tensors. Equal and hashed by what it was made of."""
+    """Immutable: never write into its tensors. Equal and hashed by what it was made of, and what it is given along."""
 
     reference_BFCHW: Tensor  # one clean latent frame
-    text_BTD: Tensor  # the prompt; one zero token where there is none
-    image_BTE: Tensor | None = None  # CLIP tokens of the reference, for I2V networks
-    negative_BTD: Tensor | None = None  # the prompt that guidance leads away from; None: no words
+    conditioning: Conditioning  # what it was encoded under, and what streams of it begin with unless they are told else
+    has_picture: bool = True  # else there is a prompt alone: keys and values are of nothing, to be left unused
     grey_BGCHW: Tensor | None = None  # latents of grey pictures behind the reference, until they stand still
     # At time 0, where RoPE in time turns nothing: so these are the keys before it, and `at` puts them anywhere.
     keys: tuple[Tensor, ...]  # per layer [B, L, N, K]
@@ -40,12 +39,13 @@ class Anchor:
 
     def __repr__(self) -> str:
         height, width = self.latent_size
-        prompt = f", {self.text_BTD.shape[1]} text tokens" if self.text_BTD.shape[1] > 1 else ""
+        num_tokens = self.conditioning.text_BTD.shape[1]
+        prompt = f", {num_tokens} text tokens" if num_tokens > 1 else ""
         picture = f"{SPATIAL * width}x{SPATIAL * height}"
         return f"<{type(self).__name__} {self.digest[:8]}: {picture}, {len(self.keys)} layers{prompt}>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Anchor) and self.digest == other.digest
+        return isinstance(other, Anchor) and (self.digest, self.conditioning) == (other.digest, other.conditioning)
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -55,6 +55,14 @@ class Anchor:
         """Latent height and width."""
         height, width = self.reference_BFCHW.shape[-2:]
         return height, width
+
+    def on(self, device: torch.device | str) -> "Anchor":
+        """On a device; the same object where it is there already."""
+        if self.reference_BFCHW.device == torch.device(device):
+            return self
+        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        layers = {name: tuple(part.to(device) for part in getattr(self, name)) for name in ("keys", "values")}
+        return replace(self, conditioning=self.conditioning.on(device), **tensors, **layers)
 
     def at(self, position: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Keys as if encoded at `position`, and values, layer by layer."""
@@ -94,35 +102,25 @@ def encode_anchor(
     made_by = fingerprint(model)
     return Anchor(
         reference_BFCHW=reference,
-        text_BTD=text,
-        image_BTE=image,
+        conditioning=Conditioning(text_BTD=text, image_BTE=image, negative_BTD=negative),
         grey_BGCHW=grey,
-        negative_BTD=negative,
         keys=keys,
         values=values,
         model=made_by,
-        digest=_digest(made_by, reference, text, image, grey, negative),
+        digest=digest_of(made_by, reference, text, image, grey, negative),
     )
 
 
-def with_text(anchor: Anchor, model: StreamModel, text_BTD: Tensor) -> Anchor:
-    """The same reference under another prompt; its keys and values stay those of the prompt it was encoded with."""
-    if text_BTD.dim() != 3 or text_BTD.shape[0] != 1 or text_BTD.shape[2] != model.config.text_dim:
-        raise SettingsError(
-            f"the prompt has shape {tuple(text_BTD.shape)}, this model takes [1, tokens, {model.config.text_dim}]; "
-            "encode it with the model's own text encoder"
-        )
-    return replace(anchor, text_BTD=text_BTD.to(model.device, latent_dtype(model), copy=True))
-
-
-def denoiser_of(model: StreamModel, anchor: Anchor, settings: StreamSettings) -> tuple[Denoiser, tuple[Anchor, ...]]:
-    """Of an anchor's prompt, with the branches that guidance asks for; and the anchor as each of them sees it."""
-    seen = {"reference_B1CHW": anchor.reference_BFCHW, "image_BTE": anchor.image_BTE}
-    denoiser, wanted = Denoiser.of(model, anchor.text_BTD, **seen), branches(settings, model.config)
+def denoiser_of(
+    model: StreamModel, anchor: Anchor, conditioning: Conditioning, settings: StreamSettings
+) -> tuple[Denoiser, tuple[Anchor, ...]]:
+    """Under a prompt, with the branches that guidance asks for; and the anchor as each of them sees it."""
+    seen = {"reference_B1CHW": anchor.reference_BFCHW, "image_BTE": conditioning.image_BTE}
+    denoiser, wanted = Denoiser.of(model, conditioning.text_BTD, **seen), branches(settings, model.config)
     if len(wanted) == 1:
         return denoiser, (anchor,)
-    text_BTD = torch.zeros_like(anchor.text_BTD) if anchor.negative_BTD is None else anchor.negative_BTD
-    negative = Denoiser.of(model, text_BTD, **seen)
+    given = conditioning.negative_BTD
+    negative = Denoiser.of(model, torch.zeros_like(conditioning.text_BTD) if given is None else given, **seen)
     keys, values = zip(*capture(negative, anchor.reference_BFCHW), strict=True)
     led = replace(anchor, keys=keys, values=values)
     return denoiser.guided(wanted, negative.context), tuple(led if branch.negative else anchor for branch in wanted)
@@ -151,13 +149,3 @@ def _check_image(model: StreamModel, image_BTE: Tensor | None) -> None:
     elif wanted is None or image_BTE.dim() != 3 or image_BTE.shape[-1] != wanted:
         takes = "no CLIP tokens; leave image out" if wanted is None else f"CLIP tokens of [1, number, {wanted}]"
         raise SettingsError(f"the image has shape {tuple(image_BTE.shape)}, but this network takes {takes}")
-
-
-def _digest(made_by: str, *tensors: Tensor | None) -> str:
-    digest = hashlib.sha256(made_by.encode())
-    for tensor in tensors:
-        if tensor is None:
-            continue
-        digest.update(f"{tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().numpy().tobytes())
-    return digest.hexdigest()

@@ -16,10 +16,11 @@ from ..wan.adapters import NO_DRIVING, DrivingFeatures
 from .anchor import Anchor
 from .chunk import Conditions
 from .committing import kept_latents, num_kept_latents
+from .conditioning import Conditioning
 from .denoise import Denoiser
 from .model import DecoderMemory, StreamDriving
 from .plan import ChunkPlan, Clock
-from .state import Snapshot, StreamState
+from .snapshot import Snapshot, StreamState
 from .timing import Mark
 
 
@@ -50,6 +51,7 @@ class Begun:
     plan: ChunkPlan
     state: StreamState  # before it
     anchor: Anchor
+    conditioning: Conditioning
     denoiser: Denoiser
     driving: StreamDriving
     settings: StreamSettings

@@ -12,9 +12,11 @@ from ..config import StreamSettings
 from ..errors import StateError
 from ..geometry import TEMPORAL, first_pixel_frame, whole_chunks
 from .anchor import Anchor
+from .conditioning import Conditioning
 from .model import StreamDriving, StreamModel, fingerprint
 from .sampler import Progress, ShouldStop, Stream
-from .state import Snapshot, StreamState, check_beginning, first_snapshot, load_stream
+from .snapshot import Snapshot, StreamState, check_beginning, first_snapshot
+from .state_file import load_stream
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +28,16 @@ def open_stream(  # noqa: PLR0913 - the public door; a host's callables may be l
     driving: StreamDriving,
     seed: int = 0,
     *,
+    conditioning: Conditioning | None = None,
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Stream:
-    """Begin a stream; nothing is computed before its first chunk is asked for."""
-    check_beginning(model, anchor, seed)
-    return Stream(model, first_snapshot(settings, anchor, seed), driving, progress=progress, should_stop=should_stop)
+    """Begin a stream; nothing is computed before its first chunk is asked for.
+
+    `conditioning`: what it is told; None: what the anchor was encoded under.
+    """
+    begun = begin_stream(model, anchor, settings, seed, conditioning)
+    return Stream(model, begun, driving, progress=progress, should_stop=should_stop)
 
 
 def resume_stream(
@@ -46,10 +52,17 @@ def resume_stream(
     return Stream(model, load_stream(path, model), driving, progress=progress, should_stop=should_stop)
 
 
-def begin_stream(model: StreamModel, anchor: Anchor, settings: StreamSettings, seed: int = 0) -> Snapshot:
+def begin_stream(
+    model: StreamModel,
+    anchor: Anchor,
+    settings: StreamSettings,
+    seed: int = 0,
+    conditioning: Conditioning | None = None,
+) -> Snapshot:
     """A state before its first chunk."""
     check_beginning(model, anchor, seed)
-    return first_snapshot(settings, anchor, seed)
+    begun = first_snapshot(settings, anchor, seed)
+    return begun if conditioning is None else replace(begun, conditioning=conditioning)
 
 
 def state_of(stream: Stream, device: torch.device | str = "cpu") -> Snapshot:
@@ -114,7 +127,8 @@ def placed(saved: Snapshot, device: torch.device | str, *, copy: bool = False) -
 
     return replace(
         saved,
-        anchor=_anchor_on(saved.anchor, device),
+        anchor=saved.anchor.on(device),
+        conditioning=saved.conditioning.on(device),
         state=_state_on(saved.state, there),
         window=tuple(map(there, saved.window)),
         sinks=tuple(map(there, saved.sinks)),
@@ -129,12 +143,3 @@ def _state_on(state: StreamState, there: Callable[[Tensor], Tensor]) -> StreamSt
         recent_BFCHW=None if recent is None else there(recent),
         decoder_memory=None if memory is None else tuple(map(there, memory)),
     )
-
-
-def _anchor_on(anchor: Anchor, device: torch.device | str) -> Anchor:
-    """The same object where it is there already: anchors are never written into."""
-    if anchor.reference_BFCHW.device == torch.device(device):
-        return anchor
-    tensors = {name: value.to(device) for name, value in vars(anchor).items() if isinstance(value, Tensor)}
-    layers = {name: tuple(part.to(device) for part in getattr(anchor, name)) for name in ("keys", "values")}
-    return replace(anchor, **tensors, **layers)

@@ -28,8 +28,8 @@ from .chunk_stages import Begun, Chunk, Drawn
 from .decode import decode
 from .model import DecoderMemory
 from .sampler import DRAWN_AHEAD, Stopped, Stream
+from .snapshot import Snapshot
 from .stage_threads import staged
-from .state import Snapshot
 from .thread_choice import beside
 from .timing import Mark, StageSeconds, mark
 
@@ -118,17 +118,19 @@ class _Ahead:
         stream = self._stream
         with stream.lock:
             flights = tuple(self._flights)
-            state, anchor = (flights[0].begun.state, flights[0].begun.anchor) if flights else (None, stream.anchor)
+            first = flights[0].begun if flights else None
+            state = None if first is None else first.state
             origin = stream.origin if state is None else state.driving_origin
             recache = stream.recache if state is None else state.recache
-            now = stream.snapshot_of(replace(stream.state, driving_origin=origin, recache=recache), anchor)
+            conditioning = stream.conditioning if first is None else first.conditioning
+            now = stream.snapshot_of(replace(stream.state, driving_origin=origin, recache=recache), conditioning)
             window, sinks = tuple(layer.clone() for layer in now.window), tuple(layer.clone() for layer in now.sinks)
             index = now.window_index
             for flight in reversed(flights):
                 if flight.overwritten is not None:
                     flight.overwritten.put_back(window)
                     index, sinks = flight.overwritten.index, flight.overwritten.sinks
-        stop = index.num_valid * num_tokens(*anchor.latent_size)
+        stop = index.num_valid * num_tokens(*stream.anchor.latent_size)
         return replace(now, window_index=index, window=tuple(layer[:, :, :stop] for layer in window), sinks=sinks)
 
     def _draw(self, stopped: Callable[[], bool]) -> Iterator[_Flight]:

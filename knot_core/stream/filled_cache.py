@@ -4,7 +4,7 @@ from ..cache import CacheShape, KVCache
 from ..geometry import num_tokens
 from ..wan.branches import branches
 from .model import StreamModel
-from .state import Snapshot
+from .snapshot import Snapshot
 
 
 def filled_cache(model: StreamModel, snapshot: Snapshot) -> KVCache:

@@ -50,6 +50,15 @@ class StreamDriving(Protocol):
         """float32 [F, packed pixel frames, signal dim]; any latent frame, also past the end."""
 
 
+def driven(model: StreamModel, driving: StreamDriving) -> StreamDriving:
+    """The driving, told of the model's adapter; `DrivingError` where such a model is not moved by it.
+
+    Of one that has no `for_adapter`, only its signal's shape is held against the model, at its use.
+    """
+    for_adapter = getattr(driving, "for_adapter", None)
+    return driving if for_adapter is None else for_adapter(model.config.adapter)
+
+
 def latent_dtype(model: StreamModel) -> torch.dtype:
     """Of latents, signals and the residual stream: float32, or float64 where the model computes in that."""
     return torch.float64 if model.dtype == torch.float64 else torch.float32

@@ -17,18 +17,20 @@ from ..errors import SettingsError
 from ..geometry import TEMPORAL, first_pixel_frame
 from ..threads import threads_inside
 from ..transfer import to_device
-from .anchor import Anchor, denoiser_of, with_text
+from .anchor import denoiser_of
 from .chunk import generate_chunk
 from .chunk_stages import Ahead, Begun, Chunk, Drawn
 from .committing import KEEP_SINKS, RENEW_SINKS, Window
+from .conditioning import Conditioning
 from .decode import decode
 from .denoise import Denoiser
 from .filled_cache import filled_cache
 from .guidance import check_steps
-from .model import StreamDriving, StreamModel, latent_dtype
+from .model import StreamDriving, StreamModel, driven, latent_dtype
 from .plan import ChunkPlan, Clock, plan_chunk
 from .sinks import Sinks
-from .state import Snapshot, StreamState, save_stream
+from .snapshot import Snapshot, StreamState
+from .state_file import save_stream
 from .timing import StageSeconds, mark
 
 Progress = Callable[[int, int], None]  # stages done, stages of a chunk: its steps, then decoding
@@ -59,7 +61,8 @@ class Stream(Iterator[Chunk]):
     ) -> None:
         check_steps(snapshot.settings, model)
         self.model, self.anchor, self.settings = model, snapshot.anchor, snapshot.settings
-        self.state, self._driving, self.origin = snapshot.state, _driven(model, driving), snapshot.state.driving_origin
+        self.conditioning = snapshot.conditioning
+        self.state, self._driving, self.origin = snapshot.state, driven(model, driving), snapshot.state.driving_origin
         self.ahead: Ahead | None = None  # who draws its chunks ahead (stream/drawn_ahead.py), as long as somebody does
         self.lock = RLock()  # of what the next chunk begins with, and of the window
         self._progress, self._should_stop = progress, should_stop
@@ -67,7 +70,7 @@ class Stream(Iterator[Chunk]):
         self._sinks = Sinks(self.settings, self._cache, snapshot.sinks)
         self._window = Window(settings=self.settings, cache=self._cache, sinks=self._sinks)
         self.recache = snapshot.state.recache  # of the next chunk that has not begun
-        self._denoiser, self._anchors = denoiser_of(model, self.anchor, self.settings)
+        self._denoiser, self._anchors = denoiser_of(model, self.anchor, self.conditioning, self.settings)
         self._anchor_placed_at: int | None = None
         # bfloat16 gives the same bits with any number of threads, other dtypes do not
         self.threads = None if model.dtype == torch.bfloat16 else snapshot.state.threads
@@ -101,7 +104,7 @@ class Stream(Iterator[Chunk]):
         It starts to play there, unless `origin` names another latent frame of the stream as its beginning: 0 for a
         driving that shares the stream's own time.
         """
-        driving = _driven(self.model, driving)
+        driving = driven(self.model, driving)
         with self.lock:
             start = self.state.clock.start if self.ahead is None else self.ahead.next_clock.start
             origin = start if origin is None else origin
@@ -120,10 +123,10 @@ class Stream(Iterator[Chunk]):
         """
         if recache:
             self._window.check_recache(self.state.recent_BFCHW, self.state.clock)
-        anchor = with_text(self.anchor, self.model, text_BTD)
-        renewed = Denoiser.of(self.model, anchor.text_BTD, image_BTE=anchor.image_BTE)
+        conditioning = self.conditioning.with_text(self.model, text_BTD)
+        renewed = Denoiser.of(self.model, conditioning.text_BTD, image_BTE=conditioning.image_BTE)
         with self.lock:
-            self.anchor, self._denoiser = anchor, self._denoiser.under(renewed.context)
+            self.conditioning, self._denoiser = conditioning, self._denoiser.under(renewed.context)
             self.recache = (KEEP_SINKS if keep_sinks else RENEW_SINKS) if recache else self.recache
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -144,14 +147,16 @@ class Stream(Iterator[Chunk]):
         """
         if self.ahead is not None:
             return self.ahead.snapshot()
-        return self.snapshot_of(replace(self.state, driving_origin=self.origin, recache=self.recache), self.anchor)
+        now = replace(self.state, driving_origin=self.origin, recache=self.recache)
+        return self.snapshot_of(now, self.conditioning)
 
-    def snapshot_of(self, state: StreamState, anchor: Anchor) -> Snapshot:
+    def snapshot_of(self, state: StreamState, conditioning: Conditioning) -> Snapshot:
         """`state` with the window as it is."""
         cache = self._cache
         return Snapshot(
             settings=self.settings,
-            anchor=anchor,
+            anchor=self.anchor,
+            conditioning=conditioning,
             state=state,
             window_index=cache.index,
             window=tuple(cache.window(layer) for layer in range(cache.shape.num_layers)),
@@ -204,6 +209,7 @@ class Stream(Iterator[Chunk]):
             state=replace(state, driving_origin=self.origin, recache=self.recache),
             settings=self.settings,
             anchor=self.anchor,
+            conditioning=self.conditioning,
             denoiser=self._denoiser,
             driving=self._driving,
             mark=mark(self.model.device),
@@ -288,11 +294,3 @@ class Stream(Iterator[Chunk]):
             self._progress(done, stages)
         if self._should_stop is not None and self._should_stop():
             raise Stopped
-
-
-def _driven(model: StreamModel, driving: StreamDriving) -> StreamDriving:
-    """The driving, told of the model's adapter. Of one that asks for nothing, only its signal's shape is held against
-    the model, at its use.
-    """
-    for_adapter = getattr(driving, "for_adapter", None)
-    return driving if for_adapter is None else for_adapter(model.config.adapter)

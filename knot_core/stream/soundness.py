@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,10 +16,9 @@ from ..errors import StateError, listed
 from ..geometry import PATCH, num_tokens
 from ..wan.branches import branches
 from .committing import KEEP_SINKS, RENEW_SINKS
+from .conditioning import TimedPrompts
 from .model import DecoderMemory, StreamModel, latent_dtype
-
-if TYPE_CHECKING:
-    from .state import Snapshot
+from .snapshot import Snapshot
 
 _MOST_COUNTED = 2**48  # latent frames: more than a million years
 _MOST_THREADS = 4096
@@ -73,33 +71,34 @@ def _shapes(saved: Snapshot, model: StreamModel) -> Checked:
     num_known = settings.num_knot_frames if state.clock.chunk else int(settings.start_from_reference)
     knot = None if state.knot_BMCHW is None else tuple(state.knot_BMCHW.shape)
     yield "knot", knot == ((1, num_known, *latent[2:]) if num_known else None)
-    yield "prompt", _is_sequence(anchor.text_BTD, config.text_dim)
-    yield "image", anchor.image_BTE is None or _is_sequence(anchor.image_BTE, config.image_dim)
-    grey = anchor.grey_BGCHW
-    negative = anchor.negative_BTD
-    yield "negative prompt", negative is None or _is_sequence(negative, config.text_dim)
+    told, grey = saved.conditioning, anchor.grey_BGCHW
+    yield "prompt", _is_sequence(told.text_BTD, config.text_dim)
+    yield "image", told.image_BTE is None or _is_sequence(told.image_BTE, config.image_dim)
+    yield "negative prompt", told.negative_BTD is None or _is_sequence(told.negative_BTD, config.text_dim)
+    yield "prompts", _are_prompts(told.prompts, config.text_dim)
     yield "grey latents", grey is None or (grey.dim() == 5 and grey.shape == (1, max(1, grey.shape[1]), *latent[2:]))
     yield "recent latents", _recent_fits(saved, latent)
-    latents = (anchor.reference_BFCHW, anchor.text_BTD, anchor.image_BTE, anchor.grey_BGCHW, state.knot_BMCHW)
-    latents += (state.recent_BFCHW, anchor.negative_BTD)
+    latents = (anchor.reference_BFCHW, told.text_BTD, told.image_BTE, anchor.grey_BGCHW, state.knot_BMCHW)
+    latents += (state.recent_BFCHW, told.negative_BTD)
     yield "dtypes", all(tensor is None or tensor.dtype == of_latents for tensor in latents)
 
 
 def _values(saved: Snapshot, model: StreamModel) -> Checked:
     """Of what is in the tensors."""
-    anchor, state = saved.anchor, saved.state
+    anchor, told, state = saved.anchor, saved.conditioning, saved.state
     yield "random state", _sets_a_generator(state.rng_state)
     parts = {
         "reference": (anchor.reference_BFCHW,),
-        "prompt": (anchor.text_BTD,),
-        "image": () if anchor.image_BTE is None else (anchor.image_BTE,),
+        "prompt": (told.text_BTD,),
+        "prompts": () if told.prompts is None else told.prompts.texts_BTD or (),
+        "image": () if told.image_BTE is None else (told.image_BTE,),
         "keys": anchor.keys,
         "values": anchor.values,
         "cache": saved.window,
         "sinks": saved.sinks,
         "knot": () if state.knot_BMCHW is None else (state.knot_BMCHW,),
         "grey latents": () if anchor.grey_BGCHW is None else (anchor.grey_BGCHW,),
-        "negative prompt": () if anchor.negative_BTD is None else (anchor.negative_BTD,),
+        "negative prompt": () if told.negative_BTD is None else (told.negative_BTD,),
         "recent latents": () if state.recent_BFCHW is None else (state.recent_BFCHW,),
         "decoder": state.decoder_memory or (),
     }
@@ -138,6 +137,18 @@ def _recent_fits(saved: Snapshot, latent: Sequence[int]) -> bool:
 
 def _is_sequence(tensor: Tensor, width: int | None) -> bool:
     return tensor.dim() == 3 and tensor.shape[0] == 1 and tensor.shape[1] > 0 and tensor.shape[2] == width
+
+
+def _are_prompts(prompts: TimedPrompts | None, width: int) -> bool:
+    """Words and numbers, and where they are encoded, each of them by tensors of one shape and of floating point."""
+    if prompts is None:
+        return True
+    timeline, texts = prompts.timeline, prompts.texts_BTD
+    told = all(type(prompt) is str for prompt in timeline.prompts) and type(timeline.recache) is bool
+    if not told or not all(type(time) in (int, float) and 0 <= time < _MOST_COUNTED for time in timeline.times):
+        return False
+    alike = texts is None or (len(texts) == len(timeline.prompts) and len({text.shape for text in texts}) == 1)
+    return alike and all(_is_sequence(text, width) and text.is_floating_point() for text in texts or ())
 
 
 def _sets_a_generator(rng_state: Tensor) -> bool:

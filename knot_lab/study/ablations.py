@@ -19,7 +19,7 @@ from knot_core.errors import SettingsError
 from knot_core.stream import Anchor, Chunk, ChunkPlan, Snapshot, StreamDriving, StreamModel, open_stream
 from knot_core.stream.plan import Clock
 from knot_core.stream.sampler import Stream
-from knot_core.stream.state import first_snapshot
+from knot_core.stream.snapshot import first_snapshot
 from knot_core.wan.layouts import Inpaint36, get_layout
 
 Open = Callable[[StreamModel, Anchor, StreamSettings, StreamDriving, int], Iterator[Chunk]]

@@ -5,7 +5,7 @@ Shapes: B pictures, H W height and width, T text tokens, D text dim.
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,15 @@ from ...knot_core.driving.expression import read_expression
 from ...knot_core.driving.faces import pose_from_pictures
 from ...knot_core.driving.landmarks import MODEL_FILE
 from ...knot_core.driving.lengths import without_end
-from ...knot_core.driving.prompts import PromptTimeline, describe, parse_prompts
+from ...knot_core.driving.prompts import describe, parse_prompts
 from ...knot_core.driving.speech_options import SILENCES, SpeechOptions
 from ...knot_core.media.frames import read_frames
 from ...knot_core.media.portrait import crop_portrait, describe_face
-from ...knot_core.stream import Chunk, Stream
+from ...knot_core.stream import Chunk, Stream, TimedPrompts
 from ...knot_core.stream.prompting import follow_prompts
 from ...knot_core.text import padded
 from ...knot_core.wan.families import check_inputs
 from .media import to_picture
-from .streams import TextOnly
 from .warnings import say
 
 logger = logging.getLogger(__name__)
@@ -41,19 +40,6 @@ logger = logging.getLogger(__name__)
 SILENCE_CHOICES = list(SILENCES)
 MODES = {"blend": combine, "add": layer}
 FACE_MODEL = ("mediapipe", MODEL_FILE)  # in ComfyUI's models folder
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Directed(Anchor):
-    """An anchor whose stream changes its prompt as it goes."""
-
-    prompts: PromptTimeline
-    texts_BTD: tuple[Tensor, ...] | None  # None: nothing encoded them, so they are for show
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class DirectedText(Directed, TextOnly):
-    """The same without a picture."""
 
 
 def speech_options(**values: Any) -> SpeechOptions:
@@ -78,23 +64,14 @@ def direct_prompts(  # noqa: PLR0913 - one for every cable and widget
     settings: StreamSettings | None,
     *,
     recache: bool = False,
-) -> tuple[Directed, str]:
+) -> tuple[Anchor, str]:
     """The anchor with its prompts, and in words what changes when: in the settings' chunks, else in the model's."""
     timeline = parse_prompts(text, blend_chunks, recache=recache)
     texts = None if clip is None else tuple(_encoded(clip, prompt) for prompt in timeline.prompts)
-    kind = DirectedText if isinstance(anchor, TextOnly) else Directed
-    directed = kind(**_fields_of(anchor), prompts=timeline, texts_BTD=texts)
+    prompts = TimedPrompts(timeline=timeline, texts_BTD=texts)
+    directed = replace(anchor, conditioning=replace(anchor.conditioning, prompts=prompts))
     chunks = settings or (StreamSettings() if model is None else model.settings)
     return directed, describe(timeline, chunks.num_chunk_frames, FPS if model is None else model.fps)
-
-
-def prompted(anchor: Anchor, other: Directed) -> Directed:
-    """A state's anchor under the prompts that another brings; a state file knows of none."""
-    return Directed(**_fields_of(anchor), prompts=other.prompts, texts_BTD=other.texts_BTD)
-
-
-def _fields_of(anchor: Anchor) -> dict[str, Any]:
-    return {name: value for name, value in vars(anchor).items() if name in Anchor.__dataclass_fields__}
 
 
 def _encoded(clip: Any, prompt: str) -> Tensor:
@@ -102,15 +79,16 @@ def _encoded(clip: Any, prompt: str) -> Tensor:
     return padded(clip.encode_from_tokens_scheduled(clip.tokenize(prompt))[0][0][:1])
 
 
-def directed(stream: Stream, model: Model, anchor: Anchor) -> Iterator[Chunk]:
-    """The stream, under the prompts that its anchor brings."""
-    if not isinstance(anchor, Directed):
+def directed(stream: Stream, model: Model) -> Iterator[Chunk]:
+    """The stream, under its prompts over time if it has some."""
+    prompts = stream.conditioning.prompts
+    if prompts is None:
         return stream
-    if anchor.texts_BTD is None:
+    if prompts.texts_BTD is None:
         logger.warning("The prompt timeline has no clip: its prompts change nothing")
         return stream
     check_inputs(model.preset, model.config, has_text=True)
-    return follow_prompts(stream, anchor.prompts.plan(stream.settings.num_chunk_frames, model.fps), anchor.texts_BTD)
+    return follow_prompts(stream, prompts.timeline.plan(stream.settings.num_chunk_frames, model.fps), prompts.texts_BTD)
 
 
 def pose_from_video(video: Any, mouth: bool, smoothing: float) -> Driving:
@@ -135,13 +113,13 @@ def preview_driving(
     driving: Driving, anchor: Anchor | None, settings: StreamSettings | None, start: float, seconds: float, width: int
 ) -> Tensor:
     """[1, H, W, 3]"""
-    prompts = anchor.prompts if isinstance(anchor, Directed) else None
+    prompts = None if anchor is None else anchor.conditioning.prompts
     options = PreviewOptions(
         seconds=seconds,
         start=start,
         width=width,
         chunk_frames=(settings or StreamSettings()).num_chunk_frames,
-        prompts=() if prompts is None else tuple(zip(prompts.times, prompts.prompts, strict=True)),
+        prompts=() if prompts is None else tuple(zip(prompts.timeline.times, prompts.timeline.prompts, strict=True)),
     )
     picture = np.asarray(draw_driving(driving, options))
     return torch.from_numpy(picture.copy())[None].float() / 255

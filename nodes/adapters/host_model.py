@@ -6,12 +6,11 @@ ComfyUI knows nothing of a stream's cache and activations, so they are said with
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import comfy.model_management as host
-import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -90,20 +89,12 @@ def running(model: Model, num_bytes: int = 0) -> Iterator[None]:
 
 def stored(anchor: Anchor) -> Anchor:
     """As it lies between nodes: where ComfyUI keeps what nodes hand on."""
-    return _moved(anchor, host.intermediate_device())
+    return anchor.on(host.intermediate_device())
 
 
 def at_hand(anchor: Anchor, model: Model) -> Anchor:
     """Where the model computes."""
-    return _moved(anchor, model.device)
-
-
-def _moved(anchor: Anchor, device: torch.device) -> Anchor:
-    if anchor.reference_BFCHW.device == device:
-        return anchor
-    tensors = {name: value.to(device) for name, value in vars(anchor).items() if isinstance(value, Tensor)}
-    layers = {name: tuple(part.to(device) for part in getattr(anchor, name)) for name in ("keys", "values")}
-    return replace(anchor, **tensors, **layers)
+    return anchor.on(model.device)
 
 
 def to_host_latents(model: Model, latents_BCFHW: Tensor) -> Tensor:

@@ -27,13 +27,12 @@ from ...knot_core import (
 )
 from ...knot_core.geometry import first_pixel_frame
 from ...knot_core.run import Length, Run, length_of
-from ...knot_core.stream import driving_played, in_whole_chunks, pipelined
+from ...knot_core.stream import Conditioning, driving_played, in_whole_chunks, pipelined
 from ...knot_core.wan.families import check_inputs
-from .directing import Directed, directed, prompted
+from .directing import directed
 from .host_model import HostModel, at_hand, running
 from .media import HostLatent, still, to_image, to_latent
 from .memory_budget import memory_budget
-from .streams import TextOnly
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ class HostRun(Run):
 
     def generated(self, made: Callable[[Chunk], object]) -> Iterator[Chunk]:
         """Ahead, or here."""
-        if computes_here(self.model, self.stream.anchor):
+        if computes_here(self.model, self.stream.conditioning):
             return self._generated_here(made)
         return pipelined(self.stream, write=made, wait=stop_if_asked)
 
@@ -82,7 +81,7 @@ class HostRun(Run):
 
     def _generated_here(self, made: Callable[[Chunk], object]) -> Iterator[Chunk]:
         """What is computed with must be at hand before each chunk: other nodes' models may have come."""
-        chunks = directed(self.stream, self.model, self.stream.anchor)
+        chunks = directed(self.stream, self.model)
         while True:
             stop_if_asked()
             if isinstance(self.model, HostModel):
@@ -94,9 +93,9 @@ class HostRun(Run):
             yield chunk
 
 
-def computes_here(model: Model, anchor: Anchor) -> bool:
+def computes_here(model: Model, conditioning: Conditioning) -> bool:
     """Whether a stream must stay in the thread in which ComfyUI executes nodes; prompts change there, too."""
-    return isinstance(model, HostModel) or isinstance(anchor, Directed)
+    return isinstance(model, HostModel) or conditioning.prompts is not None
 
 
 def begin(model: Model, anchor: Anchor, settings: StreamSettings | None, seed: int) -> Snapshot:
@@ -107,16 +106,19 @@ def begin(model: Model, anchor: Anchor, settings: StreamSettings | None, seed: i
 def begun_or_given(
     model: Model, anchor: Anchor | None, settings: StreamSettings | None, seed: int, state: Snapshot | None
 ) -> Snapshot:
-    """The state to go on from; one that is given brings its own anchor, settings and random state."""
+    """The state to go on from; one that is given brings its own anchor, settings and random state. What its anchor is
+    given along now, prompts over time, it goes on under.
+    """
     if state is None:
         if anchor is None:
             raise KnotError("got neither an anchor nor a state: connect an anchor to begin, or a state to go on")
         return begin(model, anchor, settings, seed)
-    if anchor is not None and anchor != state.anchor:
+    if anchor is not None and anchor.digest != state.anchor.digest:
         raise KnotError("got a state of another reference than the anchor's: connect one of the two")
     if settings is not None and settings != state.settings:
         raise KnotError("got settings other than the state's, which a stream keeps: leave settings unconnected")
-    return replace(state, anchor=prompted(state.anchor, anchor)) if isinstance(anchor, Directed) else state
+    prompts = None if anchor is None else anchor.conditioning.prompts
+    return state if prompts is None else replace(state, conditioning=replace(state.conditioning, prompts=prompts))
 
 
 @contextmanager
@@ -130,7 +132,7 @@ def streaming(
     with running(model, budget.whole):
         placed = replace(saved, anchor=at_hand(saved.anchor, model))
         # the stages of a model of our own have threads on which ComfyUI's stop must not be raised
-        here = stop_if_asked if computes_here(model, saved.anchor) else None
+        here = stop_if_asked if computes_here(model, saved.conditioning) else None
         stream = continue_stream(model, placed, length.driving, should_stop=here)
         stream.threads = model.threads_for(saved.settings, saved.anchor.latent_size, as_before=stream.threads)
         yield HostRun(stream, length.num_pixel_frames, budget.a_pass)
@@ -196,7 +198,7 @@ def stop_if_asked() -> bool:
 
 
 def _fitting(anchor: Anchor, settings: StreamSettings) -> StreamSettings:
-    if not isinstance(anchor, TextOnly) or not (settings.use_anchor or settings.start_from_reference):
+    if anchor.has_picture or not (settings.use_anchor or settings.start_from_reference):
         return settings
     logger.info("There is no picture, only a prompt: the stream runs without an anchor")
     return replace(settings, use_anchor=False, start_from_reference=False)

@@ -4,7 +4,7 @@ Shapes: B batch, T text tokens, D text dim, E image dim, F latent frames, C chan
 """
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,11 +32,6 @@ PICTURES = (ALL, FIRST)  # of a batch
 POSES: dict[str, str | None] = {"idle": "idle", "model": None}
 
 Conditioning = list[tuple[Tensor, dict[str, Any]]]  # ComfyUI's
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class TextOnly(Anchor):
-    """Of a stream that has a prompt and a size but no picture: its keys and values are of nothing, and never used."""
 
 
 def encode_anchor(  # noqa: PLR0913, PLR0917 - one for every cable and widget
@@ -114,11 +109,10 @@ def _image_tokens(clip_vision: Any, conditioning: Conditioning | None) -> Tensor
     return None if output is None else output.penultimate_hidden_states[:1].float()
 
 
-def _text_only(model: Model, size: tuple[int, int], text: Tensor | None, negative: Tensor | None) -> TextOnly:
+def _text_only(model: Model, size: tuple[int, int], text: Tensor | None, negative: Tensor | None) -> Anchor:
     latent_size(*size)  # refuses what does not divide into tokens
     nothing = torch.zeros(1, 1, model.config.out_channels, *(side // SPATIAL for side in size))
-    anchor = stored(encode_latent_anchor(model, nothing, text, negative_BTD=negative))
-    return TextOnly(**vars(anchor))
+    return replace(stored(encode_latent_anchor(model, nothing, text, negative_BTD=negative)), has_picture=False)
 
 
 def driving_from_audio(

@@ -18,7 +18,7 @@ from knot_core.driving.speech import PACKED, SpeechDriving
 from knot_core.driving.tracks import Samples
 from knot_core.flow import timesteps
 from knot_core.stream import Anchor, Stream, encode_anchor
-from knot_core.stream.state import first_snapshot
+from knot_core.stream.snapshot import first_snapshot
 from knot_core.wan.checkpoint import Checkpoint, build_network, open_checkpoint
 from knot_core.wan.families import Preset, find_family, plain, with_settings
 

@@ -2,7 +2,7 @@
 
 Beside each `NAME.safetensors` lies `NAME.next.safetensors`: the latents of the chunk that comes after it. What is there
 is never written again. A version that writes another kind of file adds a folder of its own:
-`write_states(Path("tests/fixtures/v2/states"))`.
+`write_states(Path("tests/fixtures/vN/states"))`.
 
 Shapes: B batch, T text or image tokens, D text dim, E image dim, F latent frames.
 """

@@ -10,7 +10,7 @@ from knot_core.stream.denoise import Denoiser, Frames
 def encode_at(model, anchor, position):
     """The reference run through the network again, standing at `position`."""
     reference = anchor.reference_BFCHW
-    denoiser, cache = Denoiser.of(model, anchor.text_BTD, reference_B1CHW=reference), CapturingCache()
+    denoiser, cache = Denoiser.of(model, anchor.conditioning.text_BTD, reference_B1CHW=reference), CapturingCache()
     frames = Frames(
         x_BFCHW=reference, sigma_BF=torch.zeros(1, 1), known_BMCHW=reference,
         rope=denoiser.rope([position], reference.shape[-2:]), driving=denoiser.no_signal(1),

@@ -109,4 +109,4 @@ def test_a_model_that_reads_a_prompt_refuses_to_begin_without(files):
     with pytest.raises(SettingsError, match=r"no prompt, but LiveTalk .*load_text_encoder"):
         model.encode_anchor(torch.rand(32, 32, 3))
     text = load_text_encoder(files / "umt5", dtype=torch.float32).encode("somebody talks")
-    assert model.encode_anchor(torch.rand(32, 32, 3), text=text).text_BTD.shape == (1, 512, WIDTH)
+    assert model.encode_anchor(torch.rand(32, 32, 3), text=text).conditioning.text_BTD.shape == (1, 512, WIDTH)

@@ -4,6 +4,7 @@ import itertools
 import json
 import pickle
 import struct
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,9 +14,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from knot_core.config import StreamSettings
+from knot_core.driving.prompts import PromptTimeline
 from knot_core.errors import StateError
-from knot_core.stream import open_stream, resume_stream
-from knot_core.stream.state import FORMAT
+from knot_core.stream import TimedPrompts, open_stream, resume_stream
+from knot_core.stream.state_file import FORMAT
 
 from .fuzzing import check_sentence, clear_errors_only, damaged, fuzzed, json_values
 
@@ -27,7 +29,10 @@ FADING = StreamSettings(steps=1, num_window_frames=2, num_sink_frames=2, rope_po
 def saved(request, model, anchor, waves, tmp_path_factory):
     """A state file of a stream before its first chunk, and between two."""
     path = tmp_path_factory.mktemp("states") / "whole.safetensors"
-    stream = open_stream(model, anchor, SETTINGS if request.param == 0 else FADING, waves())
+    timeline = PromptTimeline(times=(0, 1), prompts=("a", "b"))
+    told = replace(anchor.conditioning, prompts=TimedPrompts(timeline=timeline, texts_BTD=(torch.ones(1, 2, 20),) * 2))
+    settings, conditioning = (SETTINGS, None) if request.param == 0 else (FADING, told)
+    stream = open_stream(model, anchor, settings, waves(), conditioning=conditioning)
     list(itertools.islice(stream, request.param))
     stream.save(path)
     return path
@@ -81,7 +86,7 @@ def write(path, header, tensors):
     save_file(tensors, path, metadata={"format": FORMAT, "header": text})
 
 
-ANY = json_values("chunk", "start", "anchor_position", "capacity", "num_sinks", "num_committed")
+ANY = json_values("chunk", "start", "anchor_position", "capacity", "num_sinks", "num_committed", "times", "prompts")
 NUMBERS = st.sampled_from([-1, 0, 1, 2, 3, 6, 2**31, 2**62, 2**63, 10**400, 1.5, float("nan"), True, None, "3", []])
 
 
@@ -110,7 +115,9 @@ def test_a_header_of_any_json(saved, model, waves, header):
 
 SHAPES = st.lists(st.sampled_from([0, 1, 2, 3, 6, 12, 24]), max_size=4)
 DTYPES = st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.uint8, torch.int64, torch.bool])
-MORE = st.sampled_from(["window.9", "decoder.99", "knot", "sinks.0", "anchor.image", "x"])
+MORE = st.sampled_from(
+    ["window.9", "decoder.99", "knot", "sinks.0", "anchor.text", "conditioning.image", "conditioning.prompts.2", "x"]
+)
 VALUES = st.sampled_from([float("nan"), float("inf"), -float("inf"), 100.0, 0.0])
 
 

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from knot_core.config import AudioCrossConfig, StreamSettings
 from knot_core.stream import Stream, denoise, sampler
-from knot_core.stream.state import first_snapshot
+from knot_core.stream.snapshot import first_snapshot
 from knot_core.wan import rope
 
 META = torch.device("meta")
@@ -61,11 +61,12 @@ class Pictures:
 
 def on_meta(model, anchor):
     network, codec = (deepcopy(part).to(META) for part in (model.network, model.codec))
-    kept = {name: getattr(anchor, name) for name in ("reference_BFCHW", "text_BTD", "image_BTE")}
+    kept = {"reference_BFCHW": anchor.reference_BFCHW, "grey_BGCHW": anchor.grey_BGCHW}
     anchor = replace(
         anchor,
         keys=tuple(x.to(META) for x in anchor.keys),
         values=tuple(x.to(META) for x in anchor.values),
+        conditioning=anchor.conditioning.on(META),
         **{name: None if x is None else x.to(META) for name, x in kept.items()},
     )
     return replace(model, network=network, codec=Pictures(codec), device=META), anchor

@@ -1,5 +1,7 @@
 """Prompts over time: what is read, which chunk has which, and that a stream obeys."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from knot_core.config import StreamSettings
 from knot_core.driving.prompts import PromptTimeline, describe, parse_prompts
 from knot_core.errors import DrivingError, KnotError, SettingsError
 from knot_core.geometry import first_pixel_frame
-from knot_core.stream import open_stream, resume_stream
+from knot_core.stream import TimedPrompts, load_stream, open_stream, resume_stream
 from knot_core.stream.prompting import blend, follow_prompts
 
 SHORT = {"num_chunk_frames": 2, "num_knot_frames": 1, "num_window_frames": 4, "steps": 2}
@@ -137,6 +139,44 @@ def test_a_stream_saved_under_another_prompt_goes_on_under_it(model, waves, tmp_
     stream.save(tmp_path / "s")
     resumed = resume_stream(model, tmp_path / "s", waves(60))
     assert torch.equal(next(resumed).latents, next(stream).latents)
+
+
+def test_what_is_said_is_told_apart_from_who_is_seen(model, waves):
+    """Another prompt makes another conditioning, of the stream alone; a timeline makes another one as well."""
+    anchor = model.anchor(text=text(model, 1))
+    stream = open_stream(model, anchor, StreamSettings(**SHORT), waves(60))
+    stream.set_text(text(model, 2))
+    assert stream.anchor is anchor
+    assert stream.conditioning != anchor.conditioning
+    again = open_stream(model, anchor, StreamSettings(**SHORT), waves(60), conditioning=stream.conditioning)
+    assert torch.equal(next(again).latents, next(stream).latents)
+    timed = replace(anchor, conditioning=replace(anchor.conditioning, prompts=timed_prompts(model)))
+    assert timed != anchor
+    assert timed.digest == anchor.digest
+    assert model.anchor(text=text(model, 1)) == anchor
+    assert hash(model.anchor(text=text(model, 1))) == hash(anchor)
+    assert model.anchor(text=text(model, 2)) != anchor
+
+
+def timed_prompts(model) -> TimedPrompts:
+    calm, laughing = text(model, 1), text(model, 2)
+    timeline = PromptTimeline(times=(0, 0.6, 1), prompts=("calm", "laughing", "calm"), blend_chunks=2, recache=True)
+    return TimedPrompts(timeline=timeline, texts_BTD=(calm, laughing, calm))
+
+
+@pytest.mark.parametrize("encoded", [True, False])
+def test_a_state_file_keeps_prompts_over_time(model, waves, tmp_path, encoded):
+    prompts = timed_prompts(model)
+    prompts = prompts if encoded else replace(prompts, texts_BTD=None)
+    anchor = model.anchor(text=text(model, 3))
+    told = replace(anchor.conditioning, prompts=prompts)
+    stream = open_stream(model, anchor, StreamSettings(**SHORT), waves(60), conditioning=told)
+    next(stream)
+    stream.save(tmp_path / "s")
+    loaded = load_stream(tmp_path / "s", model).conditioning
+    assert loaded == told
+    assert loaded.prompts.timeline == prompts.timeline
+    assert (loaded.prompts.texts_BTD is not None) == encoded
 
 
 def test_a_mixture_is_the_sum_of_its_shares(model):

@@ -10,7 +10,7 @@ from knot_core.config import StreamSettings
 from knot_core.driving import Driving
 from knot_core.errors import StateError
 from knot_core.model import load_model
-from knot_core.stream import open_stream, resume_stream, state, state_of
+from knot_core.stream import open_stream, resume_stream, state_file, state_of
 
 SETTINGS = StreamSettings(steps=2, num_window_frames=4)
 
@@ -174,7 +174,7 @@ def test_a_full_disc_keeps_the_old_file(model, anchor, waves, saved, monkeypatch
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(state, "save_file", full)
+    monkeypatch.setattr(state_file, "save_file", full)
     with pytest.raises(StateError, match="No space left"):
         open_stream(model, anchor, SETTINGS, waves()).save(saved)
     assert saved.read_bytes() == before

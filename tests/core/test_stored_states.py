@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 from knot_core.model import load_model
 from knot_core.stream import fingerprint, load_stream, resume_stream
+from knot_core.stream.state_file import READABLE
 
 from .stored_states import CASES, FIXTURES, counted
 
@@ -18,8 +19,11 @@ def label(path):
     return f"{path.parts[-3]} {path.stem}"
 
 
-def test_every_case_is_stored_in_the_first_version():
-    assert {path.stem for path in STATES if path.parts[-3] == "v1"} == set(CASES)
+def test_every_case_is_stored_in_each_version():
+    """A file of version N lies in vN."""
+    assert {(path.parts[-3], path.stem) for path in STATES} == {
+        (f"v{version}", name) for version in READABLE for name in CASES
+    }
 
 
 @pytest.mark.parametrize("path", STATES, ids=label)
@@ -42,15 +46,15 @@ def test_what_was_stored_beside_the_cache_is_read(path):
 
 @pytest.mark.parametrize("path", STATES, ids=label)
 def test_so_is_the_prompt(path):
-    anchor = load_stream(path, CASES[path.stem].model()).anchor
+    told = load_stream(path, CASES[path.stem].model()).conditioning
     if path.stem == "prompted":
-        assert torch.equal(anchor.text_BTD, counted(*anchor.text_BTD.shape).flip(1))
-        assert torch.equal(anchor.negative_BTD, counted(*anchor.negative_BTD.shape, scale=0.5))
-        assert torch.equal(anchor.image_BTE, counted(*anchor.image_BTE.shape))
+        assert torch.equal(told.text_BTD, counted(*told.text_BTD.shape).flip(1))
+        assert torch.equal(told.negative_BTD, counted(*told.negative_BTD.shape, scale=0.5))
+        assert torch.equal(told.image_BTE, counted(*told.image_BTE.shape))
     elif path.stem == "heard":
-        assert torch.equal(anchor.text_BTD, counted(1, 4, 8))
+        assert torch.equal(told.text_BTD, counted(1, 4, 8))
     else:
-        assert torch.equal(anchor.text_BTD, torch.zeros(1, 1, 8))
+        assert torch.equal(told.text_BTD, torch.zeros(1, 1, 8))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from knot_core.driving import Driving
 from knot_core.errors import DrivingError, SettingsError
 from knot_core.stream import Stream, denoise, open_stream, plan_chunk
 from knot_core.stream.plan import Clock, first_clock, run_ahead
-from knot_core.stream.state import first_snapshot
+from knot_core.stream.snapshot import first_snapshot
 from knot_core.wan.forward import wan_forward
 
 FAR = 3_000_000

@@ -16,7 +16,7 @@ from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig
 from knot_core.errors import SettingsError, StateError
 from knot_core.stream import Snapshot, Stream, encode_anchor
-from knot_core.stream.state import first_snapshot
+from knot_core.stream.snapshot import first_snapshot
 from knot_core.wan.checkpoint import open_checkpoint
 from knot_core.wan.model import WanNetwork, init_weights
 from knot_lab import precision

@@ -26,7 +26,10 @@ class PlainLoop:
     ) -> None:
         self._model, self._settings, self._driving = model, settings, driving
         self._denoiser = Denoiser.of(
-            model, anchor.text_BTD, reference_B1CHW=anchor.reference_BFCHW, image_BTE=anchor.image_BTE
+            model,
+            anchor.conditioning.text_BTD,
+            reference_B1CHW=anchor.reference_BFCHW,
+            image_BTE=anchor.conditioning.image_BTE,
         )
         self._reference = anchor.reference_BFCHW[:, : int(settings.use_anchor)]
         self._rng = torch.Generator(model.device).manual_seed(seed)

@@ -1,6 +1,6 @@
-"""A stream between two chunks, and its one file on disc.
+"""A stream between two chunks as one file on disc.
 
-The file is safetensors: a JSON header in the metadata, and every tensor as it stands, slots included, so that a
+It is safetensors: a JSON header in the metadata, and every tensor as it stands, slots included, so that a
 resumed stream sums in the same order and continues bit for bit.
 """
 
@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,73 +20,24 @@ from torch import Tensor
 
 from ..cache_index import CacheIndex
 from ..config import StreamSettings
-from ..errors import KnotError, SettingsError, StateError, short
+from ..driving.prompts import PromptTimeline
+from ..errors import KnotError, StateError, short
 from .anchor import Anchor
-from .model import DecoderMemory, StreamModel, fingerprint
-from .plan import Clock, first_clock
+from .conditioning import Conditioning, TimedPrompts
+from .model import StreamModel, fingerprint
+from .plan import Clock
+from .snapshot import Snapshot, StreamState
 from .soundness import check_state
 
 FORMAT = "knot-forcing-stream"
-VERSION = 1
-MAX_SEED = 2**64 - 1
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class StreamState:
-    """Everything that changes from chunk to chunk, but for the cache."""
-
-    clock: Clock
-    rng_state: Tensor  # of the CPU generator that draws the noise
-    knot_BMCHW: Tensor | None
-    decoder_memory: DecoderMemory | None
-    driving_origin: int  # the latent frame of the stream at which the driving's own frame 0 lies
-    recache: str = ""  # whether the next chunk computes what it sees again, and of sinks what: see stream/committing.py
-    threads: int | None = None  # inside the operations that drew the last chunk; of old files, and at first: unknown
-    recent_BFCHW: Tensor | None = None  # the last settled latents, as `kept_latents` keeps them; older files have none
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} at {self.clock}>"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Snapshot:
-    """A stream between two chunks, whole: what a state file holds, and what a stream is made from."""
-
-    settings: StreamSettings
-    anchor: Anchor
-    state: StreamState
-    window_index: CacheIndex
-    window: tuple[Tensor, ...]  # per layer, as `KVCache.window` gives it; nothing before the first chunk
-    sinks: tuple[Tensor, ...] = ()  # per layer, as `Sinks` keeps them; nothing where they stand still
-
-    def __repr__(self) -> str:
-        clock = self.state.clock
-        return f"<{type(self).__name__} before chunk {clock.chunk} (latent frame {clock.start}) of {self.anchor!r}>"
-
-
-def check_beginning(model: StreamModel, anchor: Anchor, seed: int) -> None:
-    if not 0 <= seed <= MAX_SEED:
-        raise SettingsError(f"seed is {seed}; it must be between 0 and {MAX_SEED}")
-    if anchor.model != fingerprint(model):
-        raise SettingsError("the anchor was encoded by another model, or in another dtype; encode the reference again")
-
-
-def first_snapshot(settings: StreamSettings, anchor: Anchor, seed: int, start: int = 0) -> Snapshot:
-    """A stream that has not begun; another `start` moves it in time, for tests of very long ones."""
-    state = StreamState(
-        clock=first_clock(settings, start),
-        rng_state=torch.Generator().manual_seed(seed).get_state(),
-        knot_BMCHW=anchor.reference_BFCHW.clone() if settings.start_from_reference else None,
-        decoder_memory=None,
-        driving_origin=start,
-    )
-    index = CacheIndex(capacity=settings.num_ring_frames, num_sinks=settings.num_sink_frames)
-    return Snapshot(settings=settings, anchor=anchor, state=state, window_index=index, window=())
+VERSION = 2  # what version 1 wrote of prompts it wrote of the anchor
+READABLE = (1, 2)
 
 
 def save_stream(path: str | os.PathLike[str], saved: Snapshot) -> None:
     """Write a state file; a file of that name is replaced only once the new one is whole."""
-    anchor, state = saved.anchor, saved.state
+    anchor, conditioning, state = saved.anchor, saved.conditioning, saved.state
+    prompts = conditioning.prompts
     header = {
         "version": VERSION,
         "model": anchor.model,
@@ -99,11 +49,11 @@ def save_stream(path: str | os.PathLike[str], saved: Snapshot) -> None:
         **({} if state.threads is None else {"threads": state.threads}),
         "window": dataclasses.asdict(saved.window_index),
         "anchor": anchor.digest,
+        **({} if prompts is None else {"prompts": dataclasses.asdict(prompts.timeline)}),
     }
     tensors = {
         "rng": state.rng_state,
         "anchor.reference": anchor.reference_BFCHW,
-        "anchor.text": anchor.text_BTD,
         **_numbered("anchor.keys", anchor.keys),
         **_numbered("anchor.values", anchor.values),
         **_numbered("window", saved.window),
@@ -111,9 +61,11 @@ def save_stream(path: str | os.PathLike[str], saved: Snapshot) -> None:
         **_numbered("decoder", state.decoder_memory or ()),
         **_given("knot", state.knot_BMCHW),
         **_given("recent", state.recent_BFCHW),
-        **_given("anchor.image", anchor.image_BTE),
         **_given("anchor.grey", anchor.grey_BGCHW),
-        **_given("anchor.negative", anchor.negative_BTD),
+        "conditioning.text": conditioning.text_BTD,
+        **_given("conditioning.image", conditioning.image_BTE),
+        **_given("conditioning.negative", conditioning.negative_BTD),
+        **_numbered("conditioning.prompts", _own(() if prompts is None else prompts.texts_BTD or ())),
     }
     _write(Path(path), header, tensors)
 
@@ -124,12 +76,11 @@ def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
     _require_same_model(header, model, path)
     try:
         tensors = {name: tensor.to("cpu" if name == "rng" else model.device) for name, tensor in tensors.items()}
+        conditioning = _conditioning(header, tensors)
         anchor = Anchor(
             reference_BFCHW=tensors["anchor.reference"],
-            text_BTD=tensors["anchor.text"],
-            image_BTE=tensors.get("anchor.image"),
+            conditioning=conditioning,
             grey_BGCHW=tensors.get("anchor.grey"),
-            negative_BTD=tensors.get("anchor.negative"),
             keys=_sequence("anchor.keys", tensors),
             values=_sequence("anchor.values", tensors),
             model=header["model"],
@@ -148,6 +99,7 @@ def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
         saved = Snapshot(
             settings=StreamSettings.from_dict(header["settings"]),
             anchor=anchor,
+            conditioning=conditioning,
             state=state,
             window_index=CacheIndex(**header["window"]),
             window=_sequence("window", tensors),
@@ -161,8 +113,28 @@ def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
     return saved
 
 
+def _conditioning(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Conditioning:
+    """What the stream was told last, in files of either version."""
+    part, prompts = "anchor" if header["version"] == 1 else "conditioning", None
+    if "prompts" in header:
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in header["prompts"].items()}
+        texts = tuple(text.cpu() for text in _sequence("conditioning.prompts", tensors))
+        prompts = TimedPrompts(timeline=PromptTimeline(**values), texts_BTD=texts or None)
+    return Conditioning(
+        text_BTD=tensors[f"{part}.text"],
+        image_BTE=tensors.get(f"{part}.image"),
+        negative_BTD=tensors.get(f"{part}.negative"),
+        prompts=prompts,
+    )
+
+
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def _own(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Copies: a prompt may be said twice, and a file takes no tensor twice."""
+    return tuple(tensor.clone() for tensor in tensors)
 
 
 def _given(name: str, tensor: Tensor | None) -> dict[str, Tensor]:
@@ -234,10 +206,10 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
 
 
 def _require_same_model(header: Mapping[str, Any], model: StreamModel, path: str | os.PathLike[str]) -> None:
-    if header.get("version") != VERSION:
+    if header.get("version") not in READABLE:
         raise StateError(
-            f"{path} has state version {short(header.get('version'))}, this software reads version {VERSION}; "
-            "resume it with the version that saved it"
+            f"{path} has state version {short(header.get('version'))}, this software reads versions "
+            f"{' and '.join(map(str, READABLE))}; resume it with the version that saved it"
         )
     if header.get("dtype") != _name(model.dtype):
         raise StateError(
