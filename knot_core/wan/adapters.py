@@ -4,14 +4,15 @@ Shapes: B batch, F latent frames, T packed signal entries or sound tokens of a l
 N heads, K head dim, X token dim.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..config import AudioCrossConfig, NetworkConfig
-from .module_contract import feed
+from ..config import AdapterConfig, AudioCrossConfig, NetworkConfig
+from .leaves import feed
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +57,124 @@ def encode_signal(
     network: nn.Module, config: NetworkConfig, signal_BFTS: Tensor, *, starts: bool, compute_dtype: torch.dtype
 ) -> DrivingFeatures:
     """Features of a signal for a network's own adapter, once per chunk; `starts`: its first frame is the very first."""
-    adapter = config.adapter
-    if adapter is None:
+    return adapter_of(config).encode(network, signal_BFTS, starts=starts, compute_dtype=compute_dtype)
+
+
+class NetworkAdapter(ABC):
+    """An adapter as a part of a network: its modules, what the forward pass uses of them, and how it encodes."""
+
+    parts: tuple[str, ...] = ()  # dotted names of the modules that are used outside the blocks
+    block_parts: tuple[str, ...] = ()  # and in each block
+
+    def add_to_block(self, block: nn.Module) -> None:  # noqa: B027 - most have nothing there
+        """Its modules in a transformer block, which come after cross-attention."""
+
+    def add_to_network(self, network: nn.Module) -> None:  # noqa: B027
+        """Its modules beside the blocks."""
+
+    @abstractmethod
+    def encode(
+        self, network: nn.Module, signal_BFTS: Tensor, *, starts: bool, compute_dtype: torch.dtype
+    ) -> DrivingFeatures:
+        """See `encode_signal`."""
+
+
+class NoAdapter(NetworkAdapter):
+    """Nothing but a prompt moves such a network."""
+
+    def encode(self, *_: object, **__: object) -> DrivingFeatures:
         return NO_DRIVING
-    if isinstance(adapter, AudioCrossConfig):
-        return encode_sound(
-            network, adapter, signal_BFTS, starts=starts, head_dim=config.head_dim, compute_dtype=compute_dtype
+
+
+class AddedAdapter(NetworkAdapter):
+    """Added to the tokens before some blocks (knot-tiny, LiveTalk, OmniAvatar)."""
+
+    def __init__(self, adapter: AdapterConfig, config: NetworkConfig) -> None:
+        self._adapter, self._dim = adapter, config.dim
+        projections = (f"audio_cond_projs.{number}" for number in range(len(adapter.blocks)))
+        self.parts = ("audio_proj.proj", "audio_proj.norm_out", *projections)
+
+    def add_to_network(self, network: nn.Module) -> None:
+        network.audio_proj = SignalPack(self._adapter)
+        network.audio_cond_projs = nn.ModuleList(
+            nn.Linear(self._adapter.hidden_dim, self._dim) for _ in self._adapter.blocks
         )
-    return encode_driving(network, adapter.blocks, signal_BFTS, compute_dtype=compute_dtype)
+
+    def encode(
+        self,
+        network: nn.Module,
+        signal_BFTS: Tensor,
+        *,
+        starts: bool,  # noqa: ARG002 - each frame by itself
+        compute_dtype: torch.dtype,
+    ) -> DrivingFeatures:
+        return encode_driving(network, self._adapter.blocks, signal_BFTS, compute_dtype=compute_dtype)
+
+
+class CrossAdapter(NetworkAdapter):
+    """Attended to in every block (MultiTalk, InfiniteTalk)."""
+
+    parts = tuple(f"audio_proj.{name}" for name in ("proj1", "proj1_vf", "proj2", "proj3", "norm"))
+    block_parts = ("norm_x", "audio_cross_attn.q_linear", "audio_cross_attn.kv_linear", "audio_cross_attn.proj")
+
+    def __init__(self, adapter: AudioCrossConfig, config: NetworkConfig) -> None:
+        self._adapter, self._config = adapter, config
+
+    def add_to_block(self, block: nn.Module) -> None:
+        dim, eps = self._config.dim, self._config.eps
+        block.norm_x = nn.LayerNorm(dim, eps) if self._adapter.norm_input else nn.Identity()
+        block.audio_cross_attn = SoundAttention(dim, self._adapter.token_dim)
+
+    def add_to_network(self, network: nn.Module) -> None:
+        network.audio_proj = SoundPack(self._adapter)
+
+    def encode(
+        self, network: nn.Module, signal_BFTS: Tensor, *, starts: bool, compute_dtype: torch.dtype
+    ) -> DrivingFeatures:
+        head_dim = self._config.head_dim
+        return encode_sound(
+            network, self._adapter, signal_BFTS, starts=starts, head_dim=head_dim, compute_dtype=compute_dtype
+        )
+
+
+def adapter_of(config: NetworkConfig) -> NetworkAdapter:
+    """The one place where the kinds of adapters are told apart."""
+    if config.adapter is None:
+        return NoAdapter()
+    kind = CrossAdapter if isinstance(config.adapter, AudioCrossConfig) else AddedAdapter
+    return kind(config.adapter, config)
+
+
+class SoundAttention(nn.Module):
+    """Projections of the attention to a latent frame's sound; keys and values in one, nothing normalised."""
+
+    def __init__(self, dim: int, token_dim: int) -> None:
+        super().__init__()
+        self.q_linear = nn.Linear(dim, dim)
+        self.kv_linear = nn.Linear(token_dim, 2 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+
+class SignalPack(nn.Module):
+    """The signals of one latent frame's pixel frames, joined and projected."""
+
+    def __init__(self, config: AdapterConfig) -> None:
+        super().__init__()
+        self.proj = nn.Linear(config.num_packed * config.signal_dim, config.hidden_dim)
+        self.norm_out = nn.LayerNorm(config.hidden_dim, eps=1e-5)  # OmniAvatar's, not Wan's
+
+
+class SoundPack(nn.Module):
+    """The signal of one latent frame as tokens to attend to; a driving's first frame has fewer entries."""
+
+    def __init__(self, config: AudioCrossConfig) -> None:
+        super().__init__()
+        hidden, tokens = config.hidden_dim, config.num_tokens
+        self.proj1 = nn.Linear(config.num_first * config.signal_dim, hidden)
+        self.proj1_vf = nn.Linear(config.num_packed * config.signal_dim, hidden)
+        self.proj2 = nn.Linear(hidden, hidden)
+        self.proj3 = nn.Linear(hidden, tokens * config.token_dim)
+        self.norm = nn.LayerNorm(config.token_dim, eps=1e-5) if config.norm_output else nn.Identity()
 
 
 def encode_driving(

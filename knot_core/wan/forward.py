@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from ..cache import AttentionCache
 from ..geometry import PATCH
 from .adapters import NO_DRIVING, DrivingFeatures, SoundKeys
-from .module_contract import feed
+from .leaves import feed
 from .rope import RopeTable, rotate
 
 

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..config import AdapterConfig, AudioCrossConfig, NetworkConfig
+from ..config import NetworkConfig
 from ..geometry import PATCH
+from .adapters import adapter_of
 
 
 class PatchEmbedding(nn.Conv3d):
@@ -48,16 +49,6 @@ class CrossAttention(SelfAttention):
             self.norm_k_img = nn.RMSNorm(dim, eps=eps)
 
 
-class SoundAttention(nn.Module):
-    """Projections of the attention to a latent frame's sound; keys and values in one, nothing normalised."""
-
-    def __init__(self, dim: int, token_dim: int) -> None:
-        super().__init__()
-        self.q_linear = nn.Linear(dim, dim)
-        self.kv_linear = nn.Linear(token_dim, 2 * dim)
-        self.proj = nn.Linear(dim, dim)
-
-
 class Block(nn.Module):
     """Transformer block: self-attention, cross-attention, feed-forward; 6-way modulation by the time embedding."""
 
@@ -68,9 +59,7 @@ class Block(nn.Module):
         self.self_attn = SelfAttention(dim, eps)
         self.norm3 = nn.LayerNorm(dim, eps)
         self.cross_attn = CrossAttention(dim, eps, with_image=config.image_dim is not None)
-        if isinstance(config.adapter, AudioCrossConfig):
-            self.norm_x = nn.LayerNorm(dim, eps) if config.adapter.norm_input else nn.Identity()
-            self.audio_cross_attn = SoundAttention(dim, config.adapter.token_dim)
+        adapter_of(config).add_to_block(self)
         self.norm2 = nn.LayerNorm(dim, eps, elementwise_affine=False)
         self.ffn = nn.Sequential(
             nn.Linear(dim, config.ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(config.ffn_dim, dim)
@@ -86,28 +75,6 @@ class Head(nn.Module):
         self.norm = nn.LayerNorm(config.dim, config.eps, elementwise_affine=False)
         self.head = nn.Linear(config.dim, config.out_channels * PATCH * PATCH)
         self.modulation = nn.Parameter(torch.zeros(1, 2, config.dim))
-
-
-class SignalPack(nn.Module):
-    """The signals of one latent frame's pixel frames, joined and projected."""
-
-    def __init__(self, config: AdapterConfig) -> None:
-        super().__init__()
-        self.proj = nn.Linear(config.num_packed * config.signal_dim, config.hidden_dim)
-        self.norm_out = nn.LayerNorm(config.hidden_dim, eps=1e-5)  # OmniAvatar's, not Wan's
-
-
-class SoundPack(nn.Module):
-    """The signal of one latent frame as tokens to attend to; a driving's first frame has fewer entries."""
-
-    def __init__(self, config: AudioCrossConfig) -> None:
-        super().__init__()
-        hidden, tokens = config.hidden_dim, config.num_tokens
-        self.proj1 = nn.Linear(config.num_first * config.signal_dim, hidden)
-        self.proj1_vf = nn.Linear(config.num_packed * config.signal_dim, hidden)
-        self.proj2 = nn.Linear(hidden, hidden)
-        self.proj3 = nn.Linear(hidden, tokens * config.token_dim)
-        self.norm = nn.LayerNorm(config.token_dim, eps=1e-5) if config.norm_output else nn.Identity()
 
 
 class ImageEmbedding(nn.Module):
@@ -138,13 +105,7 @@ class WanNetwork(nn.Module):
         self.head = Head(config)
         if config.image_dim is not None:
             self.img_emb = ImageEmbedding(config.image_dim, dim)
-        if isinstance(config.adapter, AudioCrossConfig):
-            self.audio_proj = SoundPack(config.adapter)
-        elif config.adapter is not None:
-            self.audio_proj = SignalPack(config.adapter)
-            self.audio_cond_projs = nn.ModuleList(
-                nn.Linear(config.adapter.hidden_dim, dim) for _ in config.adapter.blocks
-            )
+        adapter_of(config).add_to_network(self)
 
 
 def init_weights(network: WanNetwork, rng: torch.Generator) -> WanNetwork:

@@ -1,10 +1,10 @@
-"""What `wan_forward` requires of a module tree, ours or a host's, and how its leaves are fed."""
+"""What `wan_forward` requires of a module tree, ours or a host's."""
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..config import AudioCrossConfig, NetworkConfig
+from ..config import NetworkConfig
 from ..errors import CheckpointError, listed
+from .adapters import adapter_of
 
 _ATTENTION = ("q", "k", "v", "o", "norm_q", "norm_k")
 _OUTSIDE = (
@@ -16,30 +16,23 @@ _BLOCK = (
     *(f"self_attn.{name}" for name in _ATTENTION), *(f"cross_attn.{name}" for name in _ATTENTION),
 )  # fmt: skip
 _BLOCK_IMAGE = ("cross_attn.k_img", "cross_attn.v_img", "cross_attn.norm_k_img")
-_BLOCK_SOUND = ("norm_x", "audio_cross_attn.q_linear", "audio_cross_attn.kv_linear", "audio_cross_attn.proj")
-_SOUND = tuple(f"audio_proj.{name}" for name in ("proj1", "proj1_vf", "proj2", "proj3", "norm"))
 
 
 def wanted_parts(config: NetworkConfig) -> tuple[str, ...]:
     """Dotted names of every part that the forward pass of such a network uses."""
-    outside, block, adapter = list(_OUTSIDE), list(_BLOCK), config.adapter
+    adapter = adapter_of(config)
+    outside, block = [*_OUTSIDE, *adapter.parts], [*_BLOCK, *adapter.block_parts]
     if config.image_dim is not None:
         outside.append("img_emb.proj")
         block += _BLOCK_IMAGE
-    if isinstance(adapter, AudioCrossConfig):
-        outside += _SOUND
-        block += _BLOCK_SOUND
-    elif adapter is not None:
-        outside += ["audio_proj.proj", "audio_proj.norm_out"]
-        outside += [f"audio_cond_projs.{number}" for number in range(len(adapter.blocks))]
     return (*outside, *(f"blocks.{number}.{name}" for number in range(config.num_layers) for name in block))
 
 
 def missing_parts(network: nn.Module, config: NetworkConfig) -> list[str]:
     """What `wan_forward`, for a network of this configuration, would look for in this tree and not find.
 
-    An empty list says that the tree can be driven: `encode_context`, `encode_driving` or `encode_sound`, and
-    `wan_forward` use nothing else of it. Leaves are called; `modulation` is cast to the activations where it is used.
+    An empty list says that the tree can be driven: `encode_context`, `encode_signal` and `wan_forward` use nothing else
+    of it. Leaves are called; `modulation` is cast to the activations where it is used.
     """
     missing = [name for name in wanted_parts(config) if not _has(network, name)]
     if len(getattr(network, "blocks", ())) > config.num_layers:
@@ -55,13 +48,6 @@ def require_parts(network: nn.Module, config: NetworkConfig) -> None:
             f"this {type(network).__name__} cannot stream: it lacks {listed(missing)}; give a Wan2.1 network, and if "
             "it is one, a version of this software that knows the host's new names"
         )
-
-
-def feed(leaf: nn.Module, x: Tensor, compute_dtype: torch.dtype) -> Tensor:
-    """Run a leaf on `x` as it stands where its weights are that precise, or it has none; else on `compute_dtype`."""
-    weight = getattr(leaf, "weight", None)
-    precise = weight is None or weight.dtype in (torch.float32, torch.float64)
-    return leaf(x if precise else x.to(compute_dtype))
 
 
 def _has(network: nn.Module, name: str) -> bool:
