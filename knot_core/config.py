@@ -55,7 +55,7 @@ class AdapterConfig:
 
     @property
     def name_by_shape(self) -> str:
-        """Of an adapter that does not say its name."""
+        """The name to assume for an adapter whose file does not state one."""
         return CONTROLS if (self.signal_dim, self.num_packed) == _FIRST_CONTROLS else PACKED
 
 

@@ -18,7 +18,7 @@ _BY_USER = "OMP_WAIT_POLICY"  # decides the same, for both
 
 
 def bound_spinning(environment: MutableMapping[str, str]) -> None:
-    """Of every process that begins with these variables."""
+    """Limit how long idle worker threads spin, in every process that starts with this environment."""
     if _BY_USER not in environment:
         for name, value in BOUNDS.items():
             environment.setdefault(name, value)

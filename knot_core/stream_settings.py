@@ -136,7 +136,7 @@ def check_setting(name: str, value: Any) -> None:
 
 
 def _checked_timesteps(name: str, given: Any) -> tuple[float, ...]:
-    """Of JSON they come as a list."""
+    """Check timesteps and return them as a tuple; JSON gives a list."""
     require(
         isinstance(given, tuple | list)
         and len(given) <= _MOST_STEPS

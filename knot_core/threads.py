@@ -16,7 +16,7 @@ _SETTING = threading.Lock()
 
 
 def num_processors() -> int:
-    """Of the machine, or of what the system lets this process use."""
+    """The number of processors that the system lets this process use, or else that the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

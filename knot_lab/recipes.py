@@ -183,7 +183,7 @@ class Recipe:
 
     @property
     def num_chunks(self) -> int:
-        """Of a clip."""
+        """The number of chunks in a clip."""
         return self.clip_frames // self.stream.num_chunk_frames
 
     @property

@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class Dice:
-    """Of the clips `rows` of a step's batch; `part` tells the step's parts apart (critic's updates, student's)."""
+    """Random numbers for the clips `rows` of a step's batch; `part` separates critic and student updates."""
 
     def __init__(self, seed: int, step: int, rows: Sequence[int], part: int = 0) -> None:
         self.step = step
@@ -28,13 +28,13 @@ class Dice:
         self._rows = [_generator(*self._key, *numbers) for numbers in rows]
 
     def of(self, rows: Sequence[int]) -> Dice:
-        """Of other clips of the same batch; what all share goes on from here."""
+        """Random numbers for other clips of the same batch; the shared generator continues from here."""
         other = copy(self)
         other._throw([(1 + row,) for row in rows])
         return other
 
     def spread(self, count: int) -> Dice:
-        """Of `count` frames of each clip, one clip's after the other's."""
+        """Random numbers for `count` frames of each clip, clip by clip."""
         other = copy(self)
         other._throw([(*numbers, 1 + frame) for numbers in self._numbers for frame in range(count)])
         return other

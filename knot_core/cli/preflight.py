@@ -18,7 +18,7 @@ _GIB = 2**30
 
 
 def model_header(options: argparse.Namespace) -> Checkpoint:
-    """Of the model that the options name."""
+    """Read the header of the model file that the options name."""
     return open_model_file(
         options.model, header_only=True, family=options.family, overlay=options.overlay, weights=options.weights
     )

@@ -19,7 +19,7 @@ def up_flops(inputs: int, outputs: int, stride: int, pixels: int) -> int:
 
 
 def decode_flops(config: CodecConfig, num_frames: int, latent_size: tuple[int, int]) -> int:
-    """Of latent frames that are not the stream's first; each gives four pixel frames."""
+    """FLOPs to decode latent frames other than the stream's first; each gives four pixel frames."""
     widths, strides = config.decoder, (1, 2, 2)
     pixels, frames = latent_size[0] * latent_size[1], num_frames
     total = frames * 18 * pixels * config.latent_channels * widths[0]

@@ -55,7 +55,7 @@ class WanVideoCodec(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """The weights' dtype."""
         return next(self._before_decoder.parameters()).dtype
 
     def encode(self, pixels: Tensor) -> Tensor:

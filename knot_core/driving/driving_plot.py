@@ -86,7 +86,7 @@ class _Sheet:
         self.left, self.width = _LABEL, image.width - _LABEL - _RIGHT
 
     def x(self, frame: float) -> float:
-        """Of a frame counted from the first that is shown."""
+        """The x coordinate, in pixels, of a frame counted from the first that is shown."""
         return self.left + (frame + 0.5) * self.width / self.count
 
     def panel(self, top: int, height: int, name: str) -> None:

@@ -61,7 +61,7 @@ class PromptPlan:
     recache: bool = False
 
     def weights(self, chunk: int) -> tuple[float, ...]:
-        """Of each prompt in that chunk; their sum is 1.
+        """The weight of each prompt in that chunk; they sum to 1.
 
         The n-th chunk of a prompt, from 1 on, has min(1, n / (blend_chunks + 1)) of it, and else what was before.
         """

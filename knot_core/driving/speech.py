@@ -98,7 +98,7 @@ class SpeechDriving(TrackedDriving):
         encoder: SpeechEncoder | None,
         window: SpeechWindow | None,
     ) -> SpeechDriving:
-        """Of sound; features are made when the stream asks for them."""
+        """Driving from sound; its features are computed when the stream asks for them."""
         form = _form(model)
         if encoder is None:
             raise DrivingError(
@@ -120,7 +120,7 @@ class SpeechDriving(TrackedDriving):
 
     @classmethod
     def of_layers(cls, features: Mapping[str, Any], model: Drivable) -> SpeechDriving:
-        """Of a host's features; see `Driving.from_speech_features`."""
+        """Driving from a host's features; see `Driving.from_speech_features`."""
         form = _form(model)
         try:
             layers, num_samples = (

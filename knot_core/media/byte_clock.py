@@ -33,7 +33,7 @@ class ByteClock:
         return True
 
     def failed(self, packet: av.Packet) -> bool:
-        """Of a packet that does not decode, whether that is sound that is lost, and no tag."""
+        """Whether a packet that does not decode is lost sound, as opposed to a metadata tag."""
         tag = tag_in(bytes(packet)) if packet.pos is not None else None
         if tag is not None:
             begin, length = tag
@@ -42,7 +42,7 @@ class ByteClock:
         return tag is None
 
     def decoded(self, packet: av.Packet, seconds: float) -> bool:
-        """Of a packet that gave so much sound, whether a frame or more is missing before it."""
+        """Whether at least one frame is missing before a packet that decoded to `seconds` of sound."""
         if packet.pos is None or not packet.size:
             return False
         lost = 0 if self._end is None else packet.pos - self._end - self._num_tag_bytes

@@ -70,7 +70,7 @@ class LiveDownmix:
 
     @property
     def num_channels(self) -> int:
-        """Of what was pushed so far: 1 fits any."""
+        """The number of channels pushed so far; 1 is compatible with any number."""
         return self._block.shape[0]
 
     def push(self, samples: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ Detect = Callable[[np.ndarray], list[Box]]  # uint8 [H, W, 3], RGB
 
 
 def detect_faces(picture: np.ndarray) -> tuple[str, list[Box]]:
-    """Of a picture uint8 [H, W, 3]: the detector's name and its faces, the largest first; "" and none without either.
+    """Find faces in an image uint8 [H, W, 3]: (detector's name, faces, largest first), or ("", []) if none is found.
 
     OpenCV is asked where MediaPipe finds nothing: each finds faces that the other misses.
     """

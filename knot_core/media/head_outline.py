@@ -38,7 +38,7 @@ class FaceRegion:
 
 
 def find_by_outline(image: Tensor) -> FaceRegion:
-    """Of a picture [H, W, 3] in 0..1."""
+    """Find the face by the head's outline in an image [H, W, 3] in 0..1."""
     height, width = image.shape[:2]
     planes = rearrange(image[..., :3].float().clamp(0, 1), "h w c -> 1 c h w")
     short = min(height, width)

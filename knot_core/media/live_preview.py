@@ -45,7 +45,7 @@ class LivePreview:
 
     @property
     def path(self) -> Path | None:
-        """Of the twin, if there is one."""
+        """The path of the preview's own file; None where the output itself is shown."""
         return None if self._own is None else self._own.path
 
     def after(self, pixel_frames: Tensor) -> Piece | None:

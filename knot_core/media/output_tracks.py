@@ -51,7 +51,7 @@ class Tracks:
         self.sound = None if audio is None else self._add_sound(container, form, audio)
 
     def encode(self, pixel_frames: Tensor) -> list[av.Packet]:
-        """Of uint8 [T, H, W, 3], and of the sound that belongs to them."""
+        """Packets of the frames uint8 [T, H, W, 3] and of the sound that belongs to them."""
         packets = []
         for place, picture in enumerate(pixel_frames.cpu().numpy()):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(

@@ -58,7 +58,7 @@ def _decoded(source: str | os.PathLike[str] | BinaryIO, name: str) -> Image.Imag
 
 
 def _bearable(image: Image.Image, name: str) -> Image.Image:
-    """Of not more than `_MOST_PIXELS`: means of squares, as a photograph of 100 megapixels needs none of its own."""
+    """The image, box-averaged by a whole factor if it has more than `_MOST_PIXELS` pixels."""
     factor = math.ceil(math.sqrt(image.width * image.height / _MOST_PIXELS))
     if factor <= 1:
         return image

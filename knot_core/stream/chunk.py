@@ -35,7 +35,7 @@ class Conditions:
     silence: DrivingFeatures = NO_DRIVING
 
     def first(self, num_frames: int, num_tokens: int, known_BMCHW: Tensor | None = None) -> "Conditions":
-        """Of the first `num_frames` frames, without the knot unless given: how a settled chunk is committed."""
+        """The conditions of the first `num_frames` frames, without the knot unless given, as a settled chunk is committed."""
         return Conditions(
             knot_BMCHW=known_BMCHW,
             rope=self.rope.first(num_frames * num_tokens),

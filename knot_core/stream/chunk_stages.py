@@ -40,7 +40,7 @@ class Chunk:
 
     @property
     def first_pixel_frame(self) -> int:
-        """Of the stream."""
+        """The stream's pixel frame at which the chunk starts."""
         return first_pixel_frame(self.start_frame)
 
 
@@ -72,7 +72,7 @@ class Begun:
         return replace(self.conditions_of(self.plan.positions), knot_BMCHW=self.state.knot_BMCHW)
 
     def conditions_of(self, frames: range) -> Conditions:
-        """Of latent frames of the stream, wherever they lie, as they are committed: without a knot."""
+        """The conditions of any latent frames of the stream as they are committed: without a knot."""
         first = frames.start - self.state.driving_origin
         signal = torch.as_tensor(self.driving.signal(first, len(frames)))[None]
         begins = frames.start == self.plan.start - self.plan.chunk * self.plan.num_frames
@@ -92,7 +92,7 @@ class Begun:
         return self.denoiser.driving(torch.zeros_like(signal_BFTQ), signal_BFTQ.shape[1], starts=starts)
 
     def _unknown(self, frames: range) -> Tensor | None:
-        """Of a stream that begins at the picture, grey pictures behind it as the autoencoder sees them; later, and of
+        """The latents of grey frames behind the reference, for a stream that starts from it; for later frames, and for
         other streams, what that comes to in the end.
         """
         grey_BGCHW = self.anchor.grey_BGCHW

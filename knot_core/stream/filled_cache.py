@@ -8,7 +8,7 @@ from .snapshot import Snapshot
 
 
 def filled_cache(model: StreamModel, snapshot: Snapshot) -> KVCache:
-    """Of the sizes that the settings ask for, with the window that was stored."""
+    """A cache of the sizes that the settings ask for, filled with the stored window."""
     config, settings, anchor = model.config, snapshot.settings, snapshot.anchor
     shape = CacheShape(
         num_layers=config.num_layers * len(branches(settings, config)),

@@ -60,7 +60,7 @@ def driven(model: StreamModel, driving: StreamDriving) -> StreamDriving:
 
 
 def latent_dtype(model: StreamModel) -> torch.dtype:
-    """Of latents, signals and the residual stream: float32, or float64 where the model computes in that."""
+    """Dtype of latents, signals and the residual stream: float32, or float64 if the model computes in float64."""
     return torch.float64 if model.dtype == torch.float64 else torch.float32
 
 

@@ -40,7 +40,7 @@ class ChunkPlan:
 
     @property
     def positions(self) -> range:
-        """Of the frames that it denoises."""
+        """Positions in time of the frames that the chunk denoises."""
         return range(self.start, self.start + self.num_frames + self.num_knot_frames)
 
     @property

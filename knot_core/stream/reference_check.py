@@ -60,7 +60,7 @@ class Cloud:
         return height, width
 
     def score(self, measures: np.ndarray) -> float:
-        """Of measures [M], in 0..1: 1 in the cloud's middle, GOOD_ENOUGH at its limit."""
+        """The score of measures [M], in 0..1: 1 at the cloud's centre, GOOD_ENOUGH at its limit."""
         away = float(np.linalg.norm(self.whiten @ (measures - self.mean)))
         return 1 / (1 + away / self.limit)
 
@@ -71,7 +71,7 @@ class Cloud:
 
 
 def read_cloud(path: Path) -> Cloud | None:
-    """Of a file that `Cloud.to_dict` filled; None where there is none."""
+    """Read a file written from `Cloud.to_dict`; None if it does not exist."""
     if not path.is_file():
         return None
     try:

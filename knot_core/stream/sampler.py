@@ -165,7 +165,7 @@ class Stream(Iterator[Chunk]):
 
     @property
     def num_cache_bytes(self) -> int:
-        """Of sinks, window, anchor and the pass at hand; the same from the first chunk on."""
+        """Bytes of sinks, window, anchor and the current pass; constant from the first chunk on."""
         return self._cache.num_bytes + self._sinks.num_bytes
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ _HIGHEST = 1 - 1e-6  # at 1 the ratio of signal to noise has no logarithm
 
 
 class Solver(Protocol):
-    """Of one chunk: asked once after every step but the last."""
+    """A solver for one chunk, called once after every step but the last."""
 
     def next(self, x_BFCHW: Tensor, x0_BFCHW: Tensor, velocity_BFCHW: Tensor, step: int, sigma: Level) -> Tensor:
         """The latents of step + 1, whose noise level is `sigma`; `x0` and `velocity` are what step predicts of `x`."""

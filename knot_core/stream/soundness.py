@@ -34,7 +34,7 @@ def check_state(saved: Snapshot, model: StreamModel, path: str | os.PathLike[str
 
 
 def _counts(saved: Snapshot, model: StreamModel) -> Checked:  # noqa: ARG001 - as the others
-    """Of whole numbers."""
+    """Check the integers."""
     settings, index, clock = saved.settings, saved.window_index, saved.state.clock
     counts = {**vars(clock), **vars(index), "driving_origin": saved.state.driving_origin}
     are_counts = {name: type(count) is int and 0 <= count < _MOST_COUNTED for name, count in counts.items()}
@@ -50,7 +50,7 @@ def _counts(saved: Snapshot, model: StreamModel) -> Checked:  # noqa: ARG001 - a
 
 
 def _shapes(saved: Snapshot, model: StreamModel) -> Checked:
-    """Of shapes and dtypes."""
+    """Check shapes and dtypes."""
     anchor, state, config, settings = saved.anchor, saved.state, model.config, saved.settings
     of_latents = latent_dtype(model)
     latent = tuple(anchor.reference_BFCHW.shape)
@@ -84,7 +84,7 @@ def _shapes(saved: Snapshot, model: StreamModel) -> Checked:
 
 
 def _values(saved: Snapshot, model: StreamModel) -> Checked:
-    """Of what is in the tensors."""
+    """Check the values in the tensors."""
     anchor, told, state = saved.anchor, saved.conditioning, saved.state
     yield "random state", _sets_a_generator(state.rng_state)
     parts = {

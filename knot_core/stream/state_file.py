@@ -187,7 +187,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _sha256(tensors: Mapping[str, Tensor]) -> str:
-    """Of names and bytes: a flipped bit is a number like any other, and would be streamed."""
+    """Digest of names and bytes; without it a flipped bit would be streamed as a valid number."""
     found = hashlib.sha256()
     for name in sorted(tensors):
         found.update(name.encode())

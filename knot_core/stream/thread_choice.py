@@ -108,7 +108,7 @@ def _speed(model: StreamModel, count: int, tokens: int) -> float:
 
 
 def _seconds(model: StreamModel, tokens: int) -> float:
-    """Of one block's forward over a latent frame of so many tokens."""
+    """Seconds of one block's forward pass over a latent frame of `tokens` tokens."""
     config, dtype = model.config, latent_dtype(model)
     rope = rope_table([0], (1, tokens), config.head_dim, device=model.device, dtype=dtype.to_complex())
     x_BFPD = torch.ones(1, 1, tokens, config.dim, dtype=dtype)

@@ -18,7 +18,7 @@ class Mark(Protocol):
 
 
 class HostMark:
-    """Of a device that is done with its work when the call returns."""
+    """A time mark on a device whose calls return when the work is done."""
 
     def __init__(self) -> None:
         self._time = perf_counter()

@@ -23,7 +23,7 @@ class SoundKeys:
     v_BFTNK: Tensor
 
     def first(self, num_frames: int) -> "SoundKeys":
-        """Of the first `num_frames` latent frames only."""
+        """The part that belongs to the first `num_frames` latent frames."""
         return SoundKeys(self.k_BFTNK[:, :num_frames], self.v_BFTNK[:, :num_frames])
 
 
@@ -43,7 +43,7 @@ class DrivingFeatures:
         return self.sound.get(block)
 
     def first(self, num_frames: int) -> "DrivingFeatures":
-        """Of the first `num_frames` latent frames only."""
+        """The part that belongs to the first `num_frames` latent frames."""
         return DrivingFeatures(
             {block: features[:, :num_frames] for block, features in self.by_block.items()},
             {block: keys.first(num_frames) for block, keys in self.sound.items()},

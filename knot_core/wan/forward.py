@@ -46,7 +46,7 @@ class CrossKeys:
 
 @dataclass(frozen=True, eq=False)
 class TextAndImage:
-    """Of an I2V network with its image tokens: both are attended to with the same queries, each by itself."""
+    """Keys and values of text and image tokens in an I2V network; the same queries attend to each separately."""
 
     text: CrossKeys
     image: CrossKeys
@@ -54,7 +54,7 @@ class TextAndImage:
 
 @dataclass(frozen=True, eq=False)
 class CrossConstant:
-    """Of a text of one token (the null text): softmax over one key is 1, so cross-attention is o(v) everywhere."""
+    """Cross-attention to a text of one token (the null text): softmax over one key is 1, so it is o(v) everywhere."""
 
     out_B1D: Tensor
 

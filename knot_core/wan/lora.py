@@ -184,7 +184,7 @@ def _checked(path: Path, changes: Mapping[str, WeightChange], unused: Sequence[s
 
 
 def _shape_of(change: WeightChange) -> torch.Size:
-    """Of the matrix that its parts make; nothing is computed."""
+    """The shape of the matrix that the change's parts multiply to, found on the meta device."""
     parts = {name: part.to("meta") for name, part in change.parts.items()}
     return product(parts, change.kind, torch.device("meta")).shape
 

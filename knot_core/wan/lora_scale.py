@@ -34,7 +34,7 @@ class LoraScale:
     rank_stabilised: bool = False
 
     def of(self, module: str, rank: int | None, alpha: Tensor | None) -> float:
-        """Of a module by its name in the file; `rank` and `alpha` are what its tensors say, which comes first."""
+        """The scale of a module, by its name in the file; `rank` and `alpha` from its own tensors take precedence."""
         said = alpha.item() if alpha is not None and alpha.numel() == 1 else self._named(self.alpha_pattern, module)
         said = self.alpha if said is None else said
         rank = self._named(self.rank_pattern, module) or self.rank if rank is None else rank

@@ -25,7 +25,7 @@ _GIB = 2**30
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryNeed:
-    """Of one stream, in bytes."""
+    """The memory that one stream needs, in bytes."""
 
     weights: int
     cache: int  # sinks, window, anchor and the chunk at hand
@@ -61,7 +61,7 @@ def memory_needed(
     has_text: bool = True,
     weights: int | None = None,
 ) -> MemoryNeed:
-    """Of a stream of `size` (height, width) in pixels; `weights` are the bytes that a host's weights take."""
+    """The memory of a stream of `size` (height, width) in pixels; `weights` are a host's weights in bytes."""
     tokens, passes = num_tokens(*latent_size(*size)), branches(settings, config)
     prompts = len({branch.negative for branch in passes})
     return MemoryNeed(

@@ -17,7 +17,7 @@ from .branches import branches
 
 @dataclass(frozen=True, kw_only=True)
 class ChunkFlops:
-    """Of one chunk of a warm stream."""
+    """FLOPs of one chunk of a stream whose window is full."""
 
     step: int  # one denoising step
     steps: int  # how many of them

@@ -58,7 +58,7 @@ def recognise(traits: Traits) -> Recognised:
 
 
 def adapter_kind(adapter: Adapter | None) -> AdapterKind | None:
-    """Of a configuration."""
+    """The kind of adapter that a configuration describes; None without an adapter."""
     if adapter is None:
         return None
     return "cross" if adapter.name == WINDOWS else "pack"

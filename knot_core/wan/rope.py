@@ -36,7 +36,7 @@ class RopeTable:
         return 2 * self.turns_L1P.shape[-1]
 
     def first(self, num_tokens: int) -> "RopeTable":
-        """Of the first `num_tokens` tokens only."""
+        """The table of the first `num_tokens` tokens."""
         return RopeTable(self.turns_L1P[..., :num_tokens, :, :])
 
 

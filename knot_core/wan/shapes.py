@@ -33,7 +33,11 @@ _STRANGERS: Mapping[str, str] = {
 
 
 def shape_of(tensors: Mapping[str, Tensor], name: str, num_dims: int = 2) -> torch.Size:
-    """Of a tensor that the network must have."""
+    """The shape of a tensor that the network must have.
+
+    Raises:
+        CheckpointError: the file lacks the tensor, or its number of dimensions is not `num_dims`.
+    """
     if name not in tensors and "patch_embedding.weight" in tensors:
         raise CheckpointError(f"it lacks {name}; it is incomplete: download or export it again")
     if name not in tensors:

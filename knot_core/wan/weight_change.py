@@ -41,7 +41,7 @@ class WeightChange:
 
     @property
     def rank(self) -> int | None:
-        """Of its product; None of a difference, or of factors that are whole."""
+        """The rank of the low-rank product; None for a plain difference and for factors of full rank."""
         found = [self.parts[name] for name in _RANKED if name in self.parts]
         return found[0].shape[0] if found and found[0].dim() else None
 

@@ -90,7 +90,7 @@ def _cut(
 
 
 def _with_signal(clip: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of a drawn portrait: speech where it belongs to the mouth, controls, and all flags on."""
+    """Add the signal of a drawn portrait: speech where the mouth speaks, controls, and all flags set."""
     speaking = clip["speaking"]
     flags = torch.stack([speaking, torch.ones(()), torch.ones(())]).expand(*clip["mel"].shape[:2], 3)
     return clip | {"signal": torch.cat([clip["mel"] * speaking, clip["controls"], flags], dim=-1)}

@@ -46,7 +46,7 @@ def gradient_energy(pictures: Tensor, masks: Tensor) -> np.ndarray:
 
 
 def psnr(squared_errors: np.ndarray) -> float:
-    """Of frames taken together: -10 log10 of their mean squared error, dB; frames without a value are left out."""
+    """-10 log10 of the mean squared error over all frames, in dB; frames without a value are left out."""
     return float(-10 * np.log10(max(_mean(squared_errors), 1e-12)))
 
 

@@ -72,7 +72,7 @@ class Plan:
         return first + [(mode, "full") for mode in self.modes if mode != "full"]
 
     def settings(self, model: Model, variant: str) -> StreamSettings:
-        """Of a variant's stream."""
+        """The settings of a variant's stream."""
         return replace(model.settings, steps=self.steps, **VARIANTS[variant])
 
     def load(self) -> Model:

@@ -70,16 +70,16 @@ class Report:
         return {r.identity: value(r) for r in self._records if (r.mode, r.variant) == (mode, variant)}
 
     def mean(self, figure: str, variant: str = "full", mode: str = "full") -> Measured:
-        """Of one figure."""
+        """Mean and confidence interval of one figure over the identities."""
         return self.mean_of(lambda record: record.values.get(figure, math.nan), variant, mode)
 
     def mean_of(self, value: Callable[[Record], float], variant: str = "full", mode: str = "full") -> Measured:
-        """Of anything that a record says."""
+        """Mean and confidence interval of any function of a record."""
         values = list(self.each(mode, variant, value).values())
         return Measured(*mean_and_interval(values), sum(map(math.isfinite, values)))
 
     def difference(self, figure: str, variant: str, other: str) -> Measured:
-        """Of two variants' figure, identity by identity; the intervals of differences are those that decide."""
+        """Paired difference of a figure between two variants, over the identities; its interval decides."""
         ours, theirs = (self.each("full", name, lambda r: r.values.get(figure, math.nan)) for name in (variant, other))
         values = [ours[i] - theirs[i] for i in ours.keys() & theirs.keys()]
         return Measured(*mean_and_interval(values), sum(map(math.isfinite, values)))

@@ -122,7 +122,7 @@ def _changed(settings: StreamSettings, own: StreamSettings) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Of a file."""
+    """The SHA-256 digest of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -159,7 +159,7 @@ class StudyPlan:
         return weights, Path(self.codec) if self.codec else weights.with_name(f"{weights.stem}-codec.safetensors")
 
     def settings(self, own: StreamSettings, variant: str) -> StreamSettings:
-        """Of a variant's stream; ``own`` are those of the model under study."""
+        """The settings of a variant's stream; `own` are those of the model under study."""
         return replace(VARIANTS[variant].settings(own), steps=self.steps)
 
     def runs(self) -> list[tuple[str, str]]:

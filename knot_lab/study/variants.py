@@ -44,7 +44,7 @@ class Variant:
 
 
 def _without_overlaps(own: StreamSettings) -> int:
-    """Of the frames in the window those that are no overlap; it reaches as far back."""
+    """The number of window frames that are not overlap, so that the window reaches as far back."""
     chunks = own.num_window_frames // own.num_chunk_frames
     return own.num_window_frames - chunks * own.num_knot_frames
 

@@ -154,7 +154,7 @@ class StudyReport:
         return self._report.mean(figure, variant)
 
     def difference(self, figure: str, variant: str) -> Measured:
-        """Of a variant less the full stream that it is held against, person by person."""
+        """Paired difference of a variant from the full stream that it is compared with, over the identities."""
         return self._report.difference(figure, variant, self.against(variant))
 
     def curve(self, name: str, variant: str) -> list[float]:

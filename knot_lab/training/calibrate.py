@@ -74,7 +74,7 @@ def calibrate(model: Model, count: int = NUM_CLOUD) -> Cloud:
 
 
 def scores(model: Model, cloud: Cloud, pictures: Iterator[tuple[str, Tensor]]) -> dict[str, float]:
-    """Of pictures by name."""
+    """Score named images; {name: score in 0..1}."""
     found = {}
     for name, picture in pictures:
         found[name] = round(cloud.score(measure(*drawing(model, picture), cloud.motion)), 4)

@@ -98,7 +98,7 @@ class CausalPasses:
     def velocity(
         self, plans: Sequence[ChunkPlan], x_RFCHW: Tensor, sigma_RF: Tensor, known_RMCHW: Tensor | None
     ) -> Tensor:
-        """Of the frames that these chunks denoise."""
+        """The velocity of the frames that these chunks denoise."""
         conditions = self._conditions(plans, x_RFCHW.shape[1], known_RMCHW)
         frames = Frames(
             x_BFCHW=x_RFCHW,

@@ -103,7 +103,7 @@ def measure(codec: TAEHV, recipe: CodecRecipe, clips: int = 8) -> dict[str, floa
 
 
 def codec_loss(_: TrainedModel, batch: Batch, own: CodecRecipe, dice: Dice, through: Callable) -> Losses:
-    """Of clips that went through the codec, with noise on their latents."""
+    """The losses of clips encoded and decoded by the codec, with noise added to their latents."""
     pixels = batch.truth_BFCHW
     _, T, _, H, W = pixels.shape
     strength = own.noise * min(1.0, dice.step / own.noise_ramp)

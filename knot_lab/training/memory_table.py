@@ -33,7 +33,7 @@ class Memory:
 
 
 def estimate_memory(recipe: Recipe, stage: str, devices: int) -> Memory:
-    """Of one stage on each of some devices."""
+    """The memory of one training stage, per device."""
     with torch.device("meta"):
         weights = sum(weight.numel() for weight in WanNetwork(recipe.network).parameters())
     networks, trained = {"teacher": (2, 1), "causal": (2, 1), "distill": (4, 2)}[stage]

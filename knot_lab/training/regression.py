@@ -45,7 +45,7 @@ def regression_loss(
     dice: Dice,
     adversary: Adversary | None = None,
 ) -> dict[str, Tensor]:
-    """Of single frames, or of clips that are streamed."""
+    """The regression losses of single frames, or of clips that are streamed."""
     if batch.truth_BFCHW.shape[1] == 1:
         return frames_loss(model, batch, settings, own, dice, adversary)
     return stream_loss(model, batch, settings, own, dice, adversary)

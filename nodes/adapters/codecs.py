@@ -24,7 +24,7 @@ def codec_names(first: str) -> list[str]:
 
 
 def codec_path(name: str) -> str | None:
-    """Of a file; None of the other choices."""
+    """The path of a codec file; None for the choices that are not files."""
     named = name not in (OWN_CODEC, AUTO, VAE)
     return folder_paths.get_full_path_or_raise(CODEC_FOLDER, name) if named else None
 

@@ -92,7 +92,7 @@ def directed(stream: Stream, model: Model) -> Iterator[Chunk]:
 
 
 def pose_from_video(video: Any, mouth: bool, smoothing: float) -> Driving:
-    """Of ComfyUI's VIDEO, read picture by picture."""
+    """Head pose and expression from ComfyUI's VIDEO, read frame by frame."""
     model_file = Path(folder_paths.models_dir, *FACE_MODEL)
     pictures = _watched(read_frames(video.get_stream_source(), FPS))
     return pose_from_pictures(

@@ -71,7 +71,7 @@ class Doors:
 
 
 def doors(listen: str, cors: str | None, allowed: str) -> Doors:
-    """Of ComfyUI's `--listen` and `--enable-cors-header`, and the environment's list."""
+    """Addresses and origins from ComfyUI's `--listen` and `--enable-cors-header` and the environment's list."""
     return Doors(
         listens=_listed(listen),
         origins=_origins(_listed(allowed)),

@@ -20,7 +20,7 @@ class HostTree:
         self._module, self._more = module, more
 
     def __getattr__(self, name: str) -> Any:
-        """Of a name that is not known yet; children are looked up once."""
+        """Look up a name that is not known yet; children are looked up once."""
         if name == "weight":
             return None  # as of a layer that takes every dtype: `_apply` sees to it
         found, more = getattr(self._module, name, None), getattr(self._more, name, None)

@@ -58,7 +58,7 @@ class Live:
 
     @property
     def path(self) -> Path | None:
-        """Of a preview that is a file of its own."""
+        """The path of the preview's own file; None if it has none."""
         return None if self._preview is None else self._preview.path
 
     def after(self, writer: Writer, chunk: Chunk) -> None:

@@ -76,7 +76,7 @@ def to_picture(image_BHWC: Tensor) -> Tensor:
 
 
 def to_audio(audio: HostAudio | None) -> Audio:
-    """Of ComfyUI's AUDIO, or of what others put on its cables in its place."""
+    """Convert ComfyUI's AUDIO, or what other packs pass in its place."""
     if audio is None:
         raise KnotError("got no sound: the clip has none. Connect another sound, or Driving Idle in place of this node")
     if not isinstance(audio, Mapping) or "waveform" not in audio or "sample_rate" not in audio:

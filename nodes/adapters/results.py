@@ -26,7 +26,7 @@ def written(prompt: Any, path: Path, *, whole: bool = True) -> None:
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
-    """Of a node's inputs as ComfyUI gives them before it runs: another one once a file is gone, or was cut short."""
+    """A fingerprint of a node's inputs before it runs; it changes once a written file is gone or was cut short."""
     key = _key(inputs)
     files = _written.get(key, [])
     there = [path for path in files if path.exists()]
@@ -43,6 +43,6 @@ def _own_inputs(prompt: Any) -> Mapping[str, Any]:
 
 
 def _key(inputs: Mapping[str, Any]) -> str:
-    """Of what stands in the node itself: a cable is a list in a prompt, and None before the node runs."""
+    """A key of the node's own widget values; a connected input is a list in a prompt, and None before the node runs."""
     own = {name: value for name, value in inputs.items() if isinstance(value, str | int | float | bool)}
     return repr(sorted(own.items()))

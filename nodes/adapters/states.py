@@ -57,7 +57,7 @@ def restarted(state: Snapshot) -> Snapshot:
 
 
 def state_path(name: str) -> Path:
-    """Of a name in the output folder, or one of the two words."""
+    """The path of a state by its name in the output folder, or by one of the special names."""
     if name in (STOPPED, ONCE_STOPPED):
         return _there(_stopped())
     if name == NEWEST:

@@ -134,7 +134,7 @@ def driving_idle(seed: int) -> Driving:
 
 
 def driving_from_encoded_audio(model: Model, encoded: Any) -> Driving:
-    """Of ComfyUI's AUDIO_ENCODER_OUTPUT."""
+    """The driving of ComfyUI's AUDIO_ENCODER_OUTPUT."""
     check_inputs(model.preset, model.config, has_text=model.preset.needs_text, has_speech=True)
     return Driving.from_speech_features(encoded, model)
 

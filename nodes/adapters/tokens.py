@@ -26,7 +26,7 @@ class Graph:
     extra_pnginfo: Mapping[str, Any] | None = None
 
     def value(self, name: str, widget: str) -> str | None:
-        """Of a widget of the first node of that name; None if there is none, or if it comes through a cable."""
+        """A widget's value in the first node of that name; None if there is no such node or the input is connected."""
         found = next(self._named(name), None)
         value = None if found is None else found.get("inputs", {}).get(widget)
         if value is None or isinstance(value, list | dict):

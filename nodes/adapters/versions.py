@@ -22,7 +22,7 @@ def known_to(kind: Callable[..., Any], said: Mapping[str, Any]) -> dict[str, Any
 
 
 def patcher_class(model_patcher: ModuleType) -> type:
-    """Of `comfy.model_patcher`: what manages weights. Later versions choose it at their start, so ask late."""
+    """The patcher class of `comfy.model_patcher`. Later versions choose it when they start, so look it up late."""
     return getattr(model_patcher, "CoreModelPatcher", model_patcher.ModelPatcher)
 
 

@@ -61,7 +61,7 @@ class Task:
         return TEMPORAL * self.settings.num_chunk_frames
 
     def anchor(self) -> Anchor:
-        """Of a grey picture."""
+        """Encode a grey image as the anchor."""
         picture = torch.full((*self.size, 3), 0.5)
         return self.model.encode_anchor(picture, text=self.text, size=self.size)
 
