@@ -35,7 +35,7 @@ class Conditions:
     silence: DrivingFeatures = NO_DRIVING
 
     def first(self, num_frames: int, num_tokens: int, known_BMCHW: Tensor | None = None) -> "Conditions":
-        """The conditions of the first `num_frames` frames, without the knot unless given, as a settled chunk is committed."""
+        """The conditions to commit the first `num_frames` frames of a settled chunk; without the knot unless given."""
         return Conditions(
             knot_BMCHW=known_BMCHW,
             rope=self.rope.first(num_frames * num_tokens),
