@@ -8,14 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
-from knot_core import cli
 from knot_core.cli.driving_options import directed_driving
+from knot_core.cli.entry import main
+from knot_core.cli.parser import command_parser
 from knot_core.config import AdapterConfig
 from knot_core.driving import Driving
 from knot_core.driving.speech_options import SpeechOptions, speak
 from knot_core.media import Audio
 
-MODEL = SimpleNamespace(config=SimpleNamespace(adapter=AdapterConfig()), device=torch.device("cpu"))
+MODEL = SimpleNamespace(config=SimpleNamespace(adapter=AdapterConfig()), adapter=AdapterConfig(), fps=25,
+                        timing="own", device=torch.device("cpu"))  # fmt: skip
 YAW, BROW = 64, 71
 
 
@@ -26,7 +28,7 @@ def audio() -> Audio:
 
 def driving(audio: Audio | None, *arguments: str) -> Driving:
     """Of `animate` with these arguments, without making the video."""
-    options = cli._parser().parse_args(["animate", "--out", "out.mp4", *arguments])
+    options = command_parser().parse_args(["animate", "--out", "out.mp4", *arguments])
     return directed_driving(options, MODEL, audio)
 
 
@@ -75,7 +77,7 @@ def test_what_cannot_work_is_refused_in_one_sentence(arguments, says, tmp_path, 
         "--dtype",
         "float32",
     ]
-    assert cli.main([*common, *arguments.split()]) == 1
+    assert main([*common, *arguments.split()]) == 1
     said = capsys.readouterr().err
     assert re.search(says, said), said
     assert not (tmp_path / "o.mp4").exists()

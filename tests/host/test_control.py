@@ -1,6 +1,7 @@
 """A stream is paused, gone on with and finished while it runs, by whoever queued it and by nobody else."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,13 @@ def test_what_was_finished_early_is_not_what_its_inputs_ask_for(server: Server) 
     assert len(list((server.base / "output" / FOLDER).glob("again_*.mp4"))) == 2
 
 
-def settled(server: Server, name: str) -> int:
-    """Pictures in a paused stream's file once it grows no more."""
-    made, deadline = -1, time.monotonic() + 20
-    while made != (made := len(read_video(file_of(server, name))[0])):
+def settled(measure: Callable[[], int]) -> int:
+    """What is measured, once it is twice the same with a second between."""
+    found, deadline = None, time.monotonic() + 30
+    while found != (found := measure()):
         assert time.monotonic() < deadline, "it still grows"
         time.sleep(1)
-    return made
+    return found
 
 
 def test_a_paused_stream_makes_nothing_runs_in_the_queue_and_goes_on(server: Server) -> None:
@@ -82,8 +83,8 @@ def test_a_paused_stream_makes_nothing_runs_in_the_queue_and_goes_on(server: Ser
         waiting = stream.until(lambda data: data.get("waiting"))
         assert waiting["state"] == "paused"
         assert waiting["newest"]["chunk"] == max(data["chunk"] for data in stream.live if "chunk" in data)
-        made = settled(server, "pause")  # chunks that were drawn ahead are written yet
-        memory = resident(server)
+        made = settled(lambda: len(read_video(file_of(server, "pause"))[0]))  # what was drawn ahead is written yet
+        memory = settled(lambda: resident(server))
         time.sleep(2)
         assert len(read_video(file_of(server, "pause"))[0]) == made
         assert resident(server) - memory < 2**20, "bytes: nothing grows meanwhile"

@@ -9,10 +9,10 @@ import pytest
 
 PACK = Path(__file__).resolve().parents[2]
 TRAINING = PACK / "knot_core" / "train"  # a command of its own, which no node reaches; it calls a compiler
-BUSY = PACK / "knot_core" / "bench" / "busy.py"  # begins processes; the archive has neither
+BUSY = PACK / "knot_core" / "cli" / "bench" / "busy_processes.py"  # begins processes; the archive has neither
 SOURCES = [
     path
-    for pattern in ("__init__.py", "knot_core/**/*.py", "nodes/**/*.py")
+    for pattern in ("__init__.py", "knot_core/**/*.py", "knot_live/**/*.py", "nodes/**/*.py")
     for path in sorted(PACK.glob(pattern))
     if TRAINING not in path.parents and path != BUSY and "__pycache__" not in path.parts
 ]
