@@ -92,10 +92,13 @@ class Model:
         image_tokens: Tensor | None = None,
         negative: Tensor | None = None,
     ) -> Anchor:
-        """The anchor of a picture [H, W, 3] in 0..1; `size` is (height, width) in pixels, `text` [1, T, text_dim].
+        """Encode an image [H, W, 3] in 0..1 as the anchor; `size`: (height, width) in pixels, `text`: [1, T, text_dim].
 
-        `image_tokens` [1, T, image_dim] are the picture's CLIP tokens, for networks that look at them; `negative`
-        [1, T, text_dim] what guidance leads away from, None for no words.
+        `image_tokens` [1, T, image_dim] are the image's CLIP tokens, for networks that attend to them; `negative`
+        [1, T, text_dim] is the negative prompt of guidance, None for the empty prompt.
+
+        Raises:
+            SettingsError: the image, the prompt or the size does not suit the model.
         """
         if image is None:
             raise SettingsError("got no picture; give the reference as a tensor [height, width, 3] in 0..1")
@@ -175,6 +178,10 @@ def load_model(  # noqa: PLR0913 - the public door; all but the first may be lef
     checkpoint's family where neither its structure nor its name tells it. `overlay` is a file of further tensors
     (InfiniteTalk's audio modules), `lora` one of low-rank changes, merged while the weights are read. `weights` is the
     key of the set of weights, for training checkpoints that hold several; None: the set that the family streams with.
+
+    Raises:
+        CheckpointError: the weights, codec, overlay or LoRA cannot be read or do not belong together.
+        SettingsError: the device or dtype cannot be used.
     """
     device = pick_device(device)
     dtype = native_dtype(device) if dtype is None else dtype

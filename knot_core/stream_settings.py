@@ -46,6 +46,11 @@ class StreamSettings:
     sound_guidance: float = 1.0  # how far from what no sound gives
 
     def __post_init__(self) -> None:
+        """Check the settings, each and together.
+
+        Raises:
+            SettingsError: a setting is out of range, or contradicts another.
+        """
         for name, (least, most) in _WHOLE.items():
             value = getattr(self, name)
             require(

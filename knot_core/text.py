@@ -35,7 +35,11 @@ class TextEncoder:
 
     @torch.no_grad()
     def encode(self, prompt: str) -> Tensor:
-        """float32 [1, 512, D] on the CPU; an empty prompt is its end token alone."""
+        """float32 [1, 512, D] on the CPU; an empty prompt is its end token alone.
+
+        Raises:
+            CheckpointError: the encoder gives values that are not finite.
+        """
         tokens = self.tokenizer(cleaned(prompt), add_special_tokens=True, return_tensors="pt").input_ids
         if tokens.shape[1] > NUM_TEXT_TOKENS:
             logger.warning("the prompt has %d tokens: the first %d are used", tokens.shape[1], NUM_TEXT_TOKENS)
@@ -62,6 +66,10 @@ def load_text_encoder(
 
     One that transformers saved, or a pipeline of diffusers with `text_encoder` and `tokenizer` in it, such as
     Wan2.1-T2V-1.3B-Diffusers.
+
+    Raises:
+        CheckpointError: the folder holds no text encoder or tokenizer that loads.
+        SettingsError: transformers is not installed.
     """
     encoder, tokenizer = _folders(Path(folder))
     network = _network(encoder, dtype).to(device)

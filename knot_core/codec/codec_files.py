@@ -26,6 +26,10 @@ def load_codec(path: str | os.PathLike[str], kind: str = "auto") -> TAEHV | WanV
 
     `kind`: taew2_1 (tiny, normalised latents), lighttaew2_1 (tiny, the VAE's own latents), wan_vae, or auto. The two
     tiny ones have the same tensors: see `tiny_kind`.
+
+    Raises:
+        CheckpointError: the file is no codec of that kind, or is damaged.
+        SettingsError: `kind` is not one of `KINDS`.
     """
     if kind not in KINDS:
         raise SettingsError(f"the codec's kind is {kind!r}; choose one of {', '.join(KINDS)}")

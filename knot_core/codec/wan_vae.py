@@ -33,6 +33,11 @@ class WanVideoCodec(nn.Module):
     """Encodes and decodes normalised latents and pixels in 0..1; the tree stays where and what it is."""
 
     def __init__(self, tree: nn.Module) -> None:
+        """Wrap ComfyUI's WanVAE or diffusers' AutoencoderKLWan.
+
+        Raises:
+            CheckpointError: the module is no Wan 2.1 VAE.
+        """
         super().__init__()
         self.tree = tree
         if not isinstance(self._before_decoder, nn.Module) or not isinstance(getattr(tree, "decoder", None), nn.Module):
@@ -59,7 +64,11 @@ class WanVideoCodec(nn.Module):
         return next(self._before_decoder.parameters()).dtype
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """pixels [B, T, 3, H, W] in 0..1, T = 1 + 4 (F - 1) -> normalised latents [B, F, 16, H/8, W/8]."""
+        """pixels [B, T, 3, H, W] in 0..1, T = 1 + 4 (F - 1) -> normalised latents [B, F, 16, H/8, W/8].
+
+        Raises:
+            ValueError: T is not 1, 5, 9, ..., or a side is not a multiple of 8.
+        """
         num_frames, _, *size = pixels.shape[1:]
         if num_frames % TEMPORAL != 1 or any(side % SPATIAL for side in size):
             raise ValueError(f"cannot encode {num_frames} pixel frames of {tuple(size)}; give 1, 5, 9, ... of them, "

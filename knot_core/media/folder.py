@@ -81,6 +81,11 @@ class PictureFolder:
         audio: SoundTrack | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
+        """Make the folder for frames of `width` x `height` pixels.
+
+        Raises:
+            MediaError: the folder is not empty, or cannot be written.
+        """
         self.path, self.fps, self.num_pixel_frames = Path(path), fps, 0
         self._size, self._audio, self._num_samples = (height, width), audio, 0
         self._metadata, self._sound = metadata or {}, None
@@ -95,6 +100,11 @@ class PictureFolder:
             ) from problem
 
     def write(self, pixel_frames: Tensor) -> None:
+        """Append uint8 [T, H, W, 3], and the sound that belongs to them.
+
+        Raises:
+            MediaError: the frames have another dtype or shape, or cannot be written.
+        """
         check_pixel_frames(pixel_frames, self._size)
         try:
             for picture in pixel_frames.cpu().numpy():
@@ -109,6 +119,11 @@ class PictureFolder:
             raise MediaError(why(problem, self.path, self.num_pixel_frames / self.fps)) from problem
 
     def close(self) -> None:
+        """Finish the sound; calling it again has no effect.
+
+        Raises:
+            MediaError: the sound cannot be completed.
+        """
         try:
             self._end_sound()
         except OSError as problem:

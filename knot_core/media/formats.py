@@ -127,7 +127,11 @@ def format_named(name: str) -> VideoFormat:
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """The format that a path's suffix names; a folder is for pictures, and a device takes the usual one."""
+    """The format that a path's suffix names; a folder is for pictures, and a device takes the usual one.
+
+    Raises:
+        MediaError: the suffix names no video format.
+    """
     place = Path(path)
     if place.is_dir() or str(path).endswith(("/", os.sep)):
         return PICTURES
@@ -143,7 +147,11 @@ def format_of(path: str | os.PathLike[str]) -> str:
 
 
 def picture_format(path: str | os.PathLike[str], what: str) -> str:
-    """Pillow's name of the format that a picture's suffix names; `what` names the picture in an error."""
+    """Pillow's name of the format that a picture's suffix names; `what` names the picture in an error.
+
+    Raises:
+        MediaError: the suffix names no image format.
+    """
     suffix = Path(path).suffix.lower()
     if suffix not in PICTURE_FORMATS:
         given = f"the suffix {suffix!r}, which is no format of pictures here" if suffix else "no suffix"

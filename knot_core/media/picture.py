@@ -34,7 +34,11 @@ _BEHIND_ALPHA = 1.0  # white, what a picture viewer shows behind a cut-out
 
 
 def open_image(source: str | os.PathLike[str] | BinaryIO) -> Tensor:
-    """float32 [H, W, 3] in 0..1, upright. Any mode, depth and size; a transparent picture is put on white."""
+    """float32 [H, W, 3] in 0..1, upright. Any mode, depth and size; transparent images are put on white.
+
+    Raises:
+        MediaError: the source is no image that Pillow reads, is damaged, or is too large.
+    """
     name = name_of(source, "the picture")
     return _to_rgb(_decoded(source, name), name)
 
@@ -84,7 +88,11 @@ def _to_rgb(image: Image.Image, name: str) -> Tensor:
 
 
 def fit_image(image: Tensor, height: int, width: int, fit: Fit = "crop") -> Tensor:
-    """[H, W, C >= 3] -> [height, width, 3]: cover and cut off what sticks out, or fit inside with black bars."""
+    """[H, W, C >= 3] -> [height, width, 3]: cover and cut off what sticks out, or fit inside with black bars.
+
+    Raises:
+        MediaError: `fit` is not one of `FITS`, or the image is not [H, W, C >= 3].
+    """
     _check_image(image)
     if fit not in FITS:
         raise MediaError(f"fit is {fit!r}; choose one of {', '.join(FITS)}")
@@ -133,7 +141,11 @@ def _check_image(image: Tensor) -> None:
 
 
 def save_contact_sheet(path: str | os.PathLike[str], pictures: Sequence[tuple[str, Tensor]], columns: int = 6) -> None:
-    """One picture of labelled ones, each uint8 [H, W, 3], all of the first one's size; its suffix names the format."""
+    """One picture of labelled ones, each uint8 [H, W, 3], all of the first one's size; its suffix names the format.
+
+    Raises:
+        MediaError: the file cannot be written, or its suffix names no image format.
+    """
     height, width = pictures[0][1].shape[:2]
     margin, label = 4, 14
     rows = math.ceil(len(pictures) / columns)

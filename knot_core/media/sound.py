@@ -111,7 +111,11 @@ class AudioFile:
     """A file's sound as `open_audio` reads it, but piece by piece and in order, so that hours of it take no memory."""
 
     def __init__(self, path: str | os.PathLike[str], *, seconds: float = 0.0) -> None:
-        """Its sample 0 is the file's at `seconds`, from 0 on."""
+        """Open the file; sample 0 is the sound at `seconds` (from 0 on) in the file.
+
+        Raises:
+            MediaError: the file cannot be read, or holds no audio stream that can be decoded.
+        """
         self._path, self._name, self._seconds = path, str(path), seconds
         self._container = _open(path, self._name)
         self._decoder = SoundDecoder(self._container, path)
@@ -133,7 +137,11 @@ class AudioFile:
         return max(0, self._first + self._held.shape[1] - self._skip) if self._ended else None
 
     def read(self, start: int, stop: int) -> Tensor:
-        """float32 [C, S] of samples start .. stop-1, fewer where the sound ends. What was read is gone."""
+        """float32 [C, S] of samples start .. stop-1, fewer where the sound ends; samples that were read are freed.
+
+        Raises:
+            MediaError: `start` lies before what was read already, or the file holds no sound.
+        """
         start, stop = start + self._skip, stop + self._skip
         if start < self._first:
             raise MediaError(f"the sound {self._name} was read past sample {start}; open it again to go back")
@@ -187,8 +195,10 @@ class AudioFile:
 def open_audio(source: Source) -> Audio:
     """The first audio stream of a sound or video file; more than two channels are mixed down to stereo.
 
-    It goes on past what is damaged, and lies on its time stamps: its second 0 is that of the clip, and where there is
-    no sound there is silence. Raises `MediaError` for what holds no sound that can be read.
+    Damaged parts are skipped, and the sound follows its time stamps: second 0 is that of the clip, and gaps are silent.
+
+    Raises:
+        MediaError: the source cannot be read, holds no decodable sound, or more than fits in memory.
     """
     name = name_of(source, "the sound")
     with _open(source, name) as container:

@@ -46,6 +46,11 @@ class VideoWriter:
         video_format: str = DEFAULT,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
+        """Open the file for frames of `width` x `height` pixels, `fps` a second.
+
+        Raises:
+            MediaError: the size, frame rate or format cannot be written.
+        """
         if width % 2 or height % 2 or min(width, height) < 2:
             raise MediaError(f"a video of {width}x{height} cannot be yuv420p; width and height must be even")
         if fps != int(fps) or not 1 <= fps <= _MOST_FPS:
@@ -82,7 +87,11 @@ class VideoWriter:
         return self._tracks.num_pixel_frames
 
     def write(self, pixel_frames: Tensor) -> None:
-        """Append uint8 [T, H, W, 3], and the sound that belongs to them."""
+        """Append uint8 [T, H, W, 3], and the sound that belongs to them.
+
+        Raises:
+            MediaError: the frames have another dtype or shape, or cannot be written.
+        """
         check_pixel_frames(pixel_frames, self._size)
         try:
             self._put(self._tracks.encode(pixel_frames))
@@ -92,7 +101,11 @@ class VideoWriter:
             raise MediaError(why(problem, self.path, self.num_pixel_frames / self.fps)) from problem
 
     def close(self) -> None:
-        """End the file. After a failed write: leave it as it stands, which plays. Twice is once."""
+        """End the file; after a failed write, leave the playable file as it is. Calling it again has no effect.
+
+        Raises:
+            MediaError: the file cannot be completed.
+        """
         if self._file.closed:
             return
         try:

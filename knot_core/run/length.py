@@ -32,7 +32,8 @@ def length_of(
     `seconds` None: until the driving ends; infinity: without end; else at least one pixel frame. `whole_chunks` extends
     the run to the end of its last chunk, so that a saved state continues where the video ends.
 
-    Raises KnotError, which ends in `remedy`, if the driving ends before the run starts.
+    Raises:
+        KnotError: the driving ends before the run starts; the message ends in `remedy`.
     """
     played = driving_played(saved)
     if seconds is None:
