@@ -98,7 +98,11 @@ class SpeechDriving(TrackedDriving):
         encoder: SpeechEncoder | None,
         window: SpeechWindow | None,
     ) -> SpeechDriving:
-        """Driving from sound; its features are computed when the stream asks for them."""
+        """Driving from sound; its features are computed when the stream asks for them.
+
+        Raises:
+            DrivingError: no encoder is given, or the encoder does not fit the model.
+        """
         form = _form(model)
         if encoder is None:
             raise DrivingError(
@@ -120,7 +124,11 @@ class SpeechDriving(TrackedDriving):
 
     @classmethod
     def of_layers(cls, features: Mapping[str, Any], model: Drivable) -> SpeechDriving:
-        """Driving from a host's features; see `Driving.from_speech_features`."""
+        """Driving from a host's features; see `Driving.from_speech_features`.
+
+        Raises:
+            DrivingError: the features are incomplete, or do not fit the model.
+        """
         form = _form(model)
         try:
             layers, num_samples = (
@@ -154,6 +162,11 @@ class SpeechDriving(TrackedDriving):
         return {"speech": self.speech}
 
     def require_controls(self, otherwise: str) -> None:
+        """Refuse what needs controls.
+
+        Raises:
+            DrivingError: always, with the message `otherwise`: speech features are no controls.
+        """
         raise DrivingError(otherwise)
 
     @property

@@ -82,6 +82,9 @@ class Driving(TrackedDriving):
 
         `pose`: idle motion, that of a driving (and its mouth), or None, the model's own; models that hear through
         wav2vec2 have their own and no other. They need that as `encoder`; `window`: see `wav2vec_windows`.
+
+        Raises:
+            DrivingError: the model takes no speech, lacks an encoder, or cannot use that `pose`.
         """
         if model is not None and _hears_through_wav2vec2(model):
             if isinstance(pose, Driving):
@@ -102,6 +105,9 @@ class Driving(TrackedDriving):
 
         `features` has `encoded_audio_all_layers`, one tensor [B, steps, hidden] a layer, and `audio_samples`, how many
         samples at 16 kHz they were made of.
+
+        Raises:
+            DrivingError: the model does not use wav2vec2, or the features do not fit it.
         """
         if not _hears_through_wav2vec2(model):
             raise DrivingError(
@@ -126,7 +132,11 @@ class Driving(TrackedDriving):
         """It is made of them."""
 
     def for_adapter(self, adapter: Adapter | None) -> Driving:
-        """The same, as wide as the adapter's signal; refused where such a model is not moved by controls."""
+        """The same driving, as wide as the adapter's signal.
+
+        Raises:
+            DrivingError: the model is driven by wav2vec2 features alone, so controls cannot move it.
+        """
         super().for_adapter(adapter)
         if takes_controls(adapter):
             return self if adapter.signal_dim <= self.signal_dim else replace(self, signal_dim=adapter.signal_dim)

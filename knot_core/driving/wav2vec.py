@@ -35,6 +35,11 @@ class SpeechEncoder:
     """A `transformers.Wav2Vec2Model` and how its input is prepared. Nothing in it changes: drivings may share it."""
 
     def __init__(self, network: nn.Module, *, normalise: bool = True) -> None:
+        """Take a base model; `normalise` scales the input to mean 0 and variance 1.
+
+        Raises:
+            CheckpointError: the network has the structure of the large wav2vec2 models.
+        """
         config = network.config
         if config.feat_extract_norm != "group" or config.do_stable_layer_norm:
             raise CheckpointError(
@@ -53,6 +58,9 @@ class SpeechEncoder:
         All of the sound is seen at once: this is the model as it was trained, whole. Its convolution steps are spread
         evenly over the pixel frames, first on first and last on last (linear, `align_corners`); or each pixel frame
         stands at its `places` among them (float64, from 0 on).
+
+        Raises:
+            CheckpointError: the encoder gives values that are not finite.
         """
         weight = next(self.network.parameters())
         x = samples_S.to(weight.device, weight.dtype)[None]
@@ -95,7 +103,12 @@ def at_pixel_frames(steps_BHN: Tensor, num_pixel_frames: int, places_P: Tensor |
 
 
 def load_speech_encoder(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> SpeechEncoder:
-    """wav2vec2 from a folder as transformers saves it, or a weights file; only from this machine, never the network."""
+    """Load wav2vec2 from a folder saved by transformers, or from a weights file; nothing is downloaded.
+
+    Raises:
+        CheckpointError: the path holds no wav2vec2 base model that loads.
+        DrivingError: transformers is not installed.
+    """
     path = Path(path)
     if path.is_dir():
         network, normalise = _from_folder(path), _folder_normalises(path)

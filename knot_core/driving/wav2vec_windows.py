@@ -44,6 +44,11 @@ class SpeechWindow:
     ahead: int
 
     def __post_init__(self) -> None:
+        """Check the lengths.
+
+        Raises:
+            SettingsError: a length is no whole number, or too small.
+        """
         for name, least in (("block", 1), ("before", 0), ("ahead", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:

@@ -86,6 +86,9 @@ class LiveAudio:
 
         Several channels are heard as one (see `downmix`): where they differ, up to a second later, because the second
         decides how. Push one channel where that matters.
+
+        Raises:
+            DrivingError: the sound was closed, or the number of channels changes.
         """
         new = to_samples(samples, piece=True)
         with self._lock:
@@ -116,6 +119,11 @@ class LiveAudio:
             return self._first + self._samples.numel()
 
     def read(self, start: int, stop: int) -> Tensor:
+        """float32 [stop - start] at 16 kHz, zeros outside the sound.
+
+        Raises:
+            DrivingError: the samples were freed already, or have not arrived yet.
+        """
         with self._lock:
             if max(0, start) < self._first:
                 raise DrivingError(

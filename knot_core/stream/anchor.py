@@ -83,6 +83,9 @@ def encode_anchor(
 
     `grey_BGCHW`: for networks that are shown grey pictures behind the reference, what their video autoencoder makes of
     them. `negative_BTD`: the prompt that guidance leads away from, of the prompt's shape.
+
+    Raises:
+        SettingsError: the reference, prompt, image tokens or grey latents have another shape than the model takes.
     """
     wanted = (1, 1, model.config.out_channels)
     if reference_BFCHW.dim() != 5 or tuple(reference_BFCHW.shape[:3]) != wanted:

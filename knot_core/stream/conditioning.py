@@ -56,7 +56,11 @@ class Conditioning:
         return replace(self, **tensors)
 
     def with_text(self, model: StreamModel, text_BTD: Tensor) -> "Conditioning":
-        """The same under another prompt; `SettingsError` where it is none of the model's."""
+        """The same conditioning with another prompt [1, T, text_dim].
+
+        Raises:
+            SettingsError: the prompt's shape is not the model's.
+        """
         if text_BTD.dim() != 3 or text_BTD.shape[0] != 1 or text_BTD.shape[2] != model.config.text_dim:
             raise SettingsError(
                 f"the prompt has shape {tuple(text_BTD.shape)}, this model takes [1, tokens, {model.config.text_dim}]; "

@@ -78,7 +78,11 @@ def continue_stream(
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Stream:
-    """Go on from a state, bit for bit, with the driving that was playing; the state stays as it is."""
+    """Go on from a state, bit for bit, with the driving that was playing; the state stays as it is.
+
+    Raises:
+        StateError: the state was made with another model or dtype.
+    """
     if saved.anchor.model != fingerprint(model):
         raise StateError("the state is of another model, or of another dtype; load the model that it was made with")
     return Stream(model, placed(saved, model.device), driving, progress=progress, should_stop=should_stop)

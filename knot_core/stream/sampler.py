@@ -103,6 +103,9 @@ class Stream(Iterator[Chunk]):
 
         It starts to play there, unless `origin` names another latent frame of the stream as its beginning: 0 for a
         driving that shares the stream's own time.
+
+        Raises:
+            SettingsError: `origin` is negative or lies behind the next chunk's first frame.
         """
         driving = driven(self.model, driving)
         with self.lock:

@@ -35,7 +35,11 @@ READABLE = (1, 2)
 
 
 def save_stream(path: str | os.PathLike[str], saved: Snapshot) -> None:
-    """Write a state file; a file of that name is replaced only once the new one is whole."""
+    """Write a state file; a file of that name is replaced only once the new one is whole.
+
+    Raises:
+        StateError: the file cannot be written.
+    """
     anchor, conditioning, state = saved.anchor, saved.conditioning, saved.state
     prompts = conditioning.prompts
     header = {
@@ -71,7 +75,11 @@ def save_stream(path: str | os.PathLike[str], saved: Snapshot) -> None:
 
 
 def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
-    """Read a state file; `StateError` if it is none, or of another model or version."""
+    """Read a state file saved by `save_stream`.
+
+    Raises:
+        StateError: the file is no state, is damaged, or is of another model, dtype or version.
+    """
     header, tensors = _read(Path(path))
     _require_same_model(header, model, path)
     try:
