@@ -19,9 +19,9 @@ class EncodeAnchor(io.ComfyNode):
             node_id="KnotForcingEncodeAnchor",
             display_name="Knot Forcing Encode Reference Anchor",
             category=CATEGORY,
-            description="Runs the reference picture through the model once and keeps what every chunk will look back "
-            "at: the person's looks, and the prompt of a model that is driven by text. Encode once, use "
-            "for any number of streams.",
+            description="Runs the reference image through the model once and caches it, so that every chunk keeps "
+            "the subject's identity, along with the prompt of a model that is driven by text. Encode "
+            "once, use for any number of streams.",
             search_aliases=[
                 "reference image",
                 "portrait to video",
@@ -46,8 +46,8 @@ class EncodeAnchor(io.ComfyNode):
                     "fit",
                     options=list(adapters.FITS),
                     default=adapters.FITS[0],
-                    tooltip="How a picture of another shape is brought to the video's: crop keeps the "
-                    "centre, letterbox keeps everything and adds bars.",
+                    tooltip="How to fit the image to the output aspect ratio: crop keeps the centre, letterbox "
+                    "keeps the whole image and adds bars.",
                 ),
                 io.Int.Input(
                     "width",
@@ -91,9 +91,8 @@ class EncodeAnchor(io.ComfyNode):
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
-                    tooltip="What the video is led away from, for models with guidance (Wan2.1, "
-                    "OmniAvatar, InfiniteTalk): from CLIP Text Encode. Not connected: no "
-                    "words. Few-step models take none.",
+                    tooltip="The negative prompt, for models with guidance (Wan2.1, OmniAvatar, InfiniteTalk): "
+                    "from CLIP Text Encode. Not connected: no words. Few-step models take none.",
                 ),
             ],
             outputs=[

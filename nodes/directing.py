@@ -221,11 +221,14 @@ class CombineDriving(io.ComfyNode):
             node_id="KnotForcingCombineDriving",
             display_name="Knot Forcing Combine Driving",
             category=CATEGORY,
-            description="Two drivings as one: speech for the mouth from the first, head and eyes from the second, in "
-            "any mixture. What the second does not give stays the first's.",
+            description="Combines two drivings: speech for the mouth from the first, head and eyes from the "
+            "second, in any proportion. Controls that the second does not give are taken from the "
+            "first.",
             search_aliases=["mix motion", "blend motion", "merge driving", "hybrid", "layer animation"],
             inputs=[
-                KnotDriving.Input("first", tooltip="Its speech is heard, and its length counts unless it has no end."),
+                KnotDriving.Input(
+                    "first", tooltip="Its speech is used, and its length is the result's unless it is endless."
+                ),
                 KnotDriving.Input("second", tooltip="Put over the first, by the weights."),
                 io.Combo.Input(
                     "mode",

@@ -126,9 +126,9 @@ class DrivingFromEncodedAudio(io.ComfyNode):
             node_id="KnotForcingDrivingFromEncodedAudio",
             display_name="Knot Forcing Driving from Encoded Audio",
             category=CATEGORY,
-            description="Speech drives a model that hears through wav2vec2, from features that are there already. "
-            "ComfyUI makes 50 a second of them, the models were trained on one a pixel frame: they are "
-            "stretched here. Driving from Audio with an audio_encoder is exact.",
+            description="Speech drives a model that uses wav2vec2, from features computed beforehand. "
+            "ComfyUI computes 50 a second, but the models were trained with one per pixel frame, so "
+            "they are resampled here. Driving from Audio with an audio_encoder is exact.",
             search_aliases=["lip sync", "lipsync", "wav2vec2", "audio features", "talking head"],
             inputs=[
                 KnotModel.Input("model", tooltip="The model that will be driven."),

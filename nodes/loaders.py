@@ -11,7 +11,7 @@ FAMILY_TIP = (
     "Which public model it is: how it streams (steps, window, sinks, frame rate, size). auto: by structure and by the "
     "file's name; the node's log says what it was taken for and why."
 )
-VAE_TIP = "A Wan 2.1 VAE: makes the pictures where no tiny decoder is chosen or found. knot-tiny takes none."
+VAE_TIP = "A Wan 2.1 VAE: decodes the frames where no tiny decoder is chosen or found. knot-tiny takes none."
 
 
 class LoadModel(io.ComfyNode):

@@ -53,8 +53,8 @@ class Settings(io.ComfyNode):
                     default=DEFAULTS.num_knot_frames,
                     min=0,
                     max=8,
-                    tooltip="Latent frames that two neighbouring chunks share, so that the seam is not seen "
-                    "(0 to 8, at most the chunk's length; 0 turns it off).",
+                    tooltip="Latent frames that two neighbouring chunks share, so that the transition is not "
+                    "visible (0 to 8, at most the chunk's length; 0 turns it off).",
                 ),
                 io.Int.Input(
                     "num_window_frames",
@@ -222,7 +222,7 @@ class ModelSettings(io.ComfyNode):
         return io.NodeOutput(settings, adapters.settings_text(settings))
 
 
-SEED_TIP = "Of the noise (any whole number from 0). Same seed, same machine, same settings: same frames."
+SEED_TIP = "Seed of the noise (any whole number from 0). The same seed, machine and settings give the same frames."
 
 
 def stream_inputs(*, endless: bool = False) -> list[io.Input]:
@@ -233,8 +233,8 @@ def stream_inputs(*, endless: bool = False) -> list[io.Input]:
         KnotAnchor.Input(
             "anchor",
             optional=True,
-            tooltip="Who is seen, or what the prompt says: from Encode Reference Anchor, made with the "
-            "same model. Needed to begin; a state brings its own.",
+            tooltip="The subject or the prompt: from Encode Reference Anchor, made with the same model. Required "
+            "for a new stream; a state has its own.",
         ),
         KnotDriving.Input(
             "driving",

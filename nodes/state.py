@@ -22,7 +22,7 @@ class BeginStream(io.ComfyNode):
             search_aliases=["start stream", "initial state", "loop start", "empty latent"],
             inputs=[
                 KnotModel.Input("model", tooltip="The model that will stream."),
-                KnotAnchor.Input("anchor", tooltip="Who is seen: from Encode Reference Anchor, made with that model."),
+                KnotAnchor.Input("anchor", tooltip="The subject: from Encode Reference Anchor, made with that model."),
                 io.Int.Input("seed", **SEED_RANGE, control_after_generate=True, tooltip=SEED_TIP),
                 settings_input(),
             ],
@@ -128,8 +128,8 @@ class SaveState(io.ComfyNode):
             node_id="KnotForcingSaveState",
             display_name="Knot Forcing Save Stream State",
             category=STATES,
-            description="Writes a state to a file, so that the stream goes on in a later prompt, in another workflow, "
-            "after a restart: with the very frames that would have come.",
+            description="Writes a state to a file, so that the stream can continue in a later prompt, in another "
+            "workflow or after a restart, with exactly the frames that it would have had.",
             search_aliases=["checkpoint", "resume", "continue later", "KV cache", "snapshot"],
             inputs=[
                 KnotState.Input("state", tooltip="From a node that streamed."),

@@ -13,7 +13,7 @@ class Stats(io.ComfyNode):
             node_id="KnotForcingStreamStats",
             display_name="Knot Forcing Stream Stats",
             category=CATEGORY,
-            description="Where the time went and how much memory was held, chunk by chunk.",
+            description="Time per stage and memory in use, chunk by chunk.",
             search_aliases=["profiler", "benchmark", "fps", "timing", "speed", "VRAM", "memory usage"],
             inputs=[KnotStats.Input("stats", tooltip="The stats output of a node that streamed.")],
             outputs=[

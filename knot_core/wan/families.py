@@ -122,7 +122,7 @@ ROWS = (
         licence="CC-BY-NC-SA-4.0",
         names=r"causvid(?!-plus)|autoregressive-checkpoint|wan-causal-ode",
         wrappers=("generator",),
-        notes="Not made to roll: its own long videos restart with an overlap.",
+        notes="Not trained for unbounded generation: its own long videos restart with an overlap.",
     ),
     _Wan(
         family="longlive",

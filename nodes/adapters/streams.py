@@ -121,7 +121,7 @@ def driving_from_audio(
     """What listens is the model's matter: mel bands of the built-in one, else the audio encoder."""
     check_inputs(model.preset, model.config, has_text=model.preset.needs_text, has_speech=True)
     if audio_encoder is not None and model.preset.speech == "mel":
-        raise KnotError(f"got an audio_encoder for {model.preset.family}, which hears without one: leave it out")
+        raise KnotError(f"got an audio_encoder for {model.preset.family}, which needs no audio encoder: disconnect it")
     if audio_encoder is None and model.preset.speech != "mel":
         raise KnotError(f"got no audio_encoder for {model.preset.title}: connect {model.preset.speech} from Load "
                         "Audio Encoder")  # fmt: skip
