@@ -245,7 +245,7 @@ def pick_device(device: str | torch.device) -> torch.device:
     try:
         found = torch.device(device)
     except RuntimeError as problem:
-        raise SettingsError(f"device {name} is none that PyTorch knows; choose {_devices_here()}") from problem
+        raise SettingsError(f"device {name} is unknown to PyTorch; choose {_devices_here()}") from problem
     try:
         torch.zeros(1, device=found).item()
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as problem:

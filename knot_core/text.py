@@ -47,7 +47,7 @@ class TextEncoder:
         device = next(self.network.parameters()).device
         features_BTD = self.network(tokens.to(device), torch.ones_like(tokens, device=device)).last_hidden_state
         if not features_BTD.isfinite().all():
-            raise CheckpointError("the text encoder gives values that are no numbers (NaN or infinite); download it "
+            raise CheckpointError("the text encoder gives values that are not finite (NaN or infinite); download it "
                                   "again, or load it in bfloat16")  # fmt: skip
         # without the padding, which the text would not look at, the encoder's work is that of the text alone
         return padded(features_BTD.cpu())

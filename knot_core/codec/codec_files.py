@@ -38,7 +38,7 @@ def load_codec(path: str | os.PathLike[str], kind: str = "auto") -> TAEHV | WanV
     tensors = _in_float32(stored)
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
-            raise CheckpointError(f"{file} holds values that are no numbers (NaN or infinite) in {name}; get it again")
+            raise CheckpointError(f"{file} holds values that are not finite (NaN or infinite) in {name}; get it again")
     found = codec_kind(file, stored)
     if kind not in ("auto", found) and "wan_vae" in (kind, found):
         raise CheckpointError(f"{file} is not of the kind {kind}, but of {found}; leave the choice on auto")

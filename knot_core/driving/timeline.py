@@ -47,7 +47,7 @@ _FIRST_FLAG = MEL_DIM + len(CONTROLS)
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Driving(TrackedDriving):
-    """Up to three tracks; None = not given. Equal and hashed by what they hold. Make one with the class methods."""
+    """Up to three tracks; None = not given. Compared and hashed by content. Create one with the class methods."""
 
     speech: Track | None = None  # 64 log-mel values
     pose: Track | None = None  # POSE_CONTROLS
@@ -89,7 +89,7 @@ class Driving(TrackedDriving):
         if model is not None and _hears_through_wav2vec2(model):
             if isinstance(pose, Driving):
                 raise DrivingError(
-                    "this model moves head and eyes as it likes, so controls cannot; drive it by speech alone"
+                    "this model moves head and eyes by itself and takes no controls; drive it by speech alone"
                 )
             return SpeechDriving.hearing(audio, model, encoder, window)
         if encoder is not None or window is not None:
@@ -101,7 +101,7 @@ class Driving(TrackedDriving):
 
     @classmethod
     def from_speech_features(cls, features: Mapping[str, Any], model: Drivable) -> SpeechDriving:
-        """For a model that hears through wav2vec2, from what ComfyUI's Audio Encoder Encode gives: see `HeardLayers`.
+        """For a model driven by wav2vec2 features, from what ComfyUI's Audio Encoder Encode gives: see `HeardLayers`.
 
         `features` has `encoded_audio_all_layers`, one tensor [B, steps, hidden] a layer, and `audio_samples`, how many
         samples at 16 kHz they were made of.
@@ -129,7 +129,7 @@ class Driving(TrackedDriving):
         return dict(zip(FLAGS, (self.speech, self.pose, self.mouth), strict=True))
 
     def require_controls(self, otherwise: str) -> None:
-        """It is made of them."""
+        """Does nothing: this driving consists of controls."""
 
     def for_adapter(self, adapter: Adapter | None) -> Driving:
         """The same driving, as wide as the adapter's signal.
@@ -142,8 +142,8 @@ class Driving(TrackedDriving):
             return self if adapter.signal_dim <= self.signal_dim else replace(self, signal_dim=adapter.signal_dim)
         if self.given:
             raise DrivingError(
-                f"got {' and '.join(self.given)}, but this model hears speech through wav2vec2 and is moved by nothing "
-                "else; take Driving.from_audio(audio, model, encoder=...)"
+                f"got {' and '.join(self.given)}, but this model is driven by wav2vec2 speech features only; "
+                "take Driving.from_audio(audio, model, encoder=...)"
             )
         return self
 

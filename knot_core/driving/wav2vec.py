@@ -77,7 +77,7 @@ class SpeechEncoder:
             states.append(left if isinstance(left, Tensor) else left[0])  # older transformers give a tuple
         found = torch.stack(states, dim=2)[0].float().cpu()
         if not found.isfinite().all():
-            raise CheckpointError("the speech encoder gives values that are no numbers (NaN or infinite); download it "
+            raise CheckpointError("the speech encoder gives values that are not finite (NaN or infinite); download it "
                                   "again")  # fmt: skip
         return found
 

@@ -23,7 +23,7 @@ class Waveform(Protocol):
 
     @property
     def num_samples(self) -> int | None:
-        """Its length; None while it goes on."""
+        """The number of samples at 16 kHz; None while more may arrive."""
 
     @property
     def num_ready(self) -> int:
@@ -138,7 +138,7 @@ class LiveAudio:
             return found
 
     def find_end(self, sample: int) -> None:
-        """Whoever speaks will say."""
+        """Does nothing: `close` sets the end."""
 
     def content(self) -> bytes:
         return self._name.encode()  # what will be said is not known, so no two are equal

@@ -136,7 +136,7 @@ class SoundDecoder:
         for start in range(0, placed.silence, self._rate):
             yield np.zeros((self._convert.num_channels, min(self._rate, placed.silence - start)), np.float32)
         if block.size and not np.abs(block).max() <= self._loudest:  # NaN is not, either
-            self.report.first_error = self.report.first_error or "values that are no numbers, or far too loud"
+            self.report.first_error = self.report.first_error or "values that are not finite, or far too loud"
             self._lose(begin + placed.silence, block.shape[1])
             block = np.zeros_like(block)
         else:

@@ -28,20 +28,20 @@ _FAST = 1  # of zlib's levels; the higher ones take ten times as long for a tent
 
 
 class Writer(Protocol):
-    """What a stream is written with."""
+    """The interface of what writes a stream."""
 
     path: Path
     num_bytes: int
 
     @property
     def num_pixel_frames(self) -> int:
-        """Written so far."""
+        """The number of pixel frames written so far."""
 
     def write(self, pixel_frames: Tensor) -> None:
         """Append uint8 [T, H, W, 3], and the sound that belongs to them."""
 
     def close(self) -> None:
-        """End what was written. Twice is once."""
+        """Complete the output; calling it again has no effect."""
 
     def __enter__(self) -> "Writer": ...
 

@@ -49,7 +49,7 @@ class LivePreview:
         return None if self._own is None else self._own.path
 
     def after(self, pixel_frames: Tensor) -> Piece | None:
-        """To be called when the writer has them; what is new to be played, if anything is."""
+        """The new bytes to play, if any; call it once the writer has these frames."""
         if self._failed:
             return None
         try:

@@ -23,7 +23,7 @@ class SoundTrack(Protocol):
 
     @property
     def sample_rate(self) -> int:
-        """In Hz."""
+        """Samples per second."""
 
     @property
     def num_channels(self) -> int:

@@ -137,7 +137,7 @@ def _check_image(image: Tensor) -> None:
             f"the picture has shape {list(image.shape)}; it must be [height, width, 3]: give one RGB picture"
         )
     if not image.isfinite().all():
-        raise MediaError("the picture holds values that are no numbers (NaN or infinite); look at what made it")
+        raise MediaError("the picture holds values that are not finite (NaN or infinite); look at what made it")
 
 
 def save_contact_sheet(path: str | os.PathLike[str], pictures: Sequence[tuple[str, Tensor]], columns: int = 6) -> None:

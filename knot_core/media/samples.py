@@ -62,7 +62,7 @@ def check_values(samples: Tensor) -> None:
     for part in samples.split(_AT_ONCE, dim=1) if samples.numel() else ():
         here = max(abs(float(value)) for value in torch.aminmax(part))  # NaN is the least and the greatest of its part
         if not math.isfinite(here):
-            raise MediaError("the sound holds values that are no numbers (NaN or infinite); look at what made it")
+            raise MediaError("the sound holds values that are not finite (NaN or infinite); look at what made it")
         loudest, energy = max(loudest, here), energy + float(part.square().sum())
     if loudest > LOUDEST:
         raise MediaError("the sound is more than 160 dB above full scale; look at what made it")

@@ -34,7 +34,7 @@ class Sound(Protocol):
 
     @property
     def sample_rate(self) -> int:
-        """In Hz."""
+        """Samples per second."""
 
     @property
     def num_channels(self) -> int:
@@ -42,7 +42,7 @@ class Sound(Protocol):
 
     @property
     def num_samples(self) -> int | None:
-        """Its length; None while that is not certain."""
+        """The number of samples; None while it is unknown."""
 
     def read(self, start: int, stop: int) -> Tensor:
         """float32 [C, S] of samples start .. stop-1, fewer where the sound ends; later calls do not go back."""
@@ -51,7 +51,7 @@ class Sound(Protocol):
         """The same sound, to be read from its beginning."""
 
     def content(self) -> bytes:
-        """What tells two sounds apart."""
+        """A digest that identifies the sound."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,7 +90,7 @@ class Audio:
         return self.samples[:, start:stop]
 
     def again(self) -> "Audio":
-        """Itself: it can be read in any order."""
+        """The same object: it can be read in any order."""
         return self
 
     def content(self) -> bytes:
@@ -101,7 +101,7 @@ class Audio:
         return found.digest()
 
     def starting_at(self, seconds: float) -> "Audio":
-        """What is left after so many seconds; may be nothing. Below 0: the sound after so much silence."""
+        """The sound from `seconds` on, possibly empty; a negative value puts silence before it."""
         start = round(seconds * self.sample_rate)
         samples = self.samples[:, start:] if start >= 0 else torch.nn.functional.pad(self.samples, (-start, 0))
         return replace(self, samples=samples)
@@ -133,7 +133,7 @@ class AudioFile:
 
     @property
     def num_samples(self) -> int | None:
-        """Its length, once it was read to its end; before, nobody knows it for certain."""
+        """The number of samples; None until the file was read to its end."""
         return max(0, self._first + self._held.shape[1] - self._skip) if self._ended else None
 
     def read(self, start: int, stop: int) -> Tensor:
@@ -256,6 +256,6 @@ def _check_stream(container: av.container.InputContainer, name: str) -> None:
     if stream.codec_context is None:
         raise MediaError(f"{name} holds sound of a kind that is not known here; give a WAV, MP3, FLAC, M4A or the like")
     if not 1 <= stream.channels <= _MOST_CHANNELS:
-        raise MediaError(f"{name} has {stream.channels} channels, of which nothing says where they sound from; mix it "
+        raise MediaError(f"{name} has {stream.channels} channels, whose layout is unknown; mix it "
                          "down to stereo or mono")  # fmt: skip
     check_rate(stream.rate)

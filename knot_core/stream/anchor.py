@@ -57,7 +57,7 @@ class Anchor:
         return height, width
 
     def on(self, device: torch.device | str) -> "Anchor":
-        """On a device; the same object where it is there already."""
+        """The anchor on a device; the same object if it is there already."""
         if self.reference_BFCHW.device == torch.device(device):
             return self
         tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}

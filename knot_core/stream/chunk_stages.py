@@ -26,7 +26,7 @@ from .timing import Mark
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Chunk:
-    """What a stream gives, piece by piece."""
+    """Committed latents and decoded frames that a stream yields together."""
 
     index: int
     start_frame: int  # first latent frame

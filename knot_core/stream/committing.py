@@ -58,7 +58,7 @@ class Window:
             commit_chunk(denoiser, conditions, plan, recent_BFCHW[:, -plan.num_frames :], self.cache)
 
     def write(self, plan: ChunkPlan, *, keep: bool = False) -> Overwritten | None:
-        """What the passes left goes into the window; `keep`: says what it wrote over."""
+        """Write the passes' results into the window; `keep`: return what they overwrote."""
         recomputes, num_frames = self.settings.commit == "recompute", plan.num_frames
         overwritten = self.sinks.overwritten(self.cache, num_frames, wholly=recomputes) if keep else None
         if recomputes:

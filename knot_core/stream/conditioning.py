@@ -51,7 +51,7 @@ class Conditioning:
         return hash(self.digest)
 
     def on(self, device: torch.device | str) -> "Conditioning":
-        """On a device; prompts over time stay where they are until their turn comes."""
+        """The conditioning on a device; prompts over time are moved when they are due."""
         tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **tensors)
 

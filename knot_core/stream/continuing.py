@@ -66,7 +66,7 @@ def begin_stream(
 
 
 def state_of(stream: Stream, device: torch.device | str = "cpu") -> Snapshot:
-    """Where a stream stands, as a value of its own: the stream may go on."""
+    """A copy of the stream's state, independent of the stream, which may go on."""
     return placed(stream.snapshot(), device, copy=True)
 
 
@@ -124,7 +124,7 @@ def leave_state(stream: Stream, path: str | os.PathLike[str]) -> bool:
 
 
 def placed(saved: Snapshot, device: torch.device | str, *, copy: bool = False) -> Snapshot:
-    """On a device; the random state stays on the CPU. `copy`: the cache's views become tensors of their own."""
+    """The state on a device; the random state stays on the CPU. `copy`: the cache's views are copied."""
 
     def there(tensor: Tensor) -> Tensor:
         return tensor.to(device, copy=copy)

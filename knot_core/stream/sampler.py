@@ -276,11 +276,11 @@ class Stream(Iterator[Chunk]):
         self._window.run(begun.denoiser, begun.plan, drawn.conditions, drawn.recent(), begun.conditions_of)
 
     def write_window(self, drawn: Drawn, *, keep: bool = False) -> Overwritten | None:
-        """What the passes left goes into the window; `keep`: says what it wrote over."""
+        """Write the passes' results into the window; `keep`: return what they overwrote."""
         return self._window.write(drawn.plan, keep=keep)
 
     def undo(self) -> None:
-        """Take back what a chunk has written that does not happen."""
+        """Undo what an abandoned chunk has written."""
         with self.lock:
             self._cache.undo()
 

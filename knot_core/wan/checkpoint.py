@@ -245,7 +245,7 @@ def _not_finite(checkpoint: Checkpoint, name: str, dtype: torch.dtype, lora: Lor
         if lora is None or lora.merged(name, weight).isfinite().all():
             return f"{path} holds values in {name} that {dtype} cannot hold; choose bfloat16 or float32"
         path = lora.path
-    return f"{path} holds values that are no numbers (NaN or infinite) in {name}; download or train it again"
+    return f"{path} holds values that are not finite (NaN or infinite) in {name}; download or train it again"
 
 
 def check_tensors(checkpoint: Checkpoint, wanted: Mapping[str, Tensor]) -> None:

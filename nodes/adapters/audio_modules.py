@@ -63,7 +63,7 @@ def _checked(checkpoint: Checkpoint, wanted: Mapping[str, Tensor]) -> dict[str, 
     found = {name: checkpoint.weight(name, torch.float32) for name in wanted}
     broken = next((name for name, tensor in found.items() if not tensor.isfinite().all()), None)
     if broken is not None:
-        raise KnotError(f"got audio modules with values in {broken} that are no numbers (NaN or infinite): get the "
+        raise KnotError(f"got audio modules with values in {broken} that are not finite (NaN or infinite): get the "
                         "file again")  # fmt: skip
     return found
 

@@ -86,7 +86,7 @@ def test_a_shallow_network_says_so_and_what_the_whole_would_take_stands_apart(be
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--model", "knot-tiny", "--layers", 1), "layers is 1, but knot-tiny is as deep as it is"),
+        (("--model", "knot-tiny", "--layers", 1), "layers is 1, but knot-tiny has a fixed depth"),
         (("--model", "tiny", "--layers", 4), "layers is 4; this network has 1 to 3"),
         (("--model", "tiny", "--chunks", 0), "chunks is 0"),
         (("--model", "tiny", "--plain", -1), "plain is -1"),

@@ -191,7 +191,7 @@ def have_other_channels(weights: dict[str, Tensor]) -> None:
         (drop, r"lacks blocks\.1\.ffn\.2\.bias; it is incomplete"),
         (add, r"holds vace_blocks\S+ that the network has no place for; it is a Wan VACE network"),
         (reshape, r"blocks\.1\.norm3\.weight of shape \[64\], wanted \[128\]"),
-        (poison, r"no numbers \(NaN or infinite\) in head\.head\.weight"),
+        (poison, r"not finite \(NaN or infinite\) in head\.head\.weight"),
         (be_another_model, "is no Wan network"),
         (have_other_channels, "has 20 input channels"),
     ],

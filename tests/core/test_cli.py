@@ -198,7 +198,7 @@ def test_resuming_past_the_end_is_refused(run, tmp_path):
         ("--reference face.png --idle --size 50", "multiples of 16"),
         ("--reference face.png --idle --seed -1", "seed is -1"),
         ("--reference face.png --idle --threads 0", "threads is 0"),
-        ("--reference face.png --idle --device gpu", "device 'gpu' is none that PyTorch knows; choose cpu"),
+        ("--reference face.png --idle --device gpu", "device 'gpu' is unknown to PyTorch; choose cpu"),
         ("--reference face.png --idle --device vulkan", "device 'vulkan' cannot be used here"),
         ("--reference face.png --idle --device meta", "device 'meta' cannot be used here: its tensors hold no values"),
         ("--reference face.png --idle --size 100000", "GiB in all; take a smaller size"),

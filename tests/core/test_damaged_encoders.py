@@ -88,7 +88,7 @@ def be_wider(folder: Path) -> None:
 )
 @pytest.mark.parametrize(("damage", "says"), [
     (cut, "that loads"),
-    (poison, "no numbers"),
+    (poison, "not finite"),
     (hide_code, "carries code beside its weights"),
     (be_a_pickle, "carries code beside its weights"),
     (be_empty, "that loads"),

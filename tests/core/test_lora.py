@@ -194,5 +194,5 @@ def test_numbers_that_are_none_are_blamed_on_the_lora(tmp_path, checkpoint, weig
     stored = {"blocks.0.self_attn.q.lora_A.weight": down * torch.nan, "blocks.0.self_attn.q.lora_B.weight": up}
     save_file(stored, tmp_path / "lora.safetensors")
     lora = open_lora(tmp_path / "lora.safetensors", 1.0, weights)
-    with pytest.raises(CheckpointError, match=r"lora\.safetensors holds values that are no numbers .*self_attn\.q"):
+    with pytest.raises(CheckpointError, match=r"lora\.safetensors holds values that are not finite .*self_attn\.q"):
         build_network(checkpoint, torch.bfloat16, lora=lora)

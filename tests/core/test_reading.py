@@ -202,7 +202,7 @@ def test_damage_in_one_shard_is_found(shards):
     name = next(name for name, tensor in tensors.items() if tensor.dim() == 2)
     tensors[name][0, 0] = torch.inf
     save_file(tensors, part)
-    with pytest.raises(CheckpointError, match=rf"no numbers \(NaN or infinite\) in {name}"):
+    with pytest.raises(CheckpointError, match=rf"not finite \(NaN or infinite\) in {name}"):
         build_network(open_checkpoint(shards))
 
 
@@ -236,7 +236,7 @@ def be_a_lora(_: dict[str, Tensor], path: Path) -> None:
     [
         (cut, r"over\.\w+ is truncated or damaged"),
         (hide_code, r"over\.\w+ carries code beside its weights"),
-        (poison, r"no numbers \(NaN or infinite\) in audio_proj\.proj2\.bias"),
+        (poison, r"not finite \(NaN or infinite\) in audio_proj\.proj2\.bias"),
         (drop, r"lacks blocks\.0\.audio_cross_attn\.kv_linear\.weight; it is incomplete"),
         (flatten, r"has audio_proj\.proj1\.weight of shape \[5\], wanted 2 dimensions"),
         (be_a_lora, r"lora_A\.weight that the network has no place for"),

@@ -384,7 +384,7 @@ def test_nothing_is_said_where_nothing_was_given_and_what_was_is_refused_by_name
     with pytest.raises(DrivingError, match="got mouth, but this model has no driving adapter"):
         stream.set_driving(Driving.from_controls({"mouth_open": [0, 1]}))
     hears = make_model(adapter=AdapterConfig(signal_dim=768, blocks=(0,)))
-    with pytest.raises(DrivingError, match="got pose and mouth, but this model hears speech through wav2vec2"):
+    with pytest.raises(DrivingError, match="got pose and mouth, but this model is driven by wav2vec2 speech features"):
         open_stream(hears, hears.anchor(), SETTINGS, Driving.idle())
 
 

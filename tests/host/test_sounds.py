@@ -31,7 +31,7 @@ def of_sound(kind: str, *, driving: bool = True, video: bool = True) -> Json:
         ("list", "got list as a sound, wanted ComfyUI's AUDIO"), ("array", "got ndarray as a sound"),
         ("no waveform", "got only sample_rate as a sound"), ("batch", "got a batch of sounds, of shape [3, 2, 8000]"),
         ("samples first", "8000 channels of 2 samples; it must be [channels, samples]"),
-        ("rate", "the sample rate is 'fast'"), ("nan", "no numbers (NaN"), ("empty", "has no samples"),
+        ("rate", "the sample rate is 'fast'"), ("nan", "not finite (NaN"), ("empty", "has no samples"),
     ],
 )  # fmt: skip
 def test_what_is_no_sound_is_refused_in_one_sentence(server: Server, kind: str, says: str) -> None:

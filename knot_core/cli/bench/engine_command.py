@@ -57,7 +57,7 @@ def bench_engine(options: Namespace, load: Callable[[], Model], given: dict[str,
 def _task(options: Namespace, load: Callable[[], Model], given: dict[str, Any]) -> Task:
     published = options.model in PUBLISHED
     if options.layers is not None and not published:
-        raise SettingsError(f"layers is {options.layers}, but {options.model} is as deep as it is; leave it out, or "
+        raise SettingsError(f"layers is {options.layers}, but {options.model} has a fixed depth; leave it out, or "
                             f"measure one of {', '.join(PUBLISHED)}")  # fmt: skip
     model = _random(options) if published else load()
     size = options.size or (model.preset.height, model.preset.width)
