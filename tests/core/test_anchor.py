@@ -26,6 +26,7 @@ def encode_at(model, anchor, position):
 def test_moving_the_anchor_equals_encoding_it_anew(make_model, layout, position):
     model = make_model(layout)
     anchor = model.anchor()
+    assert anchor.keys
     for moved, encoded in zip(anchor.at(position), encode_at(model, anchor, position), strict=True):
         torch.testing.assert_close(moved, encoded, atol=1e-5, rtol=0)
 

@@ -201,6 +201,7 @@ keys = st.lists(
 @given(st.dictionaries(st.sampled_from(["yaw", "gaze", "brow", "mouth_wide"]), keys, min_size=1), st.booleans())
 def test_a_valid_timeline_stays_between_its_keys(curves, loop):
     driving = read_expression(json.dumps({"loop": loop, "seconds": 61, **curves}))
+    assert curves
     for name, track in curves.items():
         values = value(driving, name, range(0, 3000, 7))
         assert values.min() >= min(key[1] for key in track) - 1e-6

@@ -111,6 +111,7 @@ def test_blinks_are_short_and_2_to_6_seconds_apart(start):
 
 def test_idle_motion_moves_within_range_smoothly_and_without_a_loop():
     values = idle_values(np.arange(25 * 1200))
+    assert values
     for name, track in values.items():
         assert track.min() >= (0 if name == "blink" else -1)
         assert track.max() <= 1

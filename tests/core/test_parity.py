@@ -103,6 +103,7 @@ def hearing_model(recording, width, num_states):
 
 @pytest.mark.parametrize("recording", [found for found in of_kind("array") if found.values[0].has("clips/0/heard")])
 def test_speech_of_a_known_length_is_spread_as_recorded(recording):
+    assert recording.case["clips"]
     for number, clip in enumerate(recording.case["clips"]):
         steps = recording.tensor(f"clips/{number}/conv_steps")
         model = hearing_model(recording, steps.shape[1], 2)
@@ -122,6 +123,7 @@ def test_speech_is_packed_as_recorded(recording):
     model = hearing_model(recording, rows.shape[1], 2)
     driving = SpeechDriving(speech=Rows(rows.numpy()), form=_form(model))
     start = 0
+    assert recording.case["clips"]
     for number, clip in enumerate(recording.case["clips"]):
         repeated, heard = clip["latent_frames_repeated_from_before"], recording.tensor(f"heard/{number}")
         start -= repeated
@@ -182,7 +184,9 @@ def test_a_picture_s_condition_is_the_recorded_one(recording, picture_model):
     expected = torch.cat([recording.tensor("mask"), recording.tensor("condition")], dim=1)
     alone = {"text_guidance": 1.0, "sound_guidance": 1.0}  # one pass a step
     settings = with_settings(plain(recording.preset.settings), num_chunk_frames=2, steps=1, **alone)
-    for found in shown(picture_model, anchor, settings, -(-len(expected) // 2)):
+    everything = shown(picture_model, anchor, settings, -(-len(expected) // 2))
+    assert everything
+    for found in everything:
         assert error(found[: len(expected)], expected) < BOUND
 
 
@@ -205,6 +209,7 @@ def test_a_single_pass_is_the_recorded_one(recording, tmp_path):
     denoiser = Denoiser.of(model, recording.tensor("text"), image_BTE=recording.tensor("image_tokens"))
     audio = recording.tensor("audio").flatten(1)
     signal = SpeechDriving(speech=Rows(audio.numpy()), form=_form(model)).signal(0, num_frames)
+    assert case["passes"]
     for number, done in enumerate(case["passes"]):
         condition, x = recording.tensor(f"passes/{number}/condition"), recording.tensor(f"passes/{number}/x")
         pinned = torch.equal(x[:1], picture[0])

@@ -213,6 +213,7 @@ def test_a_slow_consumer_bounds_what_is_drawn_ahead(model, anchor, waves):
         assert len(begun) - (chunk.index + 1) <= 6
         if chunk.index == 8:
             break
+    assert chunk.index == 8
 
 
 def test_a_new_driving_starts_with_the_next_chunk_that_has_not_begun(model, anchor, waves):

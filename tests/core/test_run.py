@@ -210,6 +210,7 @@ def test_the_environment_holds_what_is_locked():
     locked = {canonicalize_name(line.name): line.specifier for line in map(Requirement, requirements("constraints.txt"))
               if line.marker is None or line.marker.evaluate()}  # fmt: skip
     package = importlib.metadata.requires("knot-forcing")
+    assert package
     for line in map(Requirement, package):
         if line.marker is not None and not line.marker.evaluate({"extra": "test"}):
             continue

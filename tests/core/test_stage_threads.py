@@ -138,6 +138,7 @@ def test_a_slow_consumer_holds_the_source_back():
         assert len(seen) - (number + 1) <= 6
         if number == 5:
             break
+    assert number == 5
 
 
 def test_what_wait_raises_ends_all_while_a_stage_is_busy():

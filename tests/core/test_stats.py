@@ -44,7 +44,9 @@ def test_stages_and_the_rest_are_the_whole():
     log = StreamLog(fps=25, device=torch.device("cpu"))
     for index in range(3):
         log.add(chunk(index, seconds=0.0))
-    for row in json.loads(log.freeze().to_json())["chunks"]:
+    rows = json.loads(log.freeze().to_json())["chunks"]
+    assert len(rows) == 3
+    for row in rows:
         assert sum(row[stage] for stage in STAGES) == pytest.approx(row["seconds"], abs=1e-3)
 
 

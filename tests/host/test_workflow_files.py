@@ -59,7 +59,9 @@ def test_ui_form_is_the_api_form(path: Path, object_info: Json) -> None:
 
 @pytest.mark.parametrize("path", [*API_WORKFLOWS, *STORED_API_WORKFLOWS], ids=version_and_name)
 def test_every_input_exists_and_every_required_one_is_given(path: Path, object_info: Json) -> None:
-    for node in load_json(path).values():
+    workflow = load_json(path)
+    assert workflow
+    for node in workflow.values():
         info = object_info[node["class_type"]]
         assert set(node["inputs"]) <= set(widgets(info))
         assert set(info["input"]["required"]) <= set(node["inputs"])

@@ -306,6 +306,7 @@ def test_the_earlier_steps_and_the_past_give_no_gradient(randomised):
     x0, _ = roll_out(model, given, settings, Length(chunks=1), Dice(0, 0, [0]))
     x0.square().mean().backward()
     got = {name: weight.grad.clone() for name, weight in model.network.named_parameters() if weight.grad is not None}
+    assert got
     model.network.zero_grad()
     noise = Dice(0, 0, [0]).normal(3, 2, 16, 4, 4).transpose(0, 1)
     denoiser = Denoiser.of(model, given.text_BTD, reference_B1CHW=given.reference_B1CHW)

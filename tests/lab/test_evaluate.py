@@ -118,6 +118,7 @@ def test_pieces_of_any_length_measure_the_same(truth, scene_reader):
     noisy = noisy.astype(np.uint8)
     with threads_inside(2):  # with one, torch's convolutions round otherwise for some batch sizes: by 1.6e-4 here
         one, many = (video_figures.measure(pieces(noisy, *cuts), truth, scene_reader) for cuts in ((), (9, 12, 1)))
+    assert one
     for name, values in one.items():
         np.testing.assert_allclose(many[name], values, rtol=1e-4, atol=1e-4, err_msg=name)
 

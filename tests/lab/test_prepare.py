@@ -159,6 +159,7 @@ def test_what_is_cut_off_goes_on_where_it_was(folder, tmp_path, stop_after, monk
         file.write('{"shard": "cut off wh')
     _prepare(folder, cut, shard=2)
     names = [path.name for path in sorted(whole.glob("*.safetensors"))]
+    assert names
     assert names == [path.name for path in sorted(cut.glob("*.safetensors"))]
     for name in names:
         one, two = load_file(whole / name), load_file(cut / name)

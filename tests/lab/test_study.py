@@ -484,6 +484,7 @@ def test_jumps_fall_everywhere_in_a_chunk_and_rest_between():
     scenes = [StepScene(number=number, seconds=10, size=SIZE) for number in range(12)]
     assert {start % PERIOD for scene in scenes for start, _ in scene.steps} == set(range(PERIOD))
     yaw = scenes[3].controls[:, 0]
+    assert scenes[3].steps
     for start, stop in scenes[3].steps:
         assert abs(yaw[start] - yaw[start - 1]) == pytest.approx(0.9)
         assert np.ptp(yaw[start:stop]) == 0

@@ -44,11 +44,13 @@ def test_its_widgets_are_those_of_nodes_inside(blueprint):
     inside = {str(each["id"]): each for each in definition["nodes"]}
     shown = [slot["name"] for slot in node["inputs"] if "widget" in slot]
     assert [name for _, name in node["properties"]["proxyWidgets"]] == shown
+    assert shown
     for number, name in node["properties"]["proxyWidgets"]:
         assert name in {slot["name"] for slot in inside[number]["inputs"] if "widget" in slot}
 
 
 def test_nodes_have_the_recorded_inputs(blueprint):
+    assert blueprint[1]["nodes"]
     for node in blueprint[1]["nodes"]:
         recorded = INTERFACE[node["type"]]
         widgets = [slot["name"] for slot in node["inputs"] if "widget" in slot]
@@ -62,6 +64,7 @@ def test_nodes_have_the_recorded_inputs(blueprint):
 def test_cables_end_where_both_ends_know_of_them(blueprint):
     definition = blueprint[1]
     nodes = {node["id"]: node for node in definition["nodes"]}
+    assert definition["links"]
     for link in definition["links"]:
         number, kind = link["id"], link["type"]
         if link["origin_id"] == INPUT:

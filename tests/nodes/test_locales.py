@@ -75,6 +75,7 @@ def test_every_node_says_whose_it_is(language):
 def test_cables_of_a_node_are_told_apart(language):
     """By more than capital letters."""
     definitions = json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))
+    assert definitions
     for node_id, node in definitions.items():
         for part in ("inputs", "outputs"):
             names = [slot["name"].casefold() for slot in node[part].values()]
@@ -124,5 +125,7 @@ def test_templates_have_every_text_in_chinese_and_no_other():
 
 def test_a_template_says_in_which_language_it_is_written():
     """Only then the editor may translate it."""
-    for path in (LOCALES.parent / "workflows").glob("*.json"):
+    paths = list((LOCALES.parent / "workflows").glob("*.json"))
+    assert paths
+    for path in paths:
         assert json.loads(path.read_text(encoding="utf-8"))["extra"]["knot_forcing"] == {"texts": "en"}

@@ -154,7 +154,9 @@ def test_nothing_in_the_archive_imports_what_is_left_out(left_out):
 
 def test_nothing_in_the_archive_runs_code_that_it_was_given(left_out):
     """The registry's own rule: no eval or exec, and no process that could install something."""
-    for name, nodes in archived_sources(left_out):
+    sources = list(archived_sources(left_out))
+    assert sources
+    for name, nodes in sources:
         calls = [node.func for node in nodes if isinstance(node, ast.Call)]
         assert not {call.id for call in calls if isinstance(call, ast.Name)} & {"eval", "exec"}, name
         imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
@@ -175,8 +177,10 @@ def test_an_action_is_whole_and_may_only_read(path):
     action = read(path)
     assert action[True], "`on`, which YAML takes for a truth value"
     assert action["permissions"] == {"contents": "read"}
+    assert action["jobs"]
     for job in action["jobs"].values():
         assert job["runs-on"]
+        assert job["steps"]
         for step in job["steps"]:
             assert ("run" in step) != ("uses" in step)
             assert "@" in step.get("uses", "@")

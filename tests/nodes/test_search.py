@@ -28,6 +28,7 @@ def test_what_people_look_for_is_found():
 def test_only_inputs_that_a_beginner_can_leave_alone_are_folded_away():
     """They are widgets: a cable that is hidden could not be connected."""
     cables = {"model", "image", "audio", "anchor", "driving", "settings", "state", "video", "clip", "vae", "stats"}
+    assert SOURCES.advanced()
     for names in SOURCES.advanced().values():
         assert not names & cables
     assert "seconds" not in SOURCES.advanced()["KnotForcingStreamToVideo"]

@@ -50,6 +50,7 @@ def test_the_first_version_has_its_workflows_in_both_forms():
 @pytest.mark.parametrize("path", API, ids=label)
 def test_what_a_queued_workflow_says_is_what_nodes_take(path):
     workflow = load(path)
+    assert any(node["class_type"].startswith("KnotForcing") for node in workflow.values())
     for number, node in workflow.items():
         if not node["class_type"].startswith("KnotForcing"):
             continue

@@ -60,6 +60,7 @@ def test_no_node_covers_another(graph):
 
 def test_every_node_has_room_for_its_cables_and_widgets(graph):
     """The editor would make it larger, over what stands below."""
+    assert graph["nodes"]
     for node in graph["nodes"]:
         widgets = sum("widget" in slot for slot in node["inputs"])
         rows = max(len(node["inputs"]) - widgets, len(node["outputs"]))
@@ -70,6 +71,7 @@ def test_every_node_stands_in_one_group_and_groups_stand_apart(graph):
     groups = [group_box(group) for group in graph["groups"]]
     assert all(group["title"] for group in graph["groups"])
     assert not [pair for pair in itertools.combinations(groups, 2) if overlap(*pair)]
+    assert graph["nodes"]
     for node in graph["nodes"]:
         homes = [group for group in groups if inside(box(node), group)]
         assert len(homes) == (0 if node["type"] == "MarkdownNote" else 1), node["type"]
