@@ -184,9 +184,7 @@ def test_a_picture_s_condition_is_the_recorded_one(recording, picture_model):
     expected = torch.cat([recording.tensor("mask"), recording.tensor("condition")], dim=1)
     alone = {"text_guidance": 1.0, "sound_guidance": 1.0}  # one pass a step
     settings = with_settings(plain(recording.preset.settings), num_chunk_frames=2, steps=1, **alone)
-    everything = shown(picture_model, anchor, settings, -(-len(expected) // 2))
-    assert everything
-    for found in everything:
+    for found in shown(picture_model, anchor, settings, -(-len(expected) // 2)):
         assert error(found[: len(expected)], expected) < BOUND
 
 
