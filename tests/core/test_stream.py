@@ -252,6 +252,10 @@ def test_full_fusion_keeps_the_knot_and_none_keeps_the_new_prediction(model, anc
     blend = (kept[1].latents[0] + fresh[1].latents[0]) / 2
     torch.testing.assert_close(half[1].latents[0], blend)
     assert torch.equal(kept[1].latents[1:], fresh[1].latents[1:])
+    stream = open_stream(model, anchor, replace(SETTINGS, fusion=1.0), waves())
+    next(stream)
+    knot = stream.state.knot_BMCHW[0]
+    assert torch.equal(next(stream).latents[: len(knot)], knot)
 
 
 def test_sinks_that_follow_stand_elsewhere_than_those_that_stay_once_the_window_has_moved(model, anchor, waves):
