@@ -13,6 +13,7 @@ from knot_core import SettingsError, pipelined
 from knot_core.cache_index import Place
 from knot_core.config import StreamSettings
 from knot_core.stream import open_stream, resume_stream
+from knot_core.stream.committing import kept_latents
 from knot_core.stream.plan import place_in_ring
 
 COMMITS = {
@@ -213,3 +214,11 @@ def test_what_cannot_be_computed_again_is_refused(make_model, waves, tmp_path):
     take(resumed, 3)
     resumed.set_text(first, recache=True)
     assert len(take(resumed, 1)) == 1
+
+
+@pytest.mark.parametrize("recent", [None, torch.zeros(1, 3, 16, 2, 2)])
+def test_kept_latents_hold_no_memory_but_their_own(recent):
+    """A view would hold the whole chunk, and change with what the stream's user does to it."""
+    kept = kept_latents(2, recent, torch.ones(1, 3, 16, 2, 2))
+    assert torch.equal(kept, torch.ones(1, 2, 16, 2, 2))
+    assert kept.untyped_storage().nbytes() == kept.nbytes
