@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from knot_core import cli
+from knot_core.cli.interrupt import INTERRUPTED
 from knot_core.cli.options import SETTINGS_HELP
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
@@ -381,7 +382,7 @@ def test_ctrl_c_ends_the_file_properly(files, tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     said, errors = process.communicate(timeout=60)
-    assert process.returncode == cli.INTERRUPTED, errors
+    assert process.returncode == INTERRUPTED, errors
     assert "holds the" in errors
     assert "Traceback" not in errors
     assert len(frames_of(out)) == json.loads(said)["pixel_frames"] > 0

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import LAYOUT_CHANNELS, AdapterConfig, AudioCrossConfig, NetworkConfig, StreamSettings
-from knot_core.stream import Stream, encode_anchor, open_stream, sampler
+from knot_core.stream import Stream, conditioning, encode_anchor, open_stream, sampler
 from knot_core.stream import anchor as anchor_module
 from knot_core.stream.timing import HostMark
 from knot_core.wan.families import ROWS, Preset, plain
@@ -44,7 +44,8 @@ class FakeModel:
 @pytest.fixture
 def mode(monkeypatch) -> FakeTensorMode:
     """With what reads values, or asks a driver that is not there, replaced."""
-    monkeypatch.setattr(anchor_module, "_digest", lambda *_: "fake")
+    for module in (anchor_module, conditioning):
+        monkeypatch.setattr(module, "digest_of", lambda *_: "fake")
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
     monkeypatch.setattr(sampler, "mark", lambda _device: HostMark())
     with FakeTensorMode(allow_non_fake_inputs=True) as found, WithoutDriver():

@@ -20,6 +20,7 @@ NOT_OURS = [
     r"404 \(Not Found\) \[http://[\d.:]+/api/userdata(\?dir=|/user\.css|/comfy\.templates\.json)",
     r"^Attempted to cleanup event listeners for graph that was never set up",  # 0.8.0's map, where a subgraph opens
     r"^ComfyApp graph accessed before initialization",  # 0.33.0, whenever it loads
+    r"(?s)Failed to execute 'removeChild'.*vendor-primevue",  # 0.8.0, now and then where a template opens
     r"https://huggingface\.co/",  # it asks for the sizes of the files that a workflow links, its own first one's too
 ]
 
