@@ -25,6 +25,15 @@ ROWS = {
         {"cli", "inspection", "train"},
         {"__init__", "__main__"},
     ),
+    LIVE: (
+        {"engine", "controls", "gestures", "pacing", "access"},
+        {"protocol", "sound", "speaking", "face_pose"},
+        {"driving"},
+        {"recording", "session", "media_encoder"},
+        {"hub", "server", "client"},
+        {"bench", "commands"},
+        {"__init__", "__main__"},
+    ),
     LAB: (
         {"rng", "precision", "parallel", "changes", "recipes", "synthetic"},
         {"data"},
