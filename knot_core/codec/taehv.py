@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -83,22 +84,26 @@ class TGrow(nn.Module):
 class UpConv(nn.Conv2d):
     """A 3x3 convolution of the picture enlarged twice by nearest neighbour, computed at the small size.
 
-    Each of the four output pixels of an input pixel sees at most 2x2 input pixels; their kernels are sums of the 3x3
-    kernel's taps, so one small convolution with four times the channels and a pixel shuffle give the same numbers.
+    Each of the four output pixels of an input pixel sees 2x2 input pixels; their kernels are sums of the 3x3 kernel's
+    taps, so four small convolutions give the same numbers with 4/9 of the arithmetic of one over the large picture.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 3, padding=1, bias=False)
-        # taps[a, l, d]: tap d of the large kernel falls on small pixel l - 1 for the output pixel of parity a
-        taps = torch.tensor([[[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]])
+        # taps[a, l, d]: tap d of the large kernel falls on small pixel l - 1 + a for the output pixel of parity a
+        taps = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
         self.register_buffer("taps", taps, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         precise = torch.promote_types(self.weight.dtype, torch.float32)
         taps = self.taps.to(precise)
-        kernel = torch.einsum("ayv,bxu,oivu->oabiyx", taps, taps, self.weight.to(precise))
-        y = fn.conv2d(x, kernel.flatten(0, 2).to(x.dtype), padding=1)
-        return fn.pixel_shuffle(y, 2)
+        kernels = torch.einsum("ayv,bxu,oivu->aboiyx", taps, taps, self.weight.to(precise)).to(x.dtype)
+        batch, _, height, width = x.shape
+        enlarged = x.new_empty(batch, self.out_channels, height, 2, width, 2)
+        for a, b in product((0, 1), (0, 1)):
+            seen = fn.conv2d(x, kernels[a, b], padding=1)  # a row and a column more than are wanted
+            enlarged[:, :, :, a, :, b] = seen[:, :, a : a + height, b : b + width]
+        return enlarged.flatten(4).flatten(2, 3)
 
 
 class Clamp(nn.Module):

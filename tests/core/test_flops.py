@@ -89,7 +89,7 @@ def test_decoding_takes_the_operations_that_the_formula_says():
 
 def up_once(part: UpConv) -> int:
     """The convolution of one pixel: `up_flops` without the 1x1 convolution; the rest is what its kernel costs."""
-    return up_flops(part.in_channels, part.out_channels, 1, 1) - 2 * part.in_channels**2
+    return up_flops(part.in_channels, part.out_channels, 1, (1, 1)) - 2 * part.in_channels**2
 
 
 @pytest.mark.parametrize(("name", "billions"), [("wan-1.3b", 1.419), ("wan-14b", 14.288)])
