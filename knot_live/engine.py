@@ -5,8 +5,54 @@ package under the same parent. Everywhere else both packages are top-level ones.
 """
 
 if __package__.rpartition(".")[0]:
-    from ..knot_core import Chunk, Driving, Model, Stream, StreamSettings, load_model, open_stream
+    from ..knot_core import (
+        Anchor,
+        Chunk,
+        Driving,
+        KnotError,
+        MediaError,
+        Model,
+        Stream,
+        StreamSettings,
+        load_model,
+        open_image,
+        open_stream,
+    )
+    from ..knot_core.driving.controls import CONTROLS, RANGES
+    from ..knot_core.media import fit_image
+    from ..knot_core.model import ASSETS
 else:
-    from knot_core import Chunk, Driving, Model, Stream, StreamSettings, load_model, open_stream
+    from knot_core import (
+        Anchor,
+        Chunk,
+        Driving,
+        KnotError,
+        MediaError,
+        Model,
+        Stream,
+        StreamSettings,
+        load_model,
+        open_image,
+        open_stream,
+    )
+    from knot_core.driving.controls import CONTROLS, RANGES
+    from knot_core.media import fit_image
+    from knot_core.model import ASSETS
 
-__all__ = ["Chunk", "Driving", "Model", "Stream", "StreamSettings", "load_model", "open_stream"]
+__all__ = [
+    "ASSETS",
+    "CONTROLS",
+    "RANGES",
+    "Anchor",
+    "Chunk",
+    "Driving",
+    "KnotError",
+    "MediaError",
+    "Model",
+    "Stream",
+    "StreamSettings",
+    "fit_image",
+    "load_model",
+    "open_image",
+    "open_stream",
+]

@@ -11,8 +11,10 @@ PACK = "/home/somebody/custom_nodes/knot-forcing_x_0_x_1"
 TOLD = """
 import json, sys
 engine = sys.modules[NAME + "knot_live.engine"]
+found = [getattr(engine, name) for name in engine.__all__ if not name.endswith("Error")]  # whose names hide the pack
+named = [one for one in found if hasattr(one, "__qualname__")]  # classes and functions
 print(json.dumps({
-    "from": sorted({getattr(engine, name).__module__.split(".knot_core")[0].split(".")[0] for name in engine.__all__}),
+    "from": sorted({one.__module__.split(".knot_core")[0].split(".")[0] for one in named}),
     "top-level": sorted({name.split(".")[0] for name in sys.modules} & {"knot_core", "knot_live", "knot_lab"}),
 }))
 """

@@ -1,0 +1,86 @@
+"""The command line: `python -m knot_live serve | talk`."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import webbrowser
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from .access import ALLOWED_ORIGINS, AccessError, Doors, listed, operators_token, plain_origins
+from .engine import KnotError, Model, load_model
+from .hub import Hub
+from .limits import Limits
+from .server import Address, LiveServer, Services, running
+from .studio import Studio
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code. What the user got wrong is said in one sentence."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    options = _parser().parse_args(arguments)
+    try:
+        return asyncio.run(options.run(options)) or 0
+    except (KnotError, AccessError, OSError) as problem:
+        sys.stderr.write(f"error: {problem}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m knot_live", description="Live sessions.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="a page and a WebSocket for live sessions")
+    serve.set_defaults(run=_serve)
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    serve.add_argument("--port", type=int, default=8765, help="default: %(default)s; 0: any that is free")
+    serve.add_argument("--model", default="knot-tiny", help="knot-tiny, or a weights file or folder")
+    serve.add_argument("--token-file", type=Path, metavar="FILE", help="what clients must know; needed beyond loopback")
+    serve.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, for https")
+    serve.add_argument("--tls-key", type=Path, metavar="FILE", help="its key")
+    serve.add_argument(
+        "--max-sessions", type=int, default=Limits.max_sessions, metavar="N", help="default: %(default)s"
+    )
+    serve.add_argument("--no-badge", action="store_true", help="no AI badge on the page")
+    serve.add_argument("--open", action="store_true", help="open the page in the browser")
+    return parser
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    if (options.tls_cert is None) != (options.tls_key is None):
+        raise AccessError("--tls-cert and --tls-key go together")
+    token = operators_token(options.token_file)
+    tls = None if options.tls_cert is None else (options.tls_cert, options.tls_key)
+    address = Address(host=options.host, port=options.port, tls=tls)
+    limits = replace(Limits(), max_sessions=options.max_sessions)
+    server = live_server(load_model(options.model), limits, options.host, token, badge=not options.no_badge)
+    async with running(server, address, token) as at:
+        sys.stderr.write(f"open {at.url} in a browser; Ctrl-C ends the server\n")
+        if options.open:
+            webbrowser.open(at.url)
+        await _interrupted()
+
+
+def live_server(model: Model, limits: Limits, host: str, token: str | None, *, badge: bool = True) -> LiveServer:
+    """A server of that model, ready to be run."""
+    studio = Studio.of(model, limits, badge=badge)
+    origins = plain_origins(listed(os.environ.get(ALLOWED_ORIGINS, "")))
+    services = Services(about=studio.about, add_reference=studio.references.add, portraits=studio.references.bundled)
+    return LiveServer(
+        Hub(studio.make, limits), services, Doors(listens=(host,), origins=origins, server="server"), token
+    )
+
+
+async def _interrupted() -> None:
+    """Until Ctrl-C, or until the process is asked to end."""
+    asked, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: there Ctrl-C raises KeyboardInterrupt
+            loop.add_signal_handler(number, asked.set)
+    await asked.wait()

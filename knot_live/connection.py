@@ -1,0 +1,168 @@
+"""One WebSocket of a client: its first message, its later ones under limits, and what it is sent."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from .access import same_token
+from .hub import Client, Hub, LiveSession
+from .limits import Limits, RateLimit
+from .outbox import Outbox
+from .protocol import (
+    Acknowledge,
+    Attach,
+    CameraPicture,
+    Create,
+    Ping,
+    ProtocolError,
+    Received,
+    Resume,
+    View,
+    parse,
+    parse_binary,
+    parse_opening,
+    said,
+)
+
+logger = logging.getLogger(__name__)
+
+_HEARTBEAT = 15.0  # seconds between pings; half of it without an answer ends the connection
+_ENDING = 5.0  # seconds in which the last messages must be taken
+_CLOSED = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
+_ONES_OWN_FAULT = {"too_fast", "not_created"}  # after these the connection ends; after others it goes on
+
+
+class Connection:
+    """From its opening to its end."""
+
+    def __init__(self, hub: Hub, token: str | None, camera: Callable[[LiveSession, bytes], None] | None) -> None:
+        self._hub, self._token, self._camera = hub, token, camera
+        self._limits: Limits = hub.limits
+        limits = self._limits
+        self._socket = web.WebSocketResponse(
+            heartbeat=_HEARTBEAT, max_msg_size=limits.max_message_bytes, compress=False
+        )
+        self._outbox = Outbox(limits.max_waiting_messages, limits.max_waiting_bytes)
+        self._messages = RateLimit(limits.messages_per_second, 4 * limits.messages_per_second)
+        self._bytes = RateLimit(limits.bytes_per_second, 8 * limits.bytes_per_second)
+        self._live: LiveSession | None = None
+        self._client: Client | None = None
+
+    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+        """Until it is closed."""
+        await self._socket.prepare(request)
+        writer = asyncio.create_task(self._write())
+        try:
+            if await self._open(request):
+                await self._read()
+        finally:
+            if self._live is not None:
+                self._live.leave(self._client)
+            self._outbox.close()
+            done, _ = await asyncio.wait([writer], timeout=_ENDING)
+            if not done:
+                writer.cancel()
+                _abort(request)
+            with contextlib.suppress(asyncio.TimeoutError, ConnectionError):
+                await asyncio.wait_for(self._socket.close(), _ENDING)
+        return self._socket
+
+    async def _open(self, request: web.Request) -> bool:
+        """Take the first message; whether the client has a session now."""
+        try:
+            message = await self._socket.receive(timeout=self._limits.opening_seconds)
+        except asyncio.TimeoutError:
+            self._say("error", code="not_created", message="no first message came in time")
+            return False
+        if message.type is not WSMsgType.TEXT:
+            return False
+        try:
+            wish = parse_opening(message.data)
+            live = await self._session(wish)
+            drives = not isinstance(wish, View)
+            client = Client(self._outbox, wish.video, wish.sound, drives, cut_off=lambda: _abort(request))
+            if drives:
+                live.drive(client, wish.last_frame if isinstance(wish, Resume) else None)
+            else:
+                live.watch(client)
+        except ProtocolError as problem:
+            self._refuse(problem)
+            return False
+        self._live, self._client = live, client
+        if drives:
+            live.words = live.words.with_speech(wish.speech)
+        return True
+
+    async def _session(self, wish: Create | Resume | View | Attach) -> LiveSession:
+        if not isinstance(wish, Create):
+            return self._hub.find(wish)
+        if self._token is not None and not same_token(wish.token, self._token):
+            raise ProtocolError("unauthorized", "the token is missing or is not this server's")
+        return await self._hub.create(wish)
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            if message.type in _CLOSED:
+                return
+            try:
+                self._check_rate(len(message.data))
+                self._take(message.data)
+            except ProtocolError as problem:
+                self._refuse(problem)
+                if problem.code in _ONES_OWN_FAULT:
+                    return
+
+    def _check_rate(self, size: int) -> None:
+        now = time.monotonic()
+        if not (self._messages.take(1, now) and self._bytes.take(size, now)):
+            limits = self._limits
+            raise ProtocolError("too_fast", f"got more than {limits.messages_per_second:.0f} messages or "
+                                f"{limits.bytes_per_second:.0f} bytes a second")  # fmt: skip
+
+    def _take(self, data: str | bytes) -> None:
+        words = self._live.words
+        received = parse(data, words) if isinstance(data, str) else parse_binary(data, words)
+        for request in received.requests:
+            self._answer(received, request)
+
+    def _answer(self, received: Received, request: object) -> None:
+        if isinstance(request, Ping):
+            self._say("pong", event_id=received.event_id)
+        elif not self._client.drives or self._live.driver is not self._client:
+            raise ProtocolError("read_only", "a viewer only watches", received.event_id)
+        elif isinstance(request, Acknowledge):
+            self._live.made.session.acknowledge(request.epoch, request.frame)
+        elif isinstance(request, CameraPicture):
+            if self._camera is None:
+                raise ProtocolError("no_camera", "this server reads no faces: install the extra [pose]")
+            self._camera(self._live, request.jpeg)
+        else:
+            self._live.wish(self._client, received.event_id, request)
+
+    def _refuse(self, problem: ProtocolError) -> None:
+        self._say("error", code=problem.code, message=str(problem), event_id=problem.event_id)
+
+    def _say(self, kind: str, **fields: object) -> None:
+        if not self._outbox.put([said(kind, **fields)]):
+            self._outbox.drop()
+
+    async def _write(self) -> None:
+        """Send what comes into the outbox; then close."""
+        with contextlib.suppress(ConnectionError):
+            while (message := await self._outbox.take()) is not None:
+                if isinstance(message, str):
+                    await self._socket.send_str(message)
+                else:
+                    await self._socket.send_bytes(message)
+            await self._socket.close(code=WSCloseCode.OK)
+
+
+def _abort(request: web.Request) -> None:
+    """Whatever waits in its socket; a client that does not read would never see a proper end."""
+    if request.transport is not None:
+        request.transport.abort()

@@ -1,0 +1,81 @@
+"""What a session hands out: chunks of pictures with their sound, and what it tells beside them.
+
+Shapes: T pixel frames, H W height and width, S samples.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+READY, RUNNING, PAUSED, FINISHING, ENDED = "ready", "running", "paused", "finishing", "ended"  # states
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MediaChunk:
+    """Pictures from `first_frame` on with the sound that moves them: what the viewer shows next.
+
+    With a higher `epoch` than before they replace what he holds from `first_frame` on.
+    """
+
+    epoch: int
+    chunk: int  # number of the stream's chunk; after a cut it may come again, and begin inside
+    first_frame: int
+    frames: np.ndarray  # uint8 [T, H, W, 3]
+    sound: np.ndarray  # float32 [S], mono at 24 kHz
+    applied: tuple[int, ...]  # numbers of the controls that took hold with it
+    seconds: Mapping[str, float]  # by stage, and "chunk" of all
+    buffer: float  # seconds of pictures that were unplayed when it was ready
+    keyframe: bool = True  # it can be decoded without what came before
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A control has taken hold with the chunk that begins at that frame."""
+
+    number: int
+    chunk: int
+    frame: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A control cannot be; the message says why, and the session goes on without it."""
+
+    number: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What was made from that frame on is not to be shown; what comes with this epoch takes its place."""
+
+    epoch: int
+    first_frame: int
+
+
+@dataclass(frozen=True)
+class StateChanged:
+    """The session is ready, running, paused, finishing or ended."""
+
+    state: str
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A recording has ended; `message` says why it broke off, and is empty where it is whole."""
+
+    path: Path
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last event. Reasons: finished, longest, driving, stopped, error."""
+
+    reason: str
+    message: str
+
+
+Event = Applied | Refused | Cut | StateChanged | Recorded | Ended

@@ -1,0 +1,43 @@
+"""How much one client, and all of them together, may ask of a server."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Counts, seconds, bytes and pixels; an operator's to change."""
+
+    max_sessions: int = 2
+    max_viewers: int = 16  # of one session
+    max_connections: int = 128  # of all kinds, those that have not said yet what they want among them
+    opening_seconds: float = 10.0  # in which a connection's first message must come
+    idle_seconds: float = 600.0  # without anything that a person does
+    session_seconds: float = 3600.0
+    resume_seconds: float = 30.0  # that a session outlives its connection
+    recording_seconds: float = 3600.0  # that a recording outlives its session
+    messages_per_second: float = 200.0  # of one connection, and four times that at once
+    bytes_per_second: float = 2.0**21  # of one connection, and eight times that at once: speech comes faster than life
+    max_message_bytes: int = 2**20
+    max_waiting_bytes: int = 2**22  # made for a connection that does not read
+    max_waiting_messages: int = 600
+    picture_bytes: int = 10 * 2**20
+    picture_pixels: int = 2**24
+    max_pictures: int = 64  # uploaded ones; older ones are forgotten
+    speech_seconds: float = 300.0  # that wait to be spoken
+
+
+class RateLimit:
+    """A bucket that fills at `rate` a second up to `most`; taking more than is in it is refused."""
+
+    def __init__(self, rate: float, most: float) -> None:
+        self._rate, self._most, self._level, self._at = rate, most, most, 0.0
+
+    def take(self, amount: float, now: float) -> bool:
+        """Whether there was so much at the time `now`, in seconds of any clock that never goes back."""
+        if self._at:
+            self._level = min(self._most, self._level + (now - self._at) * self._rate)
+        self._at = now
+        if amount > self._level:
+            return False
+        self._level -= amount
+        return True

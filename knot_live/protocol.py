@@ -1,0 +1,359 @@
+"""The live protocol: what messages look like, and whether one that came is sound. Nothing here sends or receives.
+
+A text message is a JSON object with a `type`; a binary one begins with `Header`. See docs/live.md.
+"""
+
+import base64
+import binascii
+import json
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import controls
+from .message_fields import (
+    LARGEST,
+    MOST_NAME,
+    Check,
+    Needed,
+    ProtocolError,
+    Shape,
+    checked,
+    choice,
+    inner,
+    number,
+    settings,
+    switch,
+    text,
+    values,
+    whole,
+)
+
+VERSION = 1
+SOUND_RATE = 24_000  # Hz, of all sound that the server sends
+# kinds of binary messages
+H264, PCM16, FMP4, OPUS = 1, 2, 3, 4
+SPEECH, CAMERA = 16, 17
+# flags of binary messages
+KEY_FRAME, INITIALISATION = 1, 2
+VIDEO_FORMATS = ("h264", "fmp4")
+SOUND_FORMATS = ("pcm16", "opus")
+SPEECH_MODES = ("reply", "mirror")
+SPEECH_RATES = (8_000, 192_000)  # Hz, lowest and highest
+
+MOST_TEXT = 64 * 1024  # characters of a text message without sound
+MOST_BYTES = 1024 * 1024  # of any message
+_MOST_EVENT_ID = 128
+_MOST_SENTENCE = 500
+_MOST_PROMPT = 2000
+_HEADER = struct.Struct("<BBHIQ")
+
+
+class Header(NamedTuple):
+    """The 16 bytes before the payload of a binary message."""
+
+    kind: int
+    flags: int = 0
+    epoch: int = 0  # how often the stream has been cut, modulo 2^16
+    index: int = 0  # of the chunk; of what comes in: of the message
+    position: int = 0  # pixel frame, or sample; of what comes in: the client's time in microseconds
+
+    def pack(self) -> bytes:
+        return _HEADER.pack(self.kind, self.flags, self.epoch % 2**16, self.index % 2**32, self.position)
+
+
+HEADER_SIZE = _HEADER.size
+
+
+def unpack(message: bytes) -> tuple[Header, memoryview]:
+    """Header and payload of a binary message.
+
+    Raises:
+        ProtocolError: it is shorter than its header.
+    """
+    if len(message) < HEADER_SIZE:
+        raise ProtocolError("bad_binary", f"got a binary message of {len(message)} bytes, its header alone has 16")
+    return Header(*_HEADER.unpack_from(message)), memoryview(message)[HEADER_SIZE:]
+
+
+@dataclass(frozen=True)
+class SpeechFormat:
+    """How a client's speech comes: mono PCM16 at `rate`; mode: reply (played in full) or mirror (late is dropped)."""
+
+    rate: int = SOUND_RATE
+    mode: str = "reply"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Create:
+    """A new session."""
+
+    token: str | None = None
+    reference: str = "builtin:ada"
+    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    video: str = "h264"
+    sound: str = "pcm16"
+    speech: SpeechFormat = SpeechFormat()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume:
+    """Go on with a session whose connection was lost."""
+
+    session_id: str
+    resume_token: str
+    last_frame: int = -1
+    video: str = "h264"
+    sound: str = "pcm16"
+    speech: SpeechFormat = SpeechFormat()
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Watch a session."""
+
+    view_token: str
+    video: str = "h264"
+    sound: str = "pcm16"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attach:
+    """Drive a session that somebody else has made, such as a node of ComfyUI."""
+
+    session: str
+    token: str
+    video: str = "h264"
+    sound: str = "pcm16"
+    speech: SpeechFormat = SpeechFormat()
+
+
+@dataclass(frozen=True)
+class Acknowledge:
+    """The viewer has shown that pixel frame."""
+
+    epoch: int
+    frame: int
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Is anybody there?"""
+
+
+@dataclass(frozen=True, eq=False)
+class CameraPicture:
+    """A JPEG of the driver's face."""
+
+    jpeg: bytes
+
+
+class Received(NamedTuple):
+    """What one message asks for, in order."""
+
+    event_id: str | None
+    requests: tuple[Any, ...]  # controls, or one of the requests above
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """What the words of a session's messages may be."""
+
+    controls: Mapping[str, tuple[float, float]]  # name -> lowest and highest value
+    gestures: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    speech: SpeechFormat = SpeechFormat()
+
+    def with_speech(self, speech: SpeechFormat) -> "Vocabulary":
+        """The same, of a client that sends its speech so."""
+        return replace(self, speech=speech)
+
+
+OPENING = ("session.create", "session.resume", "session.view", "session.attach")
+
+
+def parse_opening(text: str) -> Create | Resume | View | Attach:
+    """A connection's first message.
+
+    Raises:
+        ProtocolError: it is another message, or malformed.
+    """
+    kind, event_id, fields = _object(text)
+    if kind not in OPENING:
+        raise ProtocolError("not_created", f"got {kind!r:.80} first, wanted one of {', '.join(OPENING)}", event_id)
+    shape, make = _OPENINGS[kind]
+    return make(**checked(kind, event_id, fields, shape))
+
+
+def parse(text: str, words: Vocabulary) -> Received:
+    """A later text message.
+
+    Raises:
+        ProtocolError: it is malformed: not JSON, unknown, incomplete, or with a value of the wrong type or range.
+    """
+    kind, event_id, fields = _object(text)
+    if kind in OPENING:
+        raise ProtocolError("already_created", f"got {kind} again: a connection has one session", event_id)
+    if kind not in _MESSAGES:
+        raise ProtocolError(
+            "unknown_type", f"got the type {kind!r:.80}, wanted one of {', '.join(_MESSAGES)}", event_id
+        )
+    shape, make = _MESSAGES[kind]
+    if len(text) > MOST_TEXT and kind != "input_audio_buffer.append":
+        raise ProtocolError("too_large", f"got {len(text)} characters, wanted {MOST_TEXT} at most", event_id)
+    requests = make(words, checked(kind, event_id, fields, shape(words)))
+    if not requests:
+        raise ProtocolError(
+            "missing_field", f"{kind} asks for nothing; give one of {', '.join(shape(words))}", event_id
+        )
+    return Received(event_id, tuple(requests))
+
+
+def parse_binary(message: bytes, words: Vocabulary) -> Received:
+    """A binary message from a client: speech or a camera's picture.
+
+    Raises:
+        ProtocolError: it is too short, of an unknown kind, or its payload is not whole.
+    """
+    header, payload = unpack(message)
+    if header.kind == SPEECH:
+        return Received(None, (_speech(bytes(payload), words),))
+    if header.kind == CAMERA:
+        if payload[:3] != b"\xff\xd8\xff":
+            raise ProtocolError("bad_binary", "got a camera picture that is no JPEG")
+        return Received(None, (CameraPicture(bytes(payload)),))
+    raise ProtocolError("bad_binary", f"got the kind {header.kind}, wanted {SPEECH} (speech) or {CAMERA} (camera)")
+
+
+def said(kind: str, **fields: Any) -> str:
+    """A text message of the server or the client; fields that are None are left out."""
+    return json.dumps({"type": kind} | {name: value for name, value in fields.items() if value is not None})
+
+
+def _object(text: str) -> tuple[str, str | None, dict[str, Any]]:
+    """Type, event id and the other fields of a text message."""
+    if len(text) > 2 * MOST_BYTES:
+        raise ProtocolError("too_large", f"got {len(text)} characters, wanted {MOST_TEXT} at most")
+    try:
+        found = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise ProtocolError("bad_json", "got a text message that is not JSON") from None
+    if not isinstance(found, dict) or not isinstance(found.get("type"), str):
+        raise ProtocolError("bad_json", "got JSON without a type, wanted an object with one")
+    kind, event_id = found.pop("type"), found.pop("event_id", None)
+    if event_id is not None and not (isinstance(event_id, str) and len(event_id) <= _MOST_EVENT_ID):
+        raise ProtocolError("bad_value", f"event_id must be a text of at most {_MOST_EVENT_ID} characters")
+    return kind, event_id, found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _speech_format(value: Any) -> SpeechFormat:
+    shape = {"rate": whole(*SPEECH_RATES), "mode": choice(SPEECH_MODES)}
+    return SpeechFormat(**inner(shape)(value))
+
+
+def _sound(value: Any) -> bytes:
+    if not isinstance(value, str) or len(value) > 2 * MOST_BYTES:
+        raise ValueError("base64 of PCM16")
+    try:
+        found = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        found = b""
+    if not found or len(found) % 2:
+        raise ValueError("base64 of PCM16, two bytes for each sample")
+    return found
+
+
+def _speech(data: bytes, words: Vocabulary) -> controls.Speech:
+    if not data or len(data) % 2:
+        raise ProtocolError("bad_binary", f"got {len(data)} bytes of speech, wanted PCM16: two bytes for each sample")
+    return controls.Speech(np.frombuffer(data, dtype="<i2"), words.speech.rate, words.speech.mode)
+
+
+_FORMATS: Shape = {"video": choice(VIDEO_FORMATS), "sound": choice(SOUND_FORMATS)}
+_SECRET = Needed(text(256))
+_OPENINGS: Mapping[str, tuple[Shape, Callable[..., Any]]] = {
+    "session.create": (
+        {"token": text(256), "reference": text(MOST_NAME), "seed": whole(0, LARGEST),
+         "settings": settings(None), "speech": _speech_format, **_FORMATS},
+        Create,
+    ),
+    "session.resume": (
+        {"session_id": _SECRET, "resume_token": _SECRET, "last_frame": whole(-1, LARGEST),
+         "speech": _speech_format, **_FORMATS},
+        Resume,
+    ),
+    "session.view": ({"view_token": _SECRET, **_FORMATS}, View),
+    "session.attach": ({"session": _SECRET, "token": _SECRET, "speech": _speech_format, **_FORMATS}, Attach),
+}  # fmt: skip
+
+
+def _update(_: Vocabulary, fields: Mapping[str, Any]) -> list[Any]:
+    found = [controls.Settings(fields["settings"])] if fields.get("settings") else []
+    return found + ([controls.SetLiveliness(fields["liveliness"])] if "liveliness" in fields else [])
+
+
+def _interaction(_: Vocabulary, fields: Mapping[str, Any]) -> list[Any]:
+    make: Mapping[str, Callable[[Any], Any]] = {
+        "controls": controls.SetControls,
+        "pose": controls.SetPose,
+        "gesture": lambda one: controls.Gesture(**one),
+        "look": lambda one: controls.Look(**one),
+        "prompt": controls.Prompt,
+    }
+    return [make[name](value) for name, value in fields.items()]
+
+
+def _interaction_shape(words: Vocabulary) -> Shape:
+    return {
+        "controls": values(words.controls, given_back=True),
+        "pose": values(words.controls, given_back=False),
+        "gesture": inner({"name": Needed(choice(words.gestures)), "strength": number(0, 1)}),
+        "look": inner({"x": Needed(number(-1, 1)), "y": Needed(number(-1, 1))}),
+        "prompt": text(_MOST_PROMPT),
+    }
+
+
+def _plain(make: Callable[..., Any], **shape: Check | Needed) -> tuple[Callable[[Vocabulary], Shape], Callable]:
+    return lambda _: shape, lambda _, fields: [make(**fields)]
+
+
+_MESSAGES: Mapping[str, tuple[Callable[[Vocabulary], Shape], Callable[[Vocabulary, Mapping[str, Any]], list[Any]]]] = {
+    "session.update": (
+        lambda words: {"settings": settings(words.settings), "liveliness": number(0, 1)},
+        _update,
+    ),
+    "session.interaction": (_interaction_shape, _interaction),
+    "session.reference": _plain(
+        lambda reference, cut=False: controls.Reference(reference, cut),
+        reference=Needed(text(MOST_NAME)),
+        cut=switch,
+    ),
+    "session.say": _plain(
+        lambda text, voice="": controls.Say(text, voice),
+        text=Needed(text(_MOST_SENTENCE)),
+        voice=text(MOST_NAME, empty=True),
+    ),
+    "input_audio_buffer.append": (
+        lambda _: {"audio": Needed(_sound)},
+        lambda words, fields: [_speech(fields["audio"], words)],
+    ),
+    "input_audio_buffer.commit": _plain(controls.CommitSpeech),
+    "input_audio_buffer.clear": _plain(controls.ClearSpeech),
+    "response.cancel": _plain(controls.ClearSpeech),
+    "output_audio_buffer.clear": _plain(controls.Cancel, played_frame=Needed(whole(-1, LARGEST))),
+    "playback.ack": _plain(Acknowledge, epoch=Needed(whole(0, LARGEST)), frame=Needed(whole(-1, LARGEST))),
+    "session.pause": _plain(controls.Pause),
+    "session.go_on": _plain(controls.GoOn),
+    "session.finish": _plain(controls.Finish),
+    "recording.start": _plain(controls.StartRecording),
+    "recording.stop": _plain(controls.StopRecording),
+    "ping": _plain(Ping),
+}

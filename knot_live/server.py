@@ -1,0 +1,213 @@
+"""The live server: a page over HTTP and sessions over one WebSocket, on one port. See docs/live.md."""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from .access import Doors, check_exposure, same_token
+from .connection import Connection
+from .hub import Hub, LiveSession
+from .limits import Limits
+from .protocol import VERSION
+
+logger = logging.getLogger(__name__)
+
+PAGE = Path(__file__).parent / "page"
+_TYPES = {  # Windows' registry may call a script text/plain
+    ".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".png": "image/png", ".svg": "image/svg+xml",
+    ".webp": "image/webp", ".json": "application/json", ".wasm": "application/wasm", ".woff2": "font/woff2",
+}  # fmt: skip
+_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+    "worker-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Permissions-Policy": "microphone=(self), camera=(self)",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_UPLOAD_SECONDS = 30.0
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What a server has beside its sessions."""
+
+    about: Callable[[], dict[str, Any]]  # what anybody may know: /v1/info
+    add_reference: Callable[[bytes], str]  # a picture's name; a ValueError with a sentence where it is none
+    portraits: dict[str, Path]  # bundled references
+    camera: Callable[[LiveSession, bytes], None] | None = None
+    recording: Callable[[str, str], Path | None] = lambda session_id, token: None  # noqa: ARG005
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not an error
+    """With an HTTP status, a code and one sentence."""
+
+    def __init__(self, status: int, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status, self.code = status, code
+
+
+class LiveServer:
+    """Routes of one server, and what they share."""
+
+    def __init__(self, hub: Hub, services: Services, doors: Doors, token: str | None = None) -> None:
+        self._hub, self._services, self._doors, self._token = hub, services, doors, token
+        self._num_connections = 0
+
+    def application(self) -> web.Application:
+        """Ready to be run."""
+        limits = self._hub.limits
+        app = web.Application(middlewares=[self._guard], client_max_size=limits.picture_bytes)
+        app.router.add_get("/", lambda _: self._file("index.html"))
+        app.router.add_get("/view", lambda _: self._file("view.html"))
+        app.router.add_get("/static/{name:.+}", lambda request: self._file(request.match_info["name"]))
+        app.router.add_get("/v1/info", self._info)
+        app.router.add_get("/v1/session", self._session)
+        app.router.add_post("/v1/references", self._reference)
+        app.router.add_get("/v1/references/{name}", self._portrait)
+        app.router.add_get("/v1/sessions/{id}/recording", self._recording)
+        app.cleanup_ctx.append(self._running)
+        return app
+
+    async def _running(self, _: web.Application) -> AsyncIterator[None]:
+        tick = asyncio.create_task(self._hub.run())
+        yield
+        tick.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await tick
+        await self._hub.close()
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            self._check_sender(request)
+            response = await handler(request)
+        except Refused as refusal:
+            error = {"error": {"code": refusal.code, "message": str(refusal)}}
+            response = web.json_response(error, status=refusal.status)
+        except web.HTTPException as problem:
+            error = {"error": {"code": "http", "message": problem.reason}}
+            response = web.json_response(error, status=problem.status)
+        if not response.prepared:
+            for name, value in _HEADERS.items():
+                response.headers.setdefault(name, value)
+        return response
+
+    def _check_sender(self, request: web.Request) -> None:
+        host = request.headers.get("Host")
+        origins = request.headers.getall("Origin", [])
+        if (wrong := self._doors.wrong_host(host) or self._doors.wrong_origin(origins, host or "")) is not None:
+            raise Refused(403, "wrong_origin", wrong)
+        if request.query_string and request.path.startswith("/v1/"):
+            raise Refused(400, "query", "got a query, where secrets would end in logs; send none")
+
+    async def _file(self, name: str) -> web.StreamResponse:
+        files = {path.relative_to(PAGE).as_posix(): path for path in PAGE.rglob("*") if path.suffix in _TYPES}
+        if name not in files:
+            raise Refused(404, "not_found", "there is no such page")
+        body = await asyncio.to_thread(files[name].read_bytes)
+        return web.Response(body=body, content_type=_TYPES[files[name].suffix], charset="utf-8")
+
+    async def _info(self, _: web.Request) -> web.Response:
+        hub = self._hub
+        return web.json_response({
+            "version": VERSION, "token_needed": self._token is not None, "sessions": hub.num_sessions,
+            "max_sessions": hub.limits.max_sessions, **self._services.about(),
+        })  # fmt: skip
+
+    async def _session(self, request: web.Request) -> web.StreamResponse:
+        if self._num_connections >= self._hub.limits.max_connections:
+            raise Refused(503, "server_full", "there are too many connections; come back later")
+        self._num_connections += 1
+        try:
+            return await Connection(self._hub, self._token, self._services.camera).serve(request)
+        finally:
+            self._num_connections -= 1
+
+    async def _reference(self, request: web.Request) -> web.Response:
+        if self._token is not None and not self._knows(_bearer(request)):
+            raise Refused(401, "unauthorized", "the token is missing or is not this server's")
+        most = self._hub.limits.picture_bytes
+        try:
+            data = await asyncio.wait_for(request.read(), _UPLOAD_SECONDS)
+            name = await asyncio.to_thread(self._services.add_reference, data)
+        except web.HTTPRequestEntityTooLarge:
+            raise Refused(413, "too_large", f"got a picture of more than {most} bytes; make it smaller") from None
+        except asyncio.TimeoutError:
+            raise Refused(408, "too_slow", f"the picture did not come in {_UPLOAD_SECONDS:.0f} seconds") from None
+        except ValueError as problem:
+            raise Refused(422, "bad_picture", str(problem)) from None
+        return web.json_response({"reference": name})
+
+    async def _portrait(self, request: web.Request) -> web.Response:
+        path = self._services.portraits.get(request.match_info["name"].removesuffix(".png"))
+        if path is None:
+            raise Refused(404, "not_found", "there is no such portrait")
+        return web.Response(body=await asyncio.to_thread(path.read_bytes), content_type="image/png")
+
+    async def _recording(self, request: web.Request) -> web.StreamResponse:
+        path = self._services.recording(request.match_info["id"], _bearer(request) or "")
+        if path is None:
+            raise Refused(404, "not_found", "there is no such recording, or the token is not its session's")
+        headers = {"Content-Disposition": 'attachment; filename="knot-live.mp4"', "Cache-Control": "no-store"}
+        return web.FileResponse(path, headers=headers)
+
+    def _knows(self, token: str | None) -> bool:
+        """The server's own token, or that of a session which runs."""
+        return same_token(token, self._token) or any(
+            same_token(token, live.resume_token) for live in self._hub.sessions.values()
+        )
+
+
+def _bearer(request: web.Request) -> str | None:
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where a server listens; `tls`: certificate and key."""
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    tls: tuple[Path, Path] | None = None
+
+    @property
+    def url(self) -> str:
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
+        name = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        return f"{'http' if self.tls is None else 'https'}://{name}:{self.port}"
+
+
+@contextlib.asynccontextmanager
+async def running(server: LiveServer, address: Address, token: str | None = None) -> AsyncIterator[Address]:
+    """The server while it listens; port 0 becomes the one that it got.
+
+    Raises:
+        AccessError: others reach that address, and there is no token.
+        OSError: the port is taken, or the certificate cannot be read.
+    """
+    check_exposure(address.host, token)
+    context = None
+    if address.tls is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*address.tls)
+    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=5.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, address.host, address.port, ssl_context=context)
+        await site.start()
+        yield Address(host=address.host, port=runner.addresses[0][1], tls=address.tls)
+    finally:
+        await runner.cleanup()
+
+
+__all__ = ["PAGE", "Address", "Limits", "LiveServer", "Services", "running"]
