@@ -80,6 +80,11 @@ class Stream(Iterator[Chunk]):
         """The chunk that comes next."""
         return self._plan_at(self.state.clock)
 
+    @property
+    def upcoming(self) -> ChunkPlan:
+        """The next chunk that has not begun: `plan`, or one behind it where chunks are drawn ahead."""
+        return self._plan_at(self.state.clock if self.ahead is None else self.ahead.next_clock)
+
     def _plan_at(self, clock: Clock) -> ChunkPlan:
         return plan_chunk(self.settings, clock)
 
@@ -109,7 +114,7 @@ class Stream(Iterator[Chunk]):
         """
         driving = driven(self.model, driving)
         with self.lock:
-            start = self.state.clock.start if self.ahead is None else self.ahead.next_clock.start
+            start = self.upcoming.start
             origin = start if origin is None else origin
             if not 0 <= origin <= start:
                 raise SettingsError(
