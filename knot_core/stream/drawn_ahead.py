@@ -76,9 +76,9 @@ def pipelined(
     take effect with the next chunk that has not begun, which is up to six chunks later. An error in any stage is
     raised here, after the chunks before it. No thread outlives the iteration.
 
-    `pace`: for a stream that somebody watches. It says when a chunk begins, may drop the one that is being drawn, and is
-    shown frames latent frame by latent frame. They are decoded so, too: their values differ from those of whole chunks
-    by rounding.
+    `pace`: for a stream that somebody watches. It says when a chunk begins, may drop the one that is being drawn, and
+    is shown frames latent frame by latent frame. They are decoded so, too: their values differ from those of whole
+    chunks by rounding.
     """
     threads = threads or stream.threads or torch.get_num_threads()
     if decode_beside is None:

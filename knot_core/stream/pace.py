@@ -1,4 +1,4 @@
-"""How a stream that is watched while it is drawn is paced: when a chunk begins, and what is shown as soon as it is there.
+"""The pace of a stream that is watched while it is drawn: when a chunk begins, and what is shown as it is decoded.
 
 Shapes: T pixel frames, H W size.
 """
