@@ -2,6 +2,7 @@
 """One command from a fresh machine: makes .venv, installs, runs. Needs Python 3.10 or later with pip, nothing else.
 
 python3 run.py demo         a bundled portrait says a bundled sentence: out/demo.mp4, out/demo.png
+python3 run.py live         talk to it, move it, change it while it runs: a page in your browser
 python3 run.py test         the tests
 python3 run.py bench        where the time goes
 python3 run.py train ...    make the built-in model again
@@ -26,18 +27,19 @@ ASSETS = ROOT / "knot_core" / "assets"
 OUT = ROOT / "out"
 CORE_COMMANDS = ("animate", "bench", "inspect")
 LAB_COMMANDS = ("evaluate", "train")
+EXTRAS = ("test", "live", "")  # what is installed beside the engine, most first: each is part of the one before it
 
 
 def main(arguments: list[str]) -> int:
     """Run a command; its exit code."""
     if sys.version_info[:2] < (3, 10):
         return _fail(f"this is Python {sys.version.split()[0]}; use 3.10 or a later one")
-    if not arguments or arguments[0] not in ("demo", "test", *LAB_COMMANDS, *CORE_COMMANDS):
+    if not arguments or arguments[0] not in ("demo", "live", "test", *LAB_COMMANDS, *CORE_COMMANDS):
         sys.stderr.write(__doc__)
         return int(bool(arguments) and arguments[0] not in ("-h", "--help"))
     command, *options = arguments
     try:
-        install(with_tests=command == "test")
+        install(command if command in EXTRAS else "")
     except subprocess.CalledProcessError as problem:
         if torch_is_missing():
             return _fail(f"there is no {locked('torch')} for Python {sys.version.split()[0]} on this machine "
@@ -57,6 +59,8 @@ def command_line(command: str, options: list[str]) -> list[str]:
         return ["-I", "-m", "pytest", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), *options]
     if command in LAB_COMMANDS:
         return ["-m", "knot_lab", command, *options]
+    if command == "live":
+        return ["-m", "knot_live", "serve", "--open", *options]
     if command == "demo":
         return ["-m", "knot_core", "animate", *demo_options(), *options]
     return ["-m", "knot_core", command, *options]
@@ -69,20 +73,20 @@ def demo_options() -> list[str]:
     return ["--reference", portrait, "--audio", speech, *out]
 
 
-def install(with_tests: bool) -> None:
+def install(extra: str = "") -> None:
     """Make the environment, unless what it was made from has not changed."""
     wanted = made_from()
-    full, plain = VENV / "installed-with-tests", VENV / "installed"
-    if PYTHON.exists() and any(_holds(stamp, wanted) for stamp in ([full] if with_tests else [full, plain])):
+    stamps = [VENV / f"installed{name and '-with-'}{name}" for name in EXTRAS[: EXTRAS.index(extra) + 1]]
+    if PYTHON.exists() and any(_holds(stamp, wanted) for stamp in stamps):
         return
     sys.stderr.write(f"installing into {VENV}: the first time takes minutes, torch is large\n")
     if not PYTHON.exists():
         _make_environment()
     pip("install", "-c", "constraints.txt", "setuptools", "torch")
     # by the setuptools of the lock: a build of its own environment would fetch whatever is newest
-    package = ".[test]" if with_tests else "."
+    package = f".[{extra}]" if extra else "."
     pip("install", "-c", "constraints.txt", "--no-build-isolation", "--editable", package)
-    (full if with_tests else plain).write_text(wanted, encoding="utf-8")
+    stamps[-1].write_text(wanted, encoding="utf-8")
 
 
 def _make_environment() -> None:

@@ -78,7 +78,7 @@ def test_an_environment_that_was_not_finished_is_made_anew(runner, monkeypatch, 
     assert "python3-venv" in capsys.readouterr().err
     assert not runner.VENV.exists()
     monkeypatch.setattr(runner.venv, "create", whole)
-    runner.install(with_tests=False)
+    runner.install()
     assert runner.asked
 
 
@@ -106,19 +106,25 @@ def test_a_python_that_torch_has_no_wheel_for_is_told_so(runner, monkeypatch, ca
 
 
 def test_it_installs_once_and_again_when_what_is_wanted_changes(runner):
-    runner.install(with_tests=False)
+    runner.install()
     assert all(asked[1:3] == ("-c", "constraints.txt") for asked in runner.asked)
     assert [asked[-1] for asked in runner.asked] == ["torch", "."]
-    runner.install(with_tests=False)
+    runner.install()
     assert len(runner.asked) == 2
-    runner.install(with_tests=True)
+    runner.install("test")
     assert runner.asked[3][-1] == ".[test]"
-    runner.install(with_tests=False)
-    runner.install(with_tests=True)
+    runner.install()
+    runner.install("test")
     assert len(runner.asked) == 4
+    runner.install("live")
+    assert len(runner.asked) == 4, "the tests need all that live sessions need"
     (runner.ROOT / "constraints.txt").write_text("torch==9.9")
-    runner.install(with_tests=False)
+    runner.install()
     assert len(runner.asked) == 6
+    runner.install("live")
+    assert runner.asked[7][-1] == ".[live]"
+    runner.install()
+    assert len(runner.asked) == 8
 
 
 def test_an_installation_that_failed_is_tried_again(runner, monkeypatch, capsys):
@@ -129,7 +135,7 @@ def test_an_installation_that_failed_is_tried_again(runner, monkeypatch, capsys)
         broken.setattr(runner, "pip", fail)
         assert runner.main(["bench"]) == 1
     assert "installing failed" in capsys.readouterr().err
-    runner.install(with_tests=False)
+    runner.install()
     assert len(runner.asked) == 2
 
 
@@ -145,6 +151,9 @@ def test_commands_and_their_options_are_passed_on(runner, monkeypatch):
     assert called[2][:3] == ["-I", "-m", "pytest"]
     assert called[2][-2:] == ["-k", "media"]
     assert called[3] == ["-m", "knot_lab", "evaluate", "--study"]
+    runner.main(["live", "--port", "0"])
+    assert called[4] == ["-m", "knot_live", "serve", "--open", "--port", "0"]
+    assert runner.asked[-1][-1] == ".[test]", "by then the tests' environment has what it needs"
 
 
 def test_no_command_and_an_unknown_one_show_the_help(runner, capsys):
@@ -155,9 +164,9 @@ def test_no_command_and_an_unknown_one_show_the_help(runner, capsys):
 
 
 def test_the_second_start_is_quick(runner):
-    runner.install(with_tests=False)
+    runner.install()
     began = time.perf_counter()
-    runner.install(with_tests=False)
+    runner.install()
     assert time.perf_counter() - began < 0.5
 
 
@@ -224,6 +233,12 @@ def test_the_package_says_the_same_as_the_requirements():
     assert {name_of(line) for line in PYPROJECT["project"]["dependencies"]} == {name_of(line) for line in plain}
     version = re.search(r'__version__ = "(.+)"', (ROOT / "knot_core" / "__init__.py").read_text(encoding="utf-8"))[1]
     assert PYPROJECT["project"]["version"] == version
+
+
+def test_the_tests_need_all_that_live_sessions_need():
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    assert extras["live"]
+    assert set(extras["live"]) <= set(extras["test"])
 
 
 def test_the_registry_takes_the_package():
