@@ -89,7 +89,7 @@ class Gesture(DrivingControl):
 
 @dataclass(frozen=True)
 class Look(DrivingControl):
-    """Look there: from -1 to 1, left to right and down to up."""
+    """Look there: from -1 to 1, x to the right and y down."""
 
     kind = "look"
     x: float

@@ -19,6 +19,7 @@ if __package__.rpartition(".")[0]:
         open_stream,
     )
     from ..knot_core.driving.controls import CONTROLS, RANGES
+    from ..knot_core.geometry import first_pixel_frame
     from ..knot_core.media import fit_image
     from ..knot_core.model import ASSETS
 else:
@@ -36,6 +37,7 @@ else:
         open_stream,
     )
     from knot_core.driving.controls import CONTROLS, RANGES
+    from knot_core.geometry import first_pixel_frame
     from knot_core.media import fit_image
     from knot_core.model import ASSETS
 
@@ -51,6 +53,7 @@ __all__ = [
     "Model",
     "Stream",
     "StreamSettings",
+    "first_pixel_frame",
     "fit_image",
     "load_model",
     "open_image",

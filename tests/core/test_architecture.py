@@ -26,8 +26,8 @@ ROWS = {
         {"__init__", "__main__"},
     ),
     LIVE: (
-        {"engine", "controls", "events", "gestures", "pacing", "access", "limits", "outbox", "message_fields"},
-        {"protocol", "sound", "speaking", "face_pose", "references", "fragmented_mp4"},
+        {"engine", "clock", "controls", "events", "gestures", "pacing", "access", "limits", "outbox", "message_fields"},
+        {"control_log", "preparing", "protocol", "sound", "speaking", "face_pose", "references", "fragmented_mp4"},
         {"driving"},
         {"recording", "session", "media_encoder", "stand_in"},
         {"hub", "studio", "connection", "server", "client"},

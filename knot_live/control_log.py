@@ -1,0 +1,65 @@
+"""What a session was asked and when it took hold: enough to drive a stream the same way again."""
+
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .controls import Control, Speech, from_json
+
+MOST_ENTRIES = 10_000
+MOST_SOUND = 32 * 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """A control by its number, and the chunk and its first pixel frame with which it took hold."""
+
+    number: int
+    control: Control
+    chunk: int
+    frame: int
+
+    def to_json(self) -> str:
+        """One line."""
+        where = {"number": self.number, "chunk": self.chunk, "frame": self.frame}
+        return json.dumps(where | {"control": self.control.to_json()})
+
+    @classmethod
+    def of_json(cls, line: str) -> "LogEntry":
+        """The reverse."""
+        values: Mapping[str, Any] = json.loads(line)
+        return cls(values["number"], from_json(values["control"]), values["chunk"], values["frame"])
+
+
+class ControlLog:
+    """The last entries, oldest first; what is older is dropped, so that it never grows beyond a bound."""
+
+    def __init__(self) -> None:
+        self._entries: deque[LogEntry] = deque()
+        self._num_bytes = 0
+        self.num_dropped = 0
+
+    def __iter__(self) -> Iterator[LogEntry]:
+        return iter(tuple(self._entries))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, entry: LogEntry) -> None:
+        self._entries.append(entry)
+        self._num_bytes += _sound_bytes(entry)
+        while len(self._entries) > MOST_ENTRIES or self._num_bytes > MOST_SOUND:
+            self._num_bytes -= _sound_bytes(self._entries.popleft())
+            self.num_dropped += 1
+
+    def take_back(self, chunk: int, frame: int) -> None:
+        """The stream stands before that chunk again: what took hold later takes hold with it."""
+        self._entries = deque(
+            replace(entry, chunk=chunk, frame=frame) if entry.chunk > chunk else entry for entry in self._entries
+        )
+
+
+def _sound_bytes(entry: LogEntry) -> int:
+    return entry.control.samples.nbytes if isinstance(entry.control, Speech) else 0

@@ -1,0 +1,123 @@
+"""When the next chunk is drawn, and where a stream is cut: functions of counts and times, without threads or clocks.
+
+Frames are pixel frames, counted from the stream's beginning; seconds are those of one clock.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from .engine import first_pixel_frame
+
+SOUND_RATE = 24_000  # samples a second of a session's sound
+TRANSPORT = 0.08  # seconds that encoding, sending and decoding may take
+NUM_MEASURED = 32  # chunks whose times count
+
+
+def first_sample(frame: int, fps: int) -> int:
+    """The sample at which a pixel frame begins."""
+    return round(frame * SOUND_RATE / fps)
+
+
+def lead(taken: Sequence[float], length: float) -> float:
+    """Seconds of pictures that must lie ready when a chunk begins to be drawn, at most one chunk's `length`."""
+    return min(length, drawn_within(taken, length) + TRANSPORT)
+
+
+def drawn_within(taken: Sequence[float], length: float) -> float:
+    """Seconds that 95 in 100 chunks took at most; as long as nothing was measured, a chunk's `length`."""
+    return sorted(taken)[math.ceil(0.95 * len(taken)) - 1] if taken else length
+
+
+def may_be_drawn_again(taken: Sequence[float], unplayed: float) -> bool:
+    """Whether a chunk under way can be dropped and drawn anew before `unplayed` seconds of pictures have been shown."""
+    return bool(taken) and unplayed >= sorted(taken)[len(taken) // 2] + TRANSPORT
+
+
+@dataclass(frozen=True)
+class Span:
+    """A chunk that was made: pixel frames `first` to `end` - 1, from latent frame `start` on."""
+
+    chunk: int
+    start: int
+    first: int
+    end: int
+
+    @classmethod
+    def of_latents(cls, chunk: int, start: int, num_latents: int) -> "Span":
+        """Of a chunk of so many latent frames: frame 0 covers one pixel frame, each later one four."""
+        return cls(chunk, start, first_pixel_frame(start), first_pixel_frame(start + num_latents))
+
+
+def num_cut(made: Sequence[Span], position: float, drawn: float, fps: int) -> int:
+    """How many of the last chunks are taken back to be shown otherwise, without a stall; a chunk takes `drawn` seconds.
+
+    The first of them is drawn again, and the chunk behind it too, before the viewer has shown all of the first. What is
+    shown by then stays as it is.
+    """
+    return sum(span.end >= position + (2 * drawn + TRANSPORT) * fps for span in made)
+
+
+def first_replaced(playback: "Playback", now: float) -> int:
+    """The first frame that can still be replaced on its way to the viewer, who waits for it where pictures ran out."""
+    return min(playback.made, math.ceil(playback.position(now) + TRANSPORT * playback.fps))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Playback:
+    """What is made of a stream and what the viewer has shown of it, who goes on between two acknowledgements.
+
+    `patience` is how many frames he is believed to go on without one: a viewer who is gone stands still soon, and with
+    him the stream. Without a viewer it is infinite: the clock plays.
+    """
+
+    fps: int
+    patience: float
+    made: int = 0  # frames up to here
+    begun: int = 0  # the frame at which this began
+    acknowledged: float = 0.0  # frames up to here, by the viewer's own word
+    shown: float = 0.0  # frames up to here, at the time `since`
+    since: float | None = None  # None: it stands still
+    stalled: float = 0.0  # seconds in which the viewer had nothing to show
+
+    @classmethod
+    def at(cls, frame: int, fps: int, patience: float) -> "Playback":
+        """Nothing made yet, from that frame on."""
+        return cls(fps=fps, patience=patience, made=frame, begun=frame, acknowledged=frame, shown=frame)
+
+    def position(self, now: float) -> float:
+        """Frames that have been shown."""
+        if self.since is None:
+            return self.shown
+        return min(self.made, self.acknowledged + self.patience, self.shown + (now - self.since) * self.fps)
+
+    def unplayed(self, now: float) -> float:
+        """Seconds of pictures that are made and not shown."""
+        return (self.made - self.position(now)) / self.fps
+
+    def with_made(self, end: int, now: float) -> "Playback":
+        """Frames up to `end` are made; after a cut that may be fewer than before."""
+        begins_by_itself = self.since is None and math.isinf(self.patience)
+        if begins_by_itself or self._dry(now):
+            stalled = 0.0 if self.since is None else now - self.since - (self.made - self.shown) / self.fps
+            return replace(self, made=end, shown=float(self.made), since=now, stalled=self.stalled + stalled)
+        return replace(self, made=end, shown=min(self.shown, end))
+
+    def with_acknowledged(self, frame: int, now: float) -> "Playback":
+        """The viewer has shown pixel frame `frame`."""
+        shown = float(max(self.acknowledged, min(frame + 1, self.made)))
+        if self.since is None and shown <= self.shown:
+            return self
+        return replace(self, acknowledged=shown, shown=shown, since=now)
+
+    def standing(self, now: float) -> "Playback":
+        """Nothing more is made for now: what runs out from here on is no stall."""
+        return replace(self, shown=self.position(now), since=None) if self._dry(now) else self
+
+    def ratio(self, now: float) -> float:
+        """Of the time that it played, the share without stall; 1 before anything was shown."""
+        played = (self.position(now) - self.begun) / self.fps
+        return played / (played + self.stalled) if played > 0 else 1.0
+
+    def _dry(self, now: float) -> bool:
+        return self.since is not None and self.position(now) >= self.made
