@@ -9,53 +9,101 @@ if __package__.rpartition(".")[0]:
         Anchor,
         Chunk,
         Driving,
+        DrivingError,
         KnotError,
         MediaError,
         Model,
+        SpeechEncoder,
+        SpeechWindow,
         Stream,
         StreamSettings,
         load_model,
         open_image,
         open_stream,
     )
-    from ..knot_core.driving.controls import CONTROLS, RANGES
-    from ..knot_core.geometry import first_pixel_frame
+    from ..knot_core.config import Adapter, takes_controls
+    from ..knot_core.driving.audio import MEL_DIM, Reach, resample
+    from ..knot_core.driving.audio import SAMPLE_RATE as HEARD_RATE
+    from ..knot_core.driving.controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES
+    from ..knot_core.driving.expression import Curve
+    from ..knot_core.driving.idle import IdleMotion
+    from ..knot_core.driving.mel import LiveMel
+    from ..knot_core.driving.timeline import SIGNAL_DIM
+    from ..knot_core.driving.wav2vec_windows import LIVE
+    from ..knot_core.geometry import TEMPORAL, first_pixel_frame
     from ..knot_core.media import fit_image
+    from ..knot_core.media.downmix import MEAN, chosen, mixed
+    from ..knot_core.media.samples import check_rate, to_samples
     from ..knot_core.model import ASSETS
 else:
     from knot_core import (
         Anchor,
         Chunk,
         Driving,
+        DrivingError,
         KnotError,
         MediaError,
         Model,
+        SpeechEncoder,
+        SpeechWindow,
         Stream,
         StreamSettings,
         load_model,
         open_image,
         open_stream,
     )
-    from knot_core.driving.controls import CONTROLS, RANGES
-    from knot_core.geometry import first_pixel_frame
+    from knot_core.config import Adapter, takes_controls
+    from knot_core.driving.audio import MEL_DIM, Reach, resample
+    from knot_core.driving.audio import SAMPLE_RATE as HEARD_RATE
+    from knot_core.driving.controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES
+    from knot_core.driving.expression import Curve
+    from knot_core.driving.idle import IdleMotion
+    from knot_core.driving.mel import LiveMel
+    from knot_core.driving.timeline import SIGNAL_DIM
+    from knot_core.driving.wav2vec_windows import LIVE
+    from knot_core.geometry import TEMPORAL, first_pixel_frame
     from knot_core.media import fit_image
+    from knot_core.media.downmix import MEAN, chosen, mixed
+    from knot_core.media.samples import check_rate, to_samples
     from knot_core.model import ASSETS
 
 __all__ = [
     "ASSETS",
     "CONTROLS",
+    "HEARD_RATE",
+    "LIVE",
+    "MEAN",
+    "MEL_DIM",
+    "MOUTH_CONTROLS",
+    "POSE_CONTROLS",
     "RANGES",
+    "SIGNAL_DIM",
+    "TEMPORAL",
+    "Adapter",
     "Anchor",
     "Chunk",
+    "Curve",
     "Driving",
+    "DrivingError",
+    "IdleMotion",
     "KnotError",
+    "LiveMel",
     "MediaError",
     "Model",
+    "Reach",
+    "SpeechEncoder",
+    "SpeechWindow",
     "Stream",
     "StreamSettings",
+    "check_rate",
+    "chosen",
     "first_pixel_frame",
     "fit_image",
     "load_model",
+    "mixed",
     "open_image",
     "open_stream",
+    "resample",
+    "takes_controls",
+    "to_samples",
 ]

@@ -1,0 +1,215 @@
+"""What moves head, eyes and mouth of a live portrait: what somebody set, a camera, gestures, and idle motion beneath.
+
+Shapes: P pixel frames, E the eight controls in the order of `CONTROLS`.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .engine import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES, Driving, DrivingError, IdleMotion
+from .gestures import Gesture, checked_gesture, checked_look, num_frames, number, overlay
+from .held import EASE_SECONDS, Held
+
+POSE_LASTS = 0.5  # seconds after which a camera that sends nothing has gone
+_LIVELINESS = "liveliness"
+_ROUNDING = 1e-3  # this far outside its range a value is taken for rounding, and clipped
+_FULL_BLINKS = 0.1  # of liveliness: idle lids close wholly, or not at all
+_REST = 0.0
+_INDEX = {name: number for number, name in enumerate(CONTROLS)}
+
+
+def checked_controls(values: Mapping[str, Any]) -> dict[str, float | None]:
+    """Control -> value within its range, or None.
+
+    Raises:
+        DrivingError: an unknown name, or a value that is no number, not finite, or out of range.
+    """
+    _check_names(values)
+    return {name: None if value is None else _in_range(name, value) for name, value in values.items()}
+
+
+def checked_pose(values: Mapping[str, Any]) -> dict[str, float]:
+    """Control -> value, clipped to its range: a camera measures what goes beyond it.
+
+    Raises:
+        DrivingError: an unknown name, or a value that is no finite number.
+    """
+    _check_names(values)
+    return {name: _clipped(name, number(name, value, -1e6, 1e6)) for name, value in values.items()}
+
+
+def _check_names(values: Mapping[str, Any]) -> None:
+    if not isinstance(values, Mapping):
+        raise DrivingError(f'controls are {str(values)[:40]}; they must be an object such as {{"yaw": 0.3}}')
+    unknown = [str(name)[:40] for name in values if name not in RANGES]
+    if unknown:
+        raise DrivingError(f"there is no control {unknown[0]!r}; these exist: {', '.join(CONTROLS)}")
+
+
+def _in_range(name: str, value: Any) -> float:
+    low, high = RANGES[name]
+    rounded = isinstance(value, float) and low - _ROUNDING <= value <= high + _ROUNDING
+    return number(name, _clipped(name, value) if rounded else value, low, high)
+
+
+def _clipped(name: str, value: float) -> float:
+    low, high = RANGES[name]
+    return float(min(max(value, low), high))
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What was wished for by now."""
+
+    targets: Mapping[str, tuple[float | None, bool]]  # control -> value or None, and whether a camera gave it
+    liveliness: float
+    gestures: tuple[Gesture, ...]
+
+
+class FaceMotion:
+    """Wishes come from any thread, under its owner's lock; the rest is the session's thread's."""
+
+    def __init__(self, beneath: Driving | None, seed: int, fps: int) -> None:
+        self._beneath, self._idle, self._fps = beneath, IdleMotion(seed), fps
+        self._wanted: dict[str, float | None] = {}
+        self._pose: dict[str, float] = {}
+        self._pose_at = -math.inf
+        self._liveliness = 1.0
+        self._asked: dict[str, Gesture] = {}  # gestures that begin with the next chunk, one of each name
+        self._held = {name: Held() for name in (*CONTROLS, _LIVELINESS)}
+        self._begun: list[tuple[int, Gesture]] = []
+        self._stood: dict[int, np.ndarray] = {}  # frame -> [E + 1] of what was held, without gestures
+
+    # wishes
+
+    def set_controls(self, values: Mapping[str, Any]) -> None:
+        self._wanted |= checked_controls(values)
+
+    def set_pose(self, values: Mapping[str, Any], now: float) -> None:
+        self._pose, self._pose_at = self._pose | checked_pose(values), now
+
+    def set_liveliness(self, value: float) -> None:
+        self._liveliness = number("liveliness", value, 0, 1)
+
+    def gesture(self, name: str, strength: float) -> None:
+        self._asked[name] = checked_gesture(name, strength)
+
+    def look(self, x: float, y: float) -> None:
+        self._asked["look"] = checked_look(x, y)
+
+    def wishes(self, now: float) -> Wishes:
+        """What somebody set goes before what a camera sees."""
+        pose = self._pose if now - self._pose_at <= POSE_LASTS else {}
+        self._pose = pose
+        targets = {}
+        for name in CONTROLS:
+            value = self._wanted.get(name)
+            seen = value is None and name in pose
+            targets[name] = (pose[name] if seen else value, seen)
+        return Wishes(targets, self._liveliness, tuple(self._asked.values()))
+
+    # chunks
+
+    def begin(self, first: int, stop: int, wishes: Wishes) -> None:
+        """What changes, changes with that pixel frame; `stop`: where the chunk's own frames end."""
+        ease = round(EASE_SECONDS * self._fps)
+        for name, (target, seen) in wishes.targets.items():
+            # a camera's values come all the time: from one chunk's to the next's without a halt between
+            frames = max(ease, stop - first) if seen else ease
+            self._held[name].change(first, frames, target, self._before(first, _INDEX[name]))
+        self._held[_LIVELINESS].change(first, ease, wishes.liveliness, self._before(first, len(CONTROLS)))
+        self._begun = [(begin, gesture) for begin, gesture in self._begun if begin < first]
+        self._begun += [(first, gesture) for gesture in wishes.gestures]
+
+    def _before(self, first: int, column: int) -> Callable[[], float]:
+        """What stands at the frame before; at the stream's first frame, what lies beneath."""
+
+        def value() -> float:
+            stood = self._stood.get(first - 1)
+            stood = self._values(np.array([first]), ())[0][0] if stood is None else stood
+            return float(stood[column])
+
+        return value
+
+    def draw(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Ascending pixel frames from the chunk's first on -> controls [P, E], whether the mouth's are set [P, 2]."""
+        stood, mouth = self._values(frames, tuple(self._begun))
+        for frame, row in zip(frames, stood, strict=True):
+            self._stood[int(frame)] = row
+        values = stood[:, : len(CONTROLS)].copy()
+        for name, added in overlay(self._begun, frames, self._fps).items():
+            low, high = RANGES[name]
+            values[:, _INDEX[name]] = np.clip(values[:, _INDEX[name]] + added, low, high)
+        return values, mouth
+
+    def _values(self, frames: np.ndarray, begun: tuple[tuple[int, Gesture], ...]) -> tuple[np.ndarray, np.ndarray]:
+        beneath = self._lying_beneath(frames)
+        liveliness = self._held[_LIVELINESS].at(frames, np.ones(len(frames)))
+        if self._beneath is None or self._beneath.pose is None:
+            for name in POSE_CONTROLS:
+                factor = np.minimum(1, liveliness / _FULL_BLINKS) if name == "blink" else liveliness
+                beneath[:, _INDEX[name]] *= factor
+        columns = [self._held[name].at(frames, beneath[:, _INDEX[name]]) for name in CONTROLS]
+        given = [self._held[name].given(frames) | _moved(begun, name, frames, self._fps) for name in MOUTH_CONTROLS]
+        return np.stack([*columns, liveliness], axis=1), np.stack(given, axis=1)
+
+    def _lying_beneath(self, frames: np.ndarray) -> np.ndarray:
+        """[P, E] of the driving beneath, or of idle motion with a closed mouth."""
+        values = np.full((len(frames), len(CONTROLS)), _REST)
+        tracks = (self._beneath.pose, self._beneath.mouth) if self._beneath is not None else (None, None)
+        pose, mouth = tracks[0] or self._idle, tracks[1]
+        values[:, [_INDEX[name] for name in POSE_CONTROLS]] = pose.at(frames)
+        if mouth is not None:
+            values[:, [_INDEX[name] for name in MOUTH_CONTROLS]] = mouth.at(frames)
+        return values
+
+    def keep(self, oldest: int, begun: tuple[Gesture, ...]) -> None:
+        """A chunk is kept, and so are the gestures that began with it; what is older than a frame is forgotten."""
+        for gesture in begun:
+            if self._asked.get(gesture.name) is gesture:
+                del self._asked[gesture.name]
+        self._stood = {frame: row for frame, row in self._stood.items() if oldest <= frame}
+        self._begun = [one for one in self._begun if one[0] + num_frames(one[1], self._fps) > oldest]
+        for held in self._held.values():
+            held.forget(oldest)
+
+    def take_back(self, first: int) -> None:
+        """Frames from `first` on are drawn anew; gestures that began there begin again."""
+        self._asked = {gesture.name: gesture for begin, gesture in self._begun if begin >= first} | self._asked
+        self._begun = [one for one in self._begun if one[0] < first]
+        self._stood = {frame: row for frame, row in self._stood.items() if frame < first}
+        for held in self._held.values():
+            held.cut(first)
+
+    # states
+
+    def to_state(self) -> Mapping[str, Any]:
+        return {
+            "wanted": self._wanted,
+            "liveliness": self._liveliness,
+            "asked": [asdict(gesture) for gesture in self._asked.values()],
+            "begun": [[first, asdict(gesture)] for first, gesture in self._begun],
+            "held": {name: held.to_state() for name, held in self._held.items()},
+            "stood": [[frame, row.tolist()] for frame, row in self._stood.items()],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._wanted, self._liveliness = dict(state["wanted"]), state["liveliness"]
+        self._asked = {one["name"]: _read_gesture(one) for one in state["asked"]}
+        self._begun = [(first, _read_gesture(one)) for first, one in state["begun"]]
+        self._held = {name: Held.from_state(changes) for name, changes in state["held"].items()}
+        self._stood = {frame: np.array(row) for frame, row in state["stood"]}
+
+
+def _read_gesture(state: Mapping[str, Any]) -> Gesture:
+    return Gesture(**{**state, "point": tuple(state["point"])})
+
+
+def _moved(begun: tuple[tuple[int, Gesture], ...], name: str, frames: np.ndarray, fps: int) -> np.ndarray:
+    """Whether a gesture moves that control: [P]"""
+    added = overlay(begun, frames, fps).get(name)
+    return np.zeros(len(frames), dtype=bool) if added is None else added != 0

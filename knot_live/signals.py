@@ -1,0 +1,153 @@
+"""What a network is fed, chunk by chunk, of a live timeline and a face: three kinds, for three kinds of models.
+
+Shapes: F latent frames, T = 4 pixel frames of a latent frame, S signal dim, P pixel frames.
+"""
+
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from .engine import (
+    CONTROLS,
+    LIVE,
+    MEL_DIM,
+    MOUTH_CONTROLS,
+    SIGNAL_DIM,
+    TEMPORAL,
+    Driving,
+    DrivingError,
+    LiveMel,
+    Model,
+    SpeechEncoder,
+    SpeechWindow,
+    takes_controls,
+)
+from .face_motion import FaceMotion
+from .sound import Timeline
+
+_VOICED = 10 ** (-50 / 20)  # root mean square of a pixel frame in which somebody speaks, of full scale
+_LEAD, _HANG = 2, 8  # pixel frames around them in which the mouth is the speech's as well
+_OPEN, _WIDE = (CONTROLS.index(name) for name in ("mouth_open", "mouth_wide"))
+_SPEECH_FLAG, _POSE_FLAG, _MOUTH_FLAG = range(MEL_DIM + len(CONTROLS), MEL_DIM + len(CONTROLS) + 3)
+assert MOUTH_CONTROLS == ("mouth_open", "mouth_wide")
+
+
+class Signals(Protocol):
+    """Draws the signal of latent frames from the timeline, as it is laid now."""
+
+    hears: bool  # whether speech moves it
+    moves: bool  # whether controls do
+
+    @property
+    def frames_past(self) -> int:
+        """Pixel frames past a chunk's that it hears, where they are there."""
+
+    def draw(self, first_latent: int, num_latents: int) -> np.ndarray:
+        """float32 [F, T, S]; the first is where the session's next chunk begins."""
+
+
+def signals_for(
+    model: Model, timeline: Timeline, face: FaceMotion, encoder: SpeechEncoder | None, window: SpeechWindow | None
+) -> Signals:
+    """As the model's adapter wants them.
+
+    Raises:
+        DrivingError: it hears through wav2vec2, and there is no encoder, or one that does not fit.
+    """
+    if model.adapter is None:
+        return Still()
+    if takes_controls(model.adapter):
+        return FaceSignals(timeline, face, max(SIGNAL_DIM, model.adapter.signal_dim))
+    return HeardSignals(timeline, model, encoder, window or LIVE)
+
+
+class Still:
+    """For a model that nothing but its prompt moves."""
+
+    hears = moves = False
+    frames_past = 0
+
+    def draw(self, _first_latent: int, num_latents: int) -> np.ndarray:
+        """[F, T, S] zeros."""
+        return np.zeros((num_latents, TEMPORAL, SIGNAL_DIM), dtype=np.float32)
+
+
+class FaceSignals:
+    """Speech as log-mel, controls, and flags: while somebody speaks the speech moves the mouth, else the controls."""
+
+    hears = moves = True
+    frames_past = 0
+
+    def __init__(self, timeline: Timeline, face: FaceMotion, signal_dim: int) -> None:
+        self._timeline, self._face, self._signal_dim = timeline, face, signal_dim
+        self._mel = LiveMel(timeline)
+
+    def draw(self, first_latent: int, num_latents: int) -> np.ndarray:
+        """float32 [F, T, S]"""
+        latents = np.arange(first_latent, first_latent + num_latents, dtype=np.int64)
+        # latent frame 0 covers pixel frame 0 alone, which fills all four places
+        places = np.maximum(TEMPORAL * latents[:, None] - np.arange(TEMPORAL - 1, -1, -1), 0)
+        frames, back = np.unique(places, return_inverse=True)
+        return self._rows(frames)[back.reshape(places.shape)]
+
+    def _rows(self, frames: np.ndarray) -> np.ndarray:
+        """[P, S] of ascending pixel frames without a gap."""
+        rows = np.zeros((len(frames), self._signal_dim), dtype=np.float32)
+        controls, mouth_set = self._face.draw(frames)
+        spoken = self._spoken(frames)
+        mouth = ~spoken | mouth_set.any(axis=1)
+        controls[:, [_OPEN, _WIDE]] *= mouth[:, None]
+        if spoken.any():
+            rows[spoken, :MEL_DIM] = self._mel.at(frames)[spoken]
+        rows[:, MEL_DIM : MEL_DIM + len(CONTROLS)] = controls
+        rows[:, _SPEECH_FLAG], rows[:, _POSE_FLAG], rows[:, _MOUTH_FLAG] = spoken, 1, mouth
+        return rows
+
+    def _spoken(self, frames: np.ndarray) -> np.ndarray:
+        """Whether somebody speaks in a pixel frame, or nearly: bool [P]."""
+        first, stop = int(frames[0]), int(frames[-1]) + 1
+        voiced = self._timeline.levels(first - _HANG, stop + _LEAD) > _VOICED
+        around = np.lib.stride_tricks.sliding_window_view(voiced, _HANG + 1 + _LEAD)
+        return around.any(axis=1)
+
+
+class HeardSignals:
+    """States of wav2vec2, of a window of sound around the chunk; what has not arrived yet is heard as silence."""
+
+    hears, moves = True, False
+
+    def __init__(self, timeline: Timeline, model: Model, encoder: SpeechEncoder | None, window: SpeechWindow) -> None:
+        self._driving = Driving.from_audio(timeline, model, encoder=encoder, window=window)
+        self._window = window
+
+    @property
+    def frames_past(self) -> int:
+        return self._driving.form.ahead + self._window.ahead
+
+    def draw(self, first_latent: int, num_latents: int) -> np.ndarray:
+        """float32 [F, R, V], all of one window."""
+        latents = np.arange(first_latent, first_latent + num_latents, dtype=np.int64)
+        frames, _ = self._driving.form.frames(latents)
+        first, block = int(frames.min()), int(frames.max() - frames.min()) + 1
+        window = replace(self._window, block=block)
+        # so the frames wanted are one block, number 1; number 0 begins with the stream
+        track = replace(self._driving.speech, window=window, phase=first - block)
+        return replace(self._driving, speech=track).signal(first_latent, num_latents).numpy()
+
+
+NOT_HEARD = "this model has no driving adapter, so speech cannot move it: nothing but its prompt does"
+NOT_MOVED = "this model hears through wav2vec2 and takes no controls: head, eyes and mouth follow the speech alone"
+NOT_DRIVEN = "this model has no driving adapter, so controls cannot move it: nothing but its prompt does"
+
+
+def require_speech(signals: Signals) -> None:
+    """Raises `DrivingError` where speech moves nothing."""
+    if not signals.hears:
+        raise DrivingError(NOT_HEARD)
+
+
+def require_controls(signals: Signals) -> None:
+    """Raises `DrivingError` where controls move nothing."""
+    if not signals.moves:
+        raise DrivingError(NOT_MOVED if signals.hears else NOT_DRIVEN)

@@ -1,0 +1,15 @@
+"""float32 arrays as text that JSON holds, and back, bit for bit."""
+
+import base64
+
+import numpy as np
+
+
+def to_text(values: np.ndarray) -> str:
+    """base64 of little-endian float32, without the shape."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
+
+
+def from_text(text: str) -> np.ndarray:
+    """[S], an array of its own."""
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").astype(np.float32)

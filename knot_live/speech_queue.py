@@ -1,0 +1,206 @@
+"""Speech that waits: when it begins, what each chunk takes of it, what is dropped. Nobody ever waits for sound.
+
+Everything counts samples at `SOUND_RATE`; what a chunk is given is a function of what waits and of the time alone, and
+nothing is taken before the chunk is kept. So a chunk that is planned again is planned from the same sound, and more.
+
+Shapes: S samples.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .sound_bytes import from_text, to_text
+
+SOUND_RATE = 24_000  # Hz, mono
+MODES = ("reply", "mirror")
+REPLY_WAITS = 0.3  # seconds that the oldest sample of a reply waits for more at most
+MOST_LATE = SOUND_RATE // 5  # samples: 200 ms, by which a mirrored voice may lag behind what a chunk needs
+PAST = 3 * SOUND_RATE // 1000  # samples: 3 ms past a pixel frame that its features hear
+_FADE = SOUND_RATE // 200  # samples: 5 ms, over which sound is cut without a click
+
+
+def needed_samples(num_own: int, num_knot: int, samples_per_frame: int) -> int:
+    """What a chunk of so many own pixel frames and knot's hears."""
+    return (num_own + num_knot) * samples_per_frame + PAST
+
+
+def may_start(mode: str, waiting: int, needed: int, *, committed: bool, waited: float) -> bool:
+    """Whether speech that did not sound yet begins with this chunk; `waited`: seconds of its oldest sample."""
+    if waiting == 0:
+        return False
+    return committed or waiting >= needed or (mode == "reply" and waited >= REPLY_WAITS)
+
+
+def too_late(mode: str, waiting: int, needed: int) -> int:
+    """Samples that are dropped: of a mirrored voice, those that come later than `MOST_LATE`."""
+    return max(0, waiting - needed - MOST_LATE) if mode == "mirror" else 0
+
+
+def fade_out(sound_S: np.ndarray) -> np.ndarray:
+    """Its first 5 ms, falling to silence."""
+    part = sound_S[:_FADE]
+    return part * np.linspace(1, 0, len(part), endpoint=False, dtype=np.float32)
+
+
+def without(sound_S: np.ndarray, place: int, count: int) -> np.ndarray:
+    """Without `count` samples from `place` on; over 5 ms what was there passes to what follows."""
+    if count == 0:
+        return sound_S
+    before, after = sound_S[:place], sound_S[place + count :].copy()
+    fading = min(_FADE, len(after), count)
+    weight = np.linspace(0, 1, fading, endpoint=False, dtype=np.float32)
+    after[:fading] = weight * after[:fading] + (1 - weight) * sound_S[place : place + fading]
+    return np.concatenate([before, after])
+
+
+@dataclass
+class Utterance:
+    """Speech in a row, piece by piece with the time of arrival."""
+
+    mode: str
+    pieces: deque[tuple[float, np.ndarray]] = field(default_factory=deque)
+    committed: bool = False
+    started: bool = False
+    heard: int = 0  # of its first samples, those that a chunk's knot heard already
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(piece) for _, piece in self.pieces)
+
+    def first(self, count: int) -> np.ndarray:
+        """The first `count` samples, or all."""
+        parts, missing = [np.zeros(0, dtype=np.float32)], count
+        for _, piece in self.pieces:
+            if missing <= 0:
+                break
+            parts.append(piece[:missing])
+            missing -= len(parts[-1])
+        return np.concatenate(parts)
+
+    def replace_first(self, count: int, by: np.ndarray) -> None:
+        """The first `count` samples by others, as old as what follows them."""
+        arrived = self.pieces[0][0] if self.pieces else 0.0
+        while count > 0:
+            arrived, piece = self.pieces.popleft()
+            if len(piece) > count:
+                self.pieces.appendleft((arrived, piece[count:]))
+            count -= len(piece)
+        if len(by):
+            self.pieces.appendleft((arrived, by))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a chunk takes of an utterance: its first `raw` samples become `sound`, of which `own` are played."""
+
+    utterance: Utterance
+    raw: int
+    sound: np.ndarray
+    own: int
+    ran_dry: bool  # before the chunk's own frames ended, and more is to come
+
+
+@dataclass(frozen=True)
+class Laid:
+    """The sound of a chunk, and what follows it as far as it is known: [S]; silence where nothing is laid."""
+
+    sound: np.ndarray
+    taken: tuple[Taken, ...] = ()
+    generation: int = 0  # of the queue; after a clear nothing can be taken from it any more
+
+
+class SpeechQueue:
+    """Utterances in order. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._utterances: deque[Utterance] = deque()
+        self.generation = 0
+
+    @property
+    def waiting(self) -> int:
+        return sum(utterance.waiting for utterance in self._utterances)
+
+    def append(self, sound: np.ndarray, mode: str, now: float) -> None:
+        """More of the last utterance, or of another, where that is committed or of another mode."""
+        last = self._utterances[-1] if self._utterances else None
+        if last is not None and last.mode != mode:
+            last.committed = True
+        if last is None or last.committed:
+            self._utterances.append(Utterance(mode))
+        if len(sound):
+            self._utterances[-1].pieces.append((now, sound))
+
+    def extend(self, sound: np.ndarray, now: float) -> None:
+        """The rest of the last utterance, if it is not committed."""
+        if self._utterances and not self._utterances[-1].committed and len(sound):
+            self._utterances[-1].pieces.append((now, sound))
+
+    def commit(self) -> None:
+        """The last utterance is whole."""
+        if self._utterances:
+            self._utterances[-1].committed = True
+
+    def clear(self) -> None:
+        """Nothing waits."""
+        self._utterances.clear()
+        self.generation += 1
+
+    def lay(self, num_own: int, num_needed: int, num_laid: int, now: float) -> Laid:
+        """What a chunk of `num_own` samples plays, which hears `num_needed`; and what follows, up to `num_laid`."""
+        taken = tuple(self._takes(num_own, num_needed, num_laid, now))
+        sound = np.concatenate([np.zeros(0, dtype=np.float32), *(take.sound for take in taken)])
+        return Laid(np.pad(sound, (0, num_laid - len(sound))), taken, self.generation)
+
+    def _takes(self, num_own: int, num_needed: int, num_laid: int, now: float) -> Iterator[Taken]:
+        place = 0
+        for utterance in self._utterances:
+            waiting, waited = utterance.waiting, now - utterance.pieces[0][0] if utterance.pieces else 0.0
+            starts = may_start(utterance.mode, waiting, num_needed, committed=utterance.committed, waited=waited)
+            if place >= num_laid or not (utterance.started or starts):
+                return
+            late = too_late(utterance.mode, waiting, num_needed)
+            raw = utterance.first(num_laid - place + late)
+            sound = without(raw, min(utterance.heard, len(raw) - late), late)
+            own = min(len(sound), max(0, num_own - place))
+            dry = place + len(sound) < num_own and not utterance.committed
+            yield Taken(utterance, len(raw), sound, own, dry)
+            place += len(sound)
+            if not utterance.committed:
+                return
+
+    def take(self, laid: Laid) -> None:
+        """The chunk is kept: its own samples have gone."""
+        if laid.generation != self.generation:
+            return
+        for take in laid.taken:
+            take.utterance.replace_first(take.raw, take.sound[take.own :])
+            take.utterance.started = not take.ran_dry  # also where the knot alone heard it
+            take.utterance.heard = len(take.sound) - take.own
+        while self._utterances and self._utterances[0].committed and not self._utterances[0].waiting:
+            self._utterances.popleft()
+
+    def to_state(self) -> Sequence[Mapping[str, Any]]:
+        """Values that JSON holds. Times of arrival are not among them: what waits is as old as the state's reading."""
+        return [
+            {
+                "mode": one.mode,
+                "sound": to_text(one.first(one.waiting)),
+                "committed": one.committed,
+                "started": one.started,
+                "heard": one.heard,
+            }
+            for one in self._utterances
+        ]
+
+    def restore(self, state: Sequence[Mapping[str, Any]], now: float) -> None:
+        """What `to_state` gave."""
+        self._utterances = deque(
+            Utterance(
+                one["mode"], deque([(now, from_text(one["sound"]))]), one["committed"], one["started"], one["heard"]
+            )
+            for one in state
+        )
