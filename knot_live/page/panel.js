@@ -1,0 +1,201 @@
+// The panel beside the picture: portrait, sliders, gestures, microphone and camera, settings. It knows no connection: what
+// the hand does goes to the callbacks of `actions`.
+
+import { dress, make } from "./elements.js";
+import { labelOf, Sliders } from "./sliders.js";
+import { text } from "./texts.js";
+
+export const GESTURES = ["nod", "shake", "smile", "wink", "brows", "look_left", "look_right", "look_up", "look_down"];
+const KEYS = {
+    n: "nod", h: "shake", s: "smile", w: "wink", b: "brows",
+    arrowleft: "look_left", arrowright: "look_right", arrowup: "look_up", arrowdown: "look_down",
+};
+const ARROWS = { arrowleft: "←", arrowright: "→", arrowup: "↑", arrowdown: "↓" };
+
+export const gestureOfKey = (key) => KEYS[key];
+
+function keyOf(gesture) {
+    const key = Object.keys(KEYS).find((one) => KEYS[one] === gesture);
+    return key && (ARROWS[key] ?? key.toUpperCase());
+}
+
+function group(key, ...children) {
+    return make("fieldset", {}, make("legend", { textContent: text(key) }), ...children);
+}
+
+function hint(key) {
+    return make("p", { className: "hint", textContent: text(key) });
+}
+
+function tick(key, checked = false) {
+    const box = make("input", { type: "checkbox", checked });
+    return { box, element: make("label", { className: "tick" }, box, make("span", { textContent: text(key) })) };
+}
+
+export class Panel {
+    constructor(root, actions) {
+        this.actions = actions;
+        this.sliders = new Sliders(actions.controls);
+        this.parts = [this.portrait(), this.move(), this.gestures(), this.you(), this.stream()];
+        root.append(...this.parts);
+        this.showGestures(GESTURES);
+        this.setRunning(false);
+    }
+
+    // While no session runs only the portrait, the chunk's length and the token can be chosen.
+    setRunning(running) {
+        for (const part of [this.cutField, ...this.live]) part.disabled = !running;
+    }
+
+    // What this session's model can do.
+    begin({ controls, gestures, prompts }) {
+        if (controls) this.sliders.show(controls);
+        if (gestures) this.showGestures(gestures);
+        this.promptRow.hidden = !prompts;
+    }
+
+    portrait() {
+        this.thumbnails = make("div", { className: "thumbnails", role: "radiogroup", "aria-label": text("panel.portrait") });
+        const rights = tick("panel.rights");
+        const file = make("input", { type: "file", accept: "image/png,image/jpeg,image/webp", hidden: true });
+        const upload = make("button", { type: "button", disabled: true });
+        dress(upload, "upload", text("panel.upload"));
+        rights.box.addEventListener("change", () => { upload.disabled = !rights.box.checked; });
+        upload.addEventListener("click", () => file.click());
+        file.addEventListener("change", () => {
+            if (file.files.length) this.actions.upload(file.files[0]);
+            file.value = "";
+        });
+        this.cut = tick("panel.cut");
+        this.cutField = make("fieldset", { className: "plain" }, this.cut.element);
+        const own = make("details", { className: "own" }, make("summary", { textContent: text("panel.upload") }),
+            hint("panel.photo"), rights.element, make("div", { className: "row" }, upload, file));
+        return group("panel.portrait", this.thumbnails, this.cutField, own);
+    }
+
+    // `references`: [{name, label, picture}]; the first is chosen.
+    showReferences(references, chosen) {
+        this.thumbnails.replaceChildren(...references.map((one) => this.thumbnail(one, one.name === chosen)));
+    }
+
+    thumbnail({ name, label, picture }, checked) {
+        const radio = make("input", { type: "radio", name: "reference", value: name, checked });
+        radio.addEventListener("change", () => this.actions.reference(name, this.cut.box.checked));
+        const shown = make("img", { src: picture, alt: label, width: 64, height: 64, draggable: false });
+        return make("label", { className: "thumbnail", title: label }, radio, shown);
+    }
+
+    move() {
+        const reset = make("button", { type: "button", className: "small" });
+        dress(reset, "reset", text("panel.resetAll"));
+        reset.addEventListener("click", () => this.sliders.reset());
+        const made = group("panel.move", this.sliders.element, make("div", { className: "row spread" }, hint("panel.moveHint"), reset));
+        this.live = [made];
+        return made;
+    }
+
+    gestures() {
+        this.buttons = make("div", { className: "gestures" });
+        const keys = tick("panel.keys", true);
+        keys.element.title = text("panel.keysHint");
+        this.keys = keys.box;
+        const made = group("panel.gestures", this.buttons, keys.element);
+        this.live.push(made);
+        return made;
+    }
+
+    showGestures(names) {
+        this.buttons.replaceChildren(...names.map((name) => {
+            const key = keyOf(name);
+            const button = make("button", { type: "button", title: key ? `${labelOf("gesture", name)} (${key})` : "" },
+                make("span", { textContent: labelOf("gesture", name) }), ...(key ? [make("kbd", { textContent: key, "aria-hidden": true })] : []));
+            button.addEventListener("click", () => this.actions.gesture(name));
+            return button;
+        }));
+    }
+
+    you() {
+        this.microphone = make("button", { type: "button" });
+        this.camera = make("button", { type: "button" });
+        this.level = make("meter", { min: 0, max: 1, value: 0, "aria-label": text("panel.level") });
+        this.preview = make("video", { className: "preview", muted: true, playsInline: true, hidden: true });
+        this.microphone.addEventListener("click", () => this.actions.microphone());
+        this.camera.addEventListener("click", () => this.actions.camera());
+        this.showDevices({});
+        const made = group("panel.you",
+            make("div", { className: "device" }, this.microphone, this.level, hint("panel.microphoneHint")),
+            make("div", { className: "device" }, this.camera, this.preview, hint("panel.cameraHint")));
+        this.live.push(made);
+        return made;
+    }
+
+    showDevices({ microphone = false, camera = false }) {
+        dress(this.microphone, "microphone", text(microphone ? "panel.microphoneStop" : "panel.microphone"));
+        dress(this.camera, "camera", text(camera ? "panel.cameraStop" : "panel.camera"));
+        this.microphone.setAttribute("aria-pressed", microphone);
+        this.camera.setAttribute("aria-pressed", camera);
+        this.preview.hidden = !camera;
+        if (!microphone) this.level.value = 0;
+    }
+
+    // By its loudness in decibels, from -60 to 0: as an ear hears it.
+    showLevel(level) {
+        this.level.value = level > 0 ? Math.max(0, 1 + Math.log10(level) / 3) : 0;
+    }
+
+    stream() {
+        const prompt = this.prompt();
+        return group("panel.settings", this.liveliness(), this.chunkLength(), prompt, this.tokenRow());
+    }
+
+    liveliness() {
+        const slider = make("input", { type: "range", id: "liveliness", min: 0, max: 1, step: 0.05, value: 1 });
+        const value = make("output", { "for": "liveliness", textContent: "1.00" });
+        slider.addEventListener("input", () => { value.textContent = Number(slider.value).toFixed(2); });
+        slider.addEventListener("change", () => this.actions.liveliness(Number(slider.value)));
+        const made = make("fieldset", { className: "plain" }, make("div", { className: "slider wide" },
+            make("label", { "for": "liveliness", textContent: text("panel.liveliness") }), slider, value));
+        this.live.push(made);
+        return made;
+    }
+
+    chunkLength() {
+        this.lengths = [["panel.fast", 1], ["panel.best", 3]].map(([key, frames]) => {
+            const radio = make("input", { type: "radio", name: "chunk", value: frames, checked: frames === 3 });
+            radio.addEventListener("change", () => this.actions.chunkLength(frames));
+            return make("label", {}, radio, make("span", { textContent: text(key) }));
+        });
+        return make("div", { className: "choice", role: "radiogroup", "aria-label": text("panel.chunk") }, ...this.lengths);
+    }
+
+    get numChunkFrames() {
+        return Number(document.querySelector("input[name=chunk]:checked").value);
+    }
+
+    prompt() {
+        const field = make("textarea", { id: "prompt", rows: 2, maxLength: 2000 });
+        const send = make("button", { type: "button", textContent: text("panel.promptSend") });
+        send.addEventListener("click", () => field.value.trim() && this.actions.prompt(field.value.trim()));
+        this.promptRow = make("fieldset", { className: "plain", hidden: true },
+            make("label", { "for": "prompt", textContent: text("panel.prompt") }), field, send);
+        this.live.push(this.promptRow);
+        return this.promptRow;
+    }
+
+    // Where the server wants one; it is kept in this page's memory alone.
+    tokenRow() {
+        this.token = make("input", { type: "password", id: "token", autocomplete: "off", spellcheck: false });
+        this.tokenField = make("form", { className: "token", hidden: true },
+            make("label", { "for": "token", textContent: text("panel.token") }), this.token);
+        this.tokenField.addEventListener("submit", (event) => {
+            event.preventDefault();
+            this.actions.start();
+        });
+        return this.tokenField;
+    }
+
+    askForToken() {
+        this.tokenField.hidden = false;
+        this.token.focus();
+    }
+}

@@ -1,0 +1,41 @@
+// What a player has shown: acknowledged to the server, and counted for the line of figures.
+
+const ACKNOWLEDGE = 80; // milliseconds between two acknowledgements
+
+export class Played {
+    // `onPlayed(epoch, frame)` is called 12 times a second while it plays, `onPaint(epoch, frame, now)` for each picture.
+    constructor({ onPlayed = () => {}, onPaint = () => {} }) {
+        Object.assign(this, { onPlayed, onPaint });
+        this.epoch = 0;
+        this.frame = -1; // the last that was shown
+        this.painted = this.dropped = 0;
+        this.times = []; // milliseconds of the pictures of the last second
+        this.told = -Infinity;
+    }
+
+    paint(epoch, frame) {
+        const now = performance.now();
+        Object.assign(this, { epoch, frame });
+        this.painted++;
+        this.times.push(now);
+        this.onPaint(epoch, frame, now);
+    }
+
+    // A hidden tab paints nothing, and its sound plays on.
+    pass(epoch, frame) {
+        Object.assign(this, { epoch, frame });
+    }
+
+    acknowledge() {
+        const now = performance.now();
+        if (this.frame < 0 || now - this.told < ACKNOWLEDGE) return;
+        this.told = now;
+        this.onPlayed(this.epoch, this.frame);
+    }
+
+    get fps() {
+        const now = performance.now();
+        while (this.times.length && this.times[0] < now - 1000) this.times.shift();
+        return this.times.length;
+    }
+}
