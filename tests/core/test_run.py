@@ -208,6 +208,7 @@ def test_everything_that_is_installed_is_locked(minor):
         assert len(names) == len(set(names))
         assert {name_of(line) for line in wanted(python)} | {"torch", "setuptools"} <= set(names)
         assert all(re.fullmatch(r"==[\w.]+", str(line.specifier)) and line.url is None for line in held)
+        assert wanted(python)
         for line in map(Requirement, wanted(python)):
             locked = next(held for held in held if canonicalize_name(held.name) == canonicalize_name(line.name))
             assert line.specifier.contains(str(locked.specifier).removeprefix("=="))

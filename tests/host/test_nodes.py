@@ -35,6 +35,8 @@ def test_node_is_offered(object_info: dict[str, Any], node_id: str) -> None:
     assert node_id.startswith("KnotForcing")
     assert info["category"].split("/")[0] == "Knot Forcing"
     assert info["description"]
+    assert widgets(info)
+    assert info["output_tooltips"]
     assert all(spec[1].get("tooltip") for spec in widgets(info).values())
     assert all(info["output_tooltips"])
 
@@ -42,6 +44,9 @@ def test_node_is_offered(object_info: dict[str, Any], node_id: str) -> None:
 @pytest.mark.parametrize("node_id", NODE_IDS)
 def test_every_number_says_its_unit_and_its_range(object_info: dict[str, Any], node_id: str) -> None:
     numbers = {name: spec[1] for name, spec in widgets(object_info[node_id]).items() if spec[0] in ("INT", "FLOAT")}
+    recorded_inputs = SOURCES.interface()[node_id]
+    slots = [*recorded_inputs["required"], *recorded_inputs["optional"]]
+    assert numbers.keys() == {name for name, kind in slots if kind in {"INT", "FLOAT"}}
     for name, said in numbers.items():
         assert UNIT.search(said["tooltip"]), f"{name}: of what?"
         named = {float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", said["tooltip"])}
@@ -59,6 +64,7 @@ def test_other_names_and_advanced_inputs_arrive_where_the_version_has_them(
 ) -> None:
     """What this ComfyUI has is read from its source; the nodes are all there in any case."""
     host = (server.host / "comfy_api/latest/_io.py").read_text(encoding="utf-8")
+    assert NODE_IDS
     has_aliases, has_advanced = "search_aliases:" in host, "advanced: bool" in host
     for node_id in NODE_IDS:
         info = object_info[node_id]

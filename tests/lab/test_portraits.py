@@ -58,6 +58,7 @@ def test_the_mouth_moves_inside_the_mouth_box_and_the_face_box() -> None:
     shut, opened = avatars.render(people, controls, 128).unbind(dim=1)
     change = (opened - shut).abs().sum(dim=1)
     for boxes in (avatars.mouth_box(people, controls[:, 0]), avatars.face_box(people, controls[:, 0])):
+        assert len(boxes) == 8
         for one, (top, left, bottom, right) in zip(change, boxes.tolist(), strict=True):
             assert one[top:bottom, left:right].sum() > 0.97 * one.sum()
 

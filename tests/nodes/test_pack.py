@@ -41,6 +41,25 @@ def imported(path):
             yield "." * node.level + (node.module or "").split(".")[0]
 
 
+def test_there_is_something_to_check_of_each_kind():
+    """The tests below take these lists apart; an empty one would pass them."""
+    assert len(SOURCES) > 8
+    assert len(ADAPTERS) > 20
+    assert len(WORKFLOWS) == len(API_WORKFLOWS) > 8
+    assert BLUEPRINTS
+    executes = [f for path in SOURCES for f in functions(path) if f.name == "execute"]
+    assert len(executes) == len(NODE_IDS)
+    assert len(files_to_download(WORKFLOWS)) > 3
+    inputs = {name for path in API_WORKFLOWS for node in load(path).values() for name in node["inputs"]}
+    assert {"portrait", "speech"} <= inputs
+
+
+def files_to_download(paths):
+    """Names of weights files in the widgets of the workflows."""
+    values = {str(value) for path in paths for node in load(path)["nodes"] for value in node.get("widgets_values", [])}
+    return {value for value in values if re.fullmatch(r"\S+\.(safetensors|pt)", value)}
+
+
 def test_there_are_nodes_and_their_ids_are_ours():
     assert len(NODE_IDS) == len(set(NODE_IDS)) >= 7
     assert all(name.startswith("KnotForcing") for name in NODE_IDS)
@@ -110,10 +129,8 @@ def test_every_node_stands_in_some_workflow():
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_note_links_every_file_to_download_and_says_where_it_goes(path):
-    nodes = load(path)["nodes"]
-    notes = "".join(node["widgets_values"][0] for node in nodes if node["type"] == "MarkdownNote")
-    values = [str(value) for node in nodes for value in node.get("widgets_values", [])]
-    for name in {value for value in values if re.fullmatch(r"\S+\.(safetensors|pt)", value)}:
+    notes = "".join(node["widgets_values"][0] for node in load(path)["nodes"] if node["type"] == "MarkdownNote")
+    for name in files_to_download([path]):
         row = next(line for line in notes.splitlines() if name in line)
         assert "](https://" in row
         assert "`models/" in row
