@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -12,12 +13,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .access import ALLOWED_ORIGINS, AccessError, Doors, listed, operators_token, plain_origins
+from .access import ALLOWED_ORIGINS, TOKEN, AccessError, Doors, listed, operators_token, plain_origins
+from .client import LiveError
 from .engine import KnotError, Model, load_model
 from .hub import Hub
 from .limits import Limits
+from .protocol import SOUND_RATE
 from .server import Address, LiveServer, Services, running
 from .studio import Studio
+from .talk import Talk, sound_of, talk
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return asyncio.run(options.run(options)) or 0
-    except (KnotError, AccessError, OSError) as problem:
+    except (KnotError, AccessError, LiveError, OSError) as problem:
         sys.stderr.write(f"error: {problem}\n")
         return 1
     except KeyboardInterrupt:
@@ -49,7 +53,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--no-badge", action="store_true", help="no AI badge on the page")
     serve.add_argument("--open", action="store_true", help="open the page in the browser")
+    _add_talk(commands.add_parser("talk", help="drive a server with sound or a sentence, and write what comes"))
     return parser
+
+
+def _add_talk(talk: argparse.ArgumentParser) -> None:
+    talk.set_defaults(run=_talk)
+    talk.add_argument("--reference", default="ada", help="a bundled portrait's name, or a picture file")
+    talk.add_argument("--audio", type=Path, metavar="FILE", help="what is said")
+    talk.add_argument("--text", help="a sentence that is said, after the sound if there is any")
+    talk.add_argument("--voice", default="", help="that says it")
+    talk.add_argument("--out", type=Path, required=True, metavar="FILE.mp4")
+    talk.add_argument("--server", metavar="URL", help="default: one that runs for this alone")
+    talk.add_argument("--model", default="knot-tiny", help="of that one")
+    talk.add_argument("--token-file", type=Path, metavar="FILE", help=f"or {TOKEN} in the environment")
 
 
 async def _serve(options: argparse.Namespace) -> None:
@@ -65,6 +82,21 @@ async def _serve(options: argparse.Namespace) -> None:
         if options.open:
             webbrowser.open(at.url)
         await _interrupted()
+
+
+async def _talk(options: argparse.Namespace) -> None:
+    if options.audio is None and options.text is None:
+        raise AccessError("nothing is to be said; give --audio or --text")
+    samples, rate = (None, SOUND_RATE) if options.audio is None else sound_of(options.audio)
+    what = Talk(samples, rate, options.text, options.voice)
+    token = operators_token(options.token_file)
+    async with contextlib.AsyncExitStack() as stack:
+        url = options.server
+        if url is None:
+            server = live_server(load_model(options.model), Limits(), "127.0.0.1", None)
+            url = (await stack.enter_async_context(running(server, Address(port=0)))).url
+        seconds = await talk(url, options.reference, what, options.out, token)
+    sys.stdout.write(json.dumps({"out": str(options.out), "seconds": round(seconds, 2)}) + "\n")
 
 
 def live_server(model: Model, limits: Limits, host: str, token: str | None, *, badge: bool = True) -> LiveServer:

@@ -18,6 +18,7 @@ if __package__.rpartition(".")[0]:
         Stream,
         StreamSettings,
         load_model,
+        open_audio,
         open_image,
         open_stream,
     )
@@ -49,6 +50,7 @@ else:
         Stream,
         StreamSettings,
         load_model,
+        open_audio,
         open_image,
         open_stream,
     )
@@ -101,6 +103,7 @@ __all__ = [
     "fit_image",
     "load_model",
     "mixed",
+    "open_audio",
     "open_image",
     "open_stream",
     "resample",

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any
 
 import av
 import numpy as np
@@ -17,6 +17,7 @@ from av.codec.codec import UnknownCodecError
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace
 
+from .events import MediaChunk
 from .fragmented_mp4 import OPUS_SCALE, Sample, Tracks, fragment, header, nal_units
 from .protocol import FMP4, H264, INITIALISATION, KEY_FRAME, OPUS, PCM16, SOUND_RATE, Header
 
@@ -24,19 +25,7 @@ _OPUS_SAMPLES = 480  # 20 ms at 24 kHz: of each packet
 _OPUS_BITS = 48_000  # a second
 _SPS, _PPS = 7, 8  # types of NAL units
 _BT709 = 1
-
-
-class MediaChunk(Protocol):
-    """What a session yields; `frames` uint8 [T, H, W, 3], `sound` float32 [S] at 24 kHz."""
-
-    epoch: int
-    chunk: int
-    first_frame: int
-    frames: np.ndarray
-    sound: np.ndarray
-    applied: tuple[int, ...]
-    seconds: Mapping[str, float]
-    buffer: float
+_SILENT = 1e-3  # of full scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +183,7 @@ def _about(chunk: MediaChunk) -> dict[str, Any]:
         "frames": len(chunk.frames),
         "seconds": {name: round(float(value), 4) for name, value in chunk.seconds.items()},
         "applied": list(chunk.applied),
+        "speech": bool(np.abs(chunk.sound).max(initial=0) > _SILENT),
         "buffer": round(float(chunk.buffer), 4),
     }
 

@@ -32,7 +32,7 @@ ROWS = {
          "voice", "face_motion"},
         {"signals", "driving"},
         {"recording", "session", "media_encoder", "stand_in"},
-        {"hub", "studio", "connection", "server", "client"},
+        {"hub", "studio", "connection", "server", "client", "talk"},
         {"bench", "commands"},
         {"__init__", "__main__"},
     ),

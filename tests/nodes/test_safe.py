@@ -38,11 +38,13 @@ DOORS = {  # the one route, whose refusals tests/host/test_control.py tries
 
 LIVE = {  # a server that a command starts, whose refusals tests/live tries; access.py takes addresses apart
     "access.py": {"import urllib.parse"},
+    "client.py": {"import aiohttp", "import asyncio"},
     "commands.py": {"import asyncio", "import webbrowser"},
     "connection.py": {"import aiohttp", "import asyncio"},
     "hub.py": {"import asyncio"},
     "outbox.py": {"import asyncio"},
     "server.py": {"import aiohttp", "import asyncio", "import ssl", "a route: app.router"},
+    "talk.py": {"import asyncio"},
 }
 
 HTML_OR_CODE = (
