@@ -92,6 +92,10 @@ class Connection:
         except ProtocolError as problem:
             self._refuse(problem)
             return False
+        except Exception:
+            logger.exception("a session cannot be made")
+            self._say("error", code="internal", message="the session cannot be made; the server's log says why")
+            return False
         self._live, self._client = live, client
         if drives:
             live.words = live.words.with_speech(wish.speech)

@@ -53,9 +53,9 @@ async def talk(url: str, reference: str, what: Talk, out: Path, token: str | Non
     elif ":" not in reference:
         reference = f"builtin:{reference}"
     speech = {"rate": what.rate, "mode": "reply"}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("wb") as file:
-        async with connect(url, token=token, reference=reference, video="fmp4", speech=speech) as session:
+    async with connect(url, token=token, reference=reference, video="fmp4", speech=speech) as session:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with out.open("wb") as file:
             listener = _Listener(session, what, file)
             await listener.run()
     return listener.num_frames / session.created["fps"]
