@@ -27,7 +27,11 @@ if __package__.rpartition(".")[0]:
     from ..knot_core.driving.audio import SAMPLE_RATE as HEARD_RATE
     from ..knot_core.driving.controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES
     from ..knot_core.driving.expression import Curve
+    from ..knot_core.driving.faces import measure as measure_face
+    from ..knot_core.driving.faces import to_controls, usual_face
     from ..knot_core.driving.idle import IdleMotion
+    from ..knot_core.driving.landmarks import Finder as FaceFinder
+    from ..knot_core.driving.landmarks import open_finder
     from ..knot_core.driving.mel import LiveMel
     from ..knot_core.driving.timeline import SIGNAL_DIM
     from ..knot_core.driving.wav2vec_windows import LIVE
@@ -59,7 +63,11 @@ else:
     from knot_core.driving.audio import SAMPLE_RATE as HEARD_RATE
     from knot_core.driving.controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES
     from knot_core.driving.expression import Curve
+    from knot_core.driving.faces import measure as measure_face
+    from knot_core.driving.faces import to_controls, usual_face
     from knot_core.driving.idle import IdleMotion
+    from knot_core.driving.landmarks import Finder as FaceFinder
+    from knot_core.driving.landmarks import open_finder
     from knot_core.driving.mel import LiveMel
     from knot_core.driving.timeline import SIGNAL_DIM
     from knot_core.driving.wav2vec_windows import LIVE
@@ -87,6 +95,7 @@ __all__ = [
     "Curve",
     "Driving",
     "DrivingError",
+    "FaceFinder",
     "IdleMotion",
     "KnotError",
     "LiveMel",
@@ -102,11 +111,15 @@ __all__ = [
     "first_pixel_frame",
     "fit_image",
     "load_model",
+    "measure_face",
     "mixed",
     "open_audio",
+    "open_finder",
     "open_image",
     "open_stream",
     "resample",
     "takes_controls",
+    "to_controls",
     "to_samples",
+    "usual_face",
 ]

@@ -99,16 +99,21 @@ def _eye(landmarks: np.ndarray, side: Mapping[str, int], down: np.ndarray) -> Ma
     }
 
 
-def to_controls(measures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Each control [D], within its range."""
+def usual_face(measures: Mapping[str, np.ndarray]) -> Mapping[str, float]:
+    """What controls are measured against: the middle of each measure [D], and how far the eyes stand open."""
     usual = {name: float(np.median(values)) for name, values in measures.items()}
-    wide_open = float(np.percentile(measures["opening"], 75))
-    shut = _CLOSED_EYE * wide_open
+    return usual | {"wide_open": float(np.percentile(measures["opening"], 75))}
+
+
+def to_controls(measures: Mapping[str, np.ndarray], usual: Mapping[str, float] | None = None) -> dict[str, np.ndarray]:
+    """Each control [D], within its range; `usual` is that of these measures, where it is not given."""
+    usual = usual_face(measures) if usual is None else usual
+    shut = _CLOSED_EYE * usual["wide_open"]
     values = {
         "yaw": measures["yaw"] / _YAW,
         "pitch": (measures["pitch"] - usual["pitch"]) / _PITCH,
         "roll": measures["roll"] / _ROLL,
-        "blink": (wide_open - measures["opening"]) / max(wide_open - shut, 1e-9),
+        "blink": (usual["wide_open"] - measures["opening"]) / max(usual["wide_open"] - shut, 1e-9),
         "gaze": (measures["gaze"] - usual["gaze"]) / _GAZE,
         "brow": (measures["brow"] - usual["brow"]) / _BROW,
         "mouth_open": measures["mouth_open"] / _OPEN,
