@@ -3,7 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from .controls import Control, Speech, from_json
@@ -14,7 +14,11 @@ MOST_SOUND = 32 * 2**20  # bytes
 
 @dataclass(frozen=True)
 class LogEntry:
-    """A control by its number, and the chunk and its first pixel frame with which it took hold."""
+    """A control by its number, and the chunk and its first pixel frame with which it took hold.
+
+    Entries stand in the order in which that happened. At a `Cancel` the stream stood before the chunk that is named,
+    even where later ones had been made.
+    """
 
     number: int
     control: Control
@@ -53,12 +57,6 @@ class ControlLog:
         while len(self._entries) > MOST_ENTRIES or self._num_bytes > MOST_SOUND:
             self._num_bytes -= _sound_bytes(self._entries.popleft())
             self.num_dropped += 1
-
-    def take_back(self, chunk: int, frame: int) -> None:
-        """The stream stands before that chunk again: what took hold later takes hold with it."""
-        self._entries = deque(
-            replace(entry, chunk=chunk, frame=frame) if entry.chunk > chunk else entry for entry in self._entries
-        )
 
 
 def _sound_bytes(entry: LogEntry) -> int:

@@ -43,6 +43,10 @@ class Span:
     first: int
     end: int
 
+    @property
+    def length(self) -> int:
+        return self.end - self.first
+
     @classmethod
     def of_latents(cls, chunk: int, start: int, num_latents: int) -> "Span":
         """Of a chunk of so many latent frames: frame 0 covers one pixel frame, each later one four."""

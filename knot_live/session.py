@@ -6,19 +6,20 @@ with as many threads as the model's size pays for, which is one for a small mode
 drawn: browser and encoder share the processor.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator
 from math import inf
+from pathlib import Path
 from threading import Condition, RLock
 from typing import Any
-
-import numpy as np
 
 from . import controls, pacing
 from .clock import Clock
 from .control_log import ControlLog, LogEntry
 from .controls import Control, DrivingControl
-from .engine import Anchor, Chunk, Driving, Model, Stream, StreamSettings, open_stream
+from .drawing import Drawing
+from .driving import LiveDriving
+from .engine import Anchor, Driving, Model, Snapshot, StreamSettings, begin_stream
 from .events import (
     ENDED,
     FINISHING,
@@ -30,13 +31,16 @@ from .events import (
     Ended,
     Event,
     MediaChunk,
+    Recorded,
     Refused,
     StateChanged,
 )
-from .pacing import Playback, Span
-from .preparing import Preparing, Speaker, Wish
+from .pacing import Playback
+from .preparing import Speaker, Wish
+from .recording import Recorder
+from .session_files import load_session, open_at, save_session
+from .wishes import Wishes
 
-_MOST_WAITING = 10_000  # controls that nobody has heeded yet
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.001, 0.05  # seconds, between two looks whether the host stops the session
 
 
@@ -55,44 +59,62 @@ class Session:
         encode_text: Callable[[str], Any] | None = None,
         anchor_of: Callable[[str], Anchor] | None = None,
         speak: Speaker | None = None,
+        record_to: Callable[[], Path] | None = None,
         on_event: Callable[[Event], None] = lambda _: None,
+        state_path: Path | None = None,
         longest: float = inf,
         viewer: bool = True,
         keep: int = 2,
         clock: Clock | None = None,
+        at: Snapshot | None = None,
     ) -> None:
-        """A session before its first chunk.
+        """A session before its first chunk; nothing is drawn.
 
         `beneath` moves the portrait where nothing else does; `driving` takes the place of the usual `LiveDriving`, and
-        has its methods. `encode_text` encodes a prompt, `anchor_of` a picture by
-        its name, `speak` makes sound of a sentence: they are called on a thread of their own. `on_event` is called from
-        any thread and must return at once. `longest` is in seconds of pictures. `viewer` off: nobody acknowledges, and
-        the clock plays. `keep` chunks can be taken back.
+        has its methods. `encode_text` encodes a prompt, `anchor_of` a picture by its name, `speak` makes sound of a
+        sentence; they are called on a thread of their own, `record_to` names the file of the next recording. `on_event`
+        is called from any thread and must return at once. `longest` is in seconds of pictures. `viewer` off: nobody
+        acknowledges, and the clock plays. `keep` chunks can be taken back. `state_path` is where a session that breaks
+        off leaves its state; `at` is a state to go on from.
         """
         self.model, self.fps, self.log = model, model.fps, ControlLog()
-        self.driving = _live_driving(model, beneath, seed) if driving is None else driving
-        self.stream: Stream = open_stream(
-            model, anchor, settings, self.driving, seed, should_stop=self._breaks_off, num_kept=keep
-        )
-        self._tell, self._clock, self._longest = on_event, clock or Clock(), longest * self.fps
+        self._tell, self._clock, self._state_path = on_event, clock or Clock(), state_path
+        if driving is None:
+            driving = LiveDriving(model, beneath=beneath, seed=seed, clock=self._clock.now)
+        at = begin_stream(model, anchor, settings, seed) if at is None else at
+        stream = open_at(model, at, driving, self._breaks_off, keep)
+        self._drawing = Drawing(stream, driving, self.fps, self._clock, keep)
         self._between = RLock()  # held while a chunk is drawn, or what it begins with is changed
-        self._changed = Condition()  # held for moments only, of what follows here
-        self._wishes: deque[Wish] = deque()
-        self._number, self._state = 0, READY
-        patience = float(self._next_span().end - self._next_span().first) if viewer else inf
-        self._playback = Playback.at(self._next_span().first, self.fps, patience)
-        self._preparing = Preparing(
-            self._ask, lambda number, why: self._tell(Refused(number, why)),
+        self._changed = Condition()  # held for moments: of wishes and of the playback
+        self._wishes = Wishes(
+            self._changed, lambda number, why: self._tell(Refused(number, why)),
             encode_text=encode_text, anchor_of=anchor_of, speak=speak,
         )  # fmt: skip
+        begins = self._drawing.next
+        self._last_frame = begins.first + longest * self.fps
+        self._playback = Playback.at(begins.first, self.fps, begins.length if viewer else inf)
+        self._state, self._epoch = READY, 0
         # the drawing thread's own
+        self._recorder = Recorder(self.fps, record_to, lambda path, why: self._tell(Recorded(path, why)))
         self._wait: Callable[[], None] = lambda: None
         self._host_stops = False
-        self._heeded: list[Wish] = []  # while a chunk is drawn: they take hold with the next
-        self._applied: list[int] = []  # numbers for the next chunk that is given
-        self._made: deque[Span] = deque(maxlen=keep)
-        self._taken: deque[float] = deque(maxlen=pacing.NUM_MEASURED)  # seconds of the last chunks
-        self._epoch, self._cutting, self._drawn_again = 0, False, -1
+        self._heeded: list[Wish] = []  # they take hold with the next chunk
+        self._applied: dict[int, None] = {}  # their numbers, for the next chunk that is given
+        self._cutting, self._drawn_again = False, -1  # whether a cut is to be drawn; the last chunk that was given up
+
+    @classmethod
+    def resume(cls, path: str | os.PathLike[str], model: Model, **options: Any) -> "Session":
+        """Go on, bit for bit, from what `save` wrote; `options` as when it was made, but for the seed.
+
+        Raises:
+            StateError: the files are none of a session, damaged, or of another model.
+        """
+        at, notes = load_session(path, model)
+        clock = options.setdefault("clock", Clock())
+        driving = LiveDriving.from_state(notes["driving"], model, beneath=options.pop("beneath", None), clock=clock.now)
+        session = cls(model, at.anchor, at.settings, driving=driving, at=at, **options)
+        session._wishes.number, session._epoch = notes["number"], notes["epoch"]
+        return session
 
     @property
     def state(self) -> str:
@@ -107,22 +129,25 @@ class Session:
 
     def apply(self, control: Control) -> int:
         """Ask for something; returns its number at once. `Applied` or `Refused` is told of that number later."""
-        with self._changed:
-            self._number += 1
-            number, refusal = self._number, self._refusal()
-            if refusal is None and not self._preparing.takes(control):
-                self._ask([Wish(number, control)])
-        if refusal is not None:
-            self._tell(Refused(number, refusal))
-        elif self._preparing.takes(control):
-            self._preparing.start(number, control)
-        return number
+        return self._wishes.ask(control)
 
     def acknowledge(self, epoch: int, frame: int) -> None:  # noqa: ARG002 - frames are counted on over epochs
         """The viewer has shown that pixel frame: drawing keeps in step with him."""
         with self._changed:
             self._playback = self._playback.with_acknowledged(frame, self._clock.now())
             self._changed.notify_all()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what `resume` needs, of after the last chunk that was drawn; waits for one under way.
+
+        What was asked and has not taken hold is not in it.
+
+        Raises:
+            StateError: the files cannot be written.
+        """
+        with self._between:
+            notes = {"number": self._wishes.number, "epoch": self._epoch, "driving": self._drawing.driving.to_state()}
+            save_session(path, self._drawing.stream, notes)
 
     def chunks(self, wait: Callable[[], None] | None = None) -> Iterator[MediaChunk]:
         """Draw, in this thread, until the session ends. `wait` is called again and again meanwhile, and may raise."""
@@ -140,19 +165,7 @@ class Session:
                 reason, message = "error", f"the session cannot go on: {problem}"
             raise
         finally:
-            self._end(Ended(reason, message))
-
-    def _refusal(self) -> str | None:
-        if self._state == ENDED:
-            return "the session has ended; begin another"
-        if len(self._wishes) >= _MOST_WAITING:
-            return f"{_MOST_WAITING} controls wait already; send fewer at a time"
-        return None
-
-    def _ask(self, wishes: Sequence[Wish]) -> None:
-        with self._changed:
-            self._wishes.extend(wishes)
-            self._changed.notify_all()
+            self._end(reason, message)
 
     def _enter(self, state: str) -> None:
         if state != self._state:
@@ -166,16 +179,21 @@ class Session:
             self._heed(Control)
             if self._state == FINISHING:
                 return "finished", "the session was finished"
-            if self.stream.finished:
+            if self._drawing.stream.finished:
                 return "driving", "what drives the session has come to its end"
-            if self._next_span().first >= self._longest:
-                return "longest", f"the session has lasted {self._longest / self.fps:g} s, as long as it may"
+            if self._drawing.next.first >= self._last_frame:
+                return "longest", "the session has lasted as long as it may"
             with self._changed:
                 seconds = self._seconds_until_due()
-                if seconds <= 0 and not self._wishes:
-                    return None
-                if not self._wishes:
+                if not self._wishes.wait_for(Control):
+                    if seconds <= 0:
+                        return None
                     self._clock.wait(self._changed, min(max(seconds, _SHORTEST_WAIT), _LONGEST_WAIT))
+
+    def _seconds_until_due(self) -> float:
+        if self._state == PAUSED:
+            return inf
+        return 0.0 if self._cutting else self._playback.unplayed(self._clock.now()) - self._drawing.lead
 
     def _look(self) -> None:
         """Give the host its chance to stop the session."""
@@ -183,26 +201,9 @@ class Session:
         self._wait()
         self._host_stops = False
 
-    def _seconds_until_due(self) -> float:
-        if self._state == PAUSED:
-            return inf
-        lead = pacing.lead(self._taken, self._seconds_of(self._next_span()))
-        return 0.0 if self._cutting else self._playback.unplayed(self._clock.now()) - lead
-
-    def _next_span(self) -> Span:
-        plan = self.stream.plan
-        return Span.of_latents(plan.chunk, plan.start, plan.num_frames)
-
-    def _seconds_of(self, span: Span) -> float:
-        return (span.end - span.first) / self.fps
-
     def _heed(self, kind: type[Control]) -> None:
         """Do what was asked, in its order, as far as it is of that kind."""
-        while True:
-            with self._changed:
-                if not self._wishes or not isinstance(self._wishes[0].control, kind):
-                    return
-                wish = self._wishes.popleft()
+        while (wish := self._wishes.take(kind)) is not None:
             with self._between:
                 try:
                     self._do(wish.control, wish.made)
@@ -210,31 +211,28 @@ class Session:
                     self._tell(Refused(wish.number, str(problem)))
                 else:
                     self._heeded.append(wish)
-            if kind is Control:
-                self._book()
+        if kind is Control:
+            self._book()
 
     def _book(self) -> None:
         """What was heeded takes hold with the next chunk."""
-        span = self._next_span()
-        for wish in self._heeded:
+        span, wishes, self._heeded = self._drawing.next, self._heeded, []
+        for wish in wishes:
             self.log.add(LogEntry(wish.number, wish.control, span.chunk, span.first))
             if wish.number not in self._applied:
-                self._applied.append(wish.number)
+                self._applied[wish.number] = None
                 self._tell(Applied(wish.number, span.chunk, span.first))
-        self._heeded = []
 
     def _do(self, control: Control, made: Any) -> None:
         match control:
             case DrivingControl():
-                control.drive(self.driving)
+                control.drive(self._drawing.driving)
             case controls.Prompt():
-                self.stream.set_text(made)
+                self._drawing.stream.set_text(made)
             case controls.Reference():
-                self.stream.set_anchor(made, cut=control.cut)
+                self._drawing.stream.set_anchor(made, cut=control.cut)
             case controls.Settings():
-                changed = self.stream.settings.to_dict() | dict(control.changes)
-                self.stream.set_settings(StreamSettings.from_dict(changed))
-                self._taken.clear()  # a chunk may take longer now
+                self._drawing.change(control.changes)
             case controls.Cancel():
                 self._cut(control.played_frame)
             case controls.Pause() if self._state == RUNNING:
@@ -245,24 +243,25 @@ class Session:
                 self._enter(RUNNING)
             case controls.Finish():
                 self._enter(FINISHING)
+            case controls.StartRecording():
+                self._hand_on()
+                self._recorder.start()
+            case controls.StopRecording():
+                self._hand_on()
+                self._recorder.stop()
 
     def _stand(self) -> None:
         with self._changed:
             self._playback = self._playback.standing(self._clock.now())
 
     def _cut(self, played_frame: int) -> None:
-        """Silence: go back to before the chunk that can still be seen anew, and draw it without speech."""
-        now = self._clock.now()
+        """Silence: go back to before the first chunk that can be shown otherwise in time."""
         with self._changed:
+            now = self._clock.now()
             self._playback = self._playback.with_acknowledged(played_frame, now)
-            drawn = pacing.drawn_within(self._taken, self._seconds_of(self._next_span()))
-            count = pacing.num_cut(self._made, self._playback.position(now), drawn, self.fps)
-        self.driving.clear_speech()
-        if count:
-            taken_back = [self._made.pop() for _ in range(count)][-1]
-            self.stream.take_back(count)
-            self.driving.take_back(taken_back.start)
-            self.log.take_back(taken_back.chunk, taken_back.first)
+            position = self._playback.position(now)
+        self._recorder.shown.silence(played_frame + 1)
+        if self._drawing.fall_silent(played_frame, position):
             self._cutting = True
         elif not self._cutting:
             self._begin_epoch(self._playback.made)
@@ -272,69 +271,56 @@ class Session:
         self._tell(Cut(self._epoch, first_frame))
 
     def _next_chunk(self) -> MediaChunk | None:
-        """Draw a chunk; None where it was broken off, or nothing of it can be shown in time."""
+        """Draw a chunk; None where it was given up, or nothing of it can be shown in time."""
         with self._between:
-            plan, since = self.stream.plan, self._clock.now()
-            self.driving.begin_chunk(plan)
-            chunk = next(self.stream, None)
-            self._book()
-            if chunk is None:
+            drawn = self._drawing.draw()
+            if drawn is None:
                 return None
-            sound = self.driving.end_chunk()
-        now = self._clock.now()
-        if chunk.index > 0:  # the first one also warms up
-            self._taken.append(now - since)
-        return self._given(chunk, sound, now - since)
-
-    def _given(self, chunk: Chunk, sound: np.ndarray, seconds: float) -> MediaChunk | None:
-        first = chunk.first_pixel_frame
-        span = Span(chunk.index, chunk.start_frame, first, first + len(chunk.pixel_frames))
-        self._made.append(span)
+            self._book()
+        span = drawn.span
         with self._changed:
             now = self._clock.now()
-            shown = pacing.first_replaced(self._playback, now) if self._cutting else first
-            if shown >= span.end:
+            first = max(span.first, pacing.first_replaced(self._playback, now)) if self._cutting else span.first
+            if first >= span.end:
                 return None
-            shown, buffer = max(shown, first), self._playback.unplayed(now)
+            buffer = self._playback.unplayed(now)
             self._playback = self._playback.with_made(span.end, now)
         if self._cutting:
-            self._begin_epoch(shown)
-        applied, self._applied = tuple(self._applied), []
+            self._begin_epoch(first)
+        frames = drawn.chunk.pixel_frames[first - span.first :].numpy()
+        sound = drawn.sound[pacing.first_sample(first, self.fps) - pacing.first_sample(span.first, self.fps) :]
+        self._recorder.shown.add(first, frames, sound)
+        self._hand_on()
+        applied, self._applied = tuple(self._applied), {}
         return MediaChunk(
-            epoch=self._epoch,
-            chunk=chunk.index,
-            first_frame=shown,
-            frames=chunk.pixel_frames[shown - first :].numpy(),
-            sound=sound[pacing.first_sample(shown, self.fps) - pacing.first_sample(first, self.fps) :],
-            applied=applied,
-            seconds={**chunk.seconds, "chunk": seconds},
-            buffer=buffer,
-        )
+            epoch=self._epoch, chunk=span.chunk, first_frame=first, frames=frames, sound=sound, applied=applied,
+            seconds={**drawn.chunk.seconds, "chunk": drawn.seconds}, buffer=buffer,
+        )  # fmt: skip
+
+    def _hand_on(self) -> None:
+        with self._changed:
+            position = int(self._playback.position(self._clock.now()))
+        self._recorder.hand_on(position)
 
     def _breaks_off(self) -> bool:
         """Asked before each stage of a chunk: whether it is given up, to be drawn under what was asked meanwhile."""
         self._look()
         self._heed(DrivingControl)
         with self._changed:
-            if any(isinstance(wish.control, controls.Cancel) for wish in self._wishes):
-                return True
             unplayed = self._playback.unplayed(self._clock.now())
-        begins_to_speak = not self.driving.speaking and self.driving.speech_waiting > 0
-        chunk = self.stream.plan.chunk
-        if begins_to_speak and chunk != self._drawn_again and pacing.may_be_drawn_again(self._taken, unplayed):
-            self._drawn_again = chunk
+        if self._wishes.wait_for(controls.Cancel):
             return True
-        return False
+        committed = any(isinstance(wish.control, controls.CommitSpeech) for wish in self._heeded)
+        chunk = self._drawing.next.chunk
+        if chunk == self._drawn_again or not self._drawing.should_speak(unplayed, committed=committed):
+            return False
+        self._drawn_again = chunk
+        return True
 
-    def _end(self, ended: Ended) -> None:
-        self._preparing.close()
-        with self._changed:
-            self._wishes.clear()
+    def _end(self, reason: str, message: str) -> None:
+        self._wishes.close()
+        self._recorder.end(self._playback.made)
+        if self._state_path is not None and reason in ("error", "stopped"):
+            self.save(self._state_path)
         self._enter(ENDED)
-        self._tell(ended)
-
-
-def _live_driving(model: Model, beneath: Driving | None, seed: int) -> Any:
-    from .driving import LiveDriving
-
-    return LiveDriving(model, beneath=beneath, seed=seed)
+        self._tell(Ended(reason, message))

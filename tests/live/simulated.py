@@ -164,8 +164,9 @@ class FakeDriving:
         sound[: spoken * RATE // FPS] = 0.5
         return sound
 
-    def take_back(self, start_latent):
-        self.calls.append(("take_back", start_latent))
+    def take_back(self, start_latent, heard_until=None):
+        if heard_until is not None:
+            self.calls.append(("take_back", start_latent, heard_until))
 
 
 class Viewer:
@@ -228,11 +229,12 @@ class Scene:
         self.clock, self.driving, self.events, self.chunks = SimulatedClock(), FakeDriving(), [], []
         taken = seconds if callable(seconds) else lambda: seconds
 
-        def opened(model, anchor, settings, driving, seed, *, should_stop, num_kept):  # noqa: ARG001
-            self.stream = FakeStream(settings, driving, should_stop, self.clock, taken, num_kept=num_kept)
+        def open_at(model, settings, driving, should_stop, keep):  # noqa: ARG001
+            self.stream = FakeStream(settings, driving, should_stop, self.clock, taken, num_kept=keep)
             return self.stream
 
-        monkeypatch.setattr(sessions, "open_stream", opened)
+        monkeypatch.setattr(sessions, "begin_stream", lambda model, anchor, settings, seed: settings)  # noqa: ARG005
+        monkeypatch.setattr(sessions, "open_at", open_at)
         monkeypatch.setattr(preparing, "ThreadPoolExecutor", AtOnce)
         self.session = sessions.Session(
             SimpleNamespace(fps=FPS), None, settings or StreamSettings(), driving=self.driving,

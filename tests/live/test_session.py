@@ -96,7 +96,7 @@ def test_an_ended_session_refuses(scene):
 
 def test_what_floods_is_refused(scene, monkeypatch):
     here = scene()
-    monkeypatch.setattr("knot_live.session._MOST_WAITING", 10)
+    monkeypatch.setattr("knot_live.wishes._MOST_WAITING", 10)
     numbers = [here.session.apply(controls.SetControls({"yaw": 1})) for _ in range(12)]
     assert [event.number for event in here.told(Refused)] == numbers[10:]
 

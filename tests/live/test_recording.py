@@ -1,0 +1,151 @@
+"""Recordings: what was shown, with its sound, playable, and marked as generated for machines."""
+
+import struct
+import threading
+from xml.etree import ElementTree
+
+import av
+import numpy as np
+import pytest
+
+from knot_live import recording
+from knot_live.recording import GENERATED, Recording, Shown
+
+from .simulated import FPS, Scene
+
+SAMPLES = 960  # a frame
+
+
+def pictures(numbers, size=32):
+    return np.stack([np.full((size, size, 3), number, dtype=np.uint8) for number in numbers])
+
+
+def sound(numbers):
+    return np.repeat(np.float32(numbers) / 256, SAMPLES)
+
+
+def shown(pieces):
+    frames = [int(frame[0, 0, 0]) for frames, _ in pieces for frame in frames]
+    heard = np.concatenate([np.zeros(0), *(samples for _, samples in pieces)]).reshape(-1, SAMPLES)
+    assert (heard == heard[:, :1]).all()
+    assert len(heard) == len(frames)
+    return frames, [round(256 * float(value)) for value in heard[:, 0]]
+
+
+def recorded(tmp_path, pieces):
+    ended, path = [], tmp_path / "recording.mp4"
+    writing = Recording(path, FPS, lambda *told: ended.append(told))
+    for frames, samples in pieces:
+        writing.write(frames, samples)
+    writing.close()
+    writing.join()
+    assert ended == [(path, "")]
+    return path
+
+
+def boxes(path):
+    data, place, found = path.read_bytes(), 0, []
+    while place < len(data):
+        (size,) = struct.unpack(">I", data[place : place + 4])
+        found.append((data[place + 4 : place + 8], data[place + 8 : place + size]))
+        place += size
+    assert place == len(data)
+    return found
+
+
+def test_what_is_shown_leaves_and_what_is_cut_does_not():
+    line = Shown(FPS)
+    line.add(0, pictures(range(9)), sound(range(9)))
+    line.add(9, pictures(range(9, 21)), sound(range(9, 21)))
+    assert shown(line.take(5)) == ([*range(5)], [*range(5)])
+    line.add(12, pictures(range(112, 121)), sound(range(112, 121)))
+    assert shown(line.take(100)) == ([*range(5, 12), *range(112, 121)], [*range(5, 12), *range(112, 121)])
+    assert line.take(100) == []
+
+
+def test_what_was_not_heard_is_silent():
+    line = Shown(FPS)
+    mine = sound(range(1, 21))
+    line.add(0, pictures(range(1, 10)), mine[: 9 * SAMPLES])
+    line.add(9, pictures(range(10, 21)), mine[9 * SAMPLES :])
+    line.silence(5)
+    assert shown(line.take(20)) == ([*range(1, 21)], [*range(1, 6), *[0] * 15])
+    assert mine.all()  # the sound that viewers are sent is another
+
+
+def test_pictures_and_sound_come_back_in_step(tmp_path):
+    loud = [0.5 * (20 <= frame < 40) for frame in range(75)]
+    tone = np.concatenate([level * np.sin(np.arange(SAMPLES) * 0.2) for level in loud]).astype(np.float32)
+    pieces = [(pictures(range(at, at + 25)), tone[at * SAMPLES : (at + 25) * SAMPLES]) for at in (0, 25, 50)]
+    path = recorded(tmp_path, pieces)
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(format="rgb24").mean() for frame in container.decode(video=0)]
+    with av.open(str(path)) as container:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+        rate = container.streams.audio[0].rate
+    assert np.abs(np.subtract(frames, range(75))).max() < 4
+    seconds = np.flatnonzero(np.abs(heard) > 0.1) / rate
+    assert abs(seconds[0] - 20 / FPS) < 0.03
+    assert abs(seconds[-1] - 40 / FPS) < 0.03
+
+
+def test_the_file_says_to_machines_that_it_is_generated(tmp_path):
+    path = recorded(tmp_path, [(pictures(range(25)), sound([0] * 25))])
+    found = boxes(path)
+    (content,) = [content for kind, content in found if kind == b"uuid"]
+    assert content[:16].hex().upper() == "BE7ACFCB97A942E89C71999491E3AFAC"
+    root = ElementTree.fromstring(content[16:].decode())
+    names = {element.tag.split("}")[1]: element.text for element in root.iter()}
+    assert names["DigitalSourceType"] == GENERATED
+    assert found[-1][0] == b"mfra"  # players look for it at the end
+    (size,) = struct.unpack(">I", path.read_bytes()[-4:])
+    assert size == 8 + len(found[-1][1])
+    with av.open(str(path), options={"export_xmp": "1"}) as container:
+        assert GENERATED in container.metadata["xmp"]
+        assert container.metadata["digital_source_type"] == GENERATED
+
+
+def test_it_can_be_sought_in_as_before(tmp_path):
+    path = recorded(tmp_path, [(pictures(range(at, at + 25)), sound([0] * 25)) for at in range(0, 150, 25)])
+    with av.open(str(path)) as container:
+        container.seek(4 * av.time_base)
+        first = next(container.decode(video=0))
+    assert 2.9 <= first.time <= 4
+    assert abs(first.to_ndarray(format="rgb24").mean() - first.time * FPS) < 4
+
+
+def test_what_cannot_be_written_ends_with_a_sentence(tmp_path):
+    ended = []
+    writing = Recording(tmp_path / "is a file" / "x.mp4", FPS, lambda *told: ended.append(told))
+    (tmp_path / "is a file").write_text("")
+    writing.write(pictures(range(5)), sound(range(5)))
+    writing.close()
+    writing.join()
+    ((_, message),) = ended
+    assert "broke off" in message
+
+
+def test_a_disc_that_is_too_slow_ends_it_and_memory_is_bounded(tmp_path, monkeypatch):
+    ended, go_on = [], threading.Event()
+
+    class Slow(recording.VideoWriter):
+        def write(self, pixel_frames):
+            go_on.wait()
+            super().write(pixel_frames)
+
+    monkeypatch.setattr(recording, "VideoWriter", Slow)
+    writing = Recording(tmp_path / "x.mp4", FPS, lambda *told: ended.append(told))
+    for _ in range(100):
+        writing.write(pictures([7] * 12), sound([0] * 12))
+    assert len(writing._waiting) * 12 <= 11 * FPS
+    go_on.set()
+    writing.join()
+    ((path, message),) = ended
+    assert "longer than the pictures last" in message
+    with av.open(str(path)) as container:
+        assert sum(1 for _ in container.decode(video=0)) >= 12
+
+
+@pytest.fixture
+def scene(monkeypatch):
+    return lambda **options: Scene(monkeypatch, **options)
