@@ -87,6 +87,7 @@ class LiveSession:
         self.viewers: set[Client] = set()
         self.ended_because: tuple[str, str] | None = None  # reason, sentence
         self._paused_by_us, self._on_end = False, ended
+        self._cut = Cut(0, 0)
         self._names: dict[int, str | None] = {}  # event ids by control number
         self._recent: deque[EncodedChunk] = deque(maxlen=_KEPT_CHUNKS)
         self._loop = asyncio.get_running_loop()
@@ -183,6 +184,8 @@ class LiveSession:
             self._loop.call_soon_threadsafe(function, *arguments)
 
     def _spread(self, chunk: EncodedChunk) -> None:
+        if chunk.epoch < self._cut.epoch and chunk.first_frame >= self._cut.first_frame:
+            return  # it was being encoded when it was cut
         self._recent.append(chunk)
         while len(self._recent) > 1 and sum(map(_size, self._recent)) > _KEPT_BYTES:
             self._recent.popleft()
@@ -196,6 +199,7 @@ class LiveSession:
             if self.driver is not None:
                 self.driver.send(_receipt(event, self._names.pop(event.number, None)))
         elif isinstance(event, Cut):
+            self._cut = event
             while self._recent and self._recent[-1].first_frame >= event.first_frame:
                 self._recent.pop()
             self._say("output_audio_buffer.cleared", epoch=event.epoch, first_frame=event.first_frame)

@@ -69,6 +69,9 @@ class References:
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what follows is stricter
                 with Image.open(io.BytesIO(data), formats=FORMATS) as found:
                     width, height = found.size
+        except Image.DecompressionBombError as problem:
+            raise MediaError(f"got too large a picture, wanted {self._most_pixels} pixels at most; "
+                             "make it smaller first") from problem  # fmt: skip
         except Exception as problem:  # Pillow's readers say damage with whatever they trip over
             raise MediaError(f"got no picture that can be read; send one of {', '.join(FORMATS)}") from problem
         if width * height > self._most_pixels:

@@ -66,9 +66,9 @@ class LiveServer:
         """Ready to be run."""
         limits = self._hub.limits
         app = web.Application(middlewares=[self._guard], client_max_size=limits.picture_bytes)
-        app.router.add_get("/", lambda _: self._file("index.html"))
-        app.router.add_get("/view", lambda _: self._file("view.html"))
-        app.router.add_get("/static/{name:.+}", lambda request: self._file(request.match_info["name"]))
+        app.router.add_get("/", self._index)
+        app.router.add_get("/view", self._view)
+        app.router.add_get("/static/{name:.+}", self._static)
         app.router.add_get("/v1/info", self._info)
         app.router.add_get("/v1/session", self._session)
         app.router.add_post("/v1/references", self._reference)
@@ -108,6 +108,15 @@ class LiveServer:
             raise Refused(403, "wrong_origin", wrong)
         if request.query_string and request.path.startswith("/v1/"):
             raise Refused(400, "query", "got a query, where secrets would end in logs; send none")
+
+    async def _index(self, _: web.Request) -> web.StreamResponse:
+        return await self._file("index.html")
+
+    async def _view(self, _: web.Request) -> web.StreamResponse:
+        return await self._file("view.html")
+
+    async def _static(self, request: web.Request) -> web.StreamResponse:
+        return await self._file(request.match_info["name"])
 
     async def _file(self, name: str) -> web.StreamResponse:
         files = {path.relative_to(PAGE).as_posix(): path for path in PAGE.rglob("*") if path.suffix in _TYPES}
