@@ -475,7 +475,8 @@ def test_references_are_decoded_under_limits_and_never_opened_by_name(tmp_path, 
     for bomb in (png(101, 100), bytes(claims)):
         with pytest.raises(MediaError, match="10000 pixels at most"):
             references.add(bomb)
-    assert references.add(noise := noisy_png())
+    noise = noisy_png()
+    assert references.add(noise)
     for damaged in (b"", b"nonsense", noise[: len(noise) // 2], b"GIF89a" + bytes(50), b"<svg/>"):
         with pytest.raises(MediaError):
             references.add(damaged)
