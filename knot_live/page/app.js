@@ -30,7 +30,7 @@ class App {
             chunkLength: (frames) => this.client && this.send("session.update", { settings: { num_chunk_frames: frames } }),
             prompt: (prompt) => this.interact({ prompt }), reference: (name, cut) => this.references.choose(name, cut),
             upload: (file) => this.references.upload(file), microphone: () => this.devices.toggleMicrophone(),
-            camera: () => this.devices.toggleCamera(), start: () => this.start(),
+            camera: () => this.devices.toggleCamera(),
         });
         this.view.panel = this.panel;
         this.devices = new Devices(this);
@@ -50,7 +50,7 @@ class App {
         } catch {
             return this.view.problem(text("problem.unreachable"));
         }
-        if (this.info.token_needed && !this.token) this.panel.tokenField.hidden = false;
+        this.view.showEntry(this.info.token_needed && !this.token);
         this.view.begin(this.info);
         this.panel.begin(this.info);
         this.references.load(this.info.references);
@@ -65,7 +65,7 @@ class App {
         if (this.client || !this.Player) return;
         this.view.showState("starting");
         this.view.problem("");
-        this.token = this.panel.token.value.trim() || this.token;
+        this.token = this.view.token || this.token;
         this.figures = new Figures();
         const player = this.player = new this.Player({
             canvas: byId("canvas"), video: byId("video"), fps: this.info?.fps ?? 25,
@@ -98,7 +98,7 @@ class App {
         this.view.begin(created);
         this.panel.begin(created);
         this.panel.setRunning(true);
-        this.panel.tokenField.hidden = true;
+        this.view.showEntry(false);
         this.view.showState("live");
         if (this.player.silent) this.view.notice(text("notice.silent"));
         const controls = this.panel.sliders.values;
@@ -108,7 +108,9 @@ class App {
     refused(problem) {
         const known = { unreachable: text("problem.unreachable"), unauthorized: text("problem.token") }[problem.code];
         this.stop("refused", known ?? sentence(problem.message));
-        if (problem.code === "unauthorized") this.panel.askForToken();
+        if (problem.code !== "unauthorized") return;
+        this.view.showEntry(true);
+        byId("token").focus();
     }
 
     onState(state, reason, message) {

@@ -145,7 +145,7 @@ export class Panel {
 
     stream() {
         const prompt = this.prompt();
-        return group("panel.settings", this.liveliness(), this.chunkLength(), prompt, this.tokenRow());
+        return group("panel.settings", this.liveliness(), this.chunkLength(), prompt);
     }
 
     liveliness() {
@@ -180,22 +180,5 @@ export class Panel {
             make("label", { "for": "prompt", textContent: text("panel.prompt") }), field, send);
         this.live.push(this.promptRow);
         return this.promptRow;
-    }
-
-    // Where the server wants one; it is kept in this page's memory alone.
-    tokenRow() {
-        this.token = make("input", { type: "password", id: "token", autocomplete: "off", spellcheck: false });
-        this.tokenField = make("form", { className: "token", hidden: true },
-            make("label", { "for": "token", textContent: text("panel.token") }), this.token);
-        this.tokenField.addEventListener("submit", (event) => {
-            event.preventDefault();
-            this.actions.start();
-        });
-        return this.tokenField;
-    }
-
-    askForToken() {
-        this.tokenField.hidden = false;
-        this.token.focus();
     }
 }

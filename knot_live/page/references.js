@@ -35,7 +35,7 @@ export class References {
 
     async upload(file) {
         const { app } = this;
-        const secret = app.client?.created?.resume_token ?? (app.panel.token.value.trim() || app.token);
+        const secret = app.client?.created?.resume_token ?? (app.view.token || app.token);
         try {
             const headers = secret ? { Authorization: `Bearer ${secret}` } : {};
             const answer = await fetch("/v1/references", { method: "POST", body: file, headers });

@@ -8,7 +8,7 @@ export class SoundRing {
     constructor({ rate = 24_000, seconds = 20, target = 0.08 } = {}) {
         this.rate = rate;
         this.samples = new Float32Array(rate * seconds);
-        this.target = Math.round(target * rate); // samples held before it starts, and before it goes on after a stall
+        this.least = this.target = Math.round(target * rate); // samples held before it starts, and goes on after a stall
         this.reset();
     }
 
@@ -19,6 +19,7 @@ export class SoundRing {
         this.stalls = this.played = this.silent = 0;
         this.peak = 0; // the loudest since it was last asked for
         this.gain = 1;
+        this.smooth = 0; // samples since the last stall
     }
 
     get held() {
@@ -76,15 +77,25 @@ export class SoundRing {
             this.read++;
         }
         this.played += wanted;
+        this.calm(wanted);
         if (out) out.fill(0, wanted);
         if (this.running && wanted < count) this.stall();
         if (this.begun && !this.running) this.silent += count - wanted;
         return wanted;
     }
 
+    // Half a minute without a stall takes 20 ms of that back.
+    calm(count) {
+        this.smooth += count;
+        if (this.smooth < 30 * this.rate) return;
+        this.smooth = 0;
+        this.target = Math.max(this.least, this.target - Math.round(0.02 * this.rate));
+    }
+
     // Each stall makes it hold 40 ms more before it goes on, up to 0.4 s.
     stall() {
         this.running = false;
+        this.smooth = 0;
         if (this.last) return;
         this.stalls++;
         this.target = Math.min(this.target + Math.round(0.04 * this.rate), Math.round(0.4 * this.rate));

@@ -17,7 +17,7 @@ export class Speaker {
     // Whether sound may be played.
     async start() {
         this.context = new AudioContext({ sampleRate: this.rate, latencyHint: "interactive" });
-        this.context.resume();
+        this.context.resume().catch(() => {}); // refused where nobody has clicked yet
         await this.context.audioWorklet.addModule(new URL("speaker_worklet.js", import.meta.url));
         this.connect();
         const until = performance.now() + PATIENCE;

@@ -38,6 +38,10 @@ export class Stage {
             if (words) actions.say(words, byId("voice").value);
             byId("sentence").select();
         });
+        byId("entry").addEventListener("submit", (event) => {
+            event.preventDefault();
+            actions.start();
+        });
         byId("stage").addEventListener("pointerdown", (event) => this.onPointer(event));
         document.addEventListener("keydown", (event) => this.onKey(event));
     }
@@ -91,6 +95,17 @@ export class Stage {
         byId("speechless").textContent = problem ?? "";
         byId("speechless").hidden = !problem;
         byId("voice").hidden = !voices.length;
+    }
+
+    // Where the server wants a token, its field stands in place of the sentence, which nobody can say yet. What is typed in
+    // stays in this page's memory.
+    showEntry(wanted) {
+        byId("entry").hidden = !wanted;
+        byId("say").hidden = wanted;
+    }
+
+    get token() {
+        return byId("token").value.trim();
     }
 
     showState(state) {

@@ -19,6 +19,7 @@ async function show(view_token) {
         url: socketUrl(), onMedia: (media) => player.accept(media), onState: (state, _reason, message) => onState(state, message),
         onMessage: ({ type, epoch, first_frame }) => type === "output_audio_buffer.cleared" && player.cut(epoch, first_frame),
     });
+    byId("frame").style.setProperty("--ratio", info.size[0] / info.size[1]);
     window.knotLive = { client, player };
     player.setVolume(values.get("sound") === "off" ? 0 : 1);
     const [{ badge }] = await Promise.all([client.open({ type: "session.view", view_token, ...Player.formats }), player.start()]);
