@@ -164,6 +164,8 @@ class _Ahead:
                 self._fail(flight, error)
                 raise
             try:
+                if self._pace is not None:
+                    self._pace.drawn(flight.begun.plan)
                 flight.latents = flight.drawn.latents()
                 flight.ready = mark(stream.model.device)
                 if self._beside:

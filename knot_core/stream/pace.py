@@ -9,6 +9,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from .plan import ChunkPlan
+
 
 class Abandoned(Exception):  # noqa: N818 - not an error
     """The chunk that is being drawn is not wanted as it was begun."""
@@ -37,6 +39,9 @@ class Pace(Protocol):
         """Whether to drop the chunk that is being drawn, and begin it anew. Asked in the drawing thread before each of
         its stages; a chunk that is on its way to the decoder is never dropped.
         """
+
+    def drawn(self, plan: ChunkPlan) -> None:
+        """The chunk will be given, and is not dropped any more. In the drawing thread, before any of it is shown."""
 
     def shows(self, piece: Piece) -> None:
         """The next frames, in order, in the decoding thread, before the chunk is given whole."""

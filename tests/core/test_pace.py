@@ -21,7 +21,7 @@ class Watching:
     def __init__(self, stream, chunks=4):
         self.stream, self.left, self.pieces, self.begun = stream, chunks, [], []
         self.abandon_at = None  # (chunk, stage)
-        self.asked = 0
+        self.asked, self.drawn_chunks = 0, []
 
     def begin(self, closed):  # noqa: ARG002
         self.asked, self.left = 0, self.left - 1
@@ -40,7 +40,11 @@ class Watching:
     def before_again(self):
         """Nothing is told anew."""
 
+    def drawn(self, plan):
+        self.drawn_chunks.append(plan.chunk)
+
     def shows(self, piece):
+        assert piece.chunk in self.drawn_chunks
         self.pieces.append(piece)
 
 
@@ -83,6 +87,7 @@ def test_a_dropped_chunk_equals_one_that_had_the_new_driving_from_the_start(mode
     pace.abandon_at, pace.before_again = (chunk, stage), lambda: drive_otherwise(stream)
     assert like(list(pipelined(stream, pace=pace)), theirs)
     assert pace.begun == sorted([0, 1, 2, 3, chunk])
+    assert pace.drawn_chunks == [0, 1, 2, 3]
     assert stream.state.clock == plain.state.clock
 
 
