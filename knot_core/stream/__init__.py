@@ -18,7 +18,6 @@ from .continuing import (
 from .control import ACTIONS, FINISH, GO_ON, PAUSE, StreamControl
 from .drawn_ahead import pipelined
 from .model import StreamCodec, StreamDriving, StreamModel, fingerprint
-from .pace import Pace, Piece
 from .plan import ChunkPlan, plan_chunk
 from .sampler import Stream
 from .snapshot import Snapshot
@@ -33,8 +32,6 @@ __all__ = [
     "Chunk",
     "ChunkPlan",
     "Conditioning",
-    "Pace",
-    "Piece",
     "Snapshot",
     "Stream",
     "StreamCodec",

@@ -27,7 +27,6 @@ from ..threads import num_processors, threads_inside
 from .chunk_stages import Begun, Chunk, Drawn
 from .decode import decode
 from .model import DecoderMemory
-from .pace import Abandoned, Pace, Piece
 from .sampler import DRAWN_AHEAD, Stopped, Stream
 from .snapshot import Snapshot
 from .stage_threads import staged
@@ -59,7 +58,6 @@ def pipelined(
     wait: Callable[[], None] | None = None,
     threads: int | None = None,
     decode_beside: bool | None = None,
-    pace: Pace | None = None,
 ) -> Iterator[Chunk]:
     """The stream's chunks, drawn ahead by at most a few; bit for bit those that the stream gives by itself.
 
@@ -75,23 +73,19 @@ def pipelined(
     Between two chunks the stream may be saved, forked, driven by something else or given another prompt; those two
     take effect with the next chunk that has not begun, which is up to six chunks later. An error in any stage is
     raised here, after the chunks before it. No thread outlives the iteration.
-
-    `pace`: for a stream that somebody watches. It says when a chunk begins, may drop the one that is being drawn, and
-    is shown frames latent frame by latent frame. They are decoded so, too: their values differ from those of whole
-    chunks by rounding.
     """
     threads = threads or stream.threads or torch.get_num_threads()
     if decode_beside is None:
         decode_beside = stream.model.device.type == "cuda" or beside(threads, num_processors())
-    ahead = _Ahead(stream, decode_beside=decode_beside, pace=pace)
+    ahead = _Ahead(stream, decode_beside=decode_beside)
     return ahead.run(write, wait or (lambda: None), _like_here(stream.model.device, threads))
 
 
 class _Ahead:
     """What is drawn of a stream and not given yet."""
 
-    def __init__(self, stream: Stream, *, decode_beside: bool, pace: Pace | None) -> None:
-        self._stream, self._beside, self._pace = stream, decode_beside, pace
+    def __init__(self, stream: Stream, *, decode_beside: bool) -> None:
+        self._stream, self._beside = stream, decode_beside
         self._flights: deque[_Flight] = deque()
 
     def run(
@@ -148,24 +142,10 @@ class _Ahead:
                 raise Stopped
             stream.before_stage(done, stages)
 
-        def before_drawing(done: int, stages: int) -> None:
-            before_stage(done, stages)
-            if self._pace is not None and self._pace.abandons():
-                raise Abandoned
-
         first = True  # nothing is drawn beside the first chunk's decoding: somebody waits for it
-        while (flight := self._begin(stopped)) is not None:
+        while (flight := self._begin()) is not None:
             try:
-                flight.drawn = stream.draw(flight.begun, before_drawing)
-            except Abandoned:
-                self._drop(flight)
-                continue
-            except BaseException as error:
-                self._fail(flight, error)
-                raise
-            try:
-                if self._pace is not None:
-                    self._pace.drawn(flight.begun.plan)
+                flight.drawn = stream.draw(flight.begun, before_stage)
                 flight.latents = flight.drawn.latents()
                 flight.ready = mark(stream.model.device)
                 if self._beside:
@@ -173,7 +153,8 @@ class _Ahead:
                 before_stage(flight.begun.num_steps + 1, flight.begun.num_steps + 1)
                 self._commit(flight)
             except BaseException as error:
-                self._fail(flight, error)
+                stream.undo()
+                flight.committed.set_exception(error)
                 raise
             if not self._beside:
                 yield self._decode(flight)
@@ -181,10 +162,8 @@ class _Ahead:
                 _wait_for(flight.decoded, stopped)
                 first = False
 
-    def _begin(self, stopped: Callable[[], bool]) -> _Flight | None:
+    def _begin(self) -> _Flight | None:
         stream = self._stream
-        if self._pace is not None and not self._pace.begin(stopped):
-            return None
         with stream.lock:
             if stream.finished_at(self._reached.clock):
                 return None
@@ -192,17 +171,6 @@ class _Ahead:
             self._flights.append(flight)
             self.next_clock = flight.begun.plan.next_clock
             return flight
-
-    def _drop(self, flight: _Flight) -> None:
-        """It has not happened; the next one begins where it began."""
-        with self._stream.lock:
-            self._stream.undo()
-            self._flights.remove(flight)
-            self.next_clock = flight.begun.state.clock
-
-    def _fail(self, flight: _Flight, error: BaseException) -> None:
-        self._stream.undo()
-        flight.committed.set_exception(error)
 
     def _commit(self, flight: _Flight) -> None:
         stream, began = self._stream, mark(self._stream.model.device)
@@ -219,7 +187,7 @@ class _Ahead:
             if side is not None:
                 side.wait_event(flight.ready)
             began = mark(model.device)
-            pixel_frames = self._pixel_frames(flight)
+            pixel_frames, self._memory = decode(model.codec, flight.latents, self._memory)
             ended = mark(model.device)
         ended.synchronize()
         flight.decoded.set()
@@ -231,26 +199,6 @@ class _Ahead:
             raise Stopped  # a live driving has ended meanwhile, before this chunk
         flight.chunk = drawn.emit(flight.latents[0], pixel_frames, StageSeconds(marks))
         return flight
-
-    def _pixel_frames(self, flight: _Flight) -> Tensor:
-        """[T, H, W, 3] of a drawn chunk; shown piece by piece where somebody watches."""
-        codec, device, plan = self._stream.model.codec, self._stream.model.device, flight.begun.plan
-        if self._pace is None:
-            pixel_frames, self._memory = decode(codec, flight.latents, self._memory)
-            return pixel_frames
-        pieces = []
-        for latent, frame in zip(flight.latents.split(1, dim=1), plan.committed, strict=True):
-            pixel_frames, self._memory = decode(codec, latent, self._memory)
-            mark(device).synchronize()  # of CUDA they are still on their way
-            self._show(flight, first_pixel_frame(frame), pixel_frames)
-            pieces.append(pixel_frames)
-        return torch.cat(pieces)
-
-    def _show(self, flight: _Flight, first: int, pixel_frames: Tensor) -> None:
-        end = flight.begun.end
-        wanted = pixel_frames if end is None else pixel_frames[: max(0, end - first)]
-        if len(wanted):
-            self._pace.shows(Piece(chunk=flight.begun.plan.chunk, first_pixel_frame=first, pixel_frames=wanted))
 
     def _write(self, write: Callable[[Chunk], object], flight: _Flight) -> _Flight:
         """The writing thread; what is written cannot be taken back."""

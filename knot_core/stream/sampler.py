@@ -80,11 +80,6 @@ class Stream(Iterator[Chunk]):
         """The chunk that comes next."""
         return self._plan_at(self.state.clock)
 
-    @property
-    def upcoming(self) -> ChunkPlan:
-        """The next chunk that has not begun: `plan`, or one behind it where chunks are drawn ahead."""
-        return self._plan_at(self.state.clock if self.ahead is None else self.ahead.next_clock)
-
     def _plan_at(self, clock: Clock) -> ChunkPlan:
         return plan_chunk(self.settings, clock)
 
@@ -114,7 +109,7 @@ class Stream(Iterator[Chunk]):
         """
         driving = driven(self.model, driving)
         with self.lock:
-            start = self.upcoming.start
+            start = self.state.clock.start if self.ahead is None else self.ahead.next_clock.start
             origin = start if origin is None else origin
             if not 0 <= origin <= start:
                 raise SettingsError(
