@@ -5,7 +5,7 @@ Shapes: B batch, L tokens of the pass, S slots, N heads, K head dim.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -99,16 +99,31 @@ class KVCache:
     """
 
     def __init__(self, shape: CacheShape, *, dtype: torch.dtype, device: torch.device | str) -> None:
-        self.shape = shape
         self.index = CacheIndex(capacity=shape.num_window_frames, num_sinks=shape.num_sink_frames)
-        size = (2, shape.batch, shape.num_frames * shape.num_tokens, shape.num_heads, shape.head_dim)
-        self._layers = _zeros(shape.num_layers, size, dtype, torch.device(device))
-        self._anchor_slot = shape.num_pass_frames * shape.num_tokens
-        self._window_slot = self._anchor_slot + shape.num_anchor_frames * shape.num_tokens
+        self._take(shape, _layers_of(shape, dtype, torch.device(device)))
         self._passed = 0  # tokens of the last pass
         self._in_place: Place | None = None
         self._replaced: dict[Place, tuple[Tensor, ...]] = {}
         self._before: int | None = None  # tokens of the passes before, where passes see no window
+
+    def _take(self, shape: CacheShape, layers: list[Tensor]) -> None:
+        self.shape, self._layers = shape, layers
+        self._anchor_slot = shape.num_pass_frames * shape.num_tokens
+        self._window_slot = self._anchor_slot + shape.num_anchor_frames * shape.num_tokens
+
+    def make_room(self, num_pass_frames: int) -> None:
+        """Make room for passes of so many frames; what it holds stays, and more room than that as well.
+
+        Raises:
+            SettingsError: there is no memory for it.
+        """
+        if num_pass_frames <= self.shape.num_pass_frames:
+            return
+        old, anchor_slot = self._layers, self._anchor_slot
+        shape = replace(self.shape, num_pass_frames=num_pass_frames)
+        self._take(shape, _layers_of(shape, old[0].dtype, old[0].device))
+        for layer, held in zip(self._layers, old, strict=True):
+            layer[:, :, self._anchor_slot :] = held[:, :, anchor_slot:]
 
     def extend(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> Attended:
         if self._in_place is not None:
@@ -251,6 +266,15 @@ class KVCache:
         for layer, stored in enumerate(layers):
             self.window(layer).copy_(stored)
 
+    def put_back(self, kept: Overwritten) -> None:
+        """Stand where the window stood before the commit that wrote over `kept`."""
+        kept.put_back([layer[:, :, self._window_slot :] for layer in self._layers])
+        self.index = kept.index
+
+    def drop_window(self) -> None:
+        """Hold no sinks and no window, as before the first commit."""
+        self.index = replace(self.index, num_committed=0)
+
     def fork(self) -> "KVCache":
         """An independent copy: two streams may go on from one state."""
         twin = KVCache(self.shape, dtype=self._layers[0].dtype, device=self._layers[0].device)
@@ -262,6 +286,11 @@ class KVCache:
     @property
     def num_bytes(self) -> int:
         return sum(layer.numel() * layer.element_size() for layer in self._layers)
+
+
+def _layers_of(shape: CacheShape, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    size = (2, shape.batch, shape.num_frames * shape.num_tokens, shape.num_heads, shape.head_dim)
+    return _zeros(shape.num_layers, size, dtype, device)
 
 
 def _zeros(count: int, size: Sequence[int], dtype: torch.dtype, device: torch.device) -> list[Tensor]:

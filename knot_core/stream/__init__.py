@@ -1,6 +1,7 @@
 """Streaming generation: a chunk's plan, the anchor, the sampler, and a stream's state."""
 
 from .anchor import Anchor, encode_anchor
+from .changing import CHANGEABLE, change_anchor, change_settings
 from .chunk_stages import Chunk
 from .conditioning import Conditioning, TimedPrompts
 from .continuing import (
@@ -25,6 +26,7 @@ from .state_file import load_stream, save_stream
 
 __all__ = [
     "ACTIONS",
+    "CHANGEABLE",
     "FINISH",
     "GO_ON",
     "PAUSE",
@@ -40,6 +42,8 @@ __all__ = [
     "StreamModel",
     "TimedPrompts",
     "begin_stream",
+    "change_anchor",
+    "change_settings",
     "continue_stream",
     "driving_played",
     "encode_anchor",

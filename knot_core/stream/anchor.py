@@ -56,6 +56,10 @@ class Anchor:
         height, width = self.reference_BFCHW.shape[-2:]
         return height, width
 
+    def made_under(self, told: Conditioning) -> bool:
+        """Whether it was encoded under these prompts and CLIP tokens, and no others."""
+        return told.prompts is None and self.digest == _digest(self.model, self.reference_BFCHW, told, self.grey_BGCHW)
+
     def on(self, device: torch.device | str) -> "Anchor":
         """The anchor on a device; the same object if it is there already."""
         if self.reference_BFCHW.device == torch.device(device):
@@ -102,15 +106,15 @@ def encode_anchor(
     )
     denoiser = Denoiser.of(model, text, reference_B1CHW=reference, image_BTE=image)
     keys, values = zip(*capture(denoiser, reference), strict=True)
-    made_by = fingerprint(model)
+    made_by, conditioning = fingerprint(model), Conditioning(text_BTD=text, image_BTE=image, negative_BTD=negative)
     return Anchor(
         reference_BFCHW=reference,
-        conditioning=Conditioning(text_BTD=text, image_BTE=image, negative_BTD=negative),
+        conditioning=conditioning,
         grey_BGCHW=grey,
         keys=keys,
         values=values,
         model=made_by,
-        digest=digest_of(made_by, reference, text, image, grey, negative),
+        digest=_digest(made_by, reference, conditioning, grey),
     )
 
 
@@ -127,6 +131,10 @@ def denoiser_of(
     keys, values = zip(*capture(negative, anchor.reference_BFCHW), strict=True)
     led = replace(anchor, keys=keys, values=values)
     return denoiser.guided(wanted, negative.context), tuple(led if branch.negative else anchor for branch in wanted)
+
+
+def _digest(model: str, reference: Tensor, told: Conditioning, grey: Tensor | None) -> str:
+    return digest_of(model, reference, told.text_BTD, told.image_BTE, grey, told.negative_BTD)
 
 
 def _check_grey(model: StreamModel, reference_BFCHW: Tensor, grey_BGCHW: Tensor | None) -> None:

@@ -50,12 +50,16 @@ class Begun:
 
     plan: ChunkPlan
     state: StreamState  # before it
-    anchor: Anchor
+    anchors: tuple[Anchor, ...]  # as each branch of guidance sees it; the first as it was set
     conditioning: Conditioning
     denoiser: Denoiser
     driving: StreamDriving
     settings: StreamSettings
     mark: Mark
+
+    @property
+    def anchor(self) -> Anchor:
+        return self.anchors[0]
 
     @property
     def num_steps(self) -> int:
@@ -75,8 +79,7 @@ class Begun:
         """The conditions of any latent frames of the stream as they are committed: without a knot."""
         first = frames.start - self.state.driving_origin
         signal = torch.as_tensor(self.driving.signal(first, len(frames)))[None]
-        begins = frames.start == self.plan.start - self.plan.chunk * self.plan.num_frames
-        from_reference = begins and self.settings.start_from_reference
+        from_reference = frames.start == self.plan.begin and self.settings.start_from_reference
         known = self.denoiser.layout.known_at_commit(self.anchor.reference_BFCHW, from_reference=from_reference)
         return Conditions(
             knot_BMCHW=known,
@@ -98,7 +101,7 @@ class Begun:
         grey_BGCHW = self.anchor.grey_BGCHW
         if grey_BGCHW is None:
             return None
-        begin, last = self.plan.start - self.plan.chunk * self.plan.num_frames, grey_BGCHW.shape[1] - 1
+        begin, last = self.plan.begin, grey_BGCHW.shape[1] - 1
         behind = [frame - begin - 1 if self.settings.start_from_reference else last for frame in frames]
         places = [min(max(number, 0), last) for number in behind]
         return torch.cat([grey_BGCHW[:, place : place + 1] for place in places], dim=1)

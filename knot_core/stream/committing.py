@@ -36,7 +36,7 @@ class Window:
     def before_step(self, plan: ChunkPlan, step: int) -> None:
         """Where the step's pass writes, if it does."""
         if self.settings.commit == "in_place":
-            self.cache.write_in_place(place_in_ring(self.settings, plan.chunk, step))
+            self.cache.write_in_place(place_in_ring(self.settings, (plan.start - plan.begin) // plan.num_frames, step))
 
     def run(
         self,
@@ -72,23 +72,8 @@ class Window:
         before it.
         """
         stop, chunk = plan.committed.stop, plan.num_frames
-        start = max(stop - self.settings.num_window_frames, stop - (plan.chunk + 1) * chunk)
+        start = max(stop - self.settings.num_window_frames, plan.begin)
         return [range(first, min(first + chunk, stop)) for first in range(start, stop, chunk)]
-
-    def check_recache(self, recent_BFCHW: Tensor | None, clock: Clock) -> None:
-        """SettingsError where the window cannot be computed again."""
-        if self.settings.commit == "in_place":
-            raise SettingsError(
-                "commit is in_place, whose window holds what noisy steps left and cannot be computed again; set the "
-                "prompt without recache, or commit to clean"
-            )
-        held = min(clock.chunk * self.settings.num_chunk_frames, num_kept_latents(self.settings))
-        have = 0 if recent_BFCHW is None else recent_BFCHW.shape[1]
-        if have < held:
-            raise SettingsError(
-                f"the window is computed again from the last {held} latent frames, and of this stream, which an older "
-                f"version saved, {have} are kept; let it run on first, or set the prompt without recache"
-            )
 
     def recache(
         self, denoiser: Denoiser, plan: ChunkPlan, recent_BFCHW: Tensor, conditions_of: ConditionsOf, sinks: str
@@ -106,6 +91,27 @@ class Window:
         frames = range(plan.start - latents.shape[1], plan.start)
         clean_pass(denoiser, conditions_of(frames), latents, recached)
         recached.commit(latents.shape[1])
+
+
+def stronger(one: str, other: str) -> str:
+    """Both recaches in one: sinks that one of them renews are renewed."""
+    return max(one, other, key=("", KEEP_SINKS, RENEW_SINKS).index)
+
+
+def check_recache(settings: StreamSettings, recent_BFCHW: Tensor | None, clock: Clock) -> None:
+    """SettingsError where the window cannot be computed again."""
+    if settings.commit == "in_place":
+        raise SettingsError(
+            "commit is in_place, whose window holds what noisy steps left and cannot be computed again; set the "
+            "prompt without recache, or commit to clean"
+        )
+    held = min(clock.num_committed, num_kept_latents(settings))
+    have = 0 if recent_BFCHW is None else recent_BFCHW.shape[1]
+    if have < min(held, settings.num_sink_frames + settings.num_window_frames):  # with shorter chunks fewer were kept
+        raise SettingsError(
+            f"the window is computed again from the last {held} latent frames, and of this stream, which an older "
+            f"version saved, {have} are kept; let it run on first, or set the prompt without recache"
+        )
 
 
 def num_kept_latents(settings: StreamSettings) -> int:

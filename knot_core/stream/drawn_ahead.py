@@ -70,9 +70,10 @@ def pipelined(
     `decode_beside` False leaves decoding in the drawing thread; None: where threads inside operations leave no
     processors of a CPU free.
 
-    Between two chunks the stream may be saved, forked, driven by something else or given another prompt; those two
-    take effect with the next chunk that has not begun, which is up to six chunks later. An error in any stage is
-    raised here, after the chunks before it. No thread outlives the iteration.
+    Between two chunks the stream may be saved, forked, driven by something else, or given another prompt, other
+    settings or another anchor, without a cut; these take effect with the next chunk that has not begun, which is up to
+    six chunks later. Chunks can be taken back once the iteration has ended. An error in any stage is raised here, after
+    the chunks before it. No thread outlives the iteration.
     """
     threads = threads or stream.threads or torch.get_num_threads()
     if decode_beside is None:
@@ -98,6 +99,7 @@ class _Ahead:
         stream = self._stream
         if stream.ahead is not None:
             raise SettingsError(DRAWN_AHEAD)
+        stream.make_cut()
         self._reached, self._memory, self.next_clock = stream.state, stream.state.decoder_memory, stream.state.clock
         self._side = _second_stream(stream.model.device) if self._beside else nullcontext()
         stages = [self._decode] * self._beside + [partial(self._write, write)] * (write is not None)
@@ -119,11 +121,9 @@ class _Ahead:
         with stream.lock:
             flights = tuple(self._flights)
             first = flights[0].begun if flights else None
-            state = None if first is None else first.state
-            origin = stream.origin if state is None else state.driving_origin
-            recache = stream.recache if state is None else state.recache
-            conditioning = stream.conditioning if first is None else first.conditioning
-            now = stream.snapshot_of(replace(stream.state, driving_origin=origin, recache=recache), conditioning)
+            origin = stream.origin if first is None else first.state.driving_origin
+            recache = stream.recache if first is None else first.state.recache
+            now = stream.snapshot_of(replace(stream.state, driving_origin=origin, recache=recache), first or stream)
             window, sinks = tuple(layer.clone() for layer in now.window), tuple(layer.clone() for layer in now.sinks)
             index = now.window_index
             for flight in reversed(flights):
@@ -153,7 +153,7 @@ class _Ahead:
                 before_stage(flight.begun.num_steps + 1, flight.begun.num_steps + 1)
                 self._commit(flight)
             except BaseException as error:
-                stream.undo()
+                stream.undo(flight.begun)
                 flight.committed.set_exception(error)
                 raise
             if not self._beside:
@@ -187,7 +187,7 @@ class _Ahead:
             if side is not None:
                 side.wait_event(flight.ready)
             began = mark(model.device)
-            pixel_frames, self._memory = decode(model.codec, flight.latents, self._memory)
+            pixel_frames, self._memory = decode(model.codec, flight.latents, self._memory, drawn.plan.is_late_beginning)
             ended = mark(model.device)
         ended.synchronize()
         flight.decoded.set()
@@ -210,6 +210,8 @@ class _Ahead:
         with self._stream.lock:
             assert self._flights[0] is flight, "chunks are given in their order"
             self._flights.popleft()
+            before = replace(flight.begun.state, decoder_memory=self._stream.state.decoder_memory)
+            self._stream.kept.add(before, flight.overwritten)
             self._stream.state = flight.drawn.after(flight.memory)
 
     def _take_back(self) -> None:
@@ -217,6 +219,8 @@ class _Ahead:
         if any(flight.overwritten is not None for flight in self._flights):
             with torch.no_grad():
                 self._stream.stand_at(self.snapshot())
+        for flight in self._flights:
+            self._stream.undo(flight.begun)
         self._stream.ahead = None
 
 

@@ -3,7 +3,7 @@
 All frames and positions are latent frames counted from the stream's beginning, without bound.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -19,6 +19,12 @@ class Clock:
     chunk: int  # number of the next chunk
     start: int  # i: the next chunk's first frame
     anchor_position: int  # n: where the anchor stood for the last chunk
+    begin: int = 0  # the first frame that later chunks may still know of: of the stream, or behind its last cut
+
+    @property
+    def num_committed(self) -> int:
+        """How many frames the stream has committed since it began, or began anew."""
+        return self.start - self.begin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +32,7 @@ class ChunkPlan:
     """One chunk: `num_frames` frames that it commits, then `num_knot_frames` that it holds back as the next knot."""
 
     chunk: int
+    begin: int  # as in `Clock`
     start: int
     num_frames: int
     num_knot_frames: int
@@ -55,19 +62,30 @@ class ChunkPlan:
 
     @property
     def from_reference(self) -> bool:
-        """Whether it begins a stream whose first frame is the reference."""
-        return self.chunk == 0 and self.num_known_frames > 0
+        """Whether it begins a stream, or begins it anew, whose first frame is the reference."""
+        return self.start == self.begin and self.num_known_frames > 0
+
+    @property
+    def is_late_beginning(self) -> bool:
+        """Whether it begins anew what was a stream before."""
+        return self.start == self.begin and self.chunk > 0
 
     @property
     def next_clock(self) -> Clock:
         """Where the stream stands once this chunk is committed."""
-        return Clock(chunk=self.chunk + 1, start=self.committed.stop, anchor_position=self.anchor_position)
+        stop = self.committed.stop
+        return Clock(chunk=self.chunk + 1, start=stop, anchor_position=self.anchor_position, begin=self.begin)
 
 
 def first_clock(settings: StreamSettings, start: int = 0) -> Clock:
     """A stream's beginning; with another `start`, the same stream moved in time."""
     ahead = settings.run_ahead_start if settings.run_ahead_stride else 0
-    return Clock(chunk=0, start=start, anchor_position=start + ahead)
+    return Clock(chunk=0, start=start, anchor_position=start + ahead, begin=start)
+
+
+def clock_anew(settings: StreamSettings, clock: Clock) -> Clock:
+    """The clock of a stream that begins anew where it stands; chunks and frames are counted on."""
+    return replace(first_clock(settings, clock.start), chunk=clock.chunk)
 
 
 def run_ahead(position: int, stop: int, stride: int) -> int:
@@ -80,28 +98,29 @@ def run_ahead(position: int, stop: int, stride: int) -> int:
 def plan_chunk(settings: StreamSettings, clock: Clock) -> ChunkPlan:
     """The chunk that comes next."""
     chunk_frames, knot_frames = settings.num_chunk_frames, settings.num_knot_frames
-    num_committed = clock.chunk * chunk_frames
-    num_known = knot_frames if clock.chunk > 0 else int(settings.start_from_reference)
+    num_committed, begins = clock.num_committed, clock.num_committed == 0
+    num_known = int(settings.start_from_reference) if begins else knot_frames
     num_sinks = min(num_committed, settings.num_sink_frames)
     stop = clock.start + chunk_frames + knot_frames
     return ChunkPlan(
         chunk=clock.chunk,
+        begin=clock.begin,
         start=clock.start,
         num_frames=chunk_frames,
         num_knot_frames=knot_frames,
         num_known_frames=num_known,
         anchor_position=run_ahead(clock.anchor_position, stop, settings.run_ahead_stride),
-        sinks=range(clock.start - num_committed, clock.start - num_committed + num_sinks),
+        sinks=range(clock.begin, clock.begin + num_sinks),
         window=range(clock.start - min(num_committed - num_sinks, settings.num_window_frames), clock.start),
-        sigmas=noise_levels(settings, first_chunk=clock.chunk == 0),
-        timesteps=own_timesteps(settings, first_chunk=clock.chunk == 0),
+        sigmas=noise_levels(settings, first_chunk=begins),
+        timesteps=own_timesteps(settings, first_chunk=begins),
         sampler=settings.sampler,
         fusion=settings.fusion,
     )
 
 
 def place_in_ring(settings: StreamSettings, chunk: int, step: int) -> Place:
-    """Where a chunk's pass writes, if passes write in place (StreamDiffusionV2).
+    """Where a chunk's pass writes, if passes write in place (StreamDiffusionV2); chunks counted from the beginning.
 
     The first chunks fill sinks and ring. Once the ring is full, what a chunk's first pass wrote stays in it, and its
     later passes write one chunk further on: over the oldest, and where the next chunk's first pass will write.

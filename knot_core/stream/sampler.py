@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
-from threading import RLock
 
 import torch
 from torch import Tensor
@@ -17,19 +16,18 @@ from ..errors import SettingsError
 from ..geometry import TEMPORAL, first_pixel_frame
 from ..threads import threads_inside
 from ..transfer import to_device
-from .anchor import denoiser_of
+from .anchor import Anchor
+from .changing import Changeable
 from .chunk import generate_chunk
-from .chunk_stages import Ahead, Begun, Chunk, Drawn
-from .committing import KEEP_SINKS, RENEW_SINKS, Window
-from .conditioning import Conditioning
+from .chunk_stages import Begun, Chunk, Drawn
+from .committing import Window, check_recache, stronger
 from .decode import decode
-from .denoise import Denoiser
 from .filled_cache import filled_cache
-from .guidance import check_steps
-from .model import StreamDriving, StreamModel, driven, latent_dtype
-from .plan import ChunkPlan, Clock, plan_chunk
+from .kept import Kept
+from .model import StreamDriving, StreamModel, latent_dtype
+from .plan import Clock
 from .sinks import Sinks
-from .snapshot import Snapshot, StreamState
+from .snapshot import Snapshot, StreamState, anew, state_anew
 from .state_file import save_stream
 from .timing import StageSeconds, mark
 
@@ -42,7 +40,7 @@ class Stopped(Exception):  # noqa: N818 - not an error
     """`should_stop` said so; the chunk under way is dropped, the stream stands where it stood before it."""
 
 
-class Stream(Iterator[Chunk]):
+class Stream(Changeable, Iterator[Chunk]):
     """One generation. It alone owns and changes its cache; a chunk either happens wholly or not at all.
 
     `progress` and `should_stop` are called before every stage of a chunk. Stopping ends the iteration and drops the
@@ -59,29 +57,16 @@ class Stream(Iterator[Chunk]):
         progress: Progress | None = None,
         should_stop: ShouldStop | None = None,
     ) -> None:
-        check_steps(snapshot.settings, model)
-        self.model, self.anchor, self.settings = model, snapshot.anchor, snapshot.settings
-        self.conditioning = snapshot.conditioning
-        self.state, self._driving, self.origin = snapshot.state, driven(model, driving), snapshot.state.driving_origin
-        self.ahead: Ahead | None = None  # who draws its chunks ahead (stream/drawn_ahead.py), as long as somebody does
-        self.lock = RLock()  # of what the next chunk begins with, and of the window
+        super().__init__(model, snapshot, driving)
         self._progress, self._should_stop = progress, should_stop
         self._cache = filled_cache(model, snapshot)
         self._sinks = Sinks(self.settings, self._cache, snapshot.sinks)
         self._window = Window(settings=self.settings, cache=self._cache, sinks=self._sinks)
-        self.recache = snapshot.state.recache  # of the next chunk that has not begun
-        self._denoiser, self._anchors = denoiser_of(model, self.anchor, self.conditioning, self.settings)
-        self._anchor_placed_at: int | None = None
+        self.kept = Kept()
+        self._flight: Begun | None = None  # the chunk under way
+        self._placed: tuple[tuple[Anchor, ...], int] = ((), 0)  # which anchors stand in the cache, and where
         # bfloat16 gives the same bits with any number of threads, other dtypes do not
         self.threads = None if model.dtype == torch.bfloat16 else snapshot.state.threads
-
-    @property
-    def plan(self) -> ChunkPlan:
-        """The chunk that comes next."""
-        return self._plan_at(self.state.clock)
-
-    def _plan_at(self, clock: Clock) -> ChunkPlan:
-        return plan_chunk(self.settings, clock)
 
     @property
     def num_pixel_frames(self) -> int | None:
@@ -97,40 +82,6 @@ class Stream(Iterator[Chunk]):
     def finished_at(self, clock: Clock) -> bool:
         end = self.num_pixel_frames
         return end is not None and first_pixel_frame(clock.start) >= end
-
-    def set_driving(self, driving: StreamDriving, *, origin: int | None = None) -> None:
-        """Drive by something else from the next chunk on that has not begun; for between two chunks.
-
-        It starts to play there, unless `origin` names another latent frame of the stream as its beginning: 0 for a
-        driving that shares the stream's own time.
-
-        Raises:
-            SettingsError: `origin` is negative or lies behind the next chunk's first frame.
-        """
-        driving = driven(self.model, driving)
-        with self.lock:
-            start = self.state.clock.start if self.ahead is None else self.ahead.next_clock.start
-            origin = start if origin is None else origin
-            if not 0 <= origin <= start:
-                raise SettingsError(
-                    f"origin is {origin}; it must be between 0 and the next chunk's first frame, {start}"
-                )
-            self._driving, self.origin = driving, origin
-
-    @torch.no_grad()
-    def set_text(self, text_BTD: Tensor, *, recache: bool = False, keep_sinks: bool = True) -> None:
-        """Another prompt from the next chunk on that has not begun, saved with the stream.
-
-        `recache`: what that chunk sees of those before it is computed again under the new prompt, which so takes hold
-        sooner (LongLive); sinks of a stream that has gone on stay as they were, unless `keep_sinks` is off.
-        """
-        if recache:
-            self._window.check_recache(self.state.recent_BFCHW, self.state.clock)
-        conditioning = self.conditioning.with_text(self.model, text_BTD)
-        renewed = Denoiser.of(self.model, conditioning.text_BTD, image_BTE=conditioning.image_BTE)
-        with self.lock:
-            self.conditioning, self._denoiser = conditioning, self._denoiser.under(renewed.context)
-            self.recache = (KEEP_SINKS if keep_sinks else RENEW_SINKS) if recache else self.recache
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything that `resume_stream` needs."""
@@ -150,25 +101,61 @@ class Stream(Iterator[Chunk]):
         """
         if self.ahead is not None:
             return self.ahead.snapshot()
-        now = replace(self.state, driving_origin=self.origin, recache=self.recache)
-        return self.snapshot_of(now, self.conditioning)
+        under_way = "" if self._flight is None else self._flight.state.recache
+        now = replace(self.state, driving_origin=self.origin, recache=stronger(self.recache, under_way))
+        found = self.snapshot_of(now, self)
+        return anew(found) if self.begins_anew else found
 
-    def snapshot_of(self, state: StreamState, conditioning: Conditioning) -> Snapshot:
+    def snapshot_of(self, state: StreamState, under: Changeable | Begun) -> Snapshot:
         """`state` with the window as it is."""
         cache = self._cache
         return Snapshot(
-            settings=self.settings,
-            anchor=self.anchor,
-            conditioning=conditioning,
+            settings=under.settings,
+            anchor=under.anchor,
+            conditioning=under.conditioning,
             state=state,
             window_index=cache.index,
             window=tuple(cache.window(layer) for layer in range(cache.shape.num_layers)),
             sinks=self._sinks.layers,
         )
 
+    def keep(self, num_chunks: int) -> None:
+        """From now on keep what is needed to take back the last `num_chunks` chunks; 0 keeps nothing, as at first.
+
+        Each takes the memory of a chunk's keys and values and of the decoder's memory, or of the whole window where all
+        of it is computed anew.
+
+        Raises:
+            SettingsError: the number is negative or above 64.
+        """
+        self.kept.keep(num_chunks)
+
+    def take_back(self, num_chunks: int = 1) -> None:
+        """Stand before the last chunks again, bit for bit, with driving, prompt, anchor and settings as they are now.
+
+        The next chunk is drawn in the first one's place, with its noise. A cut that came behind it is made there.
+
+        Raises:
+            SettingsError: fewer chunks are kept (see `keep`), or one is under way, or they are drawn ahead.
+        """
+        with self.lock:
+            if self.ahead is not None:
+                raise SettingsError(DRAWN_AHEAD)
+            if self._flight is not None:
+                raise SettingsError("a chunk is under way; take chunks back between two chunks")
+            for before in self.kept.take(num_chunks):
+                self.state = before.state
+                if before.overwritten is None:
+                    self._cut = True
+                else:
+                    self._cache.put_back(before.overwritten)
+                    self._sinks.layers = before.overwritten.sinks
+                self._go_back_to(before.state)
+            self._changed = True
+
     @property
     def num_cache_bytes(self) -> int:
-        """Bytes of sinks, window, anchor and the current pass; constant from the first chunk on."""
+        """Bytes of sinks, window, anchor and the current pass; constant as long as no chunk is longer than before."""
         return self._cache.num_bytes + self._sinks.num_bytes
 
     @torch.no_grad()
@@ -183,46 +170,50 @@ class Stream(Iterator[Chunk]):
         except Stopped:
             raise StopIteration from None
         finally:
-            self.undo()
+            self.undo(self._flight)
+            self._flight = None
 
     def _next_chunk(self) -> Chunk:
         """Nothing that lasts is written before the commit; the new state is put in place after it.
 
         The host asks for the whole chunk and waits for the device once: for the pictures, while it commits.
         """
-        begun = self.begin(self.state)
+        with self.lock:
+            self.make_cut()
+            begun = self._flight = self.begin(self.state)
         drawn = self.draw(begun, self.before_stage)
         latents = drawn.latents()
-        pixel_frames, memory = decode(self.model.codec, latents, self.state.decoder_memory)
+        pixel_frames, memory = decode(
+            self.model.codec, latents, begun.state.decoder_memory, begun.plan.is_late_beginning
+        )
         decoded = mark(self.model.device)
         self.before_stage(begun.num_steps + 1, begun.num_steps + 1)
         self.run_commit(drawn)
-        self.write_window(drawn)
-        self.state = drawn.after(memory)
+        with self.lock:
+            self.kept.add(begun.state, self.write_window(drawn, keep=self.kept.wanted))
+            self.state, self._flight = drawn.after(memory), None
         committed = mark(self.model.device)
         decoded.synchronize()
         marks = {"denoise": (begun.mark, drawn.mark), "decode": (drawn.mark, decoded), "commit": (decoded, committed)}
         return drawn.emit(latents[0], pixel_frames, StageSeconds(marks))
 
-    def begin(self, state: StreamState) -> Begun:
-        """The chunk after `state`, as the stream is driven now."""
-        plan = self._plan_at(state.clock)
-        return Begun(
-            plan=plan,
-            state=replace(state, driving_origin=self.origin, recache=self.recache),
-            settings=self.settings,
-            anchor=self.anchor,
-            conditioning=self.conditioning,
-            denoiser=self._denoiser,
-            driving=self._driving,
-            mark=mark(self.model.device),
-        )
+    def make_cut(self) -> None:
+        """Drop what a stream that begins anew does not know of."""
+        with self.lock:
+            if self.begins_anew:
+                self.state = state_anew(self.settings, self.anchor, self.state)
+                self._cache.drop_window()
+                self._sinks.drop()
+                self.kept.drop_windows()
+                self._cut, self._changed, self.recache = False, False, ""
 
     def draw(self, begun: Begun, before_stage: Callable[[int, int], None]) -> Drawn:
         """Denoise the chunk's frames and fuse the knot into them; nothing that lasts is written."""
         plan = begun.plan
-        assert self._cache.index.num_committed == plan.chunk * plan.num_frames, "the cache and the clock disagree"
-        self._place_anchor(plan.anchor_position)
+        assert self._cache.index.num_committed == plan.start - plan.begin, "the cache and the clock disagree"
+        with self.lock:
+            self._cache.make_room(begun.settings.num_pass_frames)
+        self._place_anchor(begun)
         self._run_recache(begun)
         conditions = begun.conditions()
         noise, rng_state = self._draw_noise(begun)
@@ -252,23 +243,22 @@ class Stream(Iterator[Chunk]):
         noise = torch.randn(begun.plan.num_noises, 1, len(begun.plan.positions), *frame, generator=rng)
         return to_device(noise, self.model.device, latent_dtype(self.model)), rng.get_state()
 
-    def _place_anchor(self, position: int) -> None:
-        if not self.settings.use_anchor or position == self._anchor_placed_at:
+    def _place_anchor(self, begun: Begun) -> None:
+        anchors, position = begun.anchors, begun.plan.anchor_position
+        if not begun.settings.use_anchor or (self._placed[0] is anchors and self._placed[1] == position):
             return
-        of_branches = chain.from_iterable(anchor.at(position) for anchor in self._anchors)
+        of_branches = chain.from_iterable(anchor.at(position) for anchor in anchors)
         for layer, (keys, values) in enumerate(of_branches):
             self._cache.place_anchor(layer, keys, values)
-        self._anchor_placed_at = position
+        self._placed = (anchors, position)
 
     def _run_recache(self, begun: Begun) -> None:
         """What the chunk sees, again; done twice it is the same, so a chunk that does not happen needs no undoing."""
-        with self.lock:
-            if begun.state.recache and begun.state.recent_BFCHW is not None:
-                self._window.check_recache(begun.state.recent_BFCHW, begun.state.clock)
-                self._window.recache(
-                    begun.denoiser, begun.plan, begun.state.recent_BFCHW, begun.conditions_of, begun.state.recache
-                )
-            self.recache = "" if self.recache == begun.state.recache else self.recache
+        state = begun.state
+        if state.recache and state.recent_BFCHW is not None:
+            with self.lock:
+                check_recache(begun.settings, state.recent_BFCHW, state.clock)
+                self._window.recache(begun.denoiser, begun.plan, state.recent_BFCHW, begun.conditions_of, state.recache)
 
     def run_commit(self, drawn: Drawn) -> None:
         """The network's passes over settled latents; the window is written after them."""
@@ -279,17 +269,22 @@ class Stream(Iterator[Chunk]):
         """Write the passes' results into the window; `keep`: return what they overwrote."""
         return self._window.write(drawn.plan, keep=keep)
 
-    def undo(self) -> None:
-        """Undo what an abandoned chunk has written."""
+    def undo(self, begun: Begun | None) -> None:
+        """Undo what a chunk that does not happen has written, and ask again for what it was asked."""
         with self.lock:
             self._cache.undo()
+            self.recache = self.recache if begun is None else stronger(self.recache, begun.state.recache)
 
     def stand_at(self, saved: Snapshot) -> None:
-        """Take the window back to where it stood; a driving that was to begin later begins there."""
+        """Take the window back to where it stood."""
         self._cache.load_window(saved.window_index, saved.window)
         self._sinks.layers = saved.sinks
-        self.origin = min(self.origin, saved.state.clock.start)
-        self.recache = saved.state.recache or self.recache
+        self._go_back_to(saved.state)
+
+    def _go_back_to(self, state: StreamState) -> None:
+        """A driving that was to begin later begins there, and what it asked of its next chunk it asks again."""
+        self.origin = min(self.origin, state.clock.start)
+        self.recache = stronger(self.recache, state.recache)
 
     def before_stage(self, done: int, stages: int) -> None:
         """Report, and stop if asked. The last time is before the commit: from there on the chunk happens."""

@@ -109,6 +109,11 @@ class Sinks:
             return slots[:1].clone()
         return slots.to(torch.promote_types(slots.dtype, torch.float32), copy=True)
 
+    def drop(self) -> None:
+        """Hold nothing, as before the first commit."""
+        for layer in self.layers:
+            layer.zero_()
+
     @property
     def num_bytes(self) -> int:
         return sum(layer.numel() * layer.element_size() for layer in self.layers)

@@ -3,7 +3,7 @@
 Shapes: B batch (of one), F latent frames, M known latent frames, C channels, H W latent size.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from ..errors import SettingsError
 from .anchor import Anchor
 from .conditioning import Conditioning
 from .model import DecoderMemory, StreamModel, fingerprint
-from .plan import Clock, first_clock
+from .plan import Clock, clock_anew, first_clock
 
 MAX_SEED = 2**64 - 1
 
@@ -65,11 +65,41 @@ def first_snapshot(settings: StreamSettings, anchor: Anchor, seed: int, start: i
     state = StreamState(
         clock=first_clock(settings, start),
         rng_state=torch.Generator().manual_seed(seed).get_state(),
-        knot_BMCHW=anchor.reference_BFCHW.clone() if settings.start_from_reference else None,
+        knot_BMCHW=_first_knot(settings, anchor),
         decoder_memory=None,
         driving_origin=start,
     )
-    index = CacheIndex(capacity=settings.num_ring_frames, num_sinks=settings.num_sink_frames)
     return Snapshot(
-        settings=settings, anchor=anchor, conditioning=anchor.conditioning, state=state, window_index=index, window=()
+        settings=settings,
+        anchor=anchor,
+        conditioning=anchor.conditioning,
+        state=state,
+        window_index=_empty_window(settings),
+        window=(),
     )
+
+
+def state_anew(settings: StreamSettings, anchor: Anchor, state: StreamState) -> StreamState:
+    """The state of a stream that begins anew where it stands: its clock, noise and driving go on, no more."""
+    return replace(
+        state,
+        clock=clock_anew(settings, state.clock),
+        knot_BMCHW=_first_knot(settings, anchor),
+        decoder_memory=None,
+        recache="",
+        recent_BFCHW=None,
+    )
+
+
+def anew(saved: Snapshot) -> Snapshot:
+    """The stream without window, knot and decoder memory: it begins anew where it stands."""
+    state = state_anew(saved.settings, saved.anchor, saved.state)
+    return replace(saved, state=state, window_index=_empty_window(saved.settings), window=(), sinks=())
+
+
+def _first_knot(settings: StreamSettings, anchor: Anchor) -> Tensor | None:
+    return anchor.reference_BFCHW.clone() if settings.start_from_reference else None
+
+
+def _empty_window(settings: StreamSettings) -> CacheIndex:
+    return CacheIndex(capacity=settings.num_ring_frames, num_sinks=settings.num_sink_frames)

@@ -41,7 +41,8 @@ def _counts(saved: Snapshot, model: StreamModel) -> Checked:  # noqa: ARG001 - a
     yield from are_counts.items()
     if all(are_counts.values()):
         yield "clock", clock.start >= saved.state.driving_origin
-        yield "clock", index.num_committed == clock.chunk * settings.num_chunk_frames <= clock.start
+        yield "clock", clock.chunk <= clock.start and index.num_committed == clock.num_committed >= 0
+        yield "clock", settings.commit != "in_place" or index.num_committed % settings.num_chunk_frames == 0
         yield "window", (index.capacity, index.num_sinks) == (settings.num_ring_frames, settings.num_sink_frames)
     yield "recache", saved.state.recache in ("", KEEP_SINKS, RENEW_SINKS)
     threads = saved.state.threads
@@ -63,12 +64,12 @@ def _shapes(saved: Snapshot, model: StreamModel) -> Checked:
     yield "keys", _all_of(anchor.keys, config.num_layers, (1, *sizes), model.dtype)
     yield "values", _all_of(anchor.values, config.num_layers, (1, *sizes), model.dtype)
     window = (2, 1, saved.window_index.num_valid * tokens, *sizes[1:])
-    begun = saved.window_index.num_committed > 0
     cached_layers = config.num_layers * len(branches(settings, config))
+    begun = saved.window_index.num_committed > 0
     yield "cache", _all_of(saved.window, cached_layers, window, model.dtype) or not (begun or saved.window)
     sinks = _sinks_like(settings, sizes, model.dtype)
     yield "sinks", not saved.sinks or _all_of(saved.sinks, cached_layers, *sinks)
-    num_known = settings.num_knot_frames if state.clock.chunk else int(settings.start_from_reference)
+    num_known = settings.num_knot_frames if begun else int(settings.start_from_reference)
     knot = None if state.knot_BMCHW is None else tuple(state.knot_BMCHW.shape)
     yield "knot", knot == ((1, num_known, *latent[2:]) if num_known else None)
     told, grey = saved.conditioning, anchor.grey_BGCHW
@@ -105,7 +106,7 @@ def _values(saved: Snapshot, model: StreamModel) -> Checked:
     finite = {name: all(bool(tensor.isfinite().all()) for tensor in tensors) for name, tensors in parts.items()}
     yield from finite.items()
     if all(finite.values()):
-        yield "decoder", (state.decoder_memory is not None) == (state.clock.chunk > 0)
+        yield "decoder", (state.decoder_memory is not None) == (state.clock.num_committed > 0)
         yield "decoder", state.decoder_memory is None or _decodes(model, anchor.reference_BFCHW, state.decoder_memory)
 
 
@@ -130,9 +131,8 @@ def _recent_fits(saved: Snapshot, latent: Sequence[int]) -> bool:
     recent, settings, settled = saved.state.recent_BFCHW, saved.settings, saved.window_index.num_committed
     if recent is None:
         return settings.commit != "recompute" or not settled
-    kept = settings.num_sink_frames + settings.num_window_frames + settings.num_chunk_frames
-    shape = tuple(recent.shape)
-    return len(shape) == 5 and shape == (1, shape[1], *latent[2:]) and 0 < shape[1] <= min(kept, settled)
+    shape = tuple(recent.shape)  # kept with longer chunks they may be more than are kept now
+    return len(shape) == 5 and shape == (1, shape[1], *latent[2:]) and 0 < shape[1] <= settled
 
 
 def _is_sequence(tensor: Tensor, width: int | None) -> bool:

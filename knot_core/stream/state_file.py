@@ -30,8 +30,8 @@ from .snapshot import Snapshot, StreamState
 from .soundness import check_state
 
 FORMAT = "knot-forcing-stream"
-VERSION = 2  # what version 1 wrote of prompts it wrote of the anchor
-READABLE = (1, 2)
+VERSION = 3  # 1 wrote of the anchor what is of prompts; up to 2 all of a stream's chunks were of one length
+READABLE = (1, 2, 3)
 
 
 def save_stream(path: str | os.PathLike[str], saved: Snapshot) -> None:
@@ -47,7 +47,7 @@ def save_stream(path: str | os.PathLike[str], saved: Snapshot) -> None:
         "model": anchor.model,
         "dtype": _name(anchor.keys[0].dtype),
         "settings": saved.settings.to_dict(),
-        "clock": dataclasses.asdict(state.clock),
+        "clock": {name: getattr(state.clock, name) for name in ("chunk", "start", "anchor_position")},
         "driving_origin": state.driving_origin,
         **({"recache": state.recache} if state.recache else {}),
         **({} if state.threads is None else {"threads": state.threads}),
@@ -95,7 +95,7 @@ def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
             digest=header["anchor"],
         )
         state = StreamState(
-            clock=Clock(**header["clock"]),
+            clock=_clock(header),
             rng_state=tensors["rng"],
             knot_BMCHW=tensors.get("knot"),
             decoder_memory=_sequence("decoder", tensors) or None,
@@ -121,8 +121,16 @@ def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
     return saved
 
 
+def _clock(header: Mapping[str, Any]) -> Clock:
+    """Where the stream stands; it began, or began anew, as many frames before as its window has ever held."""
+    clock, num_committed = header["clock"], header["window"]["num_committed"]
+    if header["version"] < 3 and num_committed != clock["chunk"] * header["settings"]["num_chunk_frames"]:
+        raise StateError("its clock and its window do not agree; save the stream again")
+    return Clock(**clock, begin=clock["start"] - num_committed)
+
+
 def _conditioning(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Conditioning:
-    """What the stream was told last, in files of either version."""
+    """What the stream was told last, in files of every version."""
     part, prompts = "anchor" if header["version"] == 1 else "conditioning", None
     if "prompts" in header:
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in header["prompts"].items()}
@@ -217,7 +225,7 @@ def _require_same_model(header: Mapping[str, Any], model: StreamModel, path: str
     if header.get("version") not in READABLE:
         raise StateError(
             f"{path} has state version {short(header.get('version'))}, this software reads versions "
-            f"{' and '.join(map(str, READABLE))}; resume it with the version that saved it"
+            f"{READABLE[0]} to {READABLE[-1]}; resume it with the version that saved it"
         )
     if header.get("dtype") != _name(model.dtype):
         raise StateError(
