@@ -115,12 +115,13 @@ class Timeline:
     num_ready = _FAR
 
     def read(self, start: int, stop: int) -> Tensor:
-        """float32 [stop - start] at 16 kHz, as `resample` makes it of the whole."""
+        """float32 [stop - start] at 16 kHz, as `resample` makes it of the whole; zeros before the beginning."""
         reach = Reach.of(SOUND_RATE)
         period_in, period_out = SOUND_RATE // _COMMON, HEARD_RATE // _COMMON
         first, last = start // period_out, -(-stop // period_out)
         samples = self.between(first * period_in - reach.samples, last * period_in + reach.samples)
         heard = resample(torch.from_numpy(samples), SOUND_RATE)[reach.resampled :]
+        heard[: max(0, -first * period_out)] = 0
         skip = start - first * period_out
         return heard[skip : skip + stop - start]
 
