@@ -9,7 +9,7 @@ import { Panel } from "./panel.js";
 import { Recording } from "./recording.js";
 import { References } from "./references.js";
 import { Stage } from "./stage.js";
-import { text } from "./texts.js";
+import { sentence, text } from "./texts.js";
 
 const LOOK = 250; // milliseconds between two looks at the figures
 const WAIT_FOR_END = 4000; // milliseconds
@@ -46,7 +46,9 @@ class App {
         this.view.showFigures(null);
         const chosen = choosePlayer(new URLSearchParams(location.search).get("player"));
         try {
-            this.info = await (await fetch("/v1/info")).json();
+            const answer = await fetch("/v1/info");
+            this.info = await answer.json();
+            if (!answer.ok) return this.view.problem(sentence(this.info.error.message));
         } catch {
             return this.view.problem(text("problem.unreachable"));
         }
@@ -67,6 +69,7 @@ class App {
         this.view.problem("");
         this.token = this.view.token || this.token;
         this.figures = new Figures();
+        this.spoken = []; // what is known of the newest chunks
         const player = this.player = new this.Player({
             canvas: byId("canvas"), video: byId("video"), fps: this.info?.fps ?? 25,
             onPlayed: (epoch, frame) => this.client?.send("playback.ack", { epoch, frame }),
@@ -135,7 +138,7 @@ class App {
     hear(message) {
         const answer = {
             "control.applied": () => this.figures.onApplied(message),
-            "video.chunk_metadata": () => this.figures.onChunk(message),
+            "video.chunk_metadata": () => this.onChunk(message),
             "output_audio_buffer.cleared": () => this.onCut(message),
             "session.state": () => this.onSessionState(message.state),
             "recording.ready": () => this.recording.fetch(message.url),
@@ -156,6 +159,12 @@ class App {
         if (state === "paused" || state === "running") this.view.showState(state === "paused" ? "paused" : "live");
     }
 
+    onChunk(message) {
+        this.figures.onChunk(message);
+        this.spoken = this.spoken.filter(({ first_frame }) => first_frame < message.first_frame).slice(-8);
+        this.spoken.push(message);
+    }
+
     onCut({ epoch, first_frame }) {
         clearTimeout(this.cutting);
         this.player.cut(epoch, first_frame);
@@ -165,6 +174,7 @@ class App {
     onPaint(frame, now) {
         this.view.showPicture(this.player.element);
         this.figures.onPaint(frame, now);
+        this.view.setSpeaking(!!this.spoken.findLast(({ first_frame }) => first_frame <= frame)?.speech);
     }
 
     send(type, fields = {}) {
@@ -241,14 +251,11 @@ class App {
     }
 
     look() {
-        if (this.player) this.view.showFigures(this.figures.line(this.player.figures));
+        if (!this.player) return;
+        const now = this.player.figures;
+        this.view.showFigures(this.figures.line(now));
+        this.view.showStall(now.stalled, this.figures.factor(this.info.fps));
     }
-}
-
-// As a sentence: the server's begin with a small letter, as in a log.
-function sentence(message) {
-    const whole = message ? message[0].toUpperCase() + message.slice(1) : "";
-    return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }
 
 const app = new App();

@@ -37,8 +37,14 @@ export class Figures {
         for (const one of this.awaited) one.frame = Math.max(one.frame, firstFrame);
     }
 
-    onChunk({ seconds }) {
+    onChunk({ seconds, frames }) {
         this.chunkSeconds = seconds?.chunk ?? this.chunkSeconds;
+        this.chunkFrames = frames;
+    }
+
+    // How much is made in a second of what is played in it.
+    factor(fps) {
+        return this.chunkSeconds ? this.chunkFrames / fps / this.chunkSeconds : null;
     }
 
     get median() {

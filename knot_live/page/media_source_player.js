@@ -188,7 +188,8 @@ export class MediaSourcePlayer {
         const buffer = held.length ? Math.max(0, held.end(held.length - 1) - this.video.currentTime) : 0;
         const { fps, painted } = this.played;
         const dropped = this.video.getVideoPlaybackQuality?.().droppedVideoFrames ?? 0;
-        return { fps, painted, dropped, stalls: this.stalls, buffer, target: START_AT };
+        const stalled = this.played.frame >= 0 && this.video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA;
+        return { fps, painted, dropped, stalls: this.stalls, stalled, buffer, target: START_AT };
     }
 
     close() {

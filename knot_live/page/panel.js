@@ -3,7 +3,7 @@
 
 import { dress, make } from "./elements.js";
 import { labelOf, Sliders } from "./sliders.js";
-import { text } from "./texts.js";
+import { sentence, text } from "./texts.js";
 
 export const GESTURES = ["nod", "shake", "smile", "wink", "brows", "look_left", "look_right", "look_up", "look_down"];
 const KEYS = {
@@ -48,10 +48,12 @@ export class Panel {
     }
 
     // What this session's model can do.
-    begin({ controls, gestures, prompts }) {
+    begin({ controls, gestures, prompts, camera_problem }) {
         if (controls) this.sliders.show(controls);
         if (gestures) this.showGestures(gestures);
         this.promptRow.hidden = !prompts;
+        this.camera.disabled = !!camera_problem;
+        this.cameraHint.textContent = camera_problem ? sentence(camera_problem) : text("panel.cameraHint");
     }
 
     portrait() {
@@ -104,7 +106,9 @@ export class Panel {
         return made;
     }
 
-    showGestures(names) {
+    // In the page's own order; what it does not know comes last.
+    showGestures(given) {
+        const names = [...GESTURES.filter((name) => given.includes(name)), ...given.filter((name) => !GESTURES.includes(name))];
         this.buttons.replaceChildren(...names.map((name) => {
             const key = keyOf(name);
             const button = make("button", { type: "button", title: key ? `${labelOf("gesture", name)} (${key})` : "" },
@@ -121,10 +125,11 @@ export class Panel {
         this.preview = make("video", { className: "preview", muted: true, playsInline: true, hidden: true });
         this.microphone.addEventListener("click", () => this.actions.microphone());
         this.camera.addEventListener("click", () => this.actions.camera());
+        this.cameraHint = hint("panel.cameraHint");
         this.showDevices({});
         const made = group("panel.you",
             make("div", { className: "device" }, this.microphone, this.level, hint("panel.microphoneHint")),
-            make("div", { className: "device" }, this.camera, this.preview, hint("panel.cameraHint")));
+            make("div", { className: "device" }, this.camera, this.preview, this.cameraHint));
         this.live.push(made);
         return made;
     }

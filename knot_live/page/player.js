@@ -228,9 +228,10 @@ export class LivePlayer {
     }
 
     get figures() {
-        const { held = 0, stalls = 0, target = 0 } = this.speaker?.report ?? {};
+        const { held = 0, stalls = 0, target = 0, begun, running } = this.speaker?.report ?? {};
         const { fps, painted, dropped } = this.played;
-        return { fps, painted, dropped, stalls, buffer: held / SOUND_RATE, target: target / SOUND_RATE };
+        const stalled = !!begun && !running;
+        return { fps, painted, dropped, stalls, stalled, buffer: held / SOUND_RATE, target: target / SOUND_RATE };
     }
 
     close() {

@@ -2,9 +2,10 @@
 
 import { byId, dress, make } from "./elements.js";
 import { gestureOfKey } from "./panel.js";
-import { text } from "./texts.js";
+import { sentence, text } from "./texts.js";
 
 const NOTICE = 8000; // milliseconds that a notice stays
+const STALLED_FOR = 2000; // milliseconds that a stall is told of
 const RUNNING = ["live", "paused", "lost", "ending"];
 
 export class Stage {
@@ -81,20 +82,25 @@ export class Stage {
     }
 
     // What the server says of itself, and then of this session.
-    begin({ size, voices, badge, speech_problem }) {
+    begin({ size, voices, voice_titles, badge, speech_problem }) {
         const [width, height] = Array.isArray(size) ? size : [size?.width ?? 1, size?.height ?? 1];
         if (size) byId("stage").style.aspectRatio = `${width} / ${height}`;
         byId("badge").hidden = badge === false;
-        if (voices) this.showVoices(voices, speech_problem);
+        if (voices) this.showVoices(voices, voice_titles ?? {});
+        this.speechless = voices?.length === 0;
+        byId("speechless").textContent = speech_problem ? sentence(speech_problem) : "";
+        byId("speechless").hidden = !speech_problem;
     }
 
-    showVoices(voices, problem) {
-        const before = byId("voice").value;
-        byId("voice").replaceChildren(...voices.map((name) => make("option", { value: name, textContent: name })));
-        if (voices.includes(before)) byId("voice").value = before;
-        byId("speechless").textContent = problem ?? "";
-        byId("speechless").hidden = !problem;
-        byId("voice").hidden = !voices.length;
+    // Chosen is one of the browser's language, and English where there is none.
+    showVoices(voices, titles) {
+        const list = byId("voice");
+        const now = [...list.options].map(({ value }) => value);
+        if (now.join() === voices.join()) return;
+        list.replaceChildren(...voices.map((name) => make("option", { value: name, textContent: titles[name] ?? name })));
+        const wanted = [navigator.language.toLowerCase(), navigator.language.slice(0, 2).toLowerCase(), "en-us", "en"];
+        const chosen = wanted.map((name) => voices.find((one) => one.toLowerCase().startsWith(name))).find(Boolean);
+        if (chosen) list.value = chosen;
     }
 
     // Where the server wants a token, its field stands in place of the sentence, which nobody can say yet. What is typed in
@@ -112,10 +118,12 @@ export class Stage {
         this.state = state;
         const pill = byId("state");
         pill.dataset.kind = state;
-        pill.textContent = text(`state.${state}`);
+        pill.textContent = byId("announced").textContent = text(`state.${state}`);
+        this.speaking = false;
+        this.stalledAt = -Infinity;
         const running = RUNNING.includes(state);
         for (const id of ["silence", "pause", "sound", "record", "share", "finish"]) byId(id).disabled = !running;
-        for (const id of ["sentence", "voice", "speak"]) byId(id).disabled = !running;
+        for (const id of ["sentence", "voice", "speak"]) byId(id).disabled = !running || this.speechless;
         const paused = state === "paused";
         byId("finish").disabled ||= state === "ending";
         dress(byId("pause"), paused ? "play" : "pause", text(paused ? "bar.goOn" : "bar.pause"));
@@ -137,6 +145,29 @@ export class Stage {
         byId("veil").hidden = !words;
         byId("veil").textContent = words ? text(words) : "";
         byId("stage").toggleAttribute("data-dim", state === "lost" || state === "ended");
+    }
+
+    setSpeaking(speaking) {
+        this.speaking = speaking;
+        this.showMoment();
+    }
+
+    // A stall is shown for two seconds: a stream slower than it plays stalls at every chunk.
+    showStall(stalled, factor) {
+        if (stalled) this.stalledAt = performance.now();
+        this.factor = factor;
+        this.showMoment();
+    }
+
+    // What it does while it is live: it is not read out, as the states are.
+    showMoment() {
+        if (this.state !== "live") return;
+        const buffering = performance.now() - this.stalledAt < STALLED_FOR;
+        const slow = buffering && this.factor < 1;
+        const key = slow ? "state.slow" : buffering ? "state.buffering" : this.speaking ? "state.speaking" : "state.live";
+        const words = text(key, { factor: this.factor?.toFixed(2) });
+        if (byId("state").textContent !== words) byId("state").textContent = words;
+        byId("state").dataset.kind = buffering ? "buffering" : "live";
     }
 
     // The first picture takes the portrait's place.

@@ -4,6 +4,9 @@ const TEXTS = {
     "state.idle": "Ready",
     "state.starting": "Starting",
     "state.live": "Live",
+    "state.speaking": "Speaking",
+    "state.buffering": "Buffering",
+    "state.slow": "Buffering · made at {factor}× real time",
     "state.paused": "Paused",
     "state.lost": "Connection lost",
     "state.ending": "Ending",
@@ -117,6 +120,12 @@ const TEXTS = {
 };
 
 export const has = (key) => key in TEXTS;
+
+// As a sentence: the server's begin with a small letter, as in a log.
+export function sentence(message) {
+    const whole = message ? message[0].toUpperCase() + message.slice(1) : "";
+    return /[.!?)]$/.test(whole) ? whole : `${whole}.`;
+}
 
 export function text(key, values = {}) {
     return (TEXTS[key] ?? key).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
