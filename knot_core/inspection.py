@@ -16,7 +16,7 @@ from .model import open_model_file
 from .wan.checkpoint import Checkpoint, check_tensors, differences
 from .wan.families import Preset, with_settings
 from .wan.memory import frame_bytes, memory_needed
-from .wan.model import WanNetwork
+from .wan.network import WanNetwork
 
 
 def inspect_checkpoint(

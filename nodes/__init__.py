@@ -3,9 +3,9 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import adapters
-from .anchor import EncodeAnchor
-from .directing import NODES as DIRECTING
 from .driving import DrivingFromAudio, DrivingFromEncodedAudio, DrivingIdle
+from .driving_tools import NODES as DRIVING_TOOLS
+from .encode_anchor import EncodeAnchor
 from .loaders import FromModel, LoadModel, SamplePortrait, SampleSpeech
 from .output import StreamToVideo
 from .sampling import ModelSettings, Settings, Stream
@@ -21,7 +21,7 @@ NODES: list[type[io.ComfyNode]] = [
     DrivingFromAudio,
     DrivingFromEncodedAudio,
     DrivingIdle,
-    *DIRECTING,
+    *DRIVING_TOOLS,
     Settings,
     ModelSettings,
     Stream,

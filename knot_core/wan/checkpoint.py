@@ -20,7 +20,7 @@ from ..errors import CheckpointError, SettingsError, short
 from ..flow import noise_levels
 from .families import Preset, find_family
 from .lora import Lora
-from .model import WanNetwork, cast_weights
+from .network import WanNetwork, cast_weights
 from .network_file import read_network, weights_and_scales
 from .reading import Stored, read_stored, some, without_prefix
 from .recognise import Recognised, Traits, adapter_kind, recognise

@@ -15,7 +15,7 @@ from ..errors import SettingsError
 from ..geometry import SPATIAL, TEMPORAL, latent_size, num_tokens
 from ..text import NUM_TEXT_TOKENS
 from .branches import branches
-from .model import WanNetwork, cast_weights
+from .network import WanNetwork, cast_weights
 
 NUM_IMAGE_TOKENS = 257  # of a CLIP picture
 _FLOAT32 = 4

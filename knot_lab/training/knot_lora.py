@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from knot_core.config import takes_controls
 from knot_core.errors import SettingsError
 from knot_core.wan.checkpoint import Checkpoint, build_network, open_checkpoint
-from knot_core.wan.model import WanNetwork
+from knot_core.wan.network import WanNetwork
 
 from ..parallel import Team
 from ..recipes import Recipe, find_recipe

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from knot_core.geometry import latent_size, num_tokens
-from knot_core.wan.model import WanNetwork
+from knot_core.wan.network import WanNetwork
 
 from ..recipes import Recipe
 from .stages import STAGES

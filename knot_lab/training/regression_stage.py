@@ -12,7 +12,7 @@ from knot_core.config import takes_controls
 from knot_core.driving.audio import MEL_DIM
 from knot_core.driving.controls import CONTROLS
 from knot_core.errors import SettingsError
-from knot_core.wan.model import WanNetwork
+from knot_core.wan.network import WanNetwork
 
 from ..data.batch import Batch
 from ..parallel import Team

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from knot_core.config import NetworkConfig
 from knot_core.errors import CheckpointError
-from knot_core.wan.model import WanNetwork, init_weights
+from knot_core.wan.network import WanNetwork, init_weights
 
 # What a pretrained network may lack; all else must be there.
 _NEW = ("audio_proj.", "audio_cond_projs.")

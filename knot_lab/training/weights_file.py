@@ -12,7 +12,7 @@ from torch import Tensor
 from knot_core.config import NetworkConfig, StreamSettings
 from knot_core.wan.checkpoint import save_network
 from knot_core.wan.families import PRESETS, find_family
-from knot_core.wan.model import WanNetwork, cast_weights
+from knot_core.wan.network import WanNetwork, cast_weights
 
 from .stage import Stage
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...knot_core import KnotError
 from ...knot_core.wan.checkpoint import Checkpoint
-from ...knot_core.wan.model import WanNetwork
+from ...knot_core.wan.network import WanNetwork
 from .versions import patcher_class
 
 _NAMES = ("audio_proj.", "audio_cond_projs.", ".audio_cross_attn.", ".norm_x.")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import LAYOUT_CHANNELS, AdapterConfig, NetworkConfig
 from knot_core.stream import Anchor, encode_anchor
-from knot_core.wan.model import WanNetwork, cast_weights
+from knot_core.wan.network import WanNetwork, cast_weights
 
 torch.set_num_threads(1)  # tiny networks: their operations are done before threads have met, the more so beside others
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, AudioCrossConfig, NetworkConfig, StreamSettings
 from knot_core.stream import Stream, encode_anchor, open_stream
-from knot_core.wan.model import WanNetwork
+from knot_core.wan.network import WanNetwork
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 SIZES = {"dim": 24, "ffn_dim": 32, "num_heads": 1, "num_layers": 2, "text_dim": 8, "freq_dim": 8}

@@ -19,7 +19,7 @@ from knot_core.model import load_model, native_dtype
 from knot_core.stream import open_stream
 from knot_core.wan.checkpoint import build_network, open_checkpoint, save_network
 from knot_core.wan.families import PRESETS
-from knot_core.wan.model import WanNetwork
+from knot_core.wan.network import WanNetwork
 
 
 def sizes(layout: str, **changes) -> NetworkConfig:

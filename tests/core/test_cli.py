@@ -29,7 +29,7 @@ from knot_core.media.frames import read_frames
 from knot_core.run.process_memory import peak_rss_mib
 from knot_core.wan.checkpoint import save_network
 from knot_core.wan.families import PRESETS
-from knot_core.wan.model import WanNetwork
+from knot_core.wan.network import WanNetwork
 
 FIGURES = {
     "fps", "realtime_factor", "first_chunk_s", "chunk_s_p50", "chunk_s_p95", "chunks", "pixel_frames", "peak_rss_mib",

@@ -17,7 +17,7 @@ from knot_core.config import AdapterConfig, NetworkConfig
 from knot_core.media import Audio, VideoWriter
 from knot_core.wan.checkpoint import save_network
 from knot_core.wan.families import PRESETS
-from knot_core.wan.model import WanNetwork
+from knot_core.wan.network import WanNetwork
 
 transformers = pytest.importorskip("transformers", reason="TRANSFORMERS DOES NOT IMPORT: encoders are not tested")
 tokenizers = pytest.importorskip("tokenizers", reason="TOKENIZERS DOES NOT IMPORT: prompts are not tested")

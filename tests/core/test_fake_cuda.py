@@ -18,7 +18,7 @@ from knot_core.stream import Stream, conditioning, encode_anchor, open_stream, s
 from knot_core.stream import anchor as anchor_module
 from knot_core.stream.timing import HostMark
 from knot_core.wan.families import ROWS, Preset, plain
-from knot_core.wan.model import WanNetwork, cast_weights
+from knot_core.wan.network import WanNetwork, cast_weights
 
 CUDA = torch.device("cuda", 0)
 ADAPTERS = {

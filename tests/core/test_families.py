@@ -13,7 +13,7 @@ from knot_core.errors import CheckpointError, SettingsError
 from knot_core.flow import noise_levels, timesteps
 from knot_core.wan.checkpoint import build_network, open_checkpoint
 from knot_core.wan.families import LARGE, PRESETS, ROWS, SMALL, check_inputs, find_family, plain, with_settings
-from knot_core.wan.model import WanNetwork
+from knot_core.wan.network import WanNetwork
 from knot_core.wan.recognise import Traits, recognise
 
 CHANNELS = {"t2v16": 16, "ref33": 33, "inpaint36": 36}

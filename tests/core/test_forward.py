@@ -12,7 +12,7 @@ from knot_core.config import AdapterConfig, NetworkConfig
 from knot_core.wan.adapters import encode_driving
 from knot_core.wan.forward import FrameInputs, encode_context, wan_forward
 from knot_core.wan.layouts import get_layout
-from knot_core.wan.model import PatchEmbedding, WanNetwork, cast_weights, init_weights
+from knot_core.wan.network import PatchEmbedding, WanNetwork, cast_weights, init_weights
 from knot_core.wan.rope import rope_table
 from knot_lab.training.rollout_cache import RolloutCache
 

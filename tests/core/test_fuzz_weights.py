@@ -19,7 +19,7 @@ from knot_core.inspection import inspect_checkpoint
 from knot_core.wan.checkpoint import build_network, open_checkpoint
 from knot_core.wan.families import PRESETS
 from knot_core.wan.lora import open_lora
-from knot_core.wan.model import WanNetwork
+from knot_core.wan.network import WanNetwork
 
 from .fuzzing import check_sentence, clear_errors_only, damaged, fuzzed, json_values
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from knot_core.config import NetworkConfig
 from knot_core.errors import CheckpointError
 from knot_core.wan.lora import open_lora
-from knot_core.wan.model import WanNetwork
+from knot_core.wan.network import WanNetwork
 
 CONFIG = NetworkConfig(
     dim=128, ffn_dim=64, num_heads=1, num_layers=1, in_channels=16, layout="t2v16", text_dim=24, freq_dim=16

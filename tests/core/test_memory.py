@@ -26,7 +26,7 @@ from knot_core.wan.memory import (
     memory_needed,
     weight_bytes,
 )
-from knot_core.wan.model import WanNetwork, cast_weights
+from knot_core.wan.network import WanNetwork, cast_weights
 
 SIZES = {"in_channels": 16, "layout": "t2v16"}
 SMALL = NetworkConfig(dim=1536, ffn_dim=8960, num_heads=12, num_layers=30, **SIZES)

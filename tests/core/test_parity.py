@@ -27,7 +27,7 @@ from knot_core.stream import open_stream
 from knot_core.stream.denoise import Denoiser, Frames
 from knot_core.wan.families import plain, with_settings
 from knot_core.wan.layouts import Inpaint36
-from knot_core.wan.model import WanNetwork
+from knot_core.wan.network import WanNetwork
 
 from .recordings import BOUND, Recording, Rows, error, errors, model_of, open_recorded, settings_of
 

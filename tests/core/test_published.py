@@ -21,7 +21,7 @@ from knot_core.model import load_model
 from knot_core.stream import open_stream
 from knot_core.wan.checkpoint import save_network
 from knot_core.wan.families import PRESETS, plain, with_settings
-from knot_core.wan.model import WanNetwork
+from knot_core.wan.network import WanNetwork
 
 CHANNELS = {"t2v16": 16, "ref33": 33, "inpaint36": 36}
 SIZE = (32, 48)  # height, width

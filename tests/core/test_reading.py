@@ -14,7 +14,7 @@ from torch import Tensor
 from knot_core.config import AudioCrossConfig, NetworkConfig
 from knot_core.errors import CheckpointError
 from knot_core.wan.checkpoint import build_network, differences, open_checkpoint
-from knot_core.wan.model import WanNetwork
+from knot_core.wan.network import WanNetwork
 
 STEM = "diffusion_pytorch_model"
 CONFIG = NetworkConfig(

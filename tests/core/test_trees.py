@@ -13,8 +13,8 @@ from knot_core.errors import CheckpointError, SettingsError
 from knot_core.stream import encode_anchor, open_stream
 from knot_core.wan.adapters import encode_sound
 from knot_core.wan.forward import FrameInputs, encode_context, wan_forward
-from knot_core.wan.model import WanNetwork, cast_weights
 from knot_core.wan.module_contract import missing_parts, require_parts, wanted_parts
+from knot_core.wan.network import WanNetwork, cast_weights
 from knot_core.wan.rope import rope_table
 
 SOUND = AudioCrossConfig(signal_dim=3, num_packed=8, num_first=5, hidden_dim=7, num_tokens=4, token_dim=6)

@@ -69,7 +69,9 @@ def load_files() -> ModuleType:
 FILES = load_files()
 pack = load_pack()
 core = importlib.import_module(f"{pack.__name__}.knot_core")
-PARTS = ("config", "codec.taehv", "driving", "wan.model", "wan.families", "wan.checkpoint", "stream", "stream.sampler")
+PARTS = (
+    "config", "codec.taehv", "driving", "wan.network", "wan.families", "wan.checkpoint", "stream", "stream.sampler"
+)  # fmt: skip
 for part in PARTS:
     importlib.import_module(f"{core.__name__}.{part}")
 pack_nodes = sys.modules[f"{pack.__name__}.nodes"]

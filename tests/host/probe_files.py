@@ -46,7 +46,7 @@ def write_files(core: ModuleType, models: Path) -> None:
 
 def random_network(core: ModuleType, layout: str, channels: int, **more: Any) -> dict[str, torch.Tensor]:
     config = core.config.NetworkConfig(**{**SIZES, "layout": layout, "in_channels": channels, **more})
-    return randomised(core.wan.model.WanNetwork(config), 3)
+    return randomised(core.wan.network.WanNetwork(config), 3)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import pytest
 
 import knot_core
 import knot_core.codec.taehv
-import knot_core.wan.model
+import knot_core.wan.network
 
 from .comfyui import PACK, Server
 from .conftest import load_json

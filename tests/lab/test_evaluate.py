@@ -17,7 +17,7 @@ from knot_core.errors import DrivingError, SettingsError
 from knot_core.threads import threads_inside
 from knot_core.wan.checkpoint import save_network
 from knot_core.wan.families import PRESETS
-from knot_core.wan.model import WanNetwork
+from knot_core.wan.network import WanNetwork
 from knot_lab.commands import evaluate
 from knot_lab.evaluation import reader, video_figures
 from knot_lab.evaluation import records as runs

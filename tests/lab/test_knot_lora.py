@@ -12,7 +12,7 @@ from knot_core.config import AdapterConfig, NetworkConfig
 from knot_core.errors import SettingsError, StateError
 from knot_core.wan.checkpoint import build_network, open_checkpoint
 from knot_core.wan.lora import open_lora
-from knot_core.wan.model import WanNetwork, init_weights
+from knot_core.wan.network import WanNetwork, init_weights
 from knot_lab import precision
 from knot_lab.commands.train import main
 from knot_lab.data.clips import Clips

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from knot_core.errors import KnotError, SettingsError, StateError
 from knot_core.wan.checkpoint import open_checkpoint
-from knot_core.wan.model import WanNetwork
+from knot_core.wan.network import WanNetwork
 from knot_lab.changes import changed
 from knot_lab.commands.train import main
 from knot_lab.data.batch import Batch, Given

@@ -14,7 +14,7 @@ from knot_core.config import AdapterConfig, NetworkConfig
 from knot_core.errors import SettingsError, StateError
 from knot_core.wan.checkpoint import save_network
 from knot_core.wan.families import PRESETS
-from knot_core.wan.model import WanNetwork
+from knot_core.wan.network import WanNetwork
 from knot_lab.commands import evaluate
 from knot_lab.evaluation import reader
 from knot_lab.evaluation.records import read_records

@@ -18,7 +18,7 @@ from knot_core.errors import SettingsError, StateError
 from knot_core.stream import Snapshot, Stream, encode_anchor
 from knot_core.stream.snapshot import first_snapshot
 from knot_core.wan.checkpoint import open_checkpoint
-from knot_core.wan.model import WanNetwork, init_weights
+from knot_core.wan.network import WanNetwork, init_weights
 from knot_lab import precision
 from knot_lab.changes import changed
 from knot_lab.commands.train import main

@@ -1,4 +1,4 @@
-"""Nodes with which an artist directs: timelines, a driving clip, two drivings as one, and a picture of it all."""
+"""Tools around drivings: timelines, pose from a video, two drivings combined, a plot of one, and portrait crops."""
 
 from typing import Any
 
