@@ -135,6 +135,17 @@ class LiveDriving:
         with self._lock:
             self._face.set_liveliness(value)
 
+    def set_beneath(self, beneath: Driving | None) -> None:
+        """What moves head, eyes and mouth where nobody does, from the next chunk on, eased as all else; None: it idles.
+
+        Raises:
+            DrivingError: it speaks, or this model takes no controls; then nothing changes.
+        """
+        require_controls(self._signals)
+        _check_beneath(beneath)
+        with self._lock:
+            self._face.set_beneath(beneath)
+
     def append_speech(self, samples: Any, sample_rate: int, mode: str = "reply") -> None:
         """More speech, [S] or [C, S], int16 or float of full scale 1; see `speech_queue` for when it is heard.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .engine import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES, Driving, DrivingError, IdleMotion
 from .gestures import Gesture, checked_gesture, checked_look, num_frames, number, overlay
-from .held import EASE_SECONDS, Held
+from .held import EASE_SECONDS, Held, eased
 
 POSE_LASTS = 0.5  # seconds after which a camera that sends nothing has gone
 _LIVELINESS = "liveliness"
@@ -68,13 +68,16 @@ class Wishes:
     targets: Mapping[str, tuple[float | None, bool]]  # control -> value or None, and whether a camera gave it
     liveliness: float
     gestures: tuple[Gesture, ...]
+    beneath: Driving | None
 
 
 class FaceMotion:
     """Wishes come from any thread, under its owner's lock; the rest is the session's thread's."""
 
     def __init__(self, beneath: Driving | None, seed: int, fps: int) -> None:
-        self._beneath, self._idle, self._fps = beneath, IdleMotion(seed), fps
+        self._idle, self._fps = IdleMotion(seed), fps
+        self._beneath = beneath  # as it was wished for last
+        self._layers: list[tuple[int, Driving | None]] = [(0, beneath)]  # what lay beneath, from which frame on
         self._wanted: dict[str, float | None] = {}
         self._pose: dict[str, float] = {}
         self._pose_at = -math.inf
@@ -91,6 +94,9 @@ class FaceMotion:
 
     def set_pose(self, values: Mapping[str, Any], now: float) -> None:
         self._pose, self._pose_at = self._pose | checked_pose(values), now
+
+    def set_beneath(self, beneath: Driving | None) -> None:
+        self._beneath = beneath
 
     def set_liveliness(self, value: float) -> None:
         self._liveliness = number("liveliness", value, 0, 1)
@@ -110,13 +116,16 @@ class FaceMotion:
             value = self._wanted.get(name)
             seen = value is None and name in pose
             targets[name] = (pose[name] if seen else value, seen)
-        return Wishes(targets, self._liveliness, tuple(self._asked.values()))
+        return Wishes(targets, self._liveliness, tuple(self._asked.values()), self._beneath)
 
     # chunks
 
     def begin(self, first: int, stop: int, wishes: Wishes) -> None:
         """What changes, changes with that pixel frame; `stop`: where the chunk's own frames end."""
         ease = round(EASE_SECONDS * self._fps)
+        self._layers = self._layers_until(first)
+        if self._layers[-1][1] is not wishes.beneath:
+            self._layers.append((first, wishes.beneath))
         for name, (target, seen) in wishes.targets.items():
             # a camera's values come all the time: from one chunk's to the next's without a halt between
             frames = max(ease, stop - first) if seen else ease
@@ -149,7 +158,8 @@ class FaceMotion:
     def _values(self, frames: np.ndarray, begun: tuple[tuple[int, Gesture], ...]) -> tuple[np.ndarray, np.ndarray]:
         beneath = self._lying_beneath(frames)
         liveliness = self._held[_LIVELINESS].at(frames, np.ones(len(frames)))
-        if self._beneath is None or self._beneath.pose is None:
+        newest = self._layers[-1][1]
+        if newest is None or newest.pose is None:
             for name in POSE_CONTROLS:
                 factor = np.minimum(1, liveliness / _FULL_BLINKS) if name == "blink" else liveliness
                 beneath[:, _INDEX[name]] *= factor
@@ -158,14 +168,30 @@ class FaceMotion:
         return np.stack([*columns, liveliness], axis=1), np.stack(given, axis=1)
 
     def _lying_beneath(self, frames: np.ndarray) -> np.ndarray:
-        """[P, E] of the driving beneath, or of idle motion with a closed mouth."""
+        """[P, E] of the driving beneath; where another took its place, eased from the one to the other."""
+        (_, oldest), *later = self._layers
+        values = self._values_of(oldest, frames)
+        for first, driving in later:
+            here = frames >= first
+            weight = eased((frames[here] - first + 1) / (EASE_SECONDS * self._fps))[:, None]
+            values[here] += (self._values_of(driving, frames[here]) - values[here]) * weight
+        return values
+
+    def _values_of(self, driving: Driving | None, frames: np.ndarray) -> np.ndarray:
+        """[P, E] of a driving, or of idle motion with a closed mouth."""
         values = np.full((len(frames), len(CONTROLS)), _REST)
-        tracks = (self._beneath.pose, self._beneath.mouth) if self._beneath is not None else (None, None)
+        if not len(frames):
+            return values
+        tracks = (driving.pose, driving.mouth) if driving is not None else (None, None)
         pose, mouth = tracks[0] or self._idle, tracks[1]
         values[:, [_INDEX[name] for name in POSE_CONTROLS]] = pose.at(frames)
         if mouth is not None:
             values[:, [_INDEX[name] for name in MOUTH_CONTROLS]] = mouth.at(frames)
         return values
+
+    def _layers_until(self, first: int) -> list[tuple[int, Driving | None]]:
+        """Without what came to lie beneath at that frame or later, but for what did so first."""
+        return self._layers[:1] + [layer for layer in self._layers[1:] if layer[0] < first]
 
     def keep(self, oldest: int, begun: tuple[Gesture, ...]) -> None:
         """A chunk is kept, and so are the gestures that began with it; what is older than a frame is forgotten."""
@@ -176,6 +202,8 @@ class FaceMotion:
         self._begun = [one for one in self._begun if one[0] + num_frames(one[1], self._fps) > oldest]
         for held in self._held.values():
             held.forget(oldest)
+        covered = [number for number, (begin, _) in enumerate(self._layers) if begin + self._fps <= oldest]
+        self._layers = self._layers[covered[-1] :] if covered else self._layers
 
     def take_back(self, first: int) -> None:
         """Frames from `first` on are drawn anew; gestures that began there begin again."""
@@ -184,6 +212,7 @@ class FaceMotion:
         self._stood = {frame: row for frame, row in self._stood.items() if frame < first}
         for held in self._held.values():
             held.cut(first)
+        self._layers = self._layers_until(first)
 
     # states
 

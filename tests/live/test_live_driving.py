@@ -178,10 +178,37 @@ def test_a_driving_beneath_takes_the_place_of_idle_motion():
     assert playing.frames(1)[3:, COLUMN["yaw"]] == pytest.approx((first + np.arange(3, 12)) / 100, abs=1e-6)
 
 
+def test_another_driving_takes_the_place_of_what_lies_beneath_without_a_jump():
+    held, playing = Driving.from_controls({"keyframes": [{"time": 0, "yaw": 0.6}]}), Playing(seed=3)
+    before = playing.frames(2)[-1, COLUMN["yaw"]]
+    playing.driving.set_beneath(held)
+    yaw = playing.frames(3)[:, COLUMN["yaw"]]
+    idle = Driving.idle(3).pixel_signal(np.arange(21, 57)).numpy()[:, COLUMN["yaw"]]
+    assert yaw[:3] == pytest.approx(idle[:3] + (0.6 - idle[:3]) * EASED, abs=1e-6)
+    assert abs(yaw[0] - before) < 0.3
+    assert (yaw[3:] == np.float32(0.6)).all()
+    playing.driving.set_beneath(None)
+    free = playing.frames(1)[:, COLUMN["yaw"]]
+    expected = Driving.idle(3).pixel_signal(np.arange(57, 69)).numpy()[:, COLUMN["yaw"]]
+    assert free[3:] == pytest.approx(expected[3:], abs=1e-6)
+
+
+def test_what_was_put_beneath_a_chunk_that_is_taken_back_lies_beneath_it_again():
+    playing = Playing()
+    playing.frames(2)
+    playing.driving.set_beneath(Driving.from_controls({"keyframes": [{"time": 0, "roll": -0.4}]}))
+    first = playing.chunk()
+    playing.driving.take_back(6)
+    playing.start = 6
+    assert torch.equal(playing.chunk(), first)
+
+
 def test_a_driving_that_speaks_cannot_lie_beneath():
     sound = type("Sound", (), {"samples": torch.zeros(1, 16_000), "sample_rate": 16_000})
     with pytest.raises(DrivingError, match="the driving beneath speaks"):
         Playing(beneath=Driving.from_audio(sound))
+    with pytest.raises(DrivingError, match="the driving beneath speaks"):
+        Playing().driving.set_beneath(Driving.from_audio(sound))
 
 
 def change_at_random(playing, rng):
