@@ -84,12 +84,13 @@ class Drawing:
         self.driving.take_back(first.start, heard_until=played_frame + 1)
         return True
 
-    def should_speak(self, unplayed: float, *, committed: bool) -> bool:
-        """Whether the chunk under way is silent, would not be if it began now, and can be drawn again in time.
+    def can_begin_again(self, unplayed: float) -> bool:
+        """Whether the chunk under way can be given up and drawn again while `unplayed` seconds of pictures last."""
+        return pacing.may_be_drawn_again(self._taken, unplayed)
 
-        `unplayed` seconds of pictures lie ready; `committed`: all of the speech that waits is there.
-        """
-        if self.driving.speaking or not pacing.may_be_drawn_again(self._taken, unplayed):
+    def would_speak(self, *, committed: bool) -> bool:
+        """Whether the chunk under way is silent and would not be if it began now; `committed`: no more speech comes."""
+        if self.driving.speaking:
             return False
         plan, waiting = self.stream.plan, self.driving.speech_waiting
         heard = Span.of_latents(plan.chunk, plan.start, plan.num_frames + plan.num_knot_frames).length / self._fps

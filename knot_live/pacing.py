@@ -82,7 +82,7 @@ class Playback:
     acknowledged: float = 0.0  # frames up to here, by the viewer's own word
     shown: float = 0.0  # frames up to here, at the time `since`
     since: float | None = None  # None: it stands still
-    stalled: float = 0.0  # seconds in which the viewer had nothing to show
+    stalled: float = 0.0  # seconds in which the viewer showed nothing new: he ran out, or was behind what was believed
 
     @classmethod
     def at(cls, frame: int, fps: int, patience: float) -> "Playback":
@@ -110,9 +110,10 @@ class Playback:
     def with_acknowledged(self, frame: int, now: float) -> "Playback":
         """The viewer has shown pixel frame `frame`."""
         shown = float(max(self.acknowledged, min(frame + 1, self.made)))
-        if self.since is None and shown <= self.shown:
-            return self
-        return replace(self, acknowledged=shown, shown=shown, since=now)
+        if (self.since is None and shown <= self.shown) or (self._dry(now) and shown >= self.made):
+            return replace(self, acknowledged=shown)  # it still stands, or stands where it was believed to
+        late = 0.0 if self.since is None else (self.position(now) - shown) / self.fps
+        return replace(self, acknowledged=shown, shown=shown, since=now, stalled=self.stalled + late)
 
     def standing(self, now: float) -> "Playback":
         """Nothing more is made for now: what runs out from here on is no stall."""
@@ -121,7 +122,7 @@ class Playback:
     def ratio(self, now: float) -> float:
         """Of the time that it played, the share without stall; 1 before anything was shown."""
         played = (self.position(now) - self.begun) / self.fps
-        return played / (played + self.stalled) if played > 0 else 1.0
+        return min(1.0, played / (played + self.stalled)) if played > 0 else 1.0
 
     def _dry(self, now: float) -> bool:
         return self.since is not None and self.position(now) >= self.made

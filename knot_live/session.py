@@ -19,7 +19,7 @@ from .control_log import ControlLog, LogEntry
 from .controls import Control, DrivingControl
 from .drawing import Drawing
 from .driving import LiveDriving
-from .engine import Anchor, Driving, Model, Snapshot, StreamSettings, begin_stream
+from .engine import Anchor, Driving, Model, Snapshot, StateError, StreamSettings, begin_stream
 from .events import (
     ENDED,
     FINISHING,
@@ -308,19 +308,22 @@ class Session:
         self._heed(DrivingControl)
         with self._changed:
             unplayed = self._playback.unplayed(self._clock.now())
-        if self._wishes.wait_for(controls.Cancel):
-            return True
-        committed = any(isinstance(wish.control, controls.CommitSpeech) for wish in self._heeded)
         chunk = self._drawing.next.chunk
-        if chunk == self._drawn_again or not self._drawing.should_speak(unplayed, committed=committed):
+        if chunk == self._drawn_again or self._cutting or not self._drawing.can_begin_again(unplayed):
             return False
-        self._drawn_again = chunk
-        return True
+        committed = any(isinstance(wish.control, controls.CommitSpeech) for wish in self._heeded)
+        if self._wishes.wait_for(controls.Cancel) or self._drawing.would_speak(committed=committed):
+            self._drawn_again = chunk
+            return True
+        return False
 
     def _end(self, reason: str, message: str) -> None:
         self._wishes.close()
         self._recorder.end(self._playback.made)
         if self._state_path is not None and reason in ("error", "stopped"):
-            self.save(self._state_path)
+            try:
+                self.save(self._state_path)
+            except (StateError, RuntimeError) as problem:  # a device that failed may not give its tensors back
+                message = f"{message}; and its state could not be saved: {problem}"
         self._enter(ENDED)
         self._tell(Ended(reason, message))

@@ -7,6 +7,7 @@ would take it, and where somebody waits.
 import heapq
 import itertools
 import random
+from collections import deque
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from knot_live.engine import Chunk, StreamSettings, first_pixel_frame
 
 FPS, RATE = 25, 24_000
 STAGES = 6
+MOST_SHOWN = 20_000  # frames that a viewer remembers
 
 
 class SimulatedClock(Clock):
@@ -76,12 +78,14 @@ class FakeStream:
     given_up: int = 0
     prompt: float = 0.0
     person: float = 0.0
+    on_begin: object = lambda _: None
 
     def __post_init__(self):
         self.plan = SimpleNamespace(chunk=0, start=0, num_frames=self.settings.num_chunk_frames, num_knot_frames=1)
 
     def __next__(self):
         took = self.seconds()
+        self.on_begin(first_pixel_frame(self.plan.start))
         for _ in range(STAGES):
             if self.should_stop():
                 self.given_up += 1
@@ -90,7 +94,7 @@ class FakeStream:
         plan = self.plan
         first, end = first_pixel_frame(plan.start), first_pixel_frame(plan.start + plan.num_frames)
         values = self.driving.frames(first, end)
-        frames = torch.from_numpy(np.broadcast_to(values[:, None, None, None], (end - first, 2, 2, 3)).copy())
+        frames = torch.from_numpy(np.broadcast_to(values[:, None, None, None], (end - first, 16, 16, 3)).copy())
         self.kept = [*self.kept, plan][-self.num_kept :]
         self.plan = replace_plan(plan, chunk=plan.chunk + 1, start=plan.start + plan.num_frames)
         self.drawn += 1
@@ -164,6 +168,9 @@ class FakeDriving:
         sound[: spoken * RATE // FPS] = 0.5
         return sound
 
+    def to_state(self):
+        return {"level": self.level}
+
     def take_back(self, start_latent, heard_until=None):
         if heard_until is not None:
             self.calls.append(("take_back", start_latent, heard_until))
@@ -172,12 +179,14 @@ class FakeDriving:
 class Viewer:
     """Plays what it is given, `delay` seconds later, by a clock of its own; acknowledges as it plays.
 
-    `shown` are the frames as they were shown, `stalls` the seconds in which there was nothing to show.
+    `shown` are the frames as they were shown, `times` the same with when, of which the last are kept; `stalls`
+    counts the frames for which there was nothing to show.
     """
 
     def __init__(self, clock, session, *, delay=0.04, every=0.1):
         self.clock, self.session, self.delay, self.away = clock, session, delay, False
-        self.held, self.shown, self.silent = {}, [], False
+        self.held, self.shown, self.times = {}, deque(maxlen=MOST_SHOWN), deque(maxlen=MOST_SHOWN)
+        self.stalled_at = deque(maxlen=MOST_SHOWN)
         self.next, self.stalls, self.epoch, self.began = 0, 0, 0, False
         clock.every(1 / FPS, self._tick)
         clock.every(every, self._acknowledge)
@@ -196,18 +205,21 @@ class Viewer:
         if self.away:
             return
         if self.next in self.held:
-            self.shown.append(int(self.held.pop(self.next)))
+            value = int(self.held.pop(self.next))
+            self.shown.append(value)
+            self.times.append((self.clock.now(), value))
             self.next, self.began = self.next + 1, True
         elif self.began:
             self.stalls += 1
+            self.stalled_at.append(self.clock.now())
 
     def _acknowledge(self):
         if self.began and not self.away:
             self.session.acknowledge(self.epoch, self.next - 1)
 
 
-def irregular(seed, *, usual=0.2, rare=0.35):
-    """Seconds of a chunk: now and then one takes longer."""
+def irregular(seed, *, usual=0.2, rare=0.3):
+    """Seconds of a chunk: one in twenty takes longer."""
     rng = random.Random(seed)
     return lambda: rare if rng.random() < 0.05 else usual * rng.uniform(0.95, 1.05)
 
@@ -227,10 +239,12 @@ class Scene:
 
     def __init__(self, monkeypatch, *, seconds=0.2, settings=None, viewer=True, **options):
         self.clock, self.driving, self.events, self.chunks = SimulatedClock(), FakeDriving(), [], []
+        self.on_begin = lambda _: None
         taken = seconds if callable(seconds) else lambda: seconds
 
         def open_at(model, settings, driving, should_stop, keep):  # noqa: ARG001
             self.stream = FakeStream(settings, driving, should_stop, self.clock, taken, num_kept=keep)
+            self.stream.on_begin = lambda first: self.on_begin(first)  # noqa: PLW0108 - it may be replaced
             return self.stream
 
         monkeypatch.setattr(sessions, "begin_stream", lambda model, anchor, settings, seed: settings)  # noqa: ARG005
@@ -238,9 +252,12 @@ class Scene:
         monkeypatch.setattr(preparing, "ThreadPoolExecutor", AtOnce)
         self.session = sessions.Session(
             SimpleNamespace(fps=FPS), None, settings or StreamSettings(), driving=self.driving,
-            clock=self.clock, on_event=self.events.append, viewer=viewer, **options,
+            clock=self.clock, on_event=self._hear, viewer=viewer, **options,
         )  # fmt: skip
         self.viewer = Viewer(self.clock, self.session) if viewer else None
+
+    def _hear(self, event):
+        self.events.append(event)
 
     def at(self, time, control):
         """Ask for it then."""

@@ -1,12 +1,20 @@
 """Sessions by a simulated clock: what is asked takes hold with the next chunk; drawing keeps in step with viewers."""
 
+import gc
+import random
+import sys
+from collections import deque
+
+import av
 import numpy as np
 import pytest
 
 from knot_live import controls
-from knot_live.events import Applied, Cut, Ended, Refused, StateChanged
+from knot_live.engine import StateError, first_pixel_frame
+from knot_live.events import Applied, Cut, Ended, Recorded, Refused, StateChanged
+from knot_live.pacing import TRANSPORT
 
-from .simulated import FPS, Scene
+from .simulated import FPS, Scene, irregular
 
 
 @pytest.fixture
@@ -159,15 +167,165 @@ def test_what_cannot_be_prepared_is_refused(scene):
     assert here.told(Refused) == [Refused(number, "there is no picture 'builtin:nobody'")]
 
 
-def test_barge_in_cuts_what_is_not_played(scene):
-    here = scene()
-    here.at(2.0, speech(200))
+def in_flight(here, control, after):
+    """Ask for it while the first chunk is drawn that begins after so many seconds."""
+    asked = []
+
+    def begun(first):
+        if not asked and here.clock.now() > after:
+            asked.append(first)
+            here.at(here.clock.now() + 0.01, control)
+
+    here.on_begin = begun
+    return asked
+
+
+def test_speech_that_begins_while_a_silent_chunk_is_drawn_is_in_that_chunk_where_time_allows(scene):
+    here = scene(seconds=irregular(1, usual=0.1, rare=0.3))  # so that a usual one is begun early
+    asked = in_flight(here, speech(50), after=30)
+    here.run(seconds=40)
+    spoken = np.concatenate([chunk.frames[:, 0, 0, 0] for chunk in here.chunks]) >= 100
+    assert here.stream.given_up == 1
+    assert np.flatnonzero(spoken)[0] == asked[0]
+    assert spoken.sum() == 50
+    shown_at = here.viewer.times[asked[0]][0]
+    assert not [time for time in here.viewer.stalled_at if shown_at - 0.5 < time < shown_at + 0.3]
+
+
+def test_a_chunk_is_not_given_up_where_its_replacement_would_come_late(scene):
+    here = scene(seconds=0.2)
+    asked = in_flight(here, speech(50), after=30)
+    here.run(seconds=40)
+    spoken = np.concatenate([chunk.frames[:, 0, 0, 0] for chunk in here.chunks]) >= 100
+    assert here.stream.given_up == 0
+    assert np.flatnonzero(spoken)[0] == asked[0] + 12
+    assert here.viewer.stalls == 0
+
+
+def test_speech_too_short_to_begin_gives_up_no_chunk_until_it_is_whole(scene):
+    here = scene(seconds=irregular(1, usual=0.1, rare=0.3))
+    in_flight(here, speech(4), after=30)
+    assert here.run(seconds=40).stream.given_up == 0
+    here = scene(seconds=irregular(1, usual=0.1, rare=0.3))
+    asked = in_flight(here, speech(4), after=30)
+    here.clock.every(0.001, lambda: not asked or here.session.apply(controls.CommitSpeech()) is None, first=30)
+    assert here.run(seconds=40).stream.given_up == 1
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.1, 0.2, 0.3])
+def test_barge_in_cuts_what_is_not_played_and_nobody_waits(scene, seconds):
+    here = scene(seconds=seconds)
+    asked = []
+
+    def interrupt():
+        asked.append(here.clock.now())
+        here.session.apply(controls.Cancel(here.viewer.next - 1))
+
+    for number in range(40):
+        here.at(3.0 * number + 1.0, speech(300))
+        here.clock.at(3.0 * number + 2.5 + 0.012 * number, interrupt)
+    here.run(seconds=121)
+    loud = [time for time, value in here.viewer.times if value >= 100]
+    rest = [max([time for time in loud if time < at + 1], default=at) - at for at in asked]
+    assert len(rest) == 40
+    assert here.viewer.stalls == 0
+    ahead = 12 / FPS + TRANSPORT  # that lies ready when a chunk has been drawn
+    redrawn = 2 * seconds + TRANSPORT <= ahead
+    assert max(rest) <= seconds + (seconds + TRANSPORT if redrawn else ahead) + 0.08
+    assert [cut.epoch for cut in here.told(Cut)] == [*range(1, 41)]
+
+
+def test_only_frames_that_can_still_arrive_are_given_and_join_what_was_shown(scene):
+    here = scene(seconds=0.1)
+    here.at(2.0, speech(300))
     here.clock.at(5.0, lambda: here.session.apply(controls.Cancel(here.viewer.next - 1)))
     here.run(seconds=8)
+    first = next(chunk for chunk in here.chunks if chunk.epoch == 1)
     (cut,) = here.told(Cut)
-    assert cut.epoch == 1
-    shown = np.array(here.viewer.shown)
-    first_silent = np.flatnonzero((shown[:-1] >= 100) & (shown[1:] < 100))[-1] + 1
-    assert first_silent <= (5.0 + 0.2 + 0.08 + 0.12) * FPS
-    assert (shown[first_silent:] == 0).all()
-    assert here.viewer.stalls == 0
+    assert cut.first_frame == first.first_frame
+    before = [chunk for chunk in here.chunks if chunk.epoch == 0]
+    whole = next(chunk for chunk in before if chunk.chunk == first.chunk)
+    assert whole.first_frame < first.first_frame  # a part of the chunk
+    assert first.first_frame + len(first.frames) == whole.first_frame + len(whole.frames)
+    assert len(first.sound) == 960 * len(first.frames)
+    (_, start, heard_until) = next(call for call in here.driving.calls if call[0] == "take_back")
+    assert first_pixel_frame(start) == whole.first_frame
+    assert 5 * FPS - 12 < heard_until <= 5 * FPS
+    assert here.viewer.next == len(here.viewer.shown)  # none twice, none left out
+
+
+def test_a_barge_in_gives_up_the_chunk_under_way_where_time_allows(scene):
+    here = scene(seconds=irregular(1, usual=0.1, rare=0.3))
+    here.at(25.0, speech(300))
+    asked = in_flight(here, controls.Cancel(0), after=30)
+    here.run(seconds=35)
+    assert here.stream.given_up == 1
+    chunk = next(chunk for chunk in here.chunks if chunk.first_frame >= asked[0])
+    assert chunk.frames.max() < 100
+
+
+def test_an_error_ends_it_with_a_sentence_and_keeps_recording_and_state(scene, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr("knot_live.session.save_session", lambda path, _, notes: saved.append((path, notes)))
+    here = scene(state_path=tmp_path / "left.safetensors", record_to=lambda: tmp_path / "left.mp4")
+    here.session.apply(controls.StartRecording())
+
+    def fail(first):
+        if first > 100:
+            raise RuntimeError("the device is gone")
+
+    here.on_begin = fail
+    with pytest.raises(RuntimeError, match="device"):
+        here.run(seconds=60)
+    assert here.events[-1] == Ended("error", "the session cannot go on: the device is gone")
+    assert here.told(Recorded) == [Recorded(tmp_path / "left.mp4")]
+    with av.open(str(tmp_path / "left.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == sum(len(chunk.frames) for chunk in here.chunks)
+    ((path, notes),) = saved
+    assert path == tmp_path / "left.safetensors"
+    assert notes["number"] == 1
+
+
+def test_a_state_that_cannot_be_left_does_not_hide_what_ended_it(scene, tmp_path, monkeypatch):
+    def full(*_):
+        raise StateError("the disc is full")
+
+    monkeypatch.setattr("knot_live.session.save_session", full)
+    here = scene(state_path=tmp_path / "left.safetensors")
+    here.on_begin = lambda _: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        here.run(seconds=60)
+    assert "division" in here.events[-1].message
+    assert "the disc is full" in here.events[-1].message
+
+
+@pytest.mark.parametrize("hours", [1, pytest.param(8, marks=pytest.mark.slow)])
+def test_hours_of_random_controls_leave_memory_flat(scene, hours, monkeypatch):
+    monkeypatch.setattr("knot_live.control_log.MOST_ENTRIES", 100)  # full soon, so that it is full when it counts
+    here = scene(seconds=irregular(5, usual=0.05, rare=0.1), speak=lambda *_: (np.zeros(8_000, dtype=np.int16), 16_000))
+    here.events, here.chunks, rng, held = deque(maxlen=100), deque(maxlen=100), random.Random(3), []
+
+    def anything():
+        here.session.apply(
+            rng.choice([
+                lambda: controls.SetControls({"yaw": rng.randrange(90)}), lambda: controls.Gesture("nod"),
+                lambda: speech(rng.randrange(1, 100)), controls.CommitSpeech, controls.ClearSpeech,
+                lambda: controls.Say("Yes."), lambda: controls.Prompt("rain"), controls.Pause, controls.GoOn,
+                lambda: controls.Settings({"num_chunk_frames": rng.randrange(1, 4)}),
+                lambda: controls.Cancel(here.viewer.next - 1), lambda: controls.SetControls({"nose": 1}),
+            ])()
+        )  # fmt: skip
+        here.session.apply(controls.GoOn())
+
+    def count():
+        here.driving.calls.clear()
+        gc.collect()
+        held.append(sys.getallocatedblocks())
+
+    here.clock.every(1.7, anything)
+    here.clock.every(600 * hours, count, first=1200)
+    here.run(seconds=3600 * hours)
+    assert len(held) >= 4
+    assert max(held) < 1.02 * held[0]
+    assert len(here.session.log) == 100
+    assert here.session.play_ratio > 0.98
