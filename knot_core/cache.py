@@ -37,7 +37,7 @@ class Overwritten:
     sinks: tuple[Tensor, ...] = ()  # see stream/sinks.py
 
     def put_back(self, window: Sequence[Tensor]) -> None:
-        """Into a window by layer, as `KVCache.window` gives it."""
+        """Write it back into a window by layer, each [2, B, S, N, K], as `KVCache.window` returns it."""
         for start, layers in self.pieces:
             for layer, kept in zip(window, layers, strict=True):
                 layer[:, :, start : start + kept.shape[2]] = kept
@@ -230,8 +230,9 @@ class KVCache:
         return self._layers[layer][:, :, self._window_slot : stop]
 
     def settled(self, layer: int, frame: int, length: int) -> Tensor:
-        """`length` frames from committed frame `frame` on, a view: of the window, or of the last pass, which is to be
-        committed next and stands in the pass's slots. They must lie side by side, as in one run.
+        """Keys and values, [2, B, S, N, K], of `length` frames from committed frame `frame` on, a view. They lie in the
+        window, or are of the last pass, which is committed next, and in its slots. They must be contiguous, as in one
+        run.
         """
         tokens, passing = self.shape.num_tokens, frame - self.index.num_committed
         if passing < 0:
@@ -258,7 +259,9 @@ class KVCache:
         return layer[:, :, self._window_slot + start * tokens : self._window_slot + stop * tokens]
 
     def load_window(self, index: CacheIndex, layers: Sequence[Tensor]) -> None:
-        """Put back what `window` gave, slot by slot, so that a resumed stream sums in the same order."""
+        """Restore what `window` returned, each [2, B, S, N, K], slot by slot, so that a resumed stream sums in the same
+        order.
+        """
         assert index.capacity == self.shape.num_window_frames, f"a window of {index.capacity} frames"
         assert index.num_sinks == self.shape.num_sink_frames, f"{index.num_sinks} sinks"
         assert len(layers) == self.shape.num_layers, f"a window of {len(layers)} layers"

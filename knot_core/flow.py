@@ -26,28 +26,31 @@ def per_frame(sigma: Tensor | float) -> Tensor | float:
 
 
 def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
-    """x = (1 - sigma) * x0 + sigma * noise"""
+    """x = (1 - sigma) * x0 + sigma * noise, [B, F, C, H, W]; `sigma` a number or [B, F]"""
     sigma = per_frame(sigma)
     return (1 - sigma) * x0 + sigma * noise
 
 
 def to_x0(x: Tensor, velocity: Tensor, sigma: Tensor | float) -> Tensor:
-    """x0 = x - sigma * velocity"""
+    """x0 = x - sigma * velocity, [B, F, C, H, W]; `sigma` a number or [B, F]"""
     return x - per_frame(sigma) * velocity
 
 
 def to_velocity(x0: Tensor, noise: Tensor) -> Tensor:
-    """velocity = noise - x0: what the network learns to predict"""
+    """velocity = noise - x0, [B, F, C, H, W]: the training target"""
     return noise - x0
 
 
 def to_timestep(sigma: Tensor) -> Tensor:
-    """timestep = 1000 * sigma"""
+    """timestep = 1000 * sigma, of the same shape, [...]"""
     return NUM_TIMESTEPS * sigma
 
 
 def fuse(knot: Tensor, x0: Tensor, weight: float) -> Tensor:
-    """x0[:k] = (1 - weight) * x0[:k] + weight * knot, over the knot's frames (Knot Forcing, eq. 5: weight 1/2)"""
+    """x0[:k] = (1 - weight) * x0[:k] + weight * knot, over the knot's k frames (Knot Forcing, eq. 5: weight 1/2).
+
+    `knot` is [B, k, C, H, W]; `x0` and the result are [B, F, C, H, W].
+    """
     num_known = knot.shape[1]
     return torch.cat([torch.lerp(x0[:, :num_known], knot, weight), x0[:, num_known:]], dim=1)
 
@@ -104,5 +107,7 @@ def _explicit(settings: StreamSettings, first_chunk: bool) -> tuple[float, ...]:
 
 
 def round_timestep(timestep: Tensor, dtype: str) -> Tensor:
-    """As a network of that timestep_dtype is fed: bfloat16 makes 937.5 to 936. The tensor's own dtype stays."""
+    """Round [...] to what a network of this timestep_dtype is fed: bfloat16 makes 937.5 to 936. The tensor keeps its
+    dtype.
+    """
     return timestep.to(torch.bfloat16).to(timestep.dtype) if dtype == "bfloat16" else timestep

@@ -136,7 +136,7 @@ class Model:
         return self.good_references.score(measure(*drawing, self.good_references.motion))
 
     def warn_of_reference(self, image: Tensor, fit: Fit = "crop", anchor: Anchor | None = None) -> float | None:
-        """`score_reference`; one warning is logged where the picture will hardly be rendered, and nothing refused."""
+        """`score_reference` of a picture [H, W, 3] in 0..1; logs one warning below 0.5. Nothing is refused."""
         score = self.score_reference(image, fit, anchor)
         if score is not None and score < GOOD_ENOUGH:
             logger.warning(

@@ -64,11 +64,11 @@ class Dice:
         return float(torch.rand((), generator=self._shared))
 
     def shared_normal(self, *shape: int) -> Tensor:
-        """Standard normal numbers of this shape, the same for all clips of the step."""
+        """Standard normal numbers [*shape], the same for all clips of the step."""
         return torch.randn(shape, generator=self._shared)
 
     def shared_order(self, count: int) -> Tensor:
-        """The numbers 0 .. count-1 in random order, the same for all clips of the step."""
+        """The numbers 0 .. count-1 in random order, [count], the same for all clips of the step."""
         return torch.randperm(count, generator=self._shared)
 
 

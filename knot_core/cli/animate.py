@@ -160,6 +160,7 @@ def video_size(model: Model, options: Namespace) -> tuple[int, int]:
 
 
 def fitted(picture: Tensor, model: Model, options: Namespace) -> Tensor:
+    """The picture [H, W, 3] in 0..1, fitted to the video's size by the option --fit."""
     return fit_image(picture, *video_size(model, options), options.fit)
 
 

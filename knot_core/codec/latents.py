@@ -19,13 +19,15 @@ WAN_STD = (
 
 
 def denormalise(latents_BFCHW: Tensor) -> Tensor:
-    """z * std + mean: from what networks work on to what the VAE decodes; float32 or better."""
+    """z * std + mean, [B, F, C, H, W]: from the latents of networks to those that the VAE decodes; float32 or
+    better.
+    """
     precise, mean, std = _precise(latents_BFCHW)
     return precise * std + mean
 
 
 def normalise(latents_BFCHW: Tensor) -> Tensor:
-    """(z - mean) / std: the reverse."""
+    """(z - mean) / std, [B, F, C, H, W]: the inverse of `denormalise`."""
     precise, mean, std = _precise(latents_BFCHW)
     return (precise - mean) / std
 

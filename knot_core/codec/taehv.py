@@ -39,7 +39,7 @@ class CodecConfig:
 
 
 class MemBlock(nn.Module):
-    """Residual block whose convolutions also see the previous frame's input."""
+    """Residual block, [B*T, C, H, W] to the same, whose convolutions also see the previous frame's input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class MemBlock(nn.Module):
 
 
 class TPool(nn.Module):
-    """Merge ``stride`` neighbouring frames into one."""
+    """Merge ``stride`` neighbouring frames into one: [B*T, C, H, W] -> [B*T/stride, C, H, W]."""
 
     def __init__(self, width: int, stride: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class TPool(nn.Module):
 
 
 class TGrow(nn.Module):
-    """Split every frame into ``stride`` frames."""
+    """Split every frame into ``stride`` frames: [B*T, C, H, W] -> [B*T*stride, C, H, W]."""
 
     def __init__(self, width: int, stride: int) -> None:
         super().__init__()
@@ -82,10 +82,11 @@ class TGrow(nn.Module):
 
 
 class UpConv(nn.Conv2d):
-    """A 3x3 convolution of the picture enlarged twice by nearest neighbour, computed at the small size.
+    """A 3x3 convolution of the picture enlarged twice by nearest neighbour, [B*T, C, H, W] -> [B*T, C', 2H, 2W].
 
-    Each of the four output pixels of an input pixel sees 2x2 input pixels; their kernels are sums of the 3x3 kernel's
-    taps, so four small convolutions give the same numbers with 4/9 of the arithmetic of one over the large picture.
+    Computed at the small size: each of the four output pixels of an input pixel sees 2x2 input pixels, and their
+    kernels are sums of the 3x3 kernel's taps, so four small convolutions give the same numbers with 4/9 of the
+    arithmetic.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -107,7 +108,7 @@ class UpConv(nn.Conv2d):
 
 
 class Clamp(nn.Module):
-    """Soft clamp of latents to (-3, 3)."""
+    """Soft clamp of latents [B*F, C, H, W] to (-3, 3)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.tanh(x / 3) * 3

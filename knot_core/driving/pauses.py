@@ -82,6 +82,7 @@ class Gated:
         return self.waveform.num_ready
 
     def read(self, start: int, stop: int) -> Tensor:
+        """float32 [stop - start] at 16 kHz: the sound while somebody speaks, zeros in pauses."""
         samples = self.waveform.read(start, stop)
         first, last = max(0, start) // SAMPLES_PER_PIXEL_FRAME - 1, stop // SAMPLES_PER_PIXEL_FRAME + 2
         frames = np.arange(max(0, first), last)

@@ -27,7 +27,7 @@ class Waveform(Protocol):
 
     @property
     def num_ready(self) -> int:
-        """So many samples are here."""
+        """The number of samples at 16 kHz that have arrived."""
 
     def read(self, start: int, stop: int) -> Tensor:
         """float32 [stop - start], zeros outside; of a waveform that goes on, only what is here may be read."""
@@ -36,7 +36,7 @@ class Waveform(Protocol):
         """Find out whether it ends there or before, if that can be known by now; `num_samples` then says so."""
 
     def content(self) -> bytes:
-        """What tells two waveforms apart."""
+        """Bytes that differ between two different waveforms."""
 
 
 class Recording:
@@ -54,6 +54,7 @@ class Recording:
         return self._samples.numel()
 
     def read(self, start: int, stop: int) -> Tensor:
+        """float32 [stop - start] at 16 kHz, zeros outside the recording."""
         return _cut(self._samples, start, stop)
 
     def find_end(self, sample: int) -> None:
@@ -111,10 +112,12 @@ class LiveAudio:
 
     @property
     def num_samples(self) -> int | None:
+        """The number of samples at 16 kHz; None until `close`."""
         return self.num_ready if self._closed else None
 
     @property
     def num_ready(self) -> int:
+        """The number of samples at 16 kHz that have arrived."""
         with self._lock:
             return self._first + self._samples.numel()
 
@@ -141,6 +144,7 @@ class LiveAudio:
         """Does nothing: `close` sets the end."""
 
     def content(self) -> bytes:
+        """Bytes that identify this sound: no two of them are the same."""
         return self._name.encode()  # what will be said is not known, so no two are equal
 
     def _hear(self, samples: Tensor) -> None:

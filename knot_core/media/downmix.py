@@ -80,7 +80,7 @@ class LiveDownmix:
         return torch.cat([*self._whole_seconds(), self._alike()])
 
     def finish(self) -> Tensor:
-        """The rest."""
+        """The remaining mono samples, [S]."""
         return self._end(self._block) if self._block.shape[1] else torch.zeros(0)
 
     def _whole_seconds(self) -> Iterator[Tensor]:

@@ -49,7 +49,7 @@ class LivePreview:
         return None if self._own is None else self._own.path
 
     def after(self, pixel_frames: Tensor) -> Piece | None:
-        """The new bytes to play, if any; call it once the writer has these frames."""
+        """The new bytes to play, if any. Call it once the writer has these frames, uint8 [T, H, W, 3]."""
         if self._failed:
             return None
         try:
@@ -65,6 +65,7 @@ class LivePreview:
             return None
 
     def close(self) -> None:
+        """Finish the preview's own file, if it has one. It stays where it is."""
         if self._own is None:
             return
         try:

@@ -75,14 +75,17 @@ class Audio:
 
     @property
     def seconds(self) -> float:
+        """The length in seconds."""
         return self.samples.shape[1] / self.sample_rate
 
     @property
     def num_channels(self) -> int:
+        """The number of channels."""
         return self.samples.shape[0]
 
     @property
     def num_samples(self) -> int:
+        """The number of samples per channel."""
         return self.samples.shape[1]
 
     def read(self, start: int, stop: int) -> Tensor:

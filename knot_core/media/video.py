@@ -84,6 +84,7 @@ class VideoWriter:
 
     @property
     def num_pixel_frames(self) -> int:
+        """The number of pixel frames written so far."""
         return self._tracks.num_pixel_frames
 
     def write(self, pixel_frames: Tensor) -> None:
@@ -176,6 +177,11 @@ def _black(tracks: Tracks) -> Tensor:
 
 
 def check_pixel_frames(pixel_frames: Tensor, size: tuple[int, int]) -> None:
+    """Refuse frames that are not uint8 [T, height, width, 3]; `size` is (height, width).
+
+    Raises:
+        MediaError: the dtype or the shape is another one.
+    """
     if pixel_frames.dtype != torch.uint8 or tuple(pixel_frames.shape[1:]) != (*size, 3):
         raise MediaError(
             f"got pixel frames of {pixel_frames.dtype} {list(pixel_frames.shape)}; this video takes "

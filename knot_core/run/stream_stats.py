@@ -47,6 +47,7 @@ class StreamStats:
 
     @property
     def num_pixel_frames(self) -> int:
+        """The number of pixel frames of all chunks."""
         return int(sum(self.columns["pixel_frames"]))
 
     def chunk(self, place: int) -> dict[str, float | int]:

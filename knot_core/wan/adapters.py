@@ -29,17 +29,17 @@ class SoundKeys:
 
 @dataclass(frozen=True, eq=False)
 class DrivingFeatures:
-    """What the blocks take of a driving: computed once per chunk, used at every step."""
+    """A driving as the transformer blocks use it: computed once per chunk, used at every step."""
 
     by_block: dict[int, Tensor]  # block number -> [B, F, D], added to every token of a latent frame before the block
     sound: dict[int, SoundKeys] = field(default_factory=dict)  # block number -> what its tokens attend to
 
     def before(self, block: int) -> Tensor | None:
-        """[B, F, D], or None where nothing enters."""
+        """Features [B, F, D] to add to the tokens before the block, or None."""
         return self.by_block.get(block)
 
     def heard(self, block: int) -> SoundKeys | None:
-        """What the tokens attend to after the text, or None."""
+        """Keys and values that the block's tokens attend to after the text, or None."""
         return self.sound.get(block)
 
     def first(self, num_frames: int) -> "DrivingFeatures":
@@ -56,21 +56,24 @@ NO_DRIVING = DrivingFeatures({})
 def encode_signal(
     network: nn.Module, config: NetworkConfig, signal_BFTS: Tensor, *, starts: bool, compute_dtype: torch.dtype
 ) -> DrivingFeatures:
-    """Features of a signal for a network's own adapter, once per chunk; `starts`: its first frame is the very first."""
+    """Features of a signal for a network's own adapter, once per chunk.
+
+    `starts`: the signal's first latent frame is the first of the stream, and covers one pixel frame instead of four.
+    """
     return adapter_of(config).encode(network, signal_BFTS, starts=starts, compute_dtype=compute_dtype)
 
 
 class NetworkAdapter(ABC):
-    """An adapter as a part of a network: its modules, what the forward pass uses of them, and how it encodes."""
+    """The adapter of a network: its modules, which of them the forward pass uses, and how it encodes a signal."""
 
     parts: tuple[str, ...] = ()  # dotted names of the modules that are used outside the blocks
     block_parts: tuple[str, ...] = ()  # and in each block
 
     def add_to_block(self, block: nn.Module) -> None:  # noqa: B027 - most have nothing there
-        """Its modules in a transformer block, which come after cross-attention."""
+        """Create its modules in a transformer block; they come after cross-attention."""
 
     def add_to_network(self, network: nn.Module) -> None:  # noqa: B027
-        """Its modules beside the blocks."""
+        """Create its modules outside the blocks."""
 
     @abstractmethod
     def encode(
@@ -80,7 +83,7 @@ class NetworkAdapter(ABC):
 
 
 class NoAdapter(NetworkAdapter):
-    """Nothing but a prompt moves such a network."""
+    """A network that is driven by its prompt alone."""
 
     def encode(self, *_: object, **__: object) -> DrivingFeatures:
         return NO_DRIVING
@@ -138,7 +141,7 @@ class CrossAdapter(NetworkAdapter):
 
 
 def adapter_of(config: NetworkConfig) -> NetworkAdapter:
-    """The one place where the kinds of adapters are told apart."""
+    """The adapter that a configuration describes: the only place that distinguishes their kinds."""
     if config.adapter is None:
         return NoAdapter()
     kind = CrossAdapter if isinstance(config.adapter, AudioCrossConfig) else AddedAdapter
@@ -146,7 +149,7 @@ def adapter_of(config: NetworkConfig) -> NetworkAdapter:
 
 
 class SoundAttention(nn.Module):
-    """Projections of the attention to a latent frame's sound; keys and values in one, nothing normalised."""
+    """Projections of the attention to a latent frame's sound: keys and values in one matrix, no normalisation."""
 
     def __init__(self, dim: int, token_dim: int) -> None:
         super().__init__()
@@ -156,7 +159,7 @@ class SoundAttention(nn.Module):
 
 
 class SignalPack(nn.Module):
-    """The signals of one latent frame's pixel frames, joined and projected."""
+    """The signals of one latent frame's pixel frames, concatenated and projected."""
 
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
@@ -165,7 +168,7 @@ class SignalPack(nn.Module):
 
 
 class SoundPack(nn.Module):
-    """The signal of one latent frame as tokens to attend to; a driving's first frame has fewer entries."""
+    """The signal of one latent frame as tokens to attend to; the first frame of a driving has fewer entries."""
 
     def __init__(self, config: AudioCrossConfig) -> None:
         super().__init__()

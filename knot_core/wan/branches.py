@@ -1,4 +1,4 @@
-"""Which passes classifier-free guidance takes at each step, and what each of them counts."""
+"""The passes that classifier-free guidance makes at each step, and their weights."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from ..config import WINDOWS, NetworkConfig, StreamSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Branch:
-    """Conditions of one pass."""
+    """The conditions of one pass."""
 
     negative: bool = False  # under the negative prompt
     silent: bool = False  # without sound

@@ -33,7 +33,7 @@ _FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
-    """A weights file; of a header alone the tensors are on the meta device, without data."""
+    """A weights file. If only its header was read, the tensors are on the meta device, without data."""
 
     path: Path
     tensors: Mapping[str, Tensor]  # by the network's own names
@@ -48,21 +48,34 @@ class Checkpoint:
 
     @property
     def family(self) -> str:
-        """What the user says, or the metadata; otherwise by structure and names."""
+        """The family that the user or the metadata names; otherwise the one that structure and names tell.
+
+        Raises:
+            CheckpointError: no family has this structure.
+        """
         return "taehv" if self.is_codec else self.preset.family
 
     @property
     def is_codec(self) -> bool:
+        """Whether the file holds a video autoencoder instead of a network."""
         return "decoder.1.weight" in self.tensors
 
     @property
     def preset(self) -> Preset:
-        """How to stream it."""
+        """How its family streams.
+
+        Raises:
+            CheckpointError: no family has this structure.
+        """
         return self.recognised.preset
 
     @cached_property
     def recognised(self) -> Recognised:
-        """The family, and why."""
+        """The family, and the reason why the file is taken for it.
+
+        Raises:
+            CheckpointError: no family has this structure, or the metadata is damaged.
+        """
         if self.chosen_family is not None:
             return Recognised(preset=find_family(self.chosen_family), why="the user says so", sure=True)
         if "family" in self.metadata:
@@ -74,7 +87,11 @@ class Checkpoint:
 
     @property
     def config(self) -> NetworkConfig:
-        """Sizes of the network, from the metadata or the shapes."""
+        """Sizes of the network, from the metadata or the tensors' shapes.
+
+        Raises:
+            CheckpointError: the file holds no network that streams here, or its metadata is damaged.
+        """
         if "network" in self.metadata:
             return self._config_from_metadata()
         preset = self.preset
@@ -89,7 +106,12 @@ class Checkpoint:
             raise CheckpointError(f"{self.path} does not stream here: {problem}") from problem
 
     def weight(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-        """A copy of a tensor, straight in its dtype on its device; fp8 with its scale."""
+        """A copy of the tensor `name`, in its stored shape [...], in `dtype` on `device`; fp8 numbers times their
+        scale.
+
+        Raises:
+            CheckpointError: its numbers are packed in a way that is not read here.
+        """
         stored, scale = self.packed[name]() if name in self.packed else self.tensors[name], self.scales.get(name)
         if scale is None and stored.dtype.is_floating_point:
             return stored.to(device, dtype, copy=True)
@@ -159,10 +181,13 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Read a safetensors, PyTorch or GGUF file, shards, or a folder; names are those of the bare network.
 
-    `overlay` is a file of further tensors, such as InfiniteTalk's audio modules; of a name in both it wins. `weights`
-    is the key of the set of weights that is read where the file holds several; None: the one that the family uses.
+    `overlay` is a file of further tensors, such as InfiniteTalk's audio modules, which replace tensors of the same
+    name. `weights` is the key of the set of weights to read where the file holds several; None: the one that the family
+    uses.
 
-    Raises: CheckpointError if a file is damaged, or holds what does not stream here; SettingsError for other keys.
+    Raises:
+        CheckpointError: a file is damaged, or holds something that does not stream here.
+        SettingsError: the file holds no set of weights under the key `weights`.
     """
     path = Path(path)
     stored = read_stored_network(path, header_only=header_only, family=family, weights=weights)
@@ -213,9 +238,12 @@ def build_network(
     device: torch.device | str = "cpu",
     lora: Lora | None = None,
 ) -> WanNetwork:
-    """The network with the file's weights, its matrices in `dtype`; every tensor must have its place and be finite.
+    """The network with the file's weights, its matrices in `dtype`, in inference mode and without gradients.
 
-    Tensor by tensor, from the file into its place: no second copy of the weights is ever in memory.
+    Tensors go from the file into their places one by one: memory never holds a second copy of the weights.
+
+    Raises:
+        CheckpointError: tensors are missing, left over, of another shape, or not finite.
     """
     with torch.device("meta"):
         network = WanNetwork(checkpoint.config)
@@ -239,7 +267,7 @@ def _placed(
 
 
 def _not_finite(checkpoint: Checkpoint, name: str, dtype: torch.dtype, lora: Lora | None) -> str:
-    """Which file is to blame, or the dtype."""
+    """A sentence that names the file, or the dtype, that is to blame."""
     path, weight = checkpoint.path, checkpoint.weight(name, torch.float32)
     if weight.isfinite().all():
         if lora is None or lora.merged(name, weight).isfinite().all():
@@ -249,7 +277,11 @@ def _not_finite(checkpoint: Checkpoint, name: str, dtype: torch.dtype, lora: Lor
 
 
 def check_tensors(checkpoint: Checkpoint, wanted: Mapping[str, Tensor]) -> None:
-    """Refuse a file whose tensors are not exactly those wanted, by name and shape."""
+    """Refuse a file whose tensors are not exactly those wanted, by name and shape.
+
+    Raises:
+        CheckpointError: tensors are missing, left over, or of another shape.
+    """
     path, (missing, unexpected) = checkpoint.path, differences(checkpoint, wanted)
     if missing:
         raise CheckpointError(f"{path} lacks {some(missing)}; it is incomplete: download or export it again")

@@ -23,7 +23,7 @@ SMALL, LARGE = 1536, 5120  # widths of the 1.3B and the 14B network
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """One family; a file's metadata has the last word on how it streams."""
+    """One family; a file's metadata takes precedence in how it streams."""
 
     family: str
     settings: StreamSettings
@@ -301,7 +301,11 @@ PRESETS = {row.family: row for row in ROWS}
 
 
 def find_family(name: str) -> Preset:
-    """The row of that name; underscores are as good as hyphens."""
+    """The family with that name; underscores are as good as hyphens.
+
+    Raises:
+        CheckpointError: the name is not known.
+    """
     found = PRESETS.get(name.lower().replace("_", "-"))
     if found is None:
         raise CheckpointError(f"the family {short(name)} is not known; these stream here: {', '.join(PRESETS)}")
@@ -309,7 +313,11 @@ def find_family(name: str) -> Preset:
 
 
 def with_settings(settings: StreamSettings, /, **given: object) -> StreamSettings:
-    """Settings overridden one by one; `steps` or `shift` take the place of explicit timesteps."""
+    """The settings with single ones replaced; `steps` or `shift` take the place of explicit timesteps.
+
+    Raises:
+        SettingsError: there is no setting of that name, or a value is not possible.
+    """
     unknown = sorted(set(given) - {field.name for field in fields(StreamSettings)})
     if unknown:
         known = ", ".join(field.name for field in fields(StreamSettings))
@@ -322,7 +330,7 @@ def with_settings(settings: StreamSettings, /, **given: object) -> StreamSetting
 
 
 def plain(settings: StreamSettings) -> StreamSettings:
-    """As the family streams without what this software adds: no knot, no anchor. The picture stays."""
+    """The settings without knot and anchor, which this software adds. Starting from the reference stays."""
     return replace(settings, num_knot_frames=0, use_anchor=False)
 
 
@@ -335,7 +343,11 @@ def check_inputs(
     has_controls: bool = False,
     has_picture: bool = True,
 ) -> None:
-    """Refuse by name what the family cannot use, and what it cannot do without."""
+    """Refuse inputs that the family cannot use, and missing ones that it requires.
+
+    Raises:
+        SettingsError: the message names the input, and what to do.
+    """
     who = preset.title or preset.family
     if not has_picture and not preset.needs_text:
         raise SettingsError(f"got no picture, but {who} makes its video of one, not of a prompt; give a portrait")

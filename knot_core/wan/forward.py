@@ -28,7 +28,7 @@ from .rope import RopeTable, rotate
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameInputs:
-    """What one pass is fed."""
+    """The inputs of one pass."""
 
     x_BFCHW: Tensor  # all input channels of the layout
     timestep_BF: Tensor  # 1000 * sigma, per latent frame
@@ -64,7 +64,7 @@ CrossLayer = CrossKeys | TextAndImage | CrossConstant
 
 @dataclass(frozen=True, eq=False)
 class CrossContext:
-    """A text, ready for every layer; made once per prompt."""
+    """An encoded prompt for every layer; computed once per prompt."""
 
     layers: tuple[CrossLayer, ...]
 
@@ -77,7 +77,7 @@ def encode_context(
     compute_dtype: torch.dtype,
     image_BTE: Tensor | None = None,
 ) -> CrossContext:
-    """Cross-attention keys and values of a text, and of CLIP tokens of the reference for I2V networks, by layer."""
+    """Keys and values by layer of a prompt's tokens, and for I2V networks of the reference's CLIP tokens."""
     text = network.text_embedding(text_BTD.to(compute_dtype))
     image = None if image_BTE is None else _embed_image(network.img_emb, image_BTE, compute_dtype)
     return CrossContext(tuple(_cross_layer(block.cross_attn, text, image, head_dim) for block in network.blocks))
@@ -113,7 +113,11 @@ def wan_forward(
     *,
     compute_dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """The velocity of every frame, [B, F, C, H, W]."""
+    """The velocity of every frame, [B, F, C, H, W].
+
+    `context` is the prompt, from `encode_context`; `cache` is extended by the pass, not committed. Matrix products are
+    in `compute_dtype`, everything else in float32 (see the module's docstring).
+    """
     x_BFPD = _embed_patches(network, inputs.x_BFCHW, compute_dtype)
     time_BFD, modulation_BF6D = _embed_time(network, inputs.timestep_BF, x_BFPD.dtype, compute_dtype)
     run = _run_again_in_backward if _saves_memory(network) else run_block
@@ -134,7 +138,7 @@ def run_block(  # noqa: PLR0913, PLR0917 - all that a block meets, in the order 
     layer: int,
     compute_dtype: torch.dtype,
 ) -> Tensor:
-    """One transformer block."""
+    """One transformer block over the residual stream, [B, F, P, D]."""
     features_BFD = inputs.driving.before(layer)
     if features_BFD is not None:
         x_BFPD = x_BFPD + rearrange(features_BFD, "b f d -> b f 1 d")
@@ -161,7 +165,7 @@ def _run_again_in_backward(*inputs: Any) -> Tensor:
 
 
 def modulate(x_BFPD: Tensor, shift_BF1D: Tensor, scale_BF1D: Tensor) -> Tensor:
-    """x * (1 + scale) + shift (adaptive layer norm, arXiv 2212.09748)"""
+    """x * (1 + scale) + shift, [B, F, P, D] (adaptive layer norm, arXiv 2212.09748)"""
     return torch.addcmul(shift_BF1D, x_BFPD, 1 + scale_BF1D)
 
 
@@ -183,7 +187,7 @@ def _attend_by_matmul(q_BNLK: Tensor, k_BNSK: Tensor, v_BNSK: Tensor, seen_B11S:
 
 
 def sinusoids(timestep_BF: Tensor, freq_dim: int) -> Tensor:
-    """[cos | sin] of timestep / 10000^(j / (freq_dim/2))"""
+    """[cos | sin] of timestep / 10000^(j / (freq_dim/2)): [B, F, freq_dim]"""
     half = freq_dim // 2
     exponents = torch.arange(half, dtype=timestep_BF.dtype, device=timestep_BF.device) / half
     angles = timestep_BF[..., None] * 10000.0**-exponents

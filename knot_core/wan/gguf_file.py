@@ -20,7 +20,7 @@ _ORIGINAL_SHAPE = "comfy.gguf.orig_shape."  # GGUF holds four axes at most; the 
 
 
 def is_gguf(path: Path) -> bool:
-    """By its first bytes.
+    """Whether the file is GGUF, by its first bytes.
 
     Raises: OSError if it cannot be read.
     """

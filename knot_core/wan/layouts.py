@@ -1,4 +1,4 @@
-"""Channel layouts: what stands in a network's input channels, and how known frames (knot, reference) enter.
+"""Channel layouts: the contents of a network's input channels, and how known frames (knot, reference) enter.
 
 Shapes: B batch, F latent frames, M known latent frames, C channels, H W latent size.
 """
@@ -18,25 +18,27 @@ NUM_MASK_CHANNELS = 4  # Wan-I2V: one per pixel frame of the latent frame
 
 @dataclass(frozen=True)
 class Layout(ABC):
-    """Pure functions of latents. `known` are clean latents of the first frames: [B, M, C, H, W], or None.
+    """The channel layout of a network's input: pure functions of latents.
 
-    Where known frames are pinned into x itself, the pin is also what is settled: such a network's prediction of a frame
-    that it was given was never trained, and fusion mixes the knot with itself.
+    `known` are clean latents of the first frames, [B, M, C, H, W], or None. Where known frames are pinned into x
+    itself, they are also the result: such a network's prediction for a frame that it was given was never trained, and
+    fusion then mixes the knot with itself.
     """
 
     name: str
 
     @property
     def in_channels(self) -> int:
+        """The number of channels of the network's input."""
         return LAYOUT_CHANNELS[self.name]
 
     @abstractmethod
     def pin(self, x_BFCHW: Tensor, known: Tensor | None) -> Tensor:
-        """The latents to denoise, with known frames put in where the layout wants them there."""
+        """The latents to denoise, [B, F, C, H, W], with the known frames pinned where the layout requires it."""
 
     @abstractmethod
     def frame_sigmas(self, sigma_BF: Tensor, num_known: int) -> Tensor:
-        """The noise level of each frame, given that the first `num_known` are known."""
+        """The noise level of each frame, [B, F], where the first `num_known` frames are known."""
 
     @abstractmethod
     def channels(
@@ -46,12 +48,17 @@ class Layout(ABC):
         reference_B1CHW: Tensor | None = None,
         unknown_BFCHW: Tensor | None = None,
     ) -> Tensor:
-        """The network's input. The reference is what some layouts show beside every frame, `unknown` what some show of
-        frames that are not known, instead of zeros.
+        """The network's input, [B, F, in_channels, H, W].
+
+        `reference_B1CHW` is concatenated to every frame where the layout has channels for it; `unknown_BFCHW` replaces
+        zeros as the condition of frames that are not known.
         """
 
     def known_at_commit(self, known: Tensor | None, *, from_reference: bool) -> Tensor | None:  # noqa: ARG002
-        """What a chunk's commit pass still calls known; `from_reference`: it begins the stream with the reference."""
+        """The frames that a chunk's commit pass treats as known, [B, M, C, H, W], or None.
+
+        `from_reference`: the chunk begins a stream whose first frame is the reference.
+        """
         return None
 
 
@@ -152,14 +159,22 @@ _LAYOUTS: Mapping[str, Layout] = {
 
 
 def get_layout(name: str) -> Layout:
-    """The layout of that name."""
+    """The layout with that name.
+
+    Raises:
+        CheckpointError: no layout with that name can stream.
+    """
     if name not in _LAYOUTS:
         raise CheckpointError(f"channel layout {name!r} cannot stream yet; these can: {', '.join(_LAYOUTS)}")
     return _LAYOUTS[name]
 
 
 def layout_of(config: NetworkConfig) -> Layout:
-    """The layout of a network, as its family uses it."""
+    """The layout of a network, with its family's variations.
+
+    Raises:
+        CheckpointError: no layout with that name can stream.
+    """
     layout = get_layout(config.layout)
     if isinstance(layout, Inpaint36):
         return replace(layout, known_in_x=config.known_in_x, stays_known=config.unknown_frames == "grey")

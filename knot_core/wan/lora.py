@@ -51,9 +51,9 @@ _OF_BIASES, _OF_MODULATIONS = ("diff_b", "up_b"), ("diff_m",)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lora:
-    """Changes by the names of the weights that they change.
+    """The changes of a LoRA file, by the names of the weights that they change.
 
-    num_tensors: that the file holds; `unused`: those that have no place in the network.
+    num_tensors: the number of tensors in the file; `unused`: those that have no place in the network.
     """
 
     path: Path
@@ -63,9 +63,10 @@ class Lora:
     unused: tuple[str, ...] = ()
 
     def merged(self, name: str, weight: Tensor) -> Tensor:
-        """The weight with its change, in float32 at least; as it is if the file does not change it.
+        """The weight [O, ...] with its change, in float32 at least; unchanged if the file has nothing for it.
 
-        Raises: CheckpointError if the change has another shape.
+        Raises:
+            CheckpointError: the change has another shape.
         """
         change = self.changes.get(name)
         if change is None or self.strength == 0:
@@ -78,7 +79,7 @@ class Lora:
 
     @cached_property
     def warning(self) -> str | None:
-        """One sentence where it does less than its file says; None if it does all of it."""
+        """One sentence if part of the file has no effect; None if all of it is used."""
         name, used = self.path.name, self.num_tensors - len(self.unused)
         if self.strength == 0:
             return f"{name} changes nothing: its strength is 0"
@@ -92,10 +93,11 @@ class Lora:
 
 
 def open_lora(path: str | Path, strength: float, weights: Collection[str]) -> Lora:
-    """Read a LoRA file for a network whose weights have these names; what finds no place in it is said.
+    """Read a LoRA file for a network whose weights have these names. A warning names tensors without a place in it.
 
-    Raises: SettingsError for a strength beyond 100; CheckpointError for a file that is damaged, or changes nothing of
-    this network.
+    Raises:
+        SettingsError: the strength is not between -100 and 100.
+        CheckpointError: the file is damaged, or changes nothing in this network.
     """
     if not -100 <= strength <= 100:
         raise SettingsError(f"the LoRA's strength is {strength}; it must be a number between -100 and 100")

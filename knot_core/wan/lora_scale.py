@@ -1,4 +1,4 @@
-"""How strongly a LoRA file's products count where its tensors do not say: diffusers' metadata, PEFT's configuration.
+"""The scale of a LoRA file's products where its tensors do not give it: diffusers' metadata, PEFT's configuration.
 
 scale = alpha / rank; with rank-stabilised LoRA alpha / sqrt(rank) (arXiv 2312.03732). Without an alpha anywhere it is
 the rank, so the scale is 1.
@@ -25,7 +25,7 @@ _NETWORK = "transformer."  # what diffusers puts before each name in its metadat
 
 @dataclass(frozen=True, kw_only=True)
 class LoraScale:
-    """What a configuration says: one value for all, and others for modules whose names end so."""
+    """The scale that a configuration gives: one value for all modules, and others for modules whose names end so."""
 
     alpha: float | None = None
     rank: float | None = None
@@ -34,7 +34,7 @@ class LoraScale:
     rank_stabilised: bool = False
 
     def of(self, module: str, rank: int | None, alpha: Tensor | None) -> float:
-        """The scale of a module, by its name in the file; `rank` and `alpha` from its own tensors take precedence."""
+        """The scale of a module, by its name in the file; `rank` and `alpha` [1] of its own tensors take precedence."""
         said = alpha.item() if alpha is not None and alpha.numel() == 1 else self._named(self.alpha_pattern, module)
         said = self.alpha if said is None else said
         rank = self._named(self.rank_pattern, module) or self.rank if rank is None else rank
@@ -48,7 +48,7 @@ class LoraScale:
 
 
 def read_scale(path: Path, metadata: Mapping[str, str], names: Collection[str]) -> LoraScale:
-    """What lies in the file, or beside it.
+    """Read the configuration in the file, or beside it.
 
     Raises: CheckpointError if it is there and cannot be read.
     """

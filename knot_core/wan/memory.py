@@ -36,15 +36,16 @@ class MemoryNeed:
 
     @property
     def certain(self) -> int:
-        """What is held from the first chunk to the last."""
+        """Bytes that are in use from the first chunk to the last."""
         return self.weights + self.cache + self.anchor + self.text
 
     @property
     def total(self) -> int:
-        """At the worst moment; the decoder works when the network does not."""
+        """Bytes in use at the peak; network and decoder do not run at the same time."""
         return self.certain + max(self.activations, self.decoder)
 
     def to_dict(self) -> dict[str, int]:
+        """Bytes of each part, and their `total`."""
         return {part.name: getattr(self, part.name) for part in fields(self)} | {"total": self.total}
 
     def __str__(self) -> str:
@@ -61,7 +62,9 @@ def memory_needed(
     has_text: bool = True,
     weights: int | None = None,
 ) -> MemoryNeed:
-    """The memory of a stream of `size` (height, width) in pixels; `weights` are a host's weights in bytes."""
+    """The bytes that a stream of `size` (height, width) pixels needs; `weights`: bytes of weights that a host has
+    loaded.
+    """
     tokens, passes = num_tokens(*latent_size(*size)), branches(settings, config)
     prompts = len({branch.negative for branch in passes})
     return MemoryNeed(
@@ -76,7 +79,11 @@ def memory_needed(
 
 
 def check_memory(need: MemoryNeed, free: int, where: str) -> None:
-    """Refuse what cannot be held in the `free` bytes of a device."""
+    """Refuse a stream that does not fit into the `free` bytes of a device; `where` names the device.
+
+    Raises:
+        SettingsError: it needs more.
+    """
     if need.certain > free:
         raise SettingsError(
             f"this stream needs {need} and {where} has {free / _GIB:.2f} GiB free; take a smaller size, fewer "

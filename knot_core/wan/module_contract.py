@@ -1,4 +1,4 @@
-"""What `wan_forward` requires of a module tree, ours or a host's."""
+"""The parts that `wan_forward` requires of a module tree, ours or a host's."""
 
 from torch import nn
 
@@ -29,9 +29,9 @@ def wanted_parts(config: NetworkConfig) -> tuple[str, ...]:
 
 
 def missing_parts(network: nn.Module, config: NetworkConfig) -> list[str]:
-    """What `wan_forward`, for a network of this configuration, would look for in this tree and not find.
+    """Dotted names of the parts that `wan_forward` would use, for a network of this configuration, and this tree lacks.
 
-    An empty list says that the tree can be driven: `encode_context`, `encode_signal` and `wan_forward` use nothing else
+    An empty list means that the tree can be used: `encode_context`, `encode_signal` and `wan_forward` use nothing else
     of it. Leaves are called; `modulation` is cast to the activations where it is used.
     """
     missing = [name for name in wanted_parts(config) if not _has(network, name)]
@@ -41,7 +41,11 @@ def missing_parts(network: nn.Module, config: NetworkConfig) -> list[str]:
 
 
 def require_parts(network: nn.Module, config: NetworkConfig) -> None:
-    """Refuse a tree that lacks a part, by name."""
+    """Refuse a module tree that lacks a part, and name it.
+
+    Raises:
+        CheckpointError: a part is missing.
+    """
     missing = missing_parts(network, config)
     if missing:
         raise CheckpointError(

@@ -14,7 +14,7 @@ from .adapters import adapter_of
 
 
 class PatchEmbedding(nn.Conv3d):
-    """Conv3d whose kernel equals its stride, [B, C, F, H, W] -> [B, D, F, h, w], as the linear map that it is."""
+    """Conv3d whose kernel equals its stride, [B, C, F, H, W] -> [B, D, F, h, w], computed as a linear map."""
 
     def __init__(self, in_channels: int, dim: int) -> None:
         patch = (1, PATCH, PATCH)
@@ -39,7 +39,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(SelfAttention):
-    """The same, with keys and values of the text, and in I2V networks of the reference's CLIP tokens."""
+    """As `SelfAttention`, with keys and values of the text, and in I2V networks of the reference's CLIP tokens."""
 
     def __init__(self, dim: int, eps: float, *, with_image: bool) -> None:
         super().__init__(dim, eps)
@@ -89,7 +89,7 @@ class ImageEmbedding(nn.Module):
 
 
 class WanNetwork(nn.Module):
-    """Module tree of a Wan2.1 network; `wan_forward` runs it, and any other tree with these names."""
+    """The module tree of a Wan2.1 network. `wan_forward` runs it, and any other tree with these names."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -109,7 +109,9 @@ class WanNetwork(nn.Module):
 
 
 def init_weights(network: WanNetwork, rng: torch.Generator) -> WanNetwork:
-    """Starting weights for training, as Wan2.1 starts: Xavier linears, modulation N(0, 1/dim), a head that says 0."""
+    """Initial weights for training, as in Wan2.1: Xavier for linear layers, N(0, 1/dim) for modulation, zeros in the
+    head.
+    """
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv3d):
             nn.init.xavier_uniform_(module.weight.flatten(1), generator=rng)
@@ -126,7 +128,7 @@ def init_weights(network: WanNetwork, rng: torch.Generator) -> WanNetwork:
 def cast_weights(network: WanNetwork, dtype: torch.dtype) -> WanNetwork:
     """Cast, in place, the matrices that compute in `dtype`; norms, modulation, time and driving stay in float32.
 
-    Of float64 everything is: nothing may be coarser than the matrices.
+    For float64 everything is cast: nothing may be less precise than the matrices.
     """
     if dtype == torch.float64:
         return network.double()

@@ -1,4 +1,4 @@
-"""A network's tensors out of a weights file, however it holds them: Wan's own names, the set that its family uses.
+"""Reading a network's tensors from a weights file of any kind: under Wan's own names, the set that its family uses.
 
 A training checkpoint may hold the same network twice, averaged (`generator_ema`) and as it ended (`generator`). Which
 of them its family streams with stands in the family's row, so the file is recognised first.

@@ -26,6 +26,7 @@ class ChunkFlops:
 
     @property
     def total(self) -> int:
+        """FLOPs of all steps, the commit pass and the driving."""
         return self.step * self.steps + self.commit + self.driving
 
 
@@ -64,14 +65,14 @@ def feed_forward_flops(config: NetworkConfig, num_tokens: int) -> int:
 
 
 def edge_flops(config: NetworkConfig, num_frames: int, num_tokens: int) -> int:
-    """What does not repeat by layer: patches in and out, 2 L D (4 C_in + 4 C_out); time, 2 F (256 D + D^2 + 6 D^2)"""
+    """Layers outside the blocks: patches in and out, 2 L D (4 C_in + 4 C_out); time, 2 F (256 D + D^2 + 6 D^2)"""
     patches = 2 * num_tokens * config.dim * PATCH**2 * (config.in_channels + config.out_channels)
     return patches + 2 * num_frames * config.dim * (config.freq_dim + 7 * config.dim)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """What a network is shown, in tokens."""
+    """The number of tokens of a network's inputs."""
 
     frame: int  # of one latent frame
     text: int = 1
@@ -110,7 +111,9 @@ def driving_flops(config: NetworkConfig, num_frames: int) -> int:
 
 
 def chunk_flops(config: NetworkConfig, settings: StreamSettings, tokens: Tokens) -> ChunkFlops:
-    """A warm chunk: c + k frames are denoised, seeing themselves, anchor, sinks and window; c are committed."""
+    """FLOPs of a chunk once the window is full: c + k frames are denoised, attending to themselves, anchor, sinks and
+    window; c are committed.
+    """
     seen = settings.num_window_frames + settings.num_sink_frames + int(settings.use_anchor)
     drawn = settings.num_chunk_frames + settings.num_knot_frames
 

@@ -41,7 +41,7 @@ UNREADABLE = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stored:
-    """What a file holds; of a header alone the tensors are on the meta device, without data."""
+    """The contents of a file. If only its header was read, the tensors are on the meta device, without data."""
 
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -98,7 +98,7 @@ def weights_files(path: Path) -> list[Path]:
 
 
 def reason(problem: Exception) -> str:
-    """The first line of what a library says; torch's own, of a pickle with code, advises to run it."""
+    """The first line of a library's error message; torch's own, about a pickle with code, advises to run it."""
     if any(isinstance(cause, pickle.UnpicklingError) for cause in _causes(problem)):
         return "it carries code beside its weights, or is damaged"
     said = getattr(problem, "strerror", None) or str(problem)
@@ -106,7 +106,7 @@ def reason(problem: Exception) -> str:
 
 
 def _causes(problem: BaseException | None) -> Iterator[BaseException]:
-    """Itself, and what it came from: transformers before 5 says an OSError of its own."""
+    """The error and those that caused it: transformers before 5 raises an OSError of its own."""
     while problem is not None:
         yield problem
         problem = problem.__cause__ or problem.__context__

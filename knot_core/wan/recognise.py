@@ -1,4 +1,4 @@
-"""Which family a file is of: by its structure, then by its names, then by what wraps its weights."""
+"""Recognising the family of a file: by its structure, then by its names, then by the key that its weights lie under."""
 
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -14,7 +14,7 @@ _DOUBT = "; name the family if it is another"
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:
-    """What a file's names and shapes say."""
+    """The structure and the names of a weights file, as far as they tell its family."""
 
     in_channels: int
     dim: int
@@ -26,7 +26,7 @@ class Traits:
 
 @dataclass(frozen=True, kw_only=True)
 class Recognised:
-    """A family, why it is taken for that, and whether something says so or it is only the nearest."""
+    """A family, the reason for it, and whether that is certain or only the closest match."""
 
     preset: Preset
     why: str
@@ -34,11 +34,12 @@ class Recognised:
 
 
 def recognise(traits: Traits) -> Recognised:
-    """The family by structure, then by names, then by what wraps the weights; else the nearest.
+    """The family by structure, then by names, then by the key that the weights lie under; else the closest match.
 
-    Sure is what structure, or a name that one family alone uses, says.
+    It is sure if the structure, or a name that only one family uses, tells it.
 
-    Raises: CheckpointError if no family has its input channels.
+    Raises:
+        CheckpointError: no family has its number of input channels.
     """
     rows = [row for row in ROWS if LAYOUT_CHANNELS[row.layout] == traits.in_channels]
     if not rows:

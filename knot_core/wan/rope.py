@@ -33,6 +33,7 @@ class RopeTable:
 
     @property
     def head_dim(self) -> int:
+        """The number of channels of a head: two for each rotated pair."""
         return 2 * self.turns_L1P.shape[-1]
 
     def first(self, num_tokens: int) -> "RopeTable":
@@ -59,7 +60,9 @@ def rope_table(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.complex64,
 ) -> RopeTable:
-    """Turns of the tokens of latent frames at `positions`, on a `grid` of tokens (rows, columns), frame by frame."""
+    """Rotations of the tokens of latent frames at `positions`, on a `grid` of tokens (rows, columns), frame by
+    frame.
+    """
     height, width = grid
     time_dim, height_dim, width_dim = axis_dims(head_dim)
     time = _angles(positions, time_dim)
@@ -78,15 +81,15 @@ def rope_table(
 
 
 def rotate(x_BLNK: Tensor, table: RopeTable) -> Tensor:
-    """(x[2j] + i x[2j+1]) * exp(i * angle[j]): interleaved pairs, in the table's precision."""
+    """(x[2j] + i x[2j+1]) * exp(i * angle[j]), [B, L, N, K]: interleaved pairs, in the table's precision."""
     return _turn(x_BLNK, table.turns_L1P)
 
 
 def rotate_time(x_BLNK: Tensor, position: Positions) -> Tensor:
-    """Move keys, all at one position in time, `position` frames on; [B] positions where streams differ.
+    """Move keys [B, L, N, K] in time by `position` frames; [B] positions where streams differ.
 
-    Turns compose, so keys that stand at position 0, where time turns nothing, land exactly where encoding them at
-    `position` puts them.
+    Rotations compose, so keys encoded at position 0, where time rotates nothing, become exactly those that encoding at
+    `position` gives.
     """
     time_dim = axis_dims(x_BLNK.shape[-1])[0]
     dtype = torch.complex128 if x_BLNK.dtype == torch.float64 else torch.complex64

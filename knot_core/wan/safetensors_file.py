@@ -34,7 +34,7 @@ _DTYPES = {
 
 
 def is_safetensors(path: Path) -> bool:
-    """By a length that the file has room for, and the brace that a header begins with.
+    """Whether the file is safetensors: its header's length fits into the file, and the header begins with a brace.
 
     Raises: OSError if it cannot be read.
     """

@@ -1,4 +1,4 @@
-"""A network's sizes, read from the shapes of its tensors; and what a file is that has none of them."""
+"""A network's sizes, read from the shapes of its tensors; and a description of files without such tensors."""
 
 import math
 import re
@@ -51,12 +51,12 @@ def shape_of(tensors: Mapping[str, Tensor], name: str, num_dims: int = 2) -> tor
 
 
 def num_blocks(tensors: Collection[str]) -> int:
-    """Transformer blocks."""
+    """The number of transformer blocks."""
     return _count(tensors, r"blocks\.(\d+)\.")
 
 
 def network_config(tensors: Mapping[str, Tensor], **untold: Any) -> NetworkConfig:
-    """Sizes of a network; `untold` are the fields that shapes do not tell."""
+    """The sizes of a network; `untold` are the fields that shapes do not tell."""
     dim, in_channels = shape_of(tensors, "patch_embedding.weight", 5)[:2]
     return NetworkConfig(
         dim=dim,
@@ -75,14 +75,14 @@ def network_config(tensors: Mapping[str, Tensor], **untold: Any) -> NetworkConfi
 
 
 def adapter_config(tensors: Mapping[str, Tensor]) -> Adapter | None:
-    """How driving enters, if it does."""
+    """The adapter that the tensors' shapes describe, or None."""
     if "audio_proj.proj.weight" in tensors:
         return _pack_config(tensors)
     return _cross_config(tensors) if "audio_proj.proj1.weight" in tensors else None
 
 
 def stranger(names: Collection[str]) -> str:
-    """What a file is that holds names which no network that streams has."""
+    """A description of a file whose names belong to no network that streams."""
     return next((what for mark, what in _STRANGERS.items() if any(name.startswith(mark) for name in names)),
                 "another model")  # fmt: skip
 

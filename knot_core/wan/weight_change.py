@@ -1,4 +1,5 @@
-"""What a LoRA file does to one tensor of a network: low-rank products and their relatives, with and without magnitude.
+"""The change that a LoRA file makes to one tensor of a network: low-rank products and their relatives, with and without
+magnitude.
 
 Shapes: O outputs, I inputs (of a convolution with its kernel), R rank, K kernel.
 """
@@ -74,7 +75,9 @@ def product(parts: Mapping[str, Tensor], kind: tuple[str, ...], device: torch.de
 
 
 def with_magnitude(direction: Tensor, magnitude: Tensor) -> Tensor:
-    """m * V / |V|: |V| over everything but the axis that m belongs to."""
+    """m * V / |V|, [O, ...]: the norm is taken over every axis but the one that the magnitude m, [O] or [1, I], belongs
+    to.
+    """
     by_outputs = magnitude.dim() < 2 or magnitude.shape[0] == direction.shape[0]
     shape = (-1, *[1] * (direction.dim() - 1)) if by_outputs else (1, -1, *[1] * (direction.dim() - 2))
     others = [axis for axis in range(direction.dim()) if axis != (0 if by_outputs else 1)]

@@ -58,7 +58,8 @@ class Batch:
 def drop_driving(
     signal_BFTS: Tensor, adapter: AdapterConfig | AudioCrossConfig | None, drop: tuple[float, float, float], dice: Dice
 ) -> Tensor:
-    """Leave out speech, controls, or both at random, so that at inference either, both or none may be given.
+    """The signal, [B, F, T, S], without speech, controls, or both, at random: at inference either, both or none may be
+    given.
 
     `drop`: the shares of clips that lose speech, controls, all. What is left out is zero and its flag is off. A signal
     without flags is speech alone.

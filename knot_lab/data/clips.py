@@ -49,7 +49,7 @@ class Clips:
     speaking: Tensor  # [N]: whether the sound is speech that belongs to the mouth
 
     def pick(self, rows: Tensor) -> Clips:
-        """The clips of these rows, in float32."""
+        """The clips of these rows, [B] whole numbers, in float32."""
         return Clips(**{name: value[rows].float() for name, value in vars(self).items()})
 
     def apart(self, count: int, dice: Dice) -> tuple[Clips, Tensor]:

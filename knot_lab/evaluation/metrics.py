@@ -27,36 +27,44 @@ def to_float(pictures: Tensor) -> Tensor:
 
 
 def squared_error(pictures: Tensor, truth: Tensor, masks: Tensor) -> np.ndarray:
-    """Mean squared difference under the mask, per pixel frame."""
+    """Mean squared difference of pictures [T, H, W, 3] under the masks [T, H, W], per pixel frame: [T]."""
     return _masked_mean((to_float(pictures) - to_float(truth)).square().mean(dim=-1), masks)
 
 
 def frame_difference(pictures: Tensor, masks: Tensor) -> np.ndarray:
-    """Mean absolute change from the frame before, under the mask of the frame itself; the first frame gives nan."""
+    """Mean absolute difference from the previous frame of pictures [T, H, W, 3], under the frame's own mask [T, H, W]:
+    [T], of which the first is nan.
+    """
     x = to_float(pictures)
     change = torch.cat([torch.full_like(x[:1], torch.nan), x[1:] - x[:-1]]).abs().mean(dim=-1)
     return _masked_mean(change, masks)
 
 
 def gradient_energy(pictures: Tensor, masks: Tensor) -> np.ndarray:
-    """Mean of dx^2 + dy^2 (forward differences, over the colours) under the mask, per pixel frame."""
+    """Mean of dx^2 + dy^2 (forward differences, over the colours) of pictures [T, H, W, 3] under the masks [T, H, W],
+    per pixel frame: [T].
+    """
     x = to_float(pictures)
     dx, dy = x[:, :-1, 1:] - x[:, :-1, :-1], x[:, 1:, :-1] - x[:, :-1, :-1]
     return _masked_mean((dx.square() + dy.square()).mean(dim=-1), masks[:, :-1, :-1])
 
 
 def psnr(squared_errors: np.ndarray) -> float:
-    """-10 log10 of the mean squared error over all frames, in dB; frames without a value are left out."""
+    """-10 log10 of the mean squared error over all frames, [T], in dB; frames without a value are left out."""
     return float(-10 * np.log10(max(_mean(squared_errors), 1e-12)))
 
 
 def sharpness(energies: np.ndarray, true_energies: np.ndarray) -> float:
-    """Gradient energy over the truth's, of frames taken together: 1 is as sharp, less is blurred."""
+    """Gradient energy [T] over that of the truth, [T], each summed over the frames: 1 is as sharp as the truth, less is
+    blurred.
+    """
     return _mean(energies) / max(_mean(true_energies), 1e-12)
 
 
 def latent_boundaries(num_pixel_frames: int, num_chunk_frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """First pixel frames after the chunk boundaries, and after the other latent-frame boundaries, of a stream."""
+    """First pixel frames after the chunk boundaries, [N], and after the other latent-frame boundaries, [M], of a
+    stream.
+    """
     last = (num_pixel_frames + 2) // 4  # the last latent frame whose first pixel frame is there
     latents = np.arange(1, last + 1)
     firsts = np.array([first_pixel_frame(int(latent)) for latent in latents], dtype=np.int64)
@@ -65,18 +73,20 @@ def latent_boundaries(num_pixel_frames: int, num_chunk_frames: int) -> tuple[np.
 
 
 def boundary_ratio(differences: np.ndarray, num_chunk_frames: int) -> float:
-    """Mean frame difference at chunk boundaries over that at the other latent-frame boundaries; nan without any."""
+    """Mean frame difference, of [T], at chunk boundaries over that at the other latent-frame boundaries; nan without
+    any.
+    """
     between, within = latent_boundaries(len(differences), num_chunk_frames)
     return _mean(differences[between]) / max(_mean(differences[within]), 1e-12)
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlation coefficient; 0 where one of them does not vary."""
+    """Correlation coefficient of two series [T]; 0 where one of them does not vary."""
     return _cosine(*(np.asarray(x, dtype=np.float64) - np.mean(x) for x in (a, b)))
 
 
 def count_blinks(blink: np.ndarray, shut: float = 0.6, open_again: float = 0.35) -> int:
-    """How often the eyes shut; they must open again in between."""
+    """How often the eyes shut in a series [T] in 0..1; they must open again in between."""
     count, is_shut = 0, False
     for value in blink:
         if not is_shut and value > shut:

@@ -206,7 +206,7 @@ def strip_frames(scene: Scene) -> list[int]:
 
 
 def baseline(name: str, model: Model, scene: Scene, truth: Truth) -> Iterator[Tensor]:
-    """The pictures of one of BASELINES, in pieces."""
+    """The pictures of one of BASELINES in segments, uint8 [T, H, W, 3] each."""
     if name == "codec":
         return through_codec(model, truth.pictures)
     parts = [slice(i, i + _SEGMENT) for i in range(0, len(truth.pictures), _SEGMENT)]

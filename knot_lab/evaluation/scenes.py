@@ -48,6 +48,7 @@ class Scene:
 
     @cached_property
     def values(self) -> Tensor:
+        """The identity's values as the painter takes them, [N]."""
         return avatars.stack_identities([self.identity])[0]
 
     @property

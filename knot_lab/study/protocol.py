@@ -55,6 +55,9 @@ class StepScene(Scene):
 
     @cached_property
     def controls(self) -> np.ndarray:
+        """The eight controls of every pixel frame, float32 [T, 8]: yaw jumps from side to side, the mouth follows the
+        speech.
+        """
         side = np.zeros(self.num_pixel_frames, dtype=np.int64)
         side[self.jumps] = 1
         controls = np.zeros((self.num_pixel_frames, len(CONTROLS)), dtype=np.float32)

@@ -69,7 +69,7 @@ def seam(power: np.ndarray, period: int, num_chunk_frames: int) -> float:
 
 
 def beat(power: np.ndarray, period: int, num_chunk_frames: int) -> float:
-    """The same of the latent rate: m = multiples of the chunk's latent frames."""
+    """As `seam`, for the latent rate: m = multiples of the chunk's latent frames, of a ``spectrum`` [M]."""
     return _standing_out(power, [m for m in _harmonics(power, period) if m % num_chunk_frames == 0], period)
 
 
@@ -107,7 +107,7 @@ def change_energy(pictures: Tensor, masks: Tensor) -> np.ndarray:
 
 
 def flicker(energies: np.ndarray) -> float:
-    """255 sqrt(mean over t of the energies): root mean square change in levels of 255; nan without any."""
+    """255 sqrt(mean over t of the energies [T]): root mean square change in levels of 255; nan without any."""
     found = energies[np.isfinite(energies)]
     return float(255 * np.sqrt(found.mean())) if len(found) else float("nan")
 
@@ -135,7 +135,9 @@ def step_response(read: np.ndarray, asked: np.ndarray, step: int, stop: int, per
 def mean_response(
     read: np.ndarray, asked: np.ndarray, steps: Iterable[tuple[int, int]], period: int
 ) -> dict[str, float]:
-    """Mean delay of the steps that were answered, mean gain of all, and the share that was answered."""
+    """Mean delay of the steps that were answered, mean gain of all, and the share that was answered; `read`, `asked`
+    [T].
+    """
     delays, gains = zip(*(step_response(read, asked, step, stop, period) for step, stop in steps), strict=True)
     answered = [delay for delay in delays if np.isfinite(delay)]
     return {

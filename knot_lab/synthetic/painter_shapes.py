@@ -29,7 +29,9 @@ def angles_of(controls: Tensor) -> tuple[Angle, Angle, Angle]:
 def turn(  # noqa: PLR0913, PLR0917 - a point, an ellipsoid and two angles
     X: Tensor | float, Y: Tensor, a: Tensor, b: Tensor, yaw: Angle, pitch: Angle, lift: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Rotate the surface point (X, Y) of the head ellipsoid: x, y in the head's plane, foreshortening in x and y."""
+    """Rotate the surface point (X, Y) of the head ellipsoid: x, y in the head's plane, foreshortening in x and y, [N,
+    H, W].
+    """
     Z = lift * a * (1 - (X / a) ** 2 - (Y / b) ** 2).clamp(min=0.05).sqrt()
     x = X * yaw.cos + Z * yaw.sin
     z = Z * yaw.cos - X * yaw.sin
@@ -43,19 +45,19 @@ def turn(  # noqa: PLR0913, PLR0917 - a point, an ellipsoid and two angles
 
 
 def box(x: Tensor, y: Tensor, half_w: Tensor | float, half_h: Tensor | float, r: float) -> Tensor:
-    """Signed distance to a rounded box."""
+    """Signed distance to a rounded box, [N, H, W]."""
     qx, qy = x.abs() - half_w + r, y.abs() - half_h + r
     outside = (qx.clamp(min=0) ** 2 + qy.clamp(min=0) ** 2).clamp(min=1e-9).sqrt()
     return outside + torch.maximum(qx, qy).clamp(max=0) - r
 
 
 def step(x: Tensor) -> Tensor:
-    """A smooth step from 0 to 1 with the slope of the logistic function at 0, without its exponential."""
+    """A smooth step from 0 to 1, [N, H, W], with the slope of the logistic function at 0, without its exponential."""
     t = (x * (1 / 6) + 0.5).clamp(0, 1)
     return t * t * (3 - 2 * t)
 
 
 def bent(u: Tensor, v: Tensor, half_length: float, thick: Tensor | float) -> Tensor:
-    """Signed distance to a stroke that tapers towards its ends."""
+    """Signed distance to a stroke that tapers towards its ends, [N, H, W]."""
     taper = (1 - (u / half_length) ** 2).clamp(min=0.0)
     return torch.maximum(v.abs() - thick * (0.35 + 0.65 * taper), u.abs() - half_length)

@@ -74,7 +74,7 @@ def calibrate(model: Model, count: int = NUM_CLOUD) -> Cloud:
 
 
 def scores(model: Model, cloud: Cloud, pictures: Iterator[tuple[str, Tensor]]) -> dict[str, float]:
-    """Score named images; {name: score in 0..1}."""
+    """Scores of named pictures, [H, W, 3] in 0..1 each: {name: score in 0..1}."""
     found = {}
     for name, picture in pictures:
         found[name] = round(cloud.score(measure(*drawing(model, picture), cloud.motion)), 4)
@@ -82,12 +82,12 @@ def scores(model: Model, cloud: Cloud, pictures: Iterator[tuple[str, Tensor]]) -
 
 
 def held_out(count: int = NUM_HELD_OUT) -> Iterator[tuple[str, Tensor]]:
-    """Portraits of identities that no training has seen."""
+    """Portraits, [H, W, 3] in 0..1, of identities that no training has seen, with their numbers as names."""
     return ((f"{number:03d}", portrait(number, "eval")) for number in range(count))
 
 
 def files_of(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """Pictures of a folder and those below it, by their paths in it."""
+    """The pictures, [H, W, 3] in 0..1, of a folder and the folders below it, named by their paths in it."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         picture = open_image(path)
         scale = max(1, min(picture.shape[:2]) // 512)  # a photo of many pixels says no more than its small form

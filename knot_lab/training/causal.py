@@ -98,7 +98,7 @@ class CausalPasses:
     def velocity(
         self, plans: Sequence[ChunkPlan], x_RFCHW: Tensor, sigma_RF: Tensor, known_RMCHW: Tensor | None
     ) -> Tensor:
-        """The velocity of the frames that these chunks denoise."""
+        """The velocity of the frames that these chunks denoise, [R, F, C, H, W]."""
         conditions = self._conditions(plans, x_RFCHW.shape[1], known_RMCHW)
         frames = Frames(
             x_BFCHW=x_RFCHW,
@@ -140,9 +140,10 @@ def fold(x_BF: Tensor, frames: Sequence[range]) -> Tensor:
 def causal_loss(
     model: TrainedModel, batch: Batch, recipe: Recipe, dice: Dice, path: Sequence[Tensor] | None = None
 ) -> dict[str, Tensor]:
-    """Flow matching of all chunks of a clip, past the truth with some noise; on a `path`, regression.
+    """Flow matching of all chunks of a clip, given its past with some noise added; along a `path`, regression.
 
-    `path`: the teacher's latents at each of the stream's noise levels, and at its end the clip, then the truth.
+    `path`: the teacher's latents, [B, F, C, H, W] each, at each of the stream's noise levels, and at its end the clip,
+    which then is the truth.
     """
     truth = batch.truth_BFCHW[:, : recipe.example_frames] if path is None else path[-1]
     strength = recipe.causal.past_noise * dice.uniform(1, 1, 1, 1)

@@ -71,7 +71,7 @@ class Adversary:
         return regression + score * (self._share * theirs.norm() / ours.norm().clamp_min(1e-12))
 
     def learn(self, fake_NCHW: Tensor, real_NCHW: Tensor, weight: Tensor, dice: Dice) -> float:
-        """One update by the hinge loss; returns it. 2 means that it cannot tell them apart."""
+        """One update by the hinge loss, weighted by [N, 1, H, W]; returns it. At 2 it cannot tell them apart."""
         self.net.requires_grad_(True)
         real, fake = self._judge(real_NCHW, dice), self._judge(fake_NCHW, dice)
         loss = ((fn.relu(1 - real) + fn.relu(1 + fake)) * weight).mean()

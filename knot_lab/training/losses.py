@@ -14,15 +14,17 @@ from knot_core.flow import to_velocity
 def flow_matching_loss(velocity: Tensor, x0: Tensor, noise: Tensor, weight: Tensor | None = None) -> Tensor:
     """mean of weight * |velocity - (noise - x0)|^2 (Lipman et al., arXiv 2210.02747; Liu et al., arXiv 2209.03003)
 
-    The critic's loss is the same with x0 = what the student has made: DMD, arXiv 2311.18828, eq. 6, whose weighting
-    sigma^2 / alpha^2 makes of the score matching loss exactly this one (alpha = 1 - sigma).
+    All are [B, F, C, H, W], the weight may broadcast. The critic's loss is the same with x0 = what the student has
+    made: DMD, arXiv 2311.18828, eq. 6, whose weighting sigma^2 / alpha^2 turns the score matching loss into exactly
+    this one (alpha = 1 - sigma).
     """
     squared = (velocity.float() - to_velocity(x0, noise).float()).square()
     return squared.mean() if weight is None else (squared * weight).mean() / weight.expand_as(squared).mean()
 
 
 def inpainting_loss(velocity: Tensor, x0: Tensor, noise: Tensor, learns_BF: Tensor) -> Tensor:
-    """Flow matching over the frames that are to be predicted: learns = 0 for those that the layout pins to the truth.
+    """Flow matching, [B, F, C, H, W], over the frames to predict: learns = 0 for those that the layout pins to the
+    truth.
 
     Masked inpainting, image to video: known frames are given in the network's input (Wan, arXiv 2503.20314, sec. 5.1;
     Knot Forcing, arXiv 2512.21734). Where they stand beside noise that is to be denoised, they are learnt as well,
@@ -32,7 +34,7 @@ def inpainting_loss(velocity: Tensor, x0: Tensor, noise: Tensor, learns_BF: Tens
 
 
 def ode_regression_loss(x0: Tensor, teacher_x0: Tensor) -> Tensor:
-    """mean of |G(x_sigma) - x_0|^2, with x_sigma and x_0 on one path of the teacher's ODE
+    """mean of |G(x_sigma) - x_0|^2, with x_sigma and x_0, [B, F, C, H, W], on one path of the teacher's ODE
 
     (CausVid, arXiv 2412.07772, eq. 5.)
     """
@@ -40,8 +42,8 @@ def ode_regression_loss(x0: Tensor, teacher_x0: Tensor) -> Tensor:
 
 
 def dmd_gradient(x0: Tensor, critic_x0: Tensor, teacher_x0: Tensor) -> Tensor:
-    """(critic_x0 - teacher_x0) / mean |x0 - teacher_x0|, the mean over each clip: the gradient of the KL divergence
-    between what the student makes and what the teacher knows, at one noise level.
+    """(critic_x0 - teacher_x0) / mean |x0 - teacher_x0|, [B, F, C, H, W], the mean over each clip: the gradient of the
+    KL divergence between the student's distribution and the teacher's, at one noise level.
 
     DMD, arXiv 2311.18828, eqs. 7 and 8: w * alpha * (score_fake - score_real), with score = (alpha * x0 - x) / sigma^2,
     alpha = 1 - sigma, and w = sigma^2 / alpha^2 / mean |x0 - teacher_x0|, so that no level counts more than another.
@@ -54,7 +56,8 @@ def dmd_gradient(x0: Tensor, critic_x0: Tensor, teacher_x0: Tensor) -> Tensor:
 
 
 def dmd_loss(x0: Tensor, gradient: Tensor) -> Tensor:
-    """mean of |x0 - stop(x0 - gradient)|^2 / 2: its gradient in x0 is `gradient`, over the number of elements
+    """mean of |x0 - stop(x0 - gradient)|^2 / 2, [B, F, C, H, W]: its gradient in x0 is `gradient`, over the number of
+    elements
 
     (DMD2, arXiv 2405.14867, sec. 4; Self Forcing, arXiv 2506.08009, sec. 3.3: x0 is the student's own stream.)
     """
@@ -62,12 +65,12 @@ def dmd_loss(x0: Tensor, gradient: Tensor) -> Tensor:
 
 
 def guide(given: Tensor, not_given: Tensor, scale: float) -> Tensor:
-    """not_given + scale * (given - not_given): classifier-free guidance (arXiv 2207.12598)"""
+    """not_given + scale * (given - not_given), [B, F, C, H, W]: classifier-free guidance (arXiv 2207.12598)"""
     return torch.lerp(not_given, given, scale)
 
 
 def charbonnier(x: Tensor, scale: float = 0.02) -> Tensor:
-    """sqrt(x^2 + scale^2) - scale: squared for small errors, absolute for large ones"""
+    """sqrt(x^2 + scale^2) - scale, elementwise on [...]: squared for small errors, absolute for large ones"""
     return (x.square() + scale**2).sqrt() - scale
 
 

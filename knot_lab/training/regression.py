@@ -129,9 +129,11 @@ def denoise_once(  # noqa: PLR0913, PLR0917 - a chunk, how it is streamed, and w
     cache: RolloutCache,
     dice: Dice,
 ) -> Tensor:
-    """The clean latents that the network sees in a chunk at one noise level, with gradient; the knot is not fused in.
+    """The clean latents that the network predicts in a chunk at one noise level, [B, F, C, H, W], with gradient; the
+    knot is not fused in.
 
-    What is noised is the truth, or in half of the cases the network's own prediction from noise alone.
+    The noised latents are the truth, [B, F, C, H, W], or in half of the cases the network's own prediction from pure
+    noise.
     """
     noise = dice.normal(*truth.shape[1:]).to(truth)
     sigma = _sigmas(own.first_sigma, truth, settings, dice)

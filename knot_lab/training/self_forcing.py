@@ -68,7 +68,7 @@ def roll_out(
 def generate_learning_last(
     denoiser: Denoiser, conditions: Conditions, plan: ChunkPlan, noise_SBFCHW: Tensor, cache: RolloutCache
 ) -> Tensor:
-    """`generate_chunk`; if gradients are on, they are so for its last step alone."""
+    """`generate_chunk`, [B, F, C, H, W]; if gradients are on, they are on for its last step alone."""
     learns = torch.is_grad_enabled()
 
     def before_step(step: int) -> None:

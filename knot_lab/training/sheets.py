@@ -35,7 +35,9 @@ def codec_pictures(codec: StreamCodec) -> Pictures:
 
 
 def plain_pictures(latents: Tensor) -> Tensor:
-    """The first three channels as colours, where there is no codec at hand."""
+    """The first three channels of latents [B, F, C, H, W] as colours, [B, F, 3, H, W] in 0..1, where there is no
+    codec.
+    """
     return (latents[:, :, :3].float().cpu() / 4 + 0.5).clamp(0, 1)
 
 

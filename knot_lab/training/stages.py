@@ -106,7 +106,7 @@ def _critic_losses(stage: Stage, batch: Batch, dice: Dice) -> Losses:
 
 @torch.no_grad()
 def score_difference(stage: Stage, x0: Tensor, given: Given, dice: Dice) -> Tensor:
-    """The gradient of distribution matching, at a random noise level of each clip."""
+    """The gradient of distribution matching, [B, F, C, H, W], at a random noise level of each clip."""
     noise, sigma = _noise(stage, x0, dice)
     x = add_noise(x0, noise, sigma)
     real = stage.roles["teacher"](clip_x0, given, x, sigma[:, 0], stage.recipe.distill.guidance)
@@ -144,7 +144,7 @@ def num_steps(recipe: Recipe) -> int:
 
 @torch.no_grad()
 def draw_sample(stage: Stage, batch: Batch, dice: Dice) -> Tensor:
-    """Clips by the averaged weights: the teacher's by its ODE, the student's by streaming."""
+    """Clips by the averaged weights, [B, F, C, H, W]: the teacher's by its ODE, the student's by streaming."""
     recipe, average = stage.recipe, stage.roles["average"]
     if stage.name != "teacher":
         return average(roll_out, batch.given, recipe.stream, Length(chunks=recipe.num_chunks), dice)[0]

@@ -25,7 +25,7 @@ from .rollout_cache import RolloutCache
 def clip_velocity(
     model: TrainedModel, given: Given, x_BFCHW: Tensor, sigma_BF: Tensor, known_BMCHW: Tensor | None = None
 ) -> Tensor:
-    """The velocity of every frame of a clip."""
+    """The velocity of every frame of a clip, [B, F, C, H, W]."""
     denoiser = Denoiser.of(model, given.text_BTD, reference_B1CHW=given.reference_B1CHW)
     cache = RolloutCache(num_window_frames=0, num_tokens=0)
     cache.place_anchor(capture(denoiser, given.reference_B1CHW), given.reference_position_B)
@@ -41,7 +41,7 @@ def clip_velocity(
 
 
 def clip_x0(model: TrainedModel, given: Given, x_BFCHW: Tensor, sigma_B: Tensor, guidance: float = 1.0) -> Tensor:
-    """The clean clip as the network sees it in a noisy one, guided by what is given."""
+    """The clean clip, [B, F, C, H, W], that the network predicts from a noisy one, with guidance by what is given."""
     sigma_BF = sigma_B[:, None].expand(x_BFCHW.shape[:2])
     velocity = clip_velocity(model, given, x_BFCHW, sigma_BF)
     if guidance != 1:
@@ -63,18 +63,20 @@ def teacher_loss(model: TrainedModel, batch: Batch, recipe: Recipe, dice: Dice) 
 
 
 def learnt_frames(layout: Layout, sigma_BF: Tensor, num_known: int) -> Tensor:
-    """1 for frames to predict, 0 for those that the layout pins to what is known."""
+    """1 for frames to predict, 0 for those that the layout pins to known latents: [B, F]."""
     known = sigma_BF.new_zeros(len(sigma_BF), num_known, 1, 1, 1)
     return layout.pin(torch.ones_like(sigma_BF)[..., None, None, None], known)[..., 0, 0, 0]
 
 
 def noise_level(uniform: Tensor, shift: float, low: float = 0.02, high: float = 0.98) -> Tensor:
-    """Noise levels of training: even between `low` and `high`, then shifted as the schedule is."""
+    """Noise levels of training, [B], from uniform numbers [B]: even between `low` and `high`, then shifted as the
+    schedule is.
+    """
     return shift_sigma(low + (high - low) * uniform, shift)
 
 
 def follow_ode(velocity: Callable[[Tensor, float], Tensor], noise: Tensor, sigmas: Sequence[float]) -> list[Tensor]:
-    """dx/dsigma = velocity from noise to a clip by Euler's method; x at each of `sigmas`, and at 0."""
+    """dx/dsigma = velocity from noise [B, F, C, H, W] to a clip by Euler's method; x at each of `sigmas`, and at 0."""
     path = [noise]
     for sigma, after in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
         path.append(path[-1] + (after - sigma) * velocity(path[-1], sigma))

@@ -45,7 +45,7 @@ class PlainLoop:
 
     @torch.no_grad()
     def finish(self, x0: Tensor) -> Tensor:
-        """Decode, and move the window on."""
+        """Decode latents [1, F, C, H, W] to uint8 [T, H, W, 3], and move the window on."""
         pictures, self._memory = decode(self._model.codec, x0, self._memory)
         self._window = torch.cat([self._window, x0], dim=1)[:, x0.shape[1] :]
         self._start += x0.shape[1]
@@ -53,7 +53,7 @@ class PlainLoop:
 
     @torch.no_grad()
     def denoise(self) -> Tensor:
-        """Clean latents of the chunk's frames."""
+        """Clean latents of the chunk's frames, [1, F, C, H, W]."""
         known, num_chunk_frames = torch.cat([self._reference, self._window], dim=1), self._settings.num_chunk_frames
         num_known, num_frames = known.shape[1], known.shape[1] + num_chunk_frames
         rope = self._denoiser.rope(range(num_frames), known.shape[-2:])

@@ -104,7 +104,7 @@ def randomise(module: nn.Module) -> nn.Module:
 
 
 def random_text(model: Model) -> Tensor | None:
-    """A prompt's worth of tokens; None for a model that was trained without."""
+    """Random text tokens, [1, 512, text dim]; None for a model that takes no prompt."""
     if not model.preset.needs_text:
         return None
     return torch.randn(1, NUM_TEXT_TOKENS, model.config.text_dim, generator=torch.Generator().manual_seed(1))
@@ -112,7 +112,7 @@ def random_text(model: Model) -> Tensor | None:
 
 @dataclass(frozen=True)
 class Hum:
-    """A driving for any adapter: the same signal in every frame."""
+    """A driving for any adapter: the same signal, [F, T, S], for every latent frame."""
 
     config: NetworkConfig
     num_pixel_frames: int | None = None
