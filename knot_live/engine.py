@@ -27,6 +27,7 @@ if __package__.rpartition(".")[0]:
         open_audio,
         open_image,
         open_stream,
+        state_of,
     )
     from ..knot_core.config import Adapter, takes_controls
     from ..knot_core.driving.audio import MEL_DIM, Reach, resample
@@ -69,6 +70,7 @@ else:
         open_audio,
         open_image,
         open_stream,
+        state_of,
     )
     from knot_core.config import Adapter, takes_controls
     from knot_core.driving.audio import MEL_DIM, Reach, resample
@@ -136,6 +138,7 @@ __all__ = [
     "open_image",
     "open_stream",
     "resample",
+    "state_of",
     "takes_controls",
     "to_controls",
     "to_samples",

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from threading import Condition, Thread
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ _PACKET = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
  </rdf:RDF>
 </x:xmpmeta>
 <?xpacket end="r"?>""".encode()
+OpenFile = Callable[..., Any]  # (path, width, height, fps, audio, metadata) to what `open_writer` gives
 _SECONDS_WAITING = 10  # of pictures that a slow disc may lie behind
 
 
@@ -77,8 +79,10 @@ class Recording:
     pictures: those are held in memory.
     """
 
-    def __init__(self, path: Path, fps: int, ended: Callable[[Path, str], None]) -> None:
-        self.path, self._fps, self._ended = path, fps, ended
+    def __init__(
+        self, path: Path, fps: int, ended: Callable[[Path, str], None], open_file: OpenFile = VideoWriter
+    ) -> None:
+        self.path, self._fps, self._ended, self._open = path, fps, ended, open_file
         self._changed = Condition()  # of what follows
         self._waiting: deque[tuple[np.ndarray, np.ndarray]] = deque()
         self._closing, self._lags = False, False
@@ -111,8 +115,8 @@ class Recording:
                 frames, samples = piece
                 if writer is None:
                     height, width = frames.shape[1:3]
-                    writer = VideoWriter(self.path, width=width, height=height, fps=self._fps, audio=sound,
-                                         metadata={"digital_source_type": GENERATED})  # fmt: skip
+                    writer = self._open(self.path, width=width, height=height, fps=self._fps, audio=sound,
+                                        metadata={"digital_source_type": GENERATED})  # fmt: skip
                 sound.append(samples)
                 writer.write(torch.from_numpy(frames))
             message = self._end(writer)
@@ -131,7 +135,8 @@ class Recording:
         if writer is None:
             return "nothing was shown while it recorded, so there is no file"
         writer.close()
-        mark_as_generated(self.path)
+        if self.path.suffix == ".mp4":
+            mark_as_generated(self.path)
         return "the recording broke off: writing it takes longer than the pictures last" if self._lags else ""
 
 
@@ -141,8 +146,14 @@ class Recorder:
     `next_path` names the file of each, None where nothing may be recorded; `ended` is told of each that has ended.
     """
 
-    def __init__(self, fps: int, next_path: Callable[[], Path] | None, ended: Callable[[Path, str], None]) -> None:
-        self._fps, self._next_path, self._ended = fps, next_path, ended
+    def __init__(
+        self,
+        fps: int,
+        next_path: Callable[[], Path] | None,
+        ended: Callable[[Path, str], None],
+        open_file: OpenFile = VideoWriter,
+    ) -> None:
+        self._fps, self._next_path, self._ended, self._open = fps, next_path, ended, open_file
         self.shown = Shown(fps)
         self._now: Recording | None = None
 
@@ -156,7 +167,7 @@ class Recorder:
             raise MediaError("this session has no place for recordings; its host must name one")
         if self._now is not None:
             raise MediaError("it records already; stop that recording first")
-        self._now = Recording(self._next_path(), self._fps, self._ended)
+        self._now = Recording(self._next_path(), self._fps, self._ended, self._open)
 
     def stop(self) -> Recording:
         """End the recording behind what was handed on.

@@ -19,7 +19,18 @@ from .control_log import ControlLog, LogEntry
 from .controls import Control, DrivingControl
 from .drawing import Drawing
 from .driving import LiveDriving
-from .engine import Anchor, Driving, Model, Snapshot, StateError, StreamSettings, begin_stream
+from .engine import (
+    Anchor,
+    Driving,
+    Model,
+    Snapshot,
+    StateError,
+    Stream,
+    StreamSettings,
+    VideoWriter,
+    begin_stream,
+    state_of,
+)
 from .events import (
     ENDED,
     FINISHING,
@@ -37,7 +48,7 @@ from .events import (
 )
 from .pacing import Playback
 from .preparing import Speaker, Wish
-from .recording import Recorder
+from .recording import OpenFile, Recorder
 from .session_files import load_session, open_at, save_session
 from .wishes import Wishes
 
@@ -60,6 +71,8 @@ class Session:
         anchor_of: Callable[[str], Anchor] | None = None,
         speak: Speaker | None = None,
         record_to: Callable[[], Path] | None = None,
+        record_with: OpenFile = VideoWriter,
+        before_chunk: Callable[[Stream], None] = lambda _: None,
         on_event: Callable[[Event], None] = lambda _: None,
         state_path: Path | None = None,
         longest: float = inf,
@@ -72,8 +85,9 @@ class Session:
 
         `beneath` moves the portrait where nothing else does; `driving` takes the place of the usual `LiveDriving`, and
         has its methods. `encode_text` encodes a prompt, `anchor_of` a picture by its name, `speak` makes sound of a
-        sentence; they are called on a thread of their own, `record_to` names the file of the next recording. `on_event`
-        is called from any thread and must return at once. `longest` is in seconds of pictures. `viewer` off: nobody
+        sentence; they are called on a thread of their own. `record_to` names the file of the next recording, which is
+        opened by `record_with`. `before_chunk` is called in the thread that draws, of every chunk. `on_event` is called
+        from any thread and must return at once. `longest` is in seconds of pictures. `viewer` off: nobody
         acknowledges, and the clock plays. `keep` chunks can be taken back. `state_path` is where a session that breaks
         off leaves its state; `at` is a state to go on from.
         """
@@ -95,8 +109,9 @@ class Session:
         self._playback = Playback.at(begins.first, self.fps, begins.length if viewer else inf)
         self._state, self._epoch = READY, 0
         # the drawing thread's own
-        self._recorder = Recorder(self.fps, record_to, lambda path, why: self._tell(Recorded(path, why)))
+        self._recorder = Recorder(self.fps, record_to, lambda path, why: self._tell(Recorded(path, why)), record_with)
         self._wait: Callable[[], None] = lambda: None
+        self._before_chunk = before_chunk
         self._host_stops = False
         self._heeded: list[Wish] = []  # they take hold with the next chunk
         self._applied: dict[int, None] = {}  # their numbers, for the next chunk that is given
@@ -148,6 +163,11 @@ class Session:
         with self._between:
             notes = {"number": self._wishes.number, "epoch": self._epoch, "driving": self._drawing.driving.to_state()}
             save_session(path, self._drawing.stream, notes)
+
+    def snapshot(self) -> Snapshot:
+        """Where the stream stands after the last chunk that was drawn; waits for one under way."""
+        with self._between:
+            return state_of(self._drawing.stream)
 
     def chunks(self, wait: Callable[[], None] | None = None) -> Iterator[MediaChunk]:
         """Draw, in this thread, until the session ends. `wait` is called again and again meanwhile, and may raise."""
@@ -273,6 +293,7 @@ class Session:
     def _next_chunk(self) -> MediaChunk | None:
         """Draw a chunk; None where it was given up, or nothing of it can be shown in time."""
         with self._between:
+            self._before_chunk(self._drawing.stream)
             drawn = self._drawing.draw()
             if drawn is None:
                 return None

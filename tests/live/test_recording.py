@@ -2,12 +2,14 @@
 
 import struct
 import threading
+from functools import partial
 from xml.etree import ElementTree
 
 import av
 import numpy as np
 import pytest
 
+from knot_core.media import open_writer
 from knot_live import recording
 from knot_live.recording import GENERATED, Recording, Shown
 
@@ -125,7 +127,20 @@ def test_what_cannot_be_written_ends_with_a_sentence(tmp_path):
     assert "broke off" in message
 
 
-def test_a_disc_that_is_too_slow_ends_it_and_memory_is_bounded(tmp_path, monkeypatch):
+def test_a_host_opens_files_of_other_formats(tmp_path):
+    ended, path = [], tmp_path / "recording.webm"
+    opened = partial(open_writer, video_format="vp9-webm")
+    writing = Recording(path, FPS, lambda *told: ended.append(told), opened)
+    writing.write(pictures(range(9)), sound(range(9)))
+    writing.close()
+    writing.join()
+    assert ended == [(path, "")]
+    with av.open(str(path)) as container:
+        assert container.metadata["DIGITAL_SOURCE_TYPE"] == GENERATED
+        assert sum(1 for _ in container.decode(video=0)) == 9
+
+
+def test_a_disc_that_is_too_slow_ends_it_and_memory_is_bounded(tmp_path):
     ended, go_on = [], threading.Event()
 
     class Slow(recording.VideoWriter):
@@ -133,8 +148,7 @@ def test_a_disc_that_is_too_slow_ends_it_and_memory_is_bounded(tmp_path, monkeyp
             go_on.wait()
             super().write(pixel_frames)
 
-    monkeypatch.setattr(recording, "VideoWriter", Slow)
-    writing = Recording(tmp_path / "x.mp4", FPS, lambda *told: ended.append(told))
+    writing = Recording(tmp_path / "x.mp4", FPS, lambda *told: ended.append(told), Slow)
     for _ in range(100):
         writing.write(pictures([7] * 12), sound([0] * 12))
     assert len(writing._waiting) * 12 <= 11 * FPS

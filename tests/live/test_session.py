@@ -128,6 +128,14 @@ def test_what_the_host_raises_while_it_waits_ends_it(scene):
     assert here.events[-1] == Ended("stopped", "the host has stopped the session")
 
 
+def test_the_host_is_asked_before_every_chunk_and_what_it_changes_takes_hold(scene):
+    asked = []
+    scene = scene(before_chunk=lambda stream: (asked.append(stream.plan.chunk), stream.set_text(len(asked))))
+    scene.run(4)
+    assert asked == [chunk.chunk for chunk in scene.chunks]
+    assert scene.stream.prompt == len(asked) > 3
+
+
 def test_settings_change_at_the_next_boundary(scene):
     here = scene()
     here.at(2.0, controls.Settings({"num_chunk_frames": 1}))
