@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from knot_core.cache import CacheShape, KVCache
-from knot_core.cache_index import CacheIndex
+from knot_core.cache_index import CacheIndex, Place
 from knot_lab.training.rollout_cache import RolloutCache
 
 TOKENS, HEADS, HEAD_DIM = 2, 1, 4
@@ -132,6 +132,21 @@ def test_a_fork_goes_its_own_way():
     commit(twin, range(3, 6))
     assert frames_in(cache.window(0)[0]) == [0, 1, 2]
     assert frames_in(twin.window(0)[0]) == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_passes_wrote_in_place_is_undone_and_forgotten():
+    """Afterwards the window is the buffer again, not a copy of what stood there: a state can be put back into it."""
+    cache = kv_cache(6)
+    commit(cache, range(3))
+    before = [cache.window(layer).clone() for layer in range(2)]
+    cache.write_in_place(Place(slot=0, length=3, num_valid=3))
+    for layer in range(2):
+        cache.extend(layer, keys([7, 8, 9]), keys([7, 8, 9]))
+    cache.undo()
+    assert all(torch.equal(cache.window(layer), kept) for layer, kept in enumerate(before))
+    cache.load_window(cache.index, [kept + 40 for kept in before])
+    assert frames_in(cache.window(0)[0]) == [40, 41, 42]
+    assert frames_in(cache.extend(0, keys([3]), keys([3]))[0]) == [0, 3, 40, 41, 42]  # 0: no anchor was placed
 
 
 @pytest.mark.parametrize("num_window_frames", [0, 2, 4, 6, 40])
