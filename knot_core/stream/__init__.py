@@ -18,6 +18,7 @@ from .continuing import (
 )
 from .control import ACTIONS, FINISH, GO_ON, PAUSE, StreamControl
 from .drawn_ahead import pipelined
+from .late_decoding import LateChunk, LateDecoder, LateFrames
 from .model import StreamCodec, StreamDriving, StreamModel, fingerprint
 from .plan import ChunkPlan, plan_chunk
 from .sampler import Stream
@@ -34,6 +35,9 @@ __all__ = [
     "Chunk",
     "ChunkPlan",
     "Conditioning",
+    "LateChunk",
+    "LateDecoder",
+    "LateFrames",
     "Snapshot",
     "Stream",
     "StreamCodec",

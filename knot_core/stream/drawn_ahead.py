@@ -26,6 +26,7 @@ from ..geometry import first_pixel_frame, num_tokens
 from ..threads import num_processors, threads_inside
 from .chunk_stages import Begun, Chunk, Drawn
 from .decode import decode
+from .device_streams import second_stream
 from .model import DecoderMemory
 from .sampler import DRAWN_AHEAD, Stopped, Stream
 from .snapshot import Snapshot
@@ -101,7 +102,7 @@ class _Ahead:
             raise SettingsError(DRAWN_AHEAD)
         stream.make_cut()
         self._reached, self._memory, self.next_clock = stream.state, stream.state.decoder_memory, stream.state.clock
-        self._side = _second_stream(stream.model.device) if self._beside else nullcontext()
+        self._side = second_stream(stream.model.device) if self._beside else nullcontext()
         stages = [self._decode] * self._beside + [partial(self._write, write)] * (write is not None)
         stream.ahead = self
         try:
@@ -240,22 +241,3 @@ def _like_here(device: torch.device, threads: int) -> Callable[[], AbstractConte
             yield
 
     return around
-
-
-def _second_stream(device: torch.device) -> AbstractContextManager[torch.cuda.Stream | None]:
-    """Within it a CUDA device computes beside what it is asked elsewhere; entered as often as wanted."""
-    return _OnStream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
-
-
-class _OnStream:
-    """`torch.cuda.stream`, which says what it has entered."""
-
-    def __init__(self, stream: torch.cuda.Stream) -> None:
-        self._stream, self._entered = stream, torch.cuda.stream(stream)
-
-    def __enter__(self) -> torch.cuda.Stream:
-        self._entered.__enter__()
-        return self._stream
-
-    def __exit__(self, *error: object) -> None:
-        self._entered.__exit__(*error)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -24,15 +25,16 @@ from .committing import Window, check_recache, stronger
 from .decode import decode
 from .filled_cache import filled_cache
 from .kept import Kept
-from .model import StreamDriving, StreamModel, latent_dtype
+from .model import DecoderMemory, StreamDriving, StreamModel, latent_dtype
 from .plan import Clock
 from .sinks import Sinks
 from .snapshot import Snapshot, StreamState, anew, state_anew
 from .state_file import save_stream
-from .timing import StageSeconds, mark
+from .timing import Mark, StageSeconds, mark
 
 Progress = Callable[[int, int], None]  # stages done, stages of a chunk: its steps, then decoding
 ShouldStop = Callable[[], bool]
+AnyChunk = TypeVar("AnyChunk")
 DRAWN_AHEAD = "this stream's chunks are drawn ahead by pipelined(); take them there, or close it first"
 
 
@@ -158,44 +160,56 @@ class Stream(Changeable, Iterator[Chunk]):
         """Bytes of sinks, window, anchor and the current pass; constant as long as no chunk is longer than before."""
         return self._cache.num_bytes + self._sinks.num_bytes
 
-    @torch.no_grad()
     def __next__(self) -> Chunk:
+        chunk = self.happens(self._next_chunk)
+        if chunk is None:
+            raise StopIteration
+        return chunk
+
+    @torch.no_grad()
+    def happens(self, draw: Callable[[], AnyChunk]) -> AnyChunk | None:
+        """Draw a chunk wholly or not at all; None where the driving has ended, or `should_stop` says so."""
         if self.ahead is not None:
             raise SettingsError(DRAWN_AHEAD)
         if self.finished:
-            raise StopIteration
+            return None
         try:
             with threads_inside(self.threads):
-                return self._next_chunk()
+                return draw()
         except Stopped:
-            raise StopIteration from None
+            return None
         finally:
             self.undo(self._flight)
             self._flight = None
 
     def _next_chunk(self) -> Chunk:
-        """Nothing that lasts is written before the commit; the new state is put in place after it.
-
-        The host asks for the whole chunk and waits for the device once: for the pictures, while it commits.
-        """
-        with self.lock:
-            self.make_cut()
-            begun = self._flight = self.begin(self.state)
-        drawn = self.draw(begun, self.before_stage)
-        latents = drawn.latents()
+        """The host asks for the whole chunk and waits for the device once: for the pictures, while it commits."""
+        drawn = self.draw_next()
+        latents, begun = drawn.latents(), drawn.begun
         pixel_frames, memory = decode(
             self.model.codec, latents, begun.state.decoder_memory, begun.plan.is_late_beginning
         )
         decoded = mark(self.model.device)
-        self.before_stage(begun.num_steps + 1, begun.num_steps + 1)
-        self.run_commit(drawn)
-        with self.lock:
-            self.kept.add(begun.state, self.write_window(drawn, keep=self.kept.wanted))
-            self.state, self._flight = drawn.after(memory), None
-        committed = mark(self.model.device)
+        committed = self.commit_drawn(drawn, memory)
         decoded.synchronize()
         marks = {"denoise": (begun.mark, drawn.mark), "decode": (drawn.mark, decoded), "commit": (decoded, committed)}
         return drawn.emit(latents[0], pixel_frames, StageSeconds(marks))
+
+    def draw_next(self) -> Drawn:
+        """The next chunk, to be committed. Nothing that lasts is written before that."""
+        with self.lock:
+            self.make_cut()
+            begun = self._flight = self.begin(self.state)
+        return self.draw(begun, self.before_stage)
+
+    def commit_drawn(self, drawn: Drawn, memory: DecoderMemory | None) -> Mark:
+        """Commit what `draw_next` drew, and stand behind it; `memory` is the decoder's."""
+        self.before_stage(drawn.begun.num_steps + 1, drawn.begun.num_steps + 1)
+        self.run_commit(drawn)
+        with self.lock:
+            self.kept.add(drawn.begun.state, self.write_window(drawn, keep=self.kept.wanted))
+            self.state, self._flight = drawn.after(memory), None
+        return mark(self.model.device)
 
     def make_cut(self) -> None:
         """Drop what a stream that begins anew does not know of."""
