@@ -121,28 +121,25 @@ class FaceMotion:
     # chunks
 
     def begin(self, first: int, stop: int, wishes: Wishes) -> None:
-        """What changes, changes with that pixel frame; `stop`: where the chunk's own frames end."""
-        ease = round(EASE_SECONDS * self._fps)
+        """What changes, changes with that pixel frame; `stop`: where the chunk's own frames end.
+
+        A stream's first frame has nothing before it, so it begins with what is wanted.
+        """
+        ease = round(EASE_SECONDS * self._fps) if first - 1 in self._stood else 1
         self._layers = self._layers_until(first)
         if self._layers[-1][1] is not wishes.beneath:
             self._layers.append((first, wishes.beneath))
         for name, (target, seen) in wishes.targets.items():
             # a camera's values come all the time: from one chunk's to the next's without a halt between
-            frames = max(ease, stop - first) if seen else ease
+            frames = max(ease, stop - first) if seen and ease > 1 else ease
             self._held[name].change(first, frames, target, self._before(first, _INDEX[name]))
         self._held[_LIVELINESS].change(first, ease, wishes.liveliness, self._before(first, len(CONTROLS)))
         self._begun = [(begin, gesture) for begin, gesture in self._begun if begin < first]
         self._begun += [(first, gesture) for gesture in wishes.gestures]
 
     def _before(self, first: int, column: int) -> Callable[[], float]:
-        """What stands at the frame before; at the stream's first frame, what lies beneath."""
-
-        def value() -> float:
-            stood = self._stood.get(first - 1)
-            stood = self._values(np.array([first]), ())[0][0] if stood is None else stood
-            return float(stood[column])
-
-        return value
+        """What stands at the frame before; of a stream's first frame it does not matter."""
+        return lambda: float(self._stood[first - 1][column]) if first - 1 in self._stood else 0.0
 
     def draw(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Ascending pixel frames from the chunk's first on -> controls [P, E], whether the mouth's are set [P, 2]."""

@@ -134,7 +134,7 @@ class Timeline:
     def levels(self, first: int, stop: int) -> np.ndarray:
         """Root mean square of each pixel frame: [P]"""
         sound = self.between(first * self._per_frame, stop * self._per_frame).reshape(stop - first, self._per_frame)
-        return np.sqrt(np.square(sound, dtype=np.float64).mean(axis=1))
+        return np.sqrt(np.einsum("ps,ps->p", sound, sound) / self._per_frame)
 
     def to_state(self) -> Mapping[str, Any]:
         """What was played; what is laid is laid again."""

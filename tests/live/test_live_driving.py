@@ -13,6 +13,7 @@ from knot_core.driving.controls import CONTROLS, RANGES
 from knot_core.errors import DrivingError, KnotError
 from knot_live.driving import HISTORY
 from knot_live.gestures import GESTURES
+from knot_live.held import Held
 
 from .playing import Plan, Playing, Portrait
 
@@ -49,25 +50,39 @@ def test_a_control_is_eased_over_three_frames_from_where_it_stands_and_held():
     assert (free[3:] == expected[3:]).all()
 
 
-def test_the_newest_of_two_values_wins_also_in_the_middle_of_easing():
+def test_the_newest_of_two_values_wins():
     playing = Playing(num_frames=1)
-    playing.chunk()  # latent frame 0 is one pixel frame: then chunks begin every four
-    playing.start = 0
-    playing.driving.set_controls({"roll": -1.0})
-    playing.driving.set_controls({"roll": 1.0})
-    playing.chunk()  # frame 0 alone, a third of the way
-    stands = float(playing.driving.signal(0, 1)[0, -1, COLUMN["roll"]])
-    playing.driving.set_controls({"roll": -0.5})
-    roll = playing.frames(1)[:, COLUMN["roll"]]
-    assert roll[:3] == pytest.approx(stands + (-0.5 - stands) * EASED, abs=1e-6)
-    assert roll[3] == np.float32(-0.5)
+    playing.chunk()
+    for value in (-1.0, 1.0, 0.25):
+        playing.driving.set_controls({"roll": value})
+    assert playing.frames(1)[-1, COLUMN["roll"]] == 0.25
+
+
+def test_a_value_that_comes_in_the_middle_of_easing_is_eased_from_where_that_stands():
+    held, frames, beneath = Held(), np.arange(9, 17), np.zeros(8)
+    held.change(10, 3, 1.0, lambda: 0.0)
+    before = held.at(frames, beneath)
+    assert before[:4] == pytest.approx([0, *EASED])
+    held.change(12, 3, -1.0, lambda: before[2])
+    after = held.at(frames, beneath)
+    assert (after[:3] == before[:3]).all()
+    assert after[3:6] == pytest.approx(before[2] + (-1 - before[2]) * EASED)
+    assert (after[6:] == -1).all()
+    held.cut(12)  # it was not to be
+    assert (held.at(frames, beneath) == before).all()
+
+
+def test_what_was_set_before_the_stream_begins_stands_in_its_first_frame():
+    playing = Playing()
+    playing.driving.set_controls({"yaw": 0.7})
+    assert (playing.frames(1)[:, COLUMN["yaw"]] == np.float32(0.7)).all()
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 3])
 def test_nothing_jumps_whatever_is_asked_for(num_frames):
     playing, rng = Playing(num_frames=num_frames), np.random.default_rng(num_frames)
     rows = [playing.frames(1)]
-    for _ in range(200):
+    for _ in range(80):
         name = CONTROLS[rng.integers(8)]
         low, high = RANGES[name]
         playing.driving.set_controls({name: None if rng.random() < 0.3 else float(rng.uniform(low, high))})
@@ -331,25 +346,67 @@ def test_it_belongs_to_its_model():
         driving.for_adapter(None)
 
 
-def test_memory_is_flat_over_eight_hours_of_changes():
-    playing, rng = Playing(seed=1), np.random.default_rng(8)
-    playing.driving.set_liveliness(0.5)
-
-    def size():
-        return len(json.dumps(playing.driving.to_state()))
-
-    sizes = []
-    for number in range(600):
-        # eight hours of chunks would take a minute here: each of these stands for 100, of which nothing is kept
-        change_at_random(playing, rng)
-        playing.chunk()
-        if number % 100 == 99:
-            playing.driving.clear_speech()
-            playing.chunk()
-            sizes.append(size())
-    assert max(sizes[1:]) < 1.02 * min(sizes[1:])
+@pytest.mark.parametrize("hours", [1, pytest.param(8, marks=pytest.mark.slow)])
+def test_memory_is_flat_over_hours_of_changes(hours):
+    """In chunks of two minutes, so that hours take seconds, each followed by one of a usual length."""
+    playing, rng, sizes = Playing(seed=1), np.random.default_rng(8), []
+    while playing.start < hours * 3600 * 25 / 4:
+        for num_frames in (750, int(rng.integers(1, 4))):
+            change_at_random(playing, rng)
+            playing.chunk(num_frames)
+            playing.sound.clear()
+        playing.driving.clear_speech()
+        sizes.append(len(json.dumps(playing.driving.to_state())))
+    assert len(sizes) > 28 * hours
+    assert max(sizes[15:]) < 1.02 * max(sizes[:15])
 
 
 def test_errors_are_the_users():
     with pytest.raises(KnotError, match="not divide 24000"):
         Playing(Portrait(fps=7))
+
+
+def speaking_with(**controls):
+    """Rows of a chunk in which somebody speaks and those controls are set."""
+    playing = Playing()
+    playing.chunk()
+    playing.driving.set_controls(controls)
+    playing.driving.append_speech(voice(2.0), 24_000)
+    playing.chunk()
+    return playing.frames(1)
+
+
+def test_speech_moves_the_mouth_and_when_nobody_speaks_it_is_closed():
+    rows = speaking_with()
+    assert (rows[:, [SPEECH, POSE, MOUTH]] == [1, 1, 0]).all()
+    assert (rows[:, [COLUMN["mouth_open"], COLUMN["mouth_wide"]]] == 0).all()
+    silent = Playing().frames(1)
+    assert (silent[:, [SPEECH, POSE, MOUTH]] == [0, 1, 1]).all()
+    assert (silent[:, COLUMN["mouth_open"]] == 0).all()
+
+
+def test_a_mouth_control_counts_beside_the_speech():
+    rows = speaking_with(mouth_open=0.4)
+    assert (rows[:, [SPEECH, MOUTH]] == 1).all()
+    assert (rows[:, COLUMN["mouth_open"]] == np.float32(0.4)).all()
+
+
+def test_with_the_width_alone_set_the_mouth_opens_as_loud_as_the_speech():
+    rows = speaking_with(mouth_wide=0.9)
+    assert (rows[:, [SPEECH, MOUTH]] == 1).all()
+    assert (rows[:, COLUMN["mouth_wide"]] == np.float32(0.9)).all()
+    opening = rows[:, COLUMN["mouth_open"]]
+    loudness = rows[:, :64].mean(axis=1)
+    assert 0.1 < opening.min() < opening.max() <= 0.7
+    assert np.corrcoef(opening, loudness)[0, 1] > 0.9
+
+
+def test_the_mouth_is_the_speech_s_a_little_longer_and_through_short_pauses():
+    playing = Playing()
+    playing.chunk()
+    pause = np.zeros(4800, dtype=np.float32)  # 200 ms
+    playing.driving.append_speech(np.concatenate([voice(0.4), pause, voice(0.4)]), 24_000)
+    playing.driving.commit_speech()
+    spoken = playing.frames(4)[:, SPEECH]
+    assert (spoken[: 25 + 8] == 1).all()
+    assert (spoken[25 + 8 :] == 0).all()
