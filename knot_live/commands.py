@@ -9,11 +9,14 @@ import os
 import signal
 import sys
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from .access import ALLOWED_ORIGINS, TOKEN, AccessError, Doors, listed, operators_token, plain_origins
+from . import face_pose
+from .access import ALLOWED_ORIGINS, TOKEN, AccessError, Doors, check_exposure, listed, operators_token, plain_origins
+from .camera import Cameras
 from .client import LiveError
 from .engine import KnotError, Model, load_model
 from .hub import Hub
@@ -76,8 +79,9 @@ async def _serve(options: argparse.Namespace) -> None:
     tls = None if options.tls_cert is None else (options.tls_cert, options.tls_key)
     address = Address(host=options.host, port=options.port, tls=tls)
     limits = replace(Limits(), max_sessions=options.max_sessions)
-    server = live_server(load_model(options.model), limits, options.host, token, badge=not options.no_badge)
-    async with running(server, address, token) as at:
+    check_exposure(address.host, token)  # before a model is loaded
+    model = load_model(options.model)
+    async with live_server(model, limits, address, token, badge=not options.no_badge) as at:
         sys.stderr.write(f"open {at.url} in a browser; Ctrl-C ends the server\n")
         if options.open:
             webbrowser.open(at.url)
@@ -93,20 +97,37 @@ async def _talk(options: argparse.Namespace) -> None:
     async with contextlib.AsyncExitStack() as stack:
         url = options.server
         if url is None:
-            server = live_server(load_model(options.model), Limits(), "127.0.0.1", None)
-            url = (await stack.enter_async_context(running(server, Address(port=0)))).url
+            own = live_server(load_model(options.model), Limits(), Address(port=0))
+            url = (await stack.enter_async_context(own)).url
         seconds = await talk(url, options.reference, what, options.out, token)
     sys.stdout.write(json.dumps({"out": str(options.out), "seconds": round(seconds, 2)}) + "\n")
 
 
-def live_server(model: Model, limits: Limits, host: str, token: str | None, *, badge: bool = True) -> LiveServer:
-    """A server of that model, ready to be run."""
-    studio = Studio.of(model, limits, badge=badge)
-    origins = plain_origins(listed(os.environ.get(ALLOWED_ORIGINS, "")))
-    services = Services(about=studio.about, add_reference=studio.references.add, portraits=studio.references.bundled)
-    return LiveServer(
-        Hub(studio.make, limits), services, Doors(listens=(host,), origins=origins, server="server"), token
-    )
+@asynccontextmanager
+async def live_server(
+    model: Model, limits: Limits, address: Address, token: str | None = None, *, badge: bool = True
+) -> AsyncIterator[Address]:
+    """A server of that model while it listens, warmed up.
+
+    Raises:
+        AccessError: others reach that address, and there is no token.
+        OSError: it cannot listen there.
+    """
+    check_exposure(address.host, token)
+    studio, cameras = Studio(model, limits, badge=badge), Cameras()
+    try:
+        await asyncio.to_thread(studio.warm)
+        hub = Hub(studio.make, limits, lambda live: cameras.forget(live.made.session))
+        camera = None if face_pose.missing() else lambda live, jpeg: cameras.see(live.made.session, jpeg)
+        services = Services(about=studio.about, add_reference=studio.references.add,
+                            portraits=studio.references.bundled, camera=camera)  # fmt: skip
+        origins = plain_origins(listed(os.environ.get(ALLOWED_ORIGINS, "")))
+        doors = Doors(listens=(address.host,), origins=origins, server="server")
+        async with running(LiveServer(hub, services, doors, token), address, token) as at:
+            yield at
+    finally:
+        cameras.close()
+        studio.close()
 
 
 async def _interrupted() -> None:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from .access import same_token
-from .hub import Client, Hub, LiveSession
+from .hub import Hub
 from .limits import Limits, RateLimit
+from .live_session import Client, LiveSession
 from .outbox import Outbox
 from .protocol import (
     Acknowledge,

@@ -1,253 +1,41 @@
-"""Which sessions there are, and who drives and watches them. No sockets here: a client is its outbox."""
+"""Which sessions there are, and whose secrets open them."""
 
 import asyncio
-import logging
-import secrets
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
 
-from . import controls
 from .access import same_token
-from .events import Applied, Cut, Ended, Event, Refused, StateChanged
 from .limits import Limits
-from .media_encoder import ChunkEncoder, EncodedChunk, EncoderThread
-from .outbox import Outbox
-from .protocol import Attach, Create, ProtocolError, Resume, View, Vocabulary, said
+from .live_session import LiveSession, Made
+from .protocol import Attach, Create, ProtocolError, Resume, View
 
-logger = logging.getLogger(__name__)
-
-_KEPT_CHUNKS, _KEPT_BYTES = 16, 2**23  # of a session, for a client whose connection was lost
+_TICK = 0.25  # seconds
 
 
-@dataclass(eq=False)
-class Client:
-    """Somebody at the other end of a connection."""
+class _Left(NamedTuple):
+    """The recording of a session that has ended."""
 
-    outbox: Outbox
-    video: str
-    sound: str
-    drives: bool
-    cut_off: Callable[[], None] = lambda: None  # end its connection at once
-    num_sent: int = 0  # chunks
-
-    def send(self, *messages: str | bytes) -> None:
-        """All of them, or its connection ends: its outbox is full because it does not read."""
-        if not self.outbox.put(messages):
-            logger.warning("a client does not read what it is sent: its connection ends")
-            self.outbox.drop()
-            self.cut_off()
-
-    def chunk(self, chunk: EncodedChunk, header: bytes) -> list[str | bytes]:
-        """A chunk as this client wants it."""
-        messages: list[str | bytes] = [said("video.chunk_metadata", **chunk.about)]
-        if self.video == "fmp4":
-            messages += [header] * (self.num_sent == 0) + list(chunk.media.get("fmp4", ()))
-        else:
-            messages += [*chunk.media.get(self.sound, ()), *chunk.media["h264"]]
-        self.num_sent += 1
-        return messages
-
-
-class Drawn(Protocol):
-    """What a hub needs of a session: `Session` is one."""
-
-    def apply(self, control: Any) -> int: ...
-
-    def acknowledge(self, epoch: int, frame: int) -> None: ...
-
-    def chunks(self) -> Any: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Made:
-    """A session as a studio makes it, and what its clients are told of it."""
-
-    session: Drawn
-    width: int
-    height: int
-    fps: int
-    words: Vocabulary
-    about: Mapping[str, Any] = field(default_factory=dict)  # of session.created
-    listen: Callable[[Callable[[Event], None]], None] = lambda _: None  # hand its events to that function
-
-
-class LiveSession:
-    """A session that computes in a thread, and the clients that it is shown to. All but `_compute` runs in the loop."""
-
-    def __init__(self, made: Made, limits: Limits, ended: Callable[["LiveSession"], None]) -> None:
-        self.session_id, self.resume_token, self.view_token = (secrets.token_urlsafe(24) for _ in range(3))
-        self.made, self.limits, self.words = made, limits, made.words
-        self.began = self.last_wish = time.monotonic()
-        self.alone_since: float | None = None  # monotonic seconds: since when nobody drives it
-        self.driver: Client | None = None
-        self.viewers: set[Client] = set()
-        self.ended_because: tuple[str, str] | None = None  # reason, sentence
-        self._paused_by_us, self._on_end = False, ended
-        self._cut = Cut(0, 0)
-        self._names: dict[int, str | None] = {}  # event ids by control number
-        self._recent: deque[EncodedChunk] = deque(maxlen=_KEPT_CHUNKS)
-        self._loop = asyncio.get_running_loop()
-        self.encoder = ChunkEncoder(made.width, made.height, made.fps)
-        self._header = self.encoder.initialisation()
-        made.listen(lambda event: self._in_loop(self._tell, event))
-        self._thread = threading.Thread(target=self._compute, name="knot-live-session", daemon=True)
-
-    def start(self) -> None:
-        """Begin to compute."""
-        self._thread.start()
-
-    @property
-    def clients(self) -> list[Client]:
-        return [*([self.driver] if self.driver is not None else []), *self.viewers]
-
-    def about(self, client: Client) -> str:
-        """session.created, or for a viewer without the driver's secrets."""
-        secret = {"resume_token": self.resume_token, "view_token": self.view_token} if client.drives else {}
-        return said("session.created", version=1, session_id=self.session_id, **secret,
-                    video={"format": client.video, "codec": self.encoder.codec, "mime": self.encoder.mime},
-                    sound=self.encoder.sound_format(client.sound), **self.made.about)  # fmt: skip
-
-    def drive(self, client: Client, last_frame: int | None = None) -> None:
-        """Let this client drive, in place of one whose connection may not know yet that it is lost."""
-        if self.driver is not None:
-            before, self.driver = self.driver, None
-            before.send(said("error", code="driven_elsewhere", message="another connection drives this session now"))
-            before.outbox.close()
-        self._want(client)
-        self.driver, self.alone_since = client, None
-        client.send(self.about(client))
-        for chunk in self._recent if last_frame is not None else ():
-            if chunk.first_frame + chunk.num_frames - 1 > last_frame and self._has(chunk, client):
-                client.send(*client.chunk(chunk, self._header))
-        if self._paused_by_us:
-            self._paused_by_us = False
-            self.made.session.apply(controls.GoOn())
-        if self.ended_because is not None:
-            self._say_end(client)
-
-    def watch(self, client: Client) -> None:
-        """Show it to a viewer, from the next chunk on."""
-        if len(self.viewers) >= self.limits.max_viewers:
-            raise ProtocolError("full", f"{self.limits.max_viewers} watch this session already, and no more may")
-        self._want(client)
-        self.viewers.add(client)
-        client.send(self.about(client))
-
-    def leave(self, client: Client) -> None:
-        """Its connection has ended."""
-        self.viewers.discard(client)
-        if client is self.driver:
-            self.driver, self.alone_since = None, time.monotonic()
-            if self.ended_because is None:
-                self._paused_by_us = True
-                self.made.session.apply(controls.Pause())
-
-    def wish(self, client: Client, event_id: str | None, control: Any) -> None:
-        """A control from whoever drives; its first receipt is sent at once."""
-        self.last_wish = time.monotonic()
-        number = self.made.session.apply(control)
-        if event_id is not None:
-            self._names[number] = event_id
-        client.send(said("control.received", event_id=event_id, number=number))
-
-    def end(self, reason: str, sentence: str) -> None:
-        """Finish it; what is made is still shown."""
-        if self.ended_because is None:
-            self.ended_because = (reason, sentence)
-            self.made.session.apply(controls.Finish())
-            self.made.session.apply(controls.GoOn())  # a paused one would never come to its end
-
-    async def wait(self) -> None:
-        """Until its threads have ended."""
-        await asyncio.to_thread(self._thread.join)
-
-    def _compute(self) -> None:
-        """In the session's own thread."""
-        encoder = EncoderThread(self.encoder, lambda chunk: self._in_loop(self._spread, chunk))
-        why = ("finished", "the session was finished")
-        try:
-            for chunk in self.made.session.chunks():
-                encoder.put(chunk)
-        except Exception as problem:
-            logger.exception("a session ends")
-            why = ("error", f"the session cannot go on: {problem}".replace("\n", " "))
-        finally:
-            encoder.close()
-            self._in_loop(self._finish, why)
-
-    def _in_loop(self, function: Callable[..., None], *arguments: Any) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(function, *arguments)
-
-    def _spread(self, chunk: EncodedChunk) -> None:
-        if chunk.epoch < self._cut.epoch and chunk.first_frame >= self._cut.first_frame:
-            return  # it was being encoded when it was cut
-        self._recent.append(chunk)
-        while len(self._recent) > 1 and sum(map(_size, self._recent)) > _KEPT_BYTES:
-            self._recent.popleft()
-        for client in self.clients:
-            if self._has(chunk, client):
-                client.send(*client.chunk(chunk, self._header))
-
-    def _tell(self, event: Event) -> None:
-        """An event of the session to those whom it concerns."""
-        if isinstance(event, Applied | Refused):
-            if self.driver is not None:
-                self.driver.send(_receipt(event, self._names.pop(event.number, None)))
-        elif isinstance(event, Cut):
-            self._cut = event
-            while self._recent and self._recent[-1].first_frame >= event.first_frame:
-                self._recent.pop()
-            self._say("output_audio_buffer.cleared", epoch=event.epoch, first_frame=event.first_frame)
-        elif isinstance(event, StateChanged):
-            self._say("session.state", state=event.state)
-        elif isinstance(event, Ended) and self.ended_because is None:
-            self.ended_because = (event.reason, event.message)
-
-    def _say(self, kind: str, **fields: Any) -> None:
-        for client in self.clients:
-            client.send(said(kind, **fields))
-
-    def _finish(self, why: tuple[str, str]) -> None:
-        self.ended_because = self.ended_because or why
-        for client in self.clients:
-            self._say_end(client)
-        self._on_end(self)
-
-    def _say_end(self, client: Client) -> None:
-        reason, sentence = self.ended_because
-        client.send(said("session.ended", reason=reason, message=sentence))
-        client.outbox.close()
-
-    def _want(self, client: Client) -> None:
-        client.sound = self.encoder.sound_format(client.sound)["format"]  # where there is no Opus, PCM
-        self.encoder.wanted.add("fmp4" if client.video == "fmp4" else client.sound)
-
-    def _has(self, chunk: EncodedChunk, client: Client) -> bool:
-        """Whether it was encoded for such a client: what was made before anybody wanted it was not."""
-        return client.video != "fmp4" or "fmp4" in chunk.media
-
-
-def _receipt(event: Applied | Refused, event_id: str | None) -> str:
-    if isinstance(event, Refused):
-        return said("error", code="refused", message=event.message, event_id=event_id, number=event.number)
-    return said("control.applied", event_id=event_id, number=event.number, chunk=event.chunk, frame=event.frame)
-
-
-def _size(chunk: EncodedChunk) -> int:
-    return sum(len(message) for messages in chunk.media.values() for message in messages)
+    resume_token: str
+    path: Path
+    since: float  # monotonic seconds
 
 
 class Hub:
     """All sessions of a server."""
 
-    def __init__(self, make: Callable[[Create], Made], limits: Limits) -> None:
-        self._make, self.limits = make, limits
+    def __init__(
+        self,
+        make: Callable[[Create], Made],
+        limits: Limits,
+        ended: Callable[[LiveSession], None] = lambda _: None,
+    ) -> None:
+        """`make` is called on a thread of its own; `ended` in the loop, of each session once."""
+        self._make, self.limits, self._ended = make, limits, ended
         self.sessions: dict[str, LiveSession] = {}
+        self._left: dict[str, _Left] = {}
         self._opening = 0
 
     @property
@@ -298,8 +86,20 @@ class Hub:
             raise ProtocolError("unknown_session", "there is no such session, or it has ended; begin a new one")
         return found
 
+    def recording(self, session_id: str, token: str | None) -> Path | None:
+        """The last recording of a session that runs or has ended, for whoever has its secret."""
+        live, left = self.sessions.get(session_id), self._left.get(session_id)
+        if live is not None and same_token(token, live.resume_token):
+            return live.recording
+        return left.path if left is not None and same_token(token, left.resume_token) else None
+
     def tick(self, now: float) -> None:
-        """End what has lasted too long, or is left alone."""
+        """End what has lasted too long, or is left alone; forget recordings that nobody fetched."""
+        for name, left in list(self._left.items()):
+            if now - left.since > self.limits.recording_seconds:
+                with suppress(OSError):  # somebody may be reading it, where that keeps a file from being removed
+                    left.path.unlink()
+                    del self._left[name]
         for live in list(self.sessions.values()):
             if live.alone_since is not None and now - live.alone_since > self.limits.resume_seconds:
                 live.end("left", f"nobody drove the session for {self.limits.resume_seconds:.0f} seconds")
@@ -312,7 +112,7 @@ class Hub:
         """Look after the sessions, for ever."""
         while True:
             self.tick(time.monotonic())
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(_TICK)
 
     async def close(self) -> None:
         """End all sessions."""
@@ -323,3 +123,6 @@ class Hub:
 
     def _forget(self, live: LiveSession) -> None:
         self.sessions.pop(live.session_id, None)
+        if live.recording is not None:
+            self._left[live.session_id] = _Left(live.resume_token, live.recording, time.monotonic())
+        self._ended(live)

@@ -23,7 +23,20 @@ class Limits:
     picture_bytes: int = 10 * 2**20
     picture_pixels: int = 2**24
     max_pictures: int = 64  # uploaded ones; older ones are forgotten
-    speech_seconds: float = 300.0  # that wait to be spoken
+
+    def told(self) -> dict[str, float]:
+        """What a client should know of them."""
+        return {
+            "message_bytes": self.max_message_bytes,
+            "messages_per_second": self.messages_per_second,
+            "bytes_per_second": self.bytes_per_second,
+            "picture_bytes": self.picture_bytes,
+            "picture_pixels": self.picture_pixels,
+            "viewers": self.max_viewers,
+            "idle_seconds": self.idle_seconds,
+            "session_seconds": self.session_seconds,
+            "resume_seconds": self.resume_seconds,
+        }
 
 
 class RateLimit:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import av
@@ -101,6 +102,14 @@ class OpusEncoder:
         return b"".join(bytes(packet) for packet in self._context.encode(frame))
 
 
+@lru_cache(maxsize=16)
+def _parameter_sets(width: int, height: int, fps: int) -> Mapping[int, bytes]:
+    """What every stream of that size begins with, by type; of a picture that is no stream's."""
+    unit = VideoEncoder(width, height, fps).encode(np.zeros((1, height, width, 3), np.uint8))[0]
+    return {one[0] & 31: one for one in nal_units(unit)}
+
+
+@lru_cache(maxsize=1)
 def has_opus() -> bool:
     """Whether this PyAV can encode it."""
     try:
@@ -117,9 +126,7 @@ class ChunkEncoder:
         self.wanted: set[str] = set()
         self._fps, self._video, self._number = fps, VideoEncoder(width, height, fps), 0
         self._opus = OpusEncoder() if has_opus() else None
-        # an encoder of its own: a first picture of the stream's would not be one of the stream's
-        unit = VideoEncoder(width, height, fps).encode(np.zeros((1, height, width, 3), np.uint8))[0]
-        sets = {one[0] & 31: one for one in nal_units(unit)}
+        sets = _parameter_sets(width, height, fps)
         self.codec = f"avc1.{sets[_SPS][1:4].hex()}"  # profile, constraints and level: RFC 6381
         self._tracks = Tracks(width=width, height=height, fps=fps, sps=sets[_SPS], pps=sets[_PPS],
                               pre_skip=None if self._opus is None else self._opus.pre_skip)  # fmt: skip

@@ -14,6 +14,11 @@ class Outbox:
         self._num_bytes, self._there = 0, asyncio.Event()
         self.closed = False
 
+    @property
+    def num_messages(self) -> int:
+        """That wait."""
+        return len(self._waiting)
+
     def put(self, messages: Sequence[str | bytes]) -> bool:
         """All of them, or none if they are too many; whether there was room."""
         size = sum(map(len, messages))

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from .access import Doors, check_exposure, same_token
 from .connection import Connection
-from .hub import Hub, LiveSession
-from .limits import Limits
+from .hub import Hub
+from .live_session import LiveSession
 from .protocol import VERSION
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,6 @@ class Services:
     add_reference: Callable[[bytes], str]  # a picture's name; a ValueError with a sentence where it is none
     portraits: dict[str, Path]  # bundled references
     camera: Callable[[LiveSession, bytes], None] | None = None
-    recording: Callable[[str, str], Path | None] = lambda session_id, token: None  # noqa: ARG005
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error
@@ -163,7 +162,7 @@ class LiveServer:
         return web.Response(body=await asyncio.to_thread(path.read_bytes), content_type="image/png")
 
     async def _recording(self, request: web.Request) -> web.StreamResponse:
-        path = self._services.recording(request.match_info["id"], _bearer(request) or "")
+        path = self._hub.recording(request.match_info["id"], _bearer(request))
         if path is None:
             raise Refused(404, "not_found", "there is no such recording, or the token is not its session's")
         headers = {"Content-Disposition": 'attachment; filename="knot-live.mp4"', "Cache-Control": "no-store"}
@@ -217,6 +216,3 @@ async def running(server: LiveServer, address: Address, token: str | None = None
         yield Address(host=address.host, port=runner.addresses[0][1], tls=address.tls)
     finally:
         await runner.cleanup()
-
-
-__all__ = ["PAGE", "Address", "Limits", "LiveServer", "Services", "running"]

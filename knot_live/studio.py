@@ -1,65 +1,78 @@
-"""What sessions are made from: one model, its references, and what a client's words may be."""
+"""What sessions are made from: one model, its references and voices, and what a client's words may be."""
 
+import secrets
+import shutil
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from .engine import CONTROLS, RANGES, Anchor, KnotError, Model
+from . import face_pose, speaking
+from .engine import CONTROLS, RANGES, Anchor, KnotError, Model, StreamSettings
 from .events import Event
-from .hub import Made
+from .gestures import GESTURES
 from .limits import Limits
+from .live_session import Made
 from .protocol import Create, ProtocolError, Vocabulary
 from .references import References
+from .session import Session
 
 SETTINGS = ("num_chunk_frames", "steps", "shift", "timesteps", "first_timesteps", "fusion", "run_ahead_stride",
             "run_ahead_start")  # fmt: skip
 _MOST_ANCHORS = 8  # that are kept encoded
 
 
-@dataclass(eq=False)
+class _Events:
+    """A session's events to whoever listens; it is made before there is somebody."""
+
+    def __init__(self) -> None:
+        self._listener: Callable[[Event], None] = lambda _: None
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        self._listener = listener
+
+    def __call__(self, event: Event) -> None:
+        self._listener(event)
+
+
 class Studio:
-    """Makes sessions; any thread may ask."""
+    """Makes sessions; any thread may ask. `speak` makes sound of a sentence and a voice's name."""
 
-    model: Model
-    references: References
-    limits: Limits
-    badge: bool = True
-    _anchors: dict[str, Anchor] = field(default_factory=dict)
-    _encoding: Lock = field(default_factory=Lock)
-
-    @classmethod
-    def of(cls, model: Model, limits: Limits, *, badge: bool = True) -> "Studio":
-        """One of a model at the model's own size."""
+    def __init__(
+        self, model: Model, limits: Limits, *, badge: bool = True, speak: speaking.Speaker = speaking.synthesize
+    ) -> None:
+        self.model, self.limits, self._badge, self._speak = model, limits, badge, speak
         size = model.preset.height, model.preset.width
-        pictures = References(*size, most_pixels=limits.picture_pixels, most_pictures=limits.max_pictures)
-        return cls(model, pictures, limits, badge)
+        self.references = References(*size, most_pixels=limits.picture_pixels, most_pictures=limits.max_pictures)
+        self._anchors: dict[str, Anchor] = {}
+        self._encoding = Lock()
+        self._folder = Path(tempfile.mkdtemp(prefix="knot-live-"))  # of recordings
 
     def about(self) -> dict[str, Any]:
         """What anybody may know."""
-        preset, limits = self.model.preset, self.limits
+        preset, voices = self.model.preset, speaking.voices()
         return {
             "model": preset.family,
             "fps": self.model.fps,
             "size": [preset.width, preset.height],
             "controls": {name: list(RANGES[name]) for name in CONTROLS},
-            "gestures": [],
-            "voices": [],
+            "gestures": list(GESTURES),
+            "voices": [voice.name for voice in voices],
+            "voice_titles": {voice.name: voice.title for voice in voices},
+            "speech_problem": speaking.missing(),
+            "camera_problem": face_pose.missing(),
             "references": self.references.names,
             "settings": list(SETTINGS),
             "prompts": preset.needs_text,
-            "badge": self.badge,
+            "badge": self._badge,
             "chunk_seconds": 4 * self.model.settings.num_chunk_frames / self.model.fps,
-            "limits": {
-                "message_bytes": limits.max_message_bytes,
-                "messages_per_second": limits.messages_per_second,
-                "picture_bytes": limits.picture_bytes,
-                "picture_pixels": limits.picture_pixels,
-                "idle_seconds": limits.idle_seconds,
-                "session_seconds": limits.session_seconds,
-                "resume_seconds": limits.resume_seconds,
-            },
+            "limits": self.limits.told(),
         }
+
+    def words(self) -> Vocabulary:
+        """What a client may say."""
+        return Vocabulary(controls=RANGES, gestures=tuple(GESTURES), settings=SETTINGS)
 
     def make(self, wish: Create) -> Made:
         """A session as a client wants it; encoding its reference takes a while.
@@ -67,26 +80,16 @@ class Studio:
         Raises:
             ProtocolError: its reference or its settings cannot be.
         """
+        events = _Events()
         try:
-            settings = self.model.settings.__class__(**{**vars(self.model.settings), **wish.settings})
-            anchor = self.anchor(wish.reference)
-        except (KnotError, TypeError) as problem:
+            settings = StreamSettings.from_dict(self.model.settings.to_dict() | dict(wish.settings))
+            session = Session(self.model, self.anchor(wish.reference), settings, seed=wish.seed, anchor_of=self.anchor,
+                              speak=self._speak, record_to=self._new_recording, on_event=events)  # fmt: skip
+        except KnotError as problem:
             raise ProtocolError("bad_value", str(problem)) from None
-        from .stand_in import StandIn
-
-        session = StandIn(self.model, anchor, settings, seed=wish.seed)
-
-        def listen(tell: Callable[[Event], None]) -> None:
-            session.tell = tell
-
         height, width = self.model.preset.height, self.model.preset.width
         return Made(session=session, width=width, height=height, fps=self.model.fps, words=self.words(),
-                    about=self.about(), listen=listen)  # fmt: skip
-
-    def words(self) -> Vocabulary:
-        """What a client may say."""
-        about = self.about()
-        return Vocabulary(controls=RANGES, gestures=tuple(about["gestures"]), settings=SETTINGS)
+                    about=self.about(), listen=events.listen)  # fmt: skip
 
     def anchor(self, name: str) -> Anchor:
         """The reference of that name, encoded.
@@ -94,9 +97,23 @@ class Studio:
         Raises:
             MediaError: there is none.
         """
+        picture = self.references.get(name)
         with self._encoding:
             if name not in self._anchors:
-                self._anchors[name] = self.model.encode_anchor(self.references.get(name))
+                self._anchors[name] = self.model.encode_anchor(picture)
                 while len(self._anchors) > _MOST_ANCHORS:
                     self._anchors.pop(next(iter(self._anchors)))
             return self._anchors[name]
+
+    def warm(self) -> None:
+        """Draw a chunk that nobody sees, so that the first session begins as quickly as later ones."""
+        chunks = self.make(Create()).session.chunks()
+        next(chunks)
+        chunks.close()
+
+    def close(self) -> None:
+        """Forget the recordings."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _new_recording(self) -> Path:
+        return self._folder / f"{secrets.token_hex(8)}.mp4"

@@ -12,8 +12,9 @@ import numpy as np
 from knot_live import controls
 from knot_live.access import Doors
 from knot_live.events import Applied, Cut, Ended, MediaChunk, Refused, StateChanged
-from knot_live.hub import Hub, Made
+from knot_live.hub import Hub
 from knot_live.limits import Limits
+from knot_live.live_session import Made
 from knot_live.protocol import Vocabulary, unpack
 from knot_live.server import Address, LiveServer, Services, running
 

@@ -42,6 +42,7 @@ LIVE = {  # a server that a command starts, whose refusals tests/live tries; acc
     "commands.py": {"import asyncio", "import webbrowser"},
     "connection.py": {"import aiohttp", "import asyncio"},
     "hub.py": {"import asyncio"},
+    "live_session.py": {"import asyncio"},
     "outbox.py": {"import asyncio"},
     "server.py": {"import aiohttp", "import asyncio", "import ssl", "a route: app.router"},
     "talk.py": {"import asyncio"},
