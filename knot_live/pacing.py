@@ -49,7 +49,7 @@ class Span:
 
     @classmethod
     def of_latents(cls, chunk: int, start: int, num_latents: int) -> "Span":
-        """Of a chunk of so many latent frames: frame 0 covers one pixel frame, each later one four."""
+        """The span of a chunk of so many latent frames: frame 0 covers one pixel frame, each later one four."""
         return cls(chunk, start, first_pixel_frame(start), first_pixel_frame(start + num_latents))
 
 
@@ -120,7 +120,7 @@ class Playback:
         return replace(self, shown=self.position(now), since=None) if self._dry(now) else self
 
     def ratio(self, now: float) -> float:
-        """Of the time that it played, the share without stall; 1 before anything was shown."""
+        """The share without stall of the time that it played; 1 before anything was shown."""
         played = (self.position(now) - self.begun) / self.fps
         return min(1.0, played / (played + self.stalled)) if played > 0 else 1.0
 

@@ -138,7 +138,7 @@ class Session:
 
     @property
     def play_ratio(self) -> float:
-        """Of the time in which it was shown, the share without stall, by acknowledgements and made frames."""
+        """The share without stall of the time in which it was shown, by acknowledgements and made frames."""
         with self._changed:
             return self._playback.ratio(self._clock.now())
 

@@ -9,10 +9,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # As ComfyUI loads a pack: under its path, with dots written otherwise; its root is never on the path.
 PACK = "/home/somebody/custom_nodes/knot-forcing_x_0_x_1"
 TOLD = """
-import json, sys
+import json, sys, types
 engine = sys.modules[NAME + "knot_live.engine"]
 found = [getattr(engine, name) for name in engine.__all__ if not name.endswith("Error")]  # whose names hide the pack
-named = [one for one in found if hasattr(one, "__qualname__")]  # classes and functions
+named = [one for one in found if isinstance(one, type | types.FunctionType)]
 print(json.dumps({
     "from": sorted({one.__module__.split(".knot_core")[0].split(".")[0] for one in named}),
     "top-level": sorted({name.split(".")[0] for name in sys.modules} & {"knot_core", "knot_live", "knot_lab"}),

@@ -152,15 +152,20 @@ def test_nothing_in_the_archive_imports_what_is_left_out(left_out):
     assert "knot_core/cli/bench/busy_processes.py" in left_out
 
 
+SPEAKING = "knot_live/speaking.py"  # tests/live/test_speaking.py holds it to a list of arguments, without a shell
+
+
 def test_nothing_in_the_archive_runs_code_that_it_was_given(left_out):
-    """The registry's own rule: no eval or exec, and no process that could install something."""
+    """The registry's own rule: no eval or exec, and no process that could install something; one file speaks through
+    espeak-ng, a program that it names itself.
+    """
     sources = list(archived_sources(left_out))
     assert sources
     for name, nodes in sources:
         calls = [node.func for node in nodes if isinstance(node, ast.Call)]
         assert not {call.id for call in calls if isinstance(call, ast.Name)} & {"eval", "exec"}, name
         imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-        assert not imported & {"subprocess", "ctypes"}, name
+        assert imported & {"subprocess", "ctypes"} == ({"subprocess"} if name == SPEAKING else set()), name
 
 
 def test_comfy_test_runs_every_workflow_that_needs_no_download():

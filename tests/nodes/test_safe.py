@@ -45,6 +45,7 @@ LIVE = {  # a server that a command starts, whose refusals tests/live tries; acc
     "live_session.py": {"import asyncio"},
     "outbox.py": {"import asyncio"},
     "server.py": {"import aiohttp", "import asyncio", "import ssl", "a route: app.router"},
+    "speaking.py": {"import subprocess"},  # espeak-ng alone, and without a shell
     "talk.py": {"import asyncio"},
 }
 
