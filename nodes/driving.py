@@ -8,7 +8,7 @@ from . import adapters
 from .adapters import directing
 from .types import ADVANCED, CATEGORY, SEED_RANGE, KnotDriving, KnotModel, node_schema
 
-SEED_TIP = "Which idle motion (any whole number from 0); the same seed moves the same way."
+SEED_TIP = "Seed of the idle motion (any whole number from 0). The same seed gives the same motion."
 
 
 def speech_inputs() -> list[io.Input]:
@@ -21,8 +21,8 @@ def speech_inputs() -> list[io.Input]:
             max=40.0,
             step=0.5,
             optional=True,
-            tooltip="How much louder the speech is heard, in dB (-40 to 40): louder opens the mouth wider. "
-            "The video's sound is not changed.",
+            tooltip="Gain of the speech that drives the mouth, in dB (-40 to 40): louder speech opens the "
+            "mouth wider. The video's sound is not changed.",
         ),
         io.Float.Input(
             "smoothing",
@@ -32,17 +32,17 @@ def speech_inputs() -> list[io.Input]:
             step=0.04,
             optional=True,
             **ADVANCED,
-            tooltip="Seconds over which the speech is smoothed (0 to 2; 0: not at all): more makes a calmer "
-            "mouth. Of use for knot-tiny alone.",
+            tooltip="Time over which the speech is smoothed, in seconds (0 to 2; 0: off). A longer time makes"
+            " the mouth calmer. Used by knot-tiny only.",
         ),
         io.Combo.Input(
             "silence",
             options=directing.SILENCE_CHOICES,
             default="same",
             optional=True,
-            tooltip="What idle motion does in pauses. same: what it does always. listen: looks to the "
-            "viewer while speaking and about in pauses. rest: holds still in pauses, but for "
-            "blinks and breathing. listen and rest also keep noise in pauses from the mouth.",
+            tooltip="Idle motion in pauses of the speech. same: as while speaking. listen: looks at the "
+            "viewer while speaking, and around in pauses. rest: holds still in pauses, except for "
+            "blinks and breathing. listen and rest also keep noise in pauses from moving the mouth.",
         ),
         io.Float.Input(
             "silence_level",
@@ -52,8 +52,8 @@ def speech_inputs() -> list[io.Input]:
             step=1.0,
             optional=True,
             **ADVANCED,
-            tooltip="What is quieter than this after gain, in dB of full scale (-90 to 0), for 0.4 s or "
-            "longer, is a pause. Not used with silence: same.",
+            tooltip="Threshold of a pause, in dB of full scale (-90 to 0): sound that stays below it, after "
+            "gain, for 0.4 s or longer. Not used with silence: same.",
         ),
     ]
 
@@ -65,9 +65,9 @@ class DrivingFromAudio(io.ComfyNode):
             node_id="KnotForcingDrivingFromAudio",
             display_name="Knot Forcing Driving from Audio",
             category=CATEGORY,
-            description="Speech drives the mouth. Head, eyes and breathing can move by themselves beside it. LiveTalk, "
-            "OmniAvatar and InfiniteTalk hear through the wav2vec2 that they were trained with, and move "
-            "everything as they like.",
+            description="Speech drives the mouth; head, eyes and breathing can follow idle motion. LiveTalk, "
+            "OmniAvatar and InfiniteTalk take features of the wav2vec2 encoder that they were trained"
+            " with, and generate all motion from the speech.",
             search_aliases=[
                 "lip sync",
                 "lipsync",
@@ -84,23 +84,23 @@ class DrivingFromAudio(io.ComfyNode):
                     "pose",
                     options=list(adapters.POSES),
                     default="idle",
-                    tooltip="idle: blinks, glances, sway and breathing are added by rule. "
-                    "model: the model moves head and eyes as it likes. Of use for knot-tiny alone.",
+                    tooltip="idle: adds procedural blinks, glances, sway and breathing. model: the model generates "
+                    "the motion of head and eyes. Used by knot-tiny only.",
                 ),
                 io.Int.Input("seed", **SEED_RANGE, tooltip=SEED_TIP),
                 io.AudioEncoder.Input(
                     "audio_encoder",
                     optional=True,
-                    tooltip="For models that hear through wav2vec2, from Load Audio Encoder: "
-                    "wav2vec2-base-960h for LiveTalk and OmniAvatar, chinese-wav2vec2-base "
-                    "for InfiniteTalk. knot-tiny takes none.",
+                    tooltip="The audio encoder, for models that are driven by wav2vec2 features, from Load Audio "
+                    "Encoder: wav2vec2-base-960h for LiveTalk and OmniAvatar, chinese-wav2vec2-base for "
+                    "InfiniteTalk. knot-tiny takes none.",
                 ),
                 *speech_inputs(),
             ],
             outputs=[
                 KnotDriving.Output(
                     display_name="driving",
-                    tooltip="How it moves, as long as the sound: for the stream nodes and Combine Driving.",
+                    tooltip="The motion over time, as long as the sound: for the stream nodes and Combine Driving.",
                 )
             ],
         )
@@ -141,7 +141,7 @@ class DrivingFromEncodedAudio(io.ComfyNode):
             ],
             outputs=[
                 KnotDriving.Output(
-                    display_name="driving", tooltip="How it moves, as long as the sound: for the stream nodes."
+                    display_name="driving", tooltip="The motion over time, as long as the sound: for the stream nodes."
                 )
             ],
         )
@@ -158,13 +158,13 @@ class DrivingIdle(io.ComfyNode):
             node_id="KnotForcingDrivingIdle",
             display_name="Knot Forcing Driving Idle",
             category=CATEGORY,
-            description="A listener: mouth closed, blinks, glances, sways and breathes. It never ends, so the stream "
-            "must be told its seconds.",
+            description="A listener who blinks, glances, sways and breathes with the mouth closed. It never ends,"
+            " so set seconds on the stream node.",
             search_aliases=["listening", "blink", "breathing", "idle loop", "idle animation", "silent avatar"],
             inputs=[io.Int.Input("seed", **SEED_RANGE, tooltip=SEED_TIP)],
             outputs=[
                 KnotDriving.Output(
-                    display_name="driving", tooltip="How it moves, without end: set seconds on the stream node."
+                    display_name="driving", tooltip="Motion without end: set seconds on the stream node."
                 )
             ],
         )

@@ -25,9 +25,9 @@ class ExpressionTimeline(io.ComfyNode):
             node_id="KnotForcingExpressionTimeline",
             display_name="Knot Forcing Expression Timeline",
             category=CATEGORY,
-            description="Key frames for head, eyes and mouth, drawn as curves or written as text: each control has a "
-            "list of [seconds, value, ease]. Controls that are not named are left alone by Combine "
-            "Driving.",
+            description="Key frames for head, eyes and mouth, drawn as curves or written as text: each control "
+            "has a list of [seconds, value, ease]. Combine Driving leaves controls that are not "
+            "listed unchanged.",
             search_aliases=[
                 "keyframes",
                 "key frames",
@@ -43,15 +43,15 @@ class ExpressionTimeline(io.ComfyNode):
                     "timeline",
                     multiline=True,
                     default=EXPRESSION,
-                    tooltip="JSON. Controls: yaw, pitch, roll, gaze, brow, mouth_wide (-1 to 1), blink, "
-                    "mouth_open (0 to 1). Times in seconds. Ease, how a key goes on to the next: "
-                    "in-out (default), linear, in, out, hold. Also: seconds, loop (true: for "
-                    "ever).",
+                    tooltip="JSON. Controls: yaw, pitch, roll, gaze, brow, mouth_wide (-1 to 1), blink, mouth_open (0"
+                    " to 1). Times in seconds. Ease, the interpolation to the next key: in-out (default), "
+                    "linear, in, out, hold. Also: seconds (the length), loop (true: endless).",
                 ),
             ],
             outputs=[
                 KnotDriving.Output(
-                    display_name="driving", tooltip="How it moves, as long as the timeline; endless if it loops."
+                    display_name="driving",
+                    tooltip="The motion over time, as long as the timeline; endless if it loops.",
                 )
             ],
         )
@@ -72,8 +72,8 @@ class PromptTimeline(io.ComfyNode):
             node_id="KnotForcingPromptTimeline",
             display_name="Knot Forcing Prompt Timeline",
             category=CATEGORY,
-            description="Prompts that change while the stream runs, at the first chunk that begins at their time. For "
-            "models that take text; knot-tiny takes none.",
+            description="Changes the prompt while the stream runs: each prompt takes effect with the first chunk "
+            "that starts at or after its time. For models that take text; knot-tiny takes none.",
             search_aliases=[
                 "prompt schedule",
                 "prompt travel",
@@ -87,22 +87,22 @@ class PromptTimeline(io.ComfyNode):
                     "prompts",
                     multiline=True,
                     default=PROMPTS,
-                    tooltip="minutes:seconds and a prompt, parted by / or a new line; the first at 0:00. A "
-                    "prompt begins with the first chunk that starts at its time or later.",
+                    tooltip="minutes:seconds and a prompt, separated by / or a new line; the first at 0:00. A prompt "
+                    "takes effect with the first chunk that starts at or after its time.",
                 ),
                 io.Int.Input(
                     "blend_chunks",
                     default=0,
                     min=0,
                     max=100,
-                    tooltip="Chunks over which one prompt becomes the next (0 to 100; a chunk of 3 latent "
+                    tooltip="Chunks over which one prompt is blended into the next (0 to 100; a chunk of 3 latent "
                     "frames is 0.48 s at 25 frames a second). 0: at once.",
                 ),
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="The model's text encoder: UMT5 of Wan 2.1, from Load CLIP (type wan). Without "
-                    "it the prompts only show in Driving Preview.",
+                    tooltip="The model's text encoder: UMT5 of Wan 2.1, from Load CLIP (type wan). Not connected: the"
+                    " prompts are only shown in Driving Preview.",
                 ),
                 KnotModel.Input(
                     "model",
@@ -113,16 +113,16 @@ class PromptTimeline(io.ComfyNode):
                 KnotSettings.Input(
                     "settings",
                     optional=True,
-                    tooltip="Those of the stream, for the length of chunks in the plan. Not connected: the model's.",
+                    tooltip="The stream's settings, for the length of a chunk in the plan. Not connected: the model's.",
                 ),
                 io.Boolean.Input(
                     "recache",
                     default=False,
                     optional=True,
                     **ADVANCED,
-                    tooltip="On: at every change, what the next chunk sees of the past is computed again "
-                    "under the new prompt, which so takes hold sooner (LongLive's KV recache). "
-                    "It takes as long as one denoising step of so many frames.",
+                    tooltip="On: at every change, the keys and values of the past frames are computed again under the"
+                    " new prompt, so that it takes effect sooner (LongLive's KV recache). This takes as long "
+                    "as one denoising step of as many frames.",
                 ),
             ],
             outputs=[
@@ -132,7 +132,7 @@ class PromptTimeline(io.ComfyNode):
                 ),
                 io.String.Output(
                     display_name="plan",
-                    tooltip="Which prompt begins with which chunk, and at what second, by the model and the settings.",
+                    tooltip="The chunk and the second at which each prompt begins, as text.",
                 ),
             ],
         )
@@ -164,8 +164,8 @@ class PoseFromVideo(io.ComfyNode):
             node_id="KnotForcingPoseFromVideo",
             display_name="Knot Forcing Pose from Video",
             category=CATEGORY,
-            description="Head, eyes and brows of somebody in a clip drive the portrait. Needs the package mediapipe; "
-            "without it, this node says how to get it.",
+            description="Head, eyes and brows of a person in a video drive the portrait. Requires the package "
+            "mediapipe; without it, this node says how to install it.",
             search_aliases=[
                 "face tracking",
                 "motion transfer",
@@ -178,7 +178,9 @@ class PoseFromVideo(io.ComfyNode):
             inputs=[
                 io.Video.Input("video", tooltip="A clip of one face from the front, any size and frame rate."),
                 io.Boolean.Input(
-                    "mouth", default=False, tooltip="Also take the mouth from the clip. Off: leave it to speech."
+                    "mouth",
+                    default=False,
+                    tooltip="On: the mouth follows the clip, too. Off: the mouth is left to speech.",
                 ),
                 io.Float.Input(
                     "smoothing",
@@ -187,13 +189,13 @@ class PoseFromVideo(io.ComfyNode):
                     max=2.0,
                     step=0.04,
                     **ADVANCED,
-                    tooltip="Seconds over which what was measured is smoothed (0 to 2; 0: not at all).",
+                    tooltip="Time over which the measured motion is smoothed, in seconds (0 to 2; 0: off).",
                 ),
             ],
             outputs=[
                 KnotDriving.Output(
                     display_name="driving",
-                    tooltip="How it moves, as long as the clip: for Combine Driving or the stream nodes.",
+                    tooltip="The motion over time, as long as the clip: for Combine Driving or the stream nodes.",
                 )
             ],
         )
@@ -210,7 +212,7 @@ def weight_input(name: str, default: float, what: str) -> io.Input:
         min=0.0,
         max=1.0,
         step=0.05,
-        tooltip=f"How much of the second driving's {what} there is (0: none, 1: all).",
+        tooltip=f"Share of the second driving's {what} (0: none, 1: all).",
     )
 
 
@@ -221,21 +223,21 @@ class CombineDriving(io.ComfyNode):
             node_id="KnotForcingCombineDriving",
             display_name="Knot Forcing Combine Driving",
             category=CATEGORY,
-            description="Combines two drivings: speech for the mouth from the first, head and eyes from the "
-            "second, in any proportion. Controls that the second does not give are taken from the "
-            "first.",
+            description="Combines two drivings, for example speech for the mouth from the first with head and "
+            "eyes from the second, in any proportion. Controls that the second does not set are taken"
+            " from the first.",
             search_aliases=["mix motion", "blend motion", "merge driving", "hybrid", "layer animation"],
             inputs=[
                 KnotDriving.Input(
                     "first", tooltip="Its speech is used, and its length is the result's unless it is endless."
                 ),
-                KnotDriving.Input("second", tooltip="Put over the first, by the weights."),
+                KnotDriving.Input("second", tooltip="Applied over the first, by the weights below."),
                 io.Combo.Input(
                     "mode",
                     options=list(directing.MODES),
                     default="blend",
-                    tooltip="blend: from the first's motion towards the second's. add: the second's motion "
-                    "on top of the first's, so that idle motion goes on beneath it.",
+                    tooltip="blend: interpolates from the first's motion to the second's. add: adds the second's "
+                    "motion to the first's, so that idle motion continues.",
                 ),
                 weight_input("head", 1.0, "yaw, pitch and roll"),
                 weight_input("eyes", 1.0, "blinks and gaze"),
@@ -244,13 +246,13 @@ class CombineDriving(io.ComfyNode):
                 io.Boolean.Input(
                     "endless",
                     default=False,
-                    tooltip="On: it has no end of its own; the stream's seconds say how long it is.",
+                    tooltip="On: the driving never ends, and the stream node's seconds set the length.",
                 ),
             ],
             outputs=[
                 KnotDriving.Output(
                     display_name="driving",
-                    tooltip="Both as one: as long as the first; as the second, if the first has no end.",
+                    tooltip="The combined driving. Its length is the first's, or the second's if the first has no end.",
                 )
             ],
         )
@@ -269,8 +271,8 @@ class DrivingPreview(io.ComfyNode):
             node_id="KnotForcingDrivingPreview",
             display_name="Knot Forcing Driving Preview",
             category=CATEGORY,
-            description="A picture of a driving over time: the speech, a curve for each control, prompts, and where "
-            "chunks begin. It takes no model, so it is there at once.",
+            description="Plots a driving over time: the speech, a curve for each control, prompts, and where "
+            "chunks begin. It runs no model, so it is fast.",
             search_aliases=["plot", "graph", "curves", "waveform", "spectrogram", "visualize motion"],
             inputs=[
                 KnotDriving.Input("driving", tooltip="From any Driving node."),
@@ -280,7 +282,7 @@ class DrivingPreview(io.ComfyNode):
                     min=0.0,
                     max=86400.0,
                     step=0.04,
-                    tooltip="The first second that is shown (0 to 86400).",
+                    tooltip="Start of the plot, in seconds (0 to 86400).",
                 ),
                 io.Float.Input(
                     "seconds",
@@ -288,7 +290,8 @@ class DrivingPreview(io.ComfyNode):
                     min=0.0,
                     max=3600.0,
                     step=0.04,
-                    tooltip="How much is shown (0 to 3600 s). 0: all of it; 10 s if it has no end.",
+                    tooltip="Length of the plot, in seconds (0 to 3600). 0: the whole driving, or 10 s of an endless "
+                    "one.",
                 ),
                 io.Int.Input(
                     "width",
@@ -303,7 +306,7 @@ class DrivingPreview(io.ComfyNode):
                 KnotSettings.Input(
                     "settings",
                     optional=True,
-                    tooltip="For the length of chunks. Not connected: 3 latent frames, 0.48 s.",
+                    tooltip="The stream's settings, for the length of a chunk. Not connected: 3 latent frames, 0.48 s.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="One picture, for Preview Image.")],
@@ -329,9 +332,9 @@ class PortraitCrop(io.ComfyNode):
             node_id="KnotForcingPortraitCrop",
             display_name="Knot Forcing Portrait Crop",
             category=CATEGORY,
-            description="Cuts a portrait out of a picture around the largest face, and shows what found it and where: "
-            "MediaPipe or OpenCV where one is installed, else the outline of head and shoulders before a "
-            "backdrop that is fairly even. Where there is none it takes the centre and warns.",
+            description="Crops a portrait around the largest face, and shows how and where the face was found: by"
+            " MediaPipe or OpenCV if one is installed, else by the outline of head and shoulders "
+            "against a fairly even background. If none is found, it crops the centre and warns.",
             search_aliases=["face crop", "crop face", "face detection", "headshot", "auto crop", "head and shoulders"],
             inputs=[
                 io.Image.Input("image", tooltip="One picture or several, any size; a face from the front."),
@@ -350,8 +353,8 @@ class PortraitCrop(io.ComfyNode):
                     min=64,
                     max=2048,
                     step=16,
-                    tooltip="Height of the portrait in pixels (64 to 2048), a multiple of 16. It need not be "
-                    "the width.",
+                    tooltip="Height of the portrait in pixels (64 to 2048), a multiple of 16. It may differ from the "
+                    "width.",
                 ),
                 io.Float.Input(
                     "room",
@@ -359,11 +362,15 @@ class PortraitCrop(io.ComfyNode):
                     min=1.0,
                     max=10.0,
                     step=0.1,
-                    tooltip="The portrait's shorter side in widths of the face (1 to 10). 2.8 is "
-                    "about how knot-tiny's own portraits are.",
+                    tooltip="The portrait's shorter side, in face widths (1 to 10). 2.8 is close to knot-tiny's own "
+                    "portraits.",
                 ),
             ],
-            outputs=[io.Image.Output(display_name="image", tooltip="As many pictures as came in, all of that size.")],
+            outputs=[
+                io.Image.Output(
+                    display_name="image", tooltip="The cropped images, one for each input image, all of that size."
+                )
+            ],
         )
 
     @classmethod

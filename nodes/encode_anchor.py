@@ -19,9 +19,9 @@ class EncodeAnchor(io.ComfyNode):
             node_id="KnotForcingEncodeAnchor",
             display_name="Knot Forcing Encode Reference Anchor",
             category=CATEGORY,
-            description="Runs the reference image through the model once and caches it, so that every chunk keeps "
-            "the subject's identity, along with the prompt of a model that is driven by text. Encode "
-            "once, use for any number of streams.",
+            description="Runs the reference image through the model once and caches its keys and values, so that "
+            "every chunk keeps the subject's identity. It also takes the prompt of models that are "
+            "driven by text. Encode once and use it for any number of streams.",
             search_aliases=[
                 "reference image",
                 "portrait to video",
@@ -52,41 +52,40 @@ class EncodeAnchor(io.ComfyNode):
                 io.Int.Input(
                     "width",
                     **SIZE_RANGE,
-                    tooltip="Width of the video in pixels, a multiple of 16 (16 to 2048). 0, in height "
-                    "too: the model's own; knot-tiny was trained for 128.",
+                    tooltip="Width of the video in pixels, a multiple of 16 (16 to 2048). 0 in both width and height:"
+                    " the model's own size; knot-tiny was trained for 128.",
                 ),
                 io.Int.Input(
                     "height",
                     **SIZE_RANGE,
-                    tooltip="Height of the video in pixels, a multiple of 16 (16 to 2048). 0, in width "
-                    "too: the model's own. It need not be the width.",
+                    tooltip="Height of the video in pixels, a multiple of 16 (16 to 2048). 0 in both width and "
+                    "height: the model's own size. It may differ from the width.",
                 ),
                 io.Conditioning.Input(
                     "conditioning",
                     optional=True,
-                    tooltip="The prompt, for Wan models: from CLIP Text Encode with the UMT5 text "
-                    "encoder (CLIP type wan); of several entries the first. knot-tiny takes "
-                    "none.",
+                    tooltip="The prompt, for Wan models: from CLIP Text Encode with the UMT5 text encoder (CLIP type "
+                    "wan); if there are several entries, the first is used. knot-tiny takes none.",
                 ),
                 io.ClipVisionOutput.Input(
                     "clip_vision_output",
                     optional=True,
-                    tooltip="The reference as image to video models (36 input channels, with "
-                    "image embedding) also see it: from CLIP Vision Encode.",
+                    tooltip="The reference's CLIP tokens, for image-to-video models (36 input channels, with image "
+                    "embedding): from CLIP Vision Encode.",
                 ),
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="Wan 2.1 VAE that encodes the reference, more exactly than a tiny codec does. Not "
-                    "connected: the model's codec does. knot-tiny takes none.",
+                    tooltip="Wan 2.1 VAE to encode the reference with, more exact than a tiny codec. Not connected: "
+                    "the model's codec is used. knot-tiny takes none.",
                 ),
                 io.Combo.Input(
                     "pictures",
                     options=list(adapters.PICTURES),
                     default=adapters.PICTURES[0],
                     optional=True,
-                    tooltip="Of a batch, such as the frames of an animated WebP or GIF from Load Image: all "
-                    "makes a stream of each, one after the other; first takes the first alone.",
+                    tooltip="For a batch of images, such as the frames of an animated WebP or GIF from Load Image. "
+                    "all: a stream for each image, one after the other. first: only the first image is used.",
                 ),
                 io.Conditioning.Input(
                     "negative",
@@ -99,8 +98,8 @@ class EncodeAnchor(io.ComfyNode):
                 KnotAnchor.Output(
                     display_name="anchor",
                     is_output_list=True,
-                    tooltip="The reference's keys and values, and the prompt; immutable. Of several "
-                    "pictures one each, and a stream runs for each of them in turn.",
+                    tooltip="The reference's keys and values, and the prompt; immutable. For several images there is "
+                    "one anchor each, and a stream runs for each in turn.",
                 )
             ],
         )

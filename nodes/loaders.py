@@ -8,10 +8,12 @@ from . import adapters
 from .types import ADVANCED, CATEGORY, KnotModel, node_schema
 
 FAMILY_TIP = (
-    "Which public model it is: how it streams (steps, window, sinks, frame rate, size). auto: by structure and by the "
-    "file's name; the node's log says what it was taken for and why."
+    "The public model family, which sets how the model streams (steps, window, sinks, frame "
+    "rate, size). auto: detected from the structure and the file's name; the log says which "
+    "family was chosen and why."
 )
-VAE_TIP = "A Wan 2.1 VAE: decodes the frames where no tiny decoder is chosen or found. knot-tiny takes none."
+VAE_TIP = "A Wan 2.1 VAE, which decodes the frames if no tiny decoder is chosen or found. knot-tiny"
+" takes none."
 
 
 class LoadModel(io.ComfyNode):
@@ -21,9 +23,9 @@ class LoadModel(io.ComfyNode):
             node_id="KnotForcingLoadModel",
             display_name="Load Knot Forcing Model",
             category=CATEGORY,
-            description="Loads a streaming portrait model. knot-tiny comes with the pack and needs no download. Wan2.1 "
-            "files of the causal families load too, also those that ComfyUI's own loader cannot unwrap "
-            "(.pt files with several sets of weights, LiveTalk's audio modules).",
+            description="Loads a streaming portrait model. knot-tiny comes with the pack and needs no download. "
+            "It also loads Wan2.1 files of the causal families, including those that ComfyUI's own "
+            "loader cannot read (.pt files with several sets of weights, LiveTalk's audio modules).",
             search_aliases=[
                 "checkpoint loader",
                 "knot-tiny",
@@ -51,17 +53,17 @@ class LoadModel(io.ComfyNode):
                     options=adapters.codec_names(adapters.OWN_CODEC),
                     default=adapters.OWN_CODEC,
                     **ADVANCED,
-                    tooltip="What makes the pictures. The model's own: of knot-tiny its codec; of a Wan "
-                    "model a tiny decoder (taew2_1) if one lies in models/vae_approx, else the "
-                    "connected vae. vae: the connected one. Or a file of models/vae_approx.",
+                    tooltip="The video decoder. the model's own: for knot-tiny its codec; for a Wan model a tiny "
+                    "decoder (taew2_1) if models/vae_approx has one, else the connected vae. vae: the "
+                    "connected VAE. Or a file in models/vae_approx.",
                 ),
                 io.Combo.Input(
                     "dtype",
                     options=list(adapters.DTYPES),
                     default="auto",
                     **ADVANCED,
-                    tooltip="Number format of the network's arithmetic. auto: bfloat16 where the device "
-                    "computes it natively, else float32; of a Wan model what ComfyUI chooses.",
+                    tooltip="Data type of the network's computation. auto: bfloat16 where the device supports it "
+                    "natively, else float32; for a Wan model ComfyUI's choice.",
                 ),
                 io.Combo.Input(
                     "family", options=adapters.FAMILIES, default=adapters.AUTO, tooltip=FAMILY_TIP, **ADVANCED
@@ -71,9 +73,9 @@ class LoadModel(io.ComfyNode):
                     options=adapters.lora_names(),
                     default=adapters.NONE,
                     **ADVANCED,
-                    tooltip="LoRA from ComfyUI's models/loras folder, also in styles that Load LoRA does "
-                    "not read, such as LongLive's lora.pt. More: put Load LoRA behind "
-                    "wan_model, and Knot Forcing from MODEL behind that.",
+                    tooltip="LoRA from ComfyUI's models/loras folder, including formats that Load LoRA does not read,"
+                    " such as LongLive's lora.pt. For more than one, connect wan_model to Load LoRA, and that"
+                    " to Knot Forcing from MODEL.",
                 ),
                 io.Float.Input(
                     "lora_strength",
@@ -82,7 +84,7 @@ class LoadModel(io.ComfyNode):
                     max=100.0,
                     step=0.01,
                     **ADVANCED,
-                    tooltip="How strongly the LoRA changes the network (-100 to 100, no unit; 1 = wholly).",
+                    tooltip="Strength of the LoRA (-100 to 100, no unit; 1: as trained).",
                 ),
                 io.Vae.Input("vae", optional=True, tooltip=VAE_TIP),
                 io.Combo.Input(
@@ -91,9 +93,9 @@ class LoadModel(io.ComfyNode):
                     default=adapters.AUTO,
                     optional=True,
                     **ADVANCED,
-                    tooltip="Which set of weights of a training checkpoint that holds several. auto: the "
-                    "one that its family streams with; generator_ema: averaged over the training; "
-                    "generator: as the training ended.",
+                    tooltip="The set of weights to load from a training checkpoint that holds several. auto: the one "
+                    "that its family uses. generator_ema: the average over the training. generator: the final"
+                    " weights.",
                 ),
                 io.Int.Input(
                     "threads",
@@ -102,9 +104,9 @@ class LoadModel(io.ComfyNode):
                     max=256,
                     optional=True,
                     **ADVANCED,
-                    tooltip="Processor threads inside operations, of knot-tiny on a CPU (0 to 256). 0: what "
-                    "suits its size: 1, with drawing, decoding and writing side by side. Another "
-                    "number gives other frames of the same seed, by roundings.",
+                    tooltip="CPU threads per operation, for knot-tiny on a CPU (0 to 256). 0: chosen by its size: 1, "
+                    "with generating, decoding and writing in parallel. Another number changes the frames of "
+                    "a seed by rounding errors.",
                 ),
             ],
             outputs=[
@@ -115,9 +117,8 @@ class LoadModel(io.ComfyNode):
                 ),
                 io.Model.Output(
                     display_name="wan_model",
-                    tooltip="The network of a Wan file for ComfyUI's own nodes, "
-                    "such as Load LoRA; it carries its audio modules along. "
-                    "knot-tiny has none.",
+                    tooltip="The network of a Wan file for ComfyUI's own nodes, such as Load LoRA; it includes its "
+                    "audio modules. knot-tiny has none.",
                 ),
             ],
         )
@@ -151,9 +152,9 @@ class FromModel(io.ComfyNode):
             node_id="KnotForcingFromModel",
             display_name="Knot Forcing from MODEL",
             category=CATEGORY,
-            description="Streams with a Wan2.1 MODEL as ComfyUI loaded it: fp8, GGUF, LoRAs applied, partly offloaded. "
-            "The weights stay in ComfyUI's hands. Guidance, samplers and patches of other nodes are not "
-            "used.",
+            description="Streams with a Wan2.1 MODEL as ComfyUI loaded it: fp8, GGUF, LoRAs applied, partly "
+            "offloaded. ComfyUI keeps managing the weights. Guidance, samplers and patches of other "
+            "nodes are not used.",
             search_aliases=[
                 "Wan",
                 "GGUF",
@@ -176,18 +177,17 @@ class FromModel(io.ComfyNode):
                     options=adapters.codec_names(adapters.AUTO),
                     default=adapters.AUTO,
                     **ADVANCED,
-                    tooltip="What makes the pictures. auto: a tiny decoder (taew2_1) if one lies in "
-                    "models/vae_approx, since it is fast, else the connected vae. vae: the "
-                    "connected one. Or a file of models/vae_approx.",
+                    tooltip="The video decoder. auto: a tiny, fast decoder (taew2_1) if models/vae_approx has one, "
+                    "else the connected vae. vae: the connected VAE. Or a file in models/vae_approx.",
                 ),
                 io.Combo.Input(
                     "audio_modules",
                     options=adapters.audio_module_names(),
                     default=adapters.NONE,
                     **ADVANCED,
-                    tooltip="File of models/diffusion_models whose audio modules (LiveTalk's, OmniAvatar's, "
-                    "InfiniteTalk's) the network gets: ComfyUI's own loader leaves them out. none: "
-                    "what Load Knot Forcing Model gave the MODEL along, if it did.",
+                    tooltip="File in models/diffusion_models to take audio modules from (LiveTalk's, OmniAvatar's, "
+                    "InfiniteTalk's), which ComfyUI's own loader leaves out. none: the modules that Load Knot"
+                    " Forcing Model attached to the MODEL, if any.",
                 ),
                 io.Vae.Input("vae", optional=True, tooltip=VAE_TIP),
             ],

@@ -15,9 +15,10 @@ class StreamToVideo(io.ComfyNode):
             node_id="KnotForcingStreamToVideo",
             display_name="Knot Forcing Stream to Video",
             category=CATEGORY,
-            description="Generates the stream chunk by chunk into a file in ComfyUI's output folder, and plays it here "
-            "meanwhile, where it can be paused or finished. Memory does not grow with the length. Ended "
-            "early, the file keeps what was made and plays, and a state is left to go on from.",
+            description="Generates the stream chunk by chunk into a file in ComfyUI's output folder, and plays it"
+            " in the node meanwhile, where it can be paused or finished. Memory does not grow with "
+            "the length. If the stream ends early, the file holds everything generated so far, and a "
+            "state is saved to continue from.",
             search_aliases=[
                 "save video",
                 "video combine",
@@ -61,9 +62,9 @@ class StreamToVideo(io.ComfyNode):
                     default=adapters.KEEPING[0],
                     optional=True,
                     **ADVANCED,
-                    tooltip="Where a stream that is finished early, stopped, or fails, leaves its state: "
-                    "one file in output/states, which the next such stream replaces; a file of its "
-                    "own there; or nowhere. in temp, of older workflows, means the one file.",
+                    tooltip="Where the state is saved if the stream is finished early, stopped, or fails: in one file"
+                    " in output/states, which the next such stream replaces; in a file of its own there; or "
+                    "nowhere. in temp, from older workflows, means the one file.",
                 ),
                 whole_chunks_input(),
             ],

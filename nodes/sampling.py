@@ -28,8 +28,9 @@ class Settings(io.ComfyNode):
             node_id="KnotForcingSettings",
             display_name="Knot Forcing Settings",
             category=CATEGORY,
-            description="How the stream is generated. 1 latent frame is 4 pixel frames: 0.16 s at 25 frames a second. "
-            "The defaults are what knot-tiny was trained for; Wan models were trained for others.",
+            description="How the stream is generated. 1 latent frame is 4 pixel frames: 0.16 s at 25 frames a "
+            "second. The defaults are those that knot-tiny was trained with; Wan models were trained "
+            "with others.",
             search_aliases=[
                 "steps",
                 "shift",
@@ -70,8 +71,8 @@ class Settings(io.ComfyNode):
                     min=0,
                     max=120,
                     **ADVANCED,
-                    tooltip="Latent frames by which the reference is moved on when the stream has caught up "
-                    "with it (0 to 120; 0 leaves it at the start).",
+                    tooltip="Latent frames by which the reference moves ahead in time when the stream catches up with"
+                    " it (0 to 120; 0: it never moves).",
                 ),
                 io.Int.Input(
                     "run_ahead_start",
@@ -79,7 +80,8 @@ class Settings(io.ComfyNode):
                     min=0,
                     max=120,
                     **ADVANCED,
-                    tooltip="Where in time the reference stands at first, in latent frames (0 to 120).",
+                    tooltip="Temporal position of the reference at the beginning of the stream, in latent frames (0 "
+                    "to 120).",
                 ),
                 io.Int.Input(
                     "steps",
@@ -95,8 +97,8 @@ class Settings(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     **ADVANCED,
-                    tooltip="Moves the noise levels of the steps up (1 to 100, no unit; 1 leaves them): "
-                    "more of the work goes to broad shapes, less to detail.",
+                    tooltip="Shifts the steps towards high noise levels (1 to 100, no unit; 1: no shift): more of the"
+                    " work goes into broad shapes, less into detail.",
                 ),
                 io.Float.Input(
                     "fusion",
@@ -105,13 +107,13 @@ class Settings(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     **ADVANCED,
-                    tooltip="Share of the earlier chunk's knot in the settled one (0 to 1; 0.5 is the mean, "
-                    "0 keeps only the later chunk's).",
+                    tooltip="Weight of the earlier chunk's knot in the shared frames (0 to 1; 0.5 is the mean, 0 "
+                    "keeps only the later chunk's).",
                 ),
                 io.Boolean.Input(
                     "use_anchor",
                     default=DEFAULTS.use_anchor,
-                    tooltip="Whether chunks see the reference. Off: the face drifts; for comparison.",
+                    tooltip="Whether chunks can see the reference. Off: the face drifts; for comparisons.",
                 ),
                 io.Boolean.Input(
                     "start_from_reference",
@@ -124,9 +126,8 @@ class Settings(io.ComfyNode):
                     min=0,
                     max=120,
                     **ADVANCED,
-                    tooltip="First latent frames of the stream that every chunk sees for ever, besides the "
-                    "window (0 to 120; LongLive and Reward Forcing were trained with 3, LiveTalk "
-                    "with 9).",
+                    tooltip="First latent frames of the stream that every chunk can see, in addition to the window (0"
+                    " to 120; LongLive and Reward Forcing were trained with 3, LiveTalk with 9).",
                 ),
                 io.Float.Input(
                     "sink_decay",
@@ -136,31 +137,31 @@ class Settings(io.ComfyNode):
                     step=0.001,
                     round=0.001,
                     **ADVANCED,
-                    tooltip="Share of the sinks that stays when a frame leaves the window (0 to 1; 1 "
-                    "freezes them, Reward Forcing was trained with 0.999).",
+                    tooltip="Share of the sinks that is kept when a frame leaves the window (0 to 1; 1: they never "
+                    "change; Reward Forcing was trained with 0.999).",
                 ),
                 io.Combo.Input(
                     "rope_positions",
                     options=list(adapters.ROPE_POSITIONS),
                     default=DEFAULTS.rope_positions,
                     **ADVANCED,
-                    tooltip="absolute: frames stand where they are in time. window: sinks, window and chunk "
-                    "are counted from 0 anew for every chunk, for models trained so.",
+                    tooltip="Temporal positions of the frames. absolute: counted from the beginning of the stream. "
+                    "window: sinks, window and chunk are counted from 0 for every chunk, for models trained "
+                    "that way.",
                 ),
                 io.String.Input(
                     "timesteps",
                     default="",
                     **ADVANCED,
-                    tooltip="Noise levels of the steps, 1000 to above 0, highest first, such as 1000, 757, "
-                    "522. Used instead of steps and shift; empty: these.",
+                    tooltip="Timesteps of the denoising steps, from 1000 down to above 0, such as 1000, 757, 522. "
+                    "Used instead of steps and shift. Empty: steps and shift are used.",
                 ),
             ],
             outputs=[
                 KnotSettings.Output(
                     display_name="settings",
-                    tooltip="For the stream nodes, Begin Stream and "
-                    "Driving Preview. Checked: what cannot work "
-                    "is refused.",
+                    tooltip="For the stream nodes, Begin Stream and Driving Preview. Settings that cannot work are "
+                    "refused.",
                 )
             ],
         )
@@ -188,8 +189,8 @@ class ModelSettings(io.ComfyNode):
             node_id="KnotForcingModelSettings",
             display_name="Knot Forcing Model Settings",
             category=CATEGORY,
-            description="What a model was trained for, with single settings changed. Knot Forcing Settings sets all "
-            "of them instead.",
+            description="The settings that a model was trained for, with some of them changed. Knot Forcing "
+            "Settings sets all of them instead.",
             search_aliases=["override settings", "preset", "steps", "window", "first_timesteps", "sampler settings"],
             inputs=[
                 KnotModel.Input("model", tooltip="The model whose settings are changed."),
@@ -197,18 +198,19 @@ class ModelSettings(io.ComfyNode):
                     "changes",
                     default="",
                     multiline=True,
-                    tooltip="One setting a line, such as num_window_frames = 9, steps = 2, use_anchor = "
-                    "off or first_timesteps = 1000, 750, 500, 250; lengths in latent frames. "
-                    "Empty: as the model was trained.",
+                    tooltip="One setting per line, such as num_window_frames = 9, steps = 2, use_anchor = off or "
+                    "first_timesteps = 1000, 750, 500, 250; lengths in latent frames. Empty: no changes.",
                 ),
             ],
             outputs=[
                 KnotSettings.Output(
                     display_name="settings",
-                    tooltip="For the stream nodes, Begin Stream and Driving "
-                    "Preview. Checked: what cannot work is refused.",
+                    tooltip="For the stream nodes, Begin Stream and Driving Preview. Settings that cannot work are "
+                    "refused.",
                 ),
-                io.String.Output(display_name="text", tooltip="All settings, one a line, as the input takes them."),
+                io.String.Output(
+                    display_name="text", tooltip="All settings, one per line, in the format of the input."
+                ),
             ],
         )
 
@@ -239,8 +241,8 @@ def stream_inputs(*, endless: bool = False) -> list[io.Input]:
         KnotDriving.Input(
             "driving",
             optional=True,
-            tooltip="How it moves: from a Driving node. Not connected: the model moves as it likes, "
-            "and models driven by text alone need none.",
+            tooltip="The motion over time: from a Driving node. Not connected: the model generates motion by "
+            "itself; models driven by text alone need none.",
         ),
         io.Int.Input("seed", **SEED_RANGE, control_after_generate=True, tooltip=SEED_TIP),
         io.Float.Input(
@@ -249,8 +251,8 @@ def stream_inputs(*, endless: bool = False) -> list[io.Input]:
             min=-1.0 if endless else 0.0,
             max=86400.0,
             step=0.04,
-            tooltip="Length in seconds (0 to 86400); a longer stream than its driving goes on in silence. "
-            f"0: as long as the driving, which must then have an end.{without_end}",
+            tooltip="Length in seconds (0 to 86400). A stream that is longer than its driving continues in "
+            f"silence. 0: as long as the driving, which must then have an end.{without_end}",
         ),
     ]
 
@@ -259,8 +261,8 @@ def settings_input() -> io.Input:
     return KnotSettings.Input(
         "settings",
         optional=True,
-        tooltip="From Knot Forcing Settings or Knot Forcing Model Settings. Not connected: what "
-        "the model was trained for.",
+        tooltip="From Knot Forcing Settings or Knot Forcing Model Settings. Not connected: the settings "
+        "that the model was trained with.",
     )
 
 
@@ -268,9 +270,8 @@ def state_input() -> io.Input:
     return KnotState.Input(
         "state",
         optional=True,
-        tooltip="A state to go on from, frame for frame: from Load Stream State, or from a node "
-        "that streamed before. It brings its anchor, settings and random state; seed is "
-        "then not used.",
+        tooltip="A state to continue from, frame for frame: from Load Stream State, or from a node that "
+        "streamed before. It brings its anchor, settings and random state; seed is then not used.",
     )
 
 
@@ -280,8 +281,8 @@ def whole_chunks_input() -> io.Input:
         default=False,
         optional=True,
         **ADVANCED,
-        tooltip="On: the stream ends with a whole chunk, up to 0.5 s later, so that what goes on "
-        "from its state joins without a gap. Off: exactly as long as asked for.",
+        tooltip="On: the stream ends with a whole chunk, up to 0.5 s later, so that a video continued "
+        "from its state joins without a gap. Off: the length is exactly as set.",
     )
 
 
@@ -289,9 +290,9 @@ def run_outputs() -> list[io.Output]:
     return [
         KnotState.Output(
             display_name="state",
-            tooltip="Where the stream stands after its last chunk: to save, or to go on from. It never changes.",
+            tooltip="The stream's state after its last chunk, to save or to continue from. It is immutable.",
         ),
-        KnotStats.Output(display_name="stats", tooltip="Times and memory, chunk by chunk, for Stream Stats."),
+        KnotStats.Output(display_name="stats", tooltip="Time and memory of each chunk: for Stream Stats."),
     ]
 
 
@@ -302,8 +303,8 @@ class Stream(io.ComfyNode):
             node_id="KnotForcingStream",
             display_name="Knot Forcing Stream",
             category=CATEGORY,
-            description="Generates the stream and hands on every chunk as it was made: a list, one batch per chunk. "
-            "All frames are held in memory; for long videos use Knot Forcing Stream to Video.",
+            description="Generates the stream and outputs every chunk as a batch of its own, in a list. All "
+            "frames are held in memory; for long videos use Knot Forcing Stream to Video.",
             search_aliases=[
                 "sampler",
                 "KSampler",
@@ -325,14 +326,14 @@ class Stream(io.ComfyNode):
                 io.Latent.Output(
                     display_name="latents",
                     is_output_list=True,
-                    tooltip="One batch of latent frames per chunk, 1 for 4 pixel frames. Of a Wan model "
-                    "as its VAE decodes them; knot-tiny's latent space is its own, not Wan's.",
+                    tooltip="One batch of latent frames per chunk, 1 for 4 pixel frames. For a Wan model in the "
+                    "format of its VAE; knot-tiny has its own latent space.",
                 ),
                 *run_outputs(),
                 io.Image.Output(
                     display_name="all_images",
-                    tooltip="Every frame as one batch, in the memory that images take already: for Create "
-                    "Video and Save Video.",
+                    tooltip="All frames as one batch, which shares its memory with images: for Create Video and Save "
+                    "Video.",
                 ),
             ],
             hidden=[io.Hidden.prompt],

@@ -29,8 +29,8 @@ class BeginStream(io.ComfyNode):
             outputs=[
                 KnotState.Output(
                     display_name="state",
-                    tooltip="Where the stream begins; nothing is generated "
-                    "yet. For Sample Chunks and the stream nodes.",
+                    tooltip="The state before the first chunk; nothing is generated yet. For Sample Chunks and the "
+                    "stream nodes.",
                 )
             ],
         )
@@ -49,22 +49,23 @@ class SampleChunks(io.ComfyNode):
             node_id="KnotForcingSampleChunks",
             display_name="Knot Forcing Sample Chunks",
             category=STATES,
-            description="Goes on from a state by some chunks and hands on their frames and the next state. Chain "
-            "several, or carry the state round a loop. The state that came in stays as it is.",
+            description="Continues from a state for a number of chunks, and outputs their frames and the next "
+            "state. Chain several of these nodes, or pass the state round a loop. The input state is "
+            "not changed.",
             search_aliases=["sampler", "next chunk", "step", "loop", "autoregressive", "continue"],
             inputs=[
                 KnotModel.Input("model", tooltip="The model that the state was made with."),
                 KnotState.Input("state", tooltip="From Begin Stream, Load Stream State, or another sampler."),
                 KnotDriving.Input(
-                    "driving", optional=True, tooltip="How it moves; it goes on playing where the state left it."
+                    "driving", optional=True, tooltip="The motion over time; it continues where the state left it."
                 ),
                 io.Int.Input(
                     "chunks",
                     default=1,
                     min=1,
                     max=1000,
-                    tooltip="How many chunks (1 to 1000; one is 0.48 s with knot-tiny). All their frames are "
-                    "held in memory.",
+                    tooltip="Number of chunks (1 to 1000; one is 0.48 s with knot-tiny). All their frames are held in"
+                    " memory.",
                 ),
             ],
             outputs=[
@@ -77,11 +78,12 @@ class SampleChunks(io.ComfyNode):
                 ),
                 *run_outputs(),
                 io.Float.Output(
-                    display_name="start", tooltip="When these frames begin, in seconds from the stream's beginning."
+                    display_name="start",
+                    tooltip="Start time of these frames, in seconds from the beginning of the stream.",
                 ),
                 io.Boolean.Output(
                     display_name="finished",
-                    tooltip="True once the driving has been played out, and a loop may end; without an end, never.",
+                    tooltip="True once the driving has ended, so that a loop can stop; never with an endless driving.",
                 ),
             ],
             hidden=[io.Hidden.prompt],
@@ -105,13 +107,13 @@ class NewDriving(io.ComfyNode):
             node_id="KnotForcingNewDriving",
             display_name="Knot Forcing New Driving",
             category=STATES,
-            description="The same state, for a driving that begins anew: the next sentence after the last. Without it "
-            "a driving is taken for the one that was playing, and goes on in its middle.",
+            description="Makes the next driving play from its beginning, such as the next sentence after the "
+            "last. Without this node, a driving continues at the time that the state has reached.",
             search_aliases=["next sentence", "restart audio", "reset driving", "conversation", "dialogue"],
-            inputs=[KnotState.Input("state", tooltip="Where the stream stands: from a node that streamed.")],
+            inputs=[KnotState.Input("state", tooltip="A stream's state: from a node that streamed.")],
             outputs=[
                 KnotState.Output(
-                    display_name="state", tooltip="The same; what drives it next plays from its beginning."
+                    display_name="state", tooltip="The same state; the next driving plays from its beginning."
                 )
             ],
         )
@@ -136,12 +138,12 @@ class SaveState(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="states/knot_forcing",
-                    tooltip="Sub-folder and start of the file's name in ComfyUI's output folder; a number "
-                    "is added. Load Stream State lists those in states.",
+                    tooltip="Sub-folder and start of the file's name in ComfyUI's output folder; a number is added. "
+                    "Load Stream State lists the files in states.",
                 ),
             ],
             outputs=[
-                KnotState.Output(display_name="state", tooltip="The same, to go on with at once."),
+                KnotState.Output(display_name="state", tooltip="The same state, to continue from right away."),
                 io.String.Output(
                     display_name="file", tooltip="The file's name in the output folder: for Load Stream State."
                 ),
@@ -180,8 +182,8 @@ class LoadState(io.ComfyNode):
                     "state_file",
                     options=adapters.state_names(),
                     default=adapters.NEWEST,
-                    tooltip="A file of output/states; newest: the one written last; stopped: of the stream "
-                    "that was stopped, or finished early, last. Press R to list new ones.",
+                    tooltip="A file in output/states. newest: the file written last. stopped: the state of the stream"
+                    " that was last stopped or finished early. Press R to list new files.",
                 ),
                 io.String.Input(
                     "file",
@@ -193,7 +195,7 @@ class LoadState(io.ComfyNode):
             outputs=[
                 KnotState.Output(
                     display_name="state",
-                    tooltip="To go on from, as often as wanted: for the stream nodes and Sample Chunks.",
+                    tooltip="The state, to continue from any number of times: for the stream nodes and Sample Chunks.",
                 )
             ],
         )

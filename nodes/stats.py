@@ -23,7 +23,7 @@ class Stats(io.ComfyNode):
                 ),
                 io.Image.Output(
                     display_name="plot",
-                    tooltip="The same as one picture: seconds by stage, chunk by chunk, and memory in MiB.",
+                    tooltip="The same as a plot: seconds by stage, chunk by chunk, and memory in MiB.",
                 ),
             ],
         )
