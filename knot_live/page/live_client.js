@@ -9,6 +9,11 @@ const KEPT = 30_000; // milliseconds that the server keeps a session without a c
 const WAITS = [200, 500, 1000, 2000, 3000]; // milliseconds before each attempt to come back, the last one again and again
 const FULL = 256 * 1024; // bytes that wait in the socket before camera pictures are left out
 
+// Epochs are counted modulo 2^16.
+export function isOlder(epoch, than) {
+    return ((epoch - than) & 0xffff) >= 0x8000;
+}
+
 export function readMedia(buffer) {
     const view = new DataView(buffer);
     return {

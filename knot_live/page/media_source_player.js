@@ -1,11 +1,14 @@
 // The fall-back where there is no WebCodecs, as on a page without a secure address: fragmented MP4 through Media Source
 // Extensions into a <video>. Later than the other by some tenths of a second; the same calls.
 
-import { FLAG, KIND } from "./live_client.js";
+import { FLAG, isOlder, KIND } from "./live_client.js";
 import { Played } from "./played.js";
 
 const BEHIND_KEPT = 10; // seconds that were played and are still held
 const START_AT = 0.1; // seconds held before it starts
+const NEEDED = [0.25, 0.1, 0.8]; // seconds that a browser wants held before it plays: at first, more by stall, at most
+const GAP = 0.1; // seconds before a gap in which a browser stops already
+const STUCK = 400; // milliseconds that it may stand still with so much held
 
 export function canPlaySegments() {
     return !!globalThis.MediaSource?.isTypeSupported('video/mp4; codecs="avc1.42C01F"');
@@ -25,11 +28,12 @@ export class MediaSourcePlayer {
     constructor({ video, fps, onPlayed, onPaint, onFail = () => {} }) {
         Object.assign(this, { video, fps, onFail });
         this.element = video;
-        this.played = new Played({ onPlayed, onPaint });
-        this.epoch = this.stalls = this.loudest = 0;
+        this.played = new Played({ fps, onPlayed, onPaint });
+        this.epoch = this.cutAt = this.stalls = this.loudest = 0;
         this.actions = []; // on the source buffer, one after the other: {frame, run}
         this.starts = []; // the first frame of each epoch: [{epoch, frame}], oldest first
         this.unmuteAt = Infinity;
+        this.movedAt = 0; // milliseconds: when it last moved, or had too little
         this.follow();
     }
 
@@ -81,8 +85,9 @@ export class MediaSourcePlayer {
     accept({ kind, flags, epoch, position, payload }) {
         if (kind !== KIND.segment) return;
         if (flags & FLAG.initialisation) return this.initialise(payload);
-        if (((epoch - this.epoch) & 0xffff) >= 0x8000) return;
-        if (epoch !== this.epoch || !this.starts.length) this.begin(epoch, position);
+        const older = isOlder(epoch, this.epoch);
+        if (older && position >= this.cutAt) return; // what stands before a cut may come after its news
+        if (!older && (epoch !== this.epoch || !this.starts.length)) this.begin(epoch, position);
         this.forget(position);
         this.act(position, (buffer) => buffer.appendBuffer(payload));
     }
@@ -130,8 +135,9 @@ export class MediaSourcePlayer {
     // To where something is held, at the beginning and over gaps.
     join() {
         const { buffered, currentTime } = this.video;
+        if (buffered.length) this.played.hold(Math.floor(buffered.end(buffered.length - 1) * this.fps + 1e-3) - 1);
         for (let i = 0; i < buffered.length; i++) {
-            if (currentTime < buffered.end(i) - 0.01) {
+            if (currentTime < buffered.end(i) - (i + 1 < buffered.length ? GAP : 0)) {
                 const late = buffered.start(i) - currentTime;
                 if (late > 0.02 && buffered.end(i) - buffered.start(i) > START_AT) this.video.currentTime = buffered.start(i) + 0.001;
                 return;
@@ -146,14 +152,38 @@ export class MediaSourcePlayer {
             const frame = Math.floor(video.currentTime * this.fps + 1e-3);
             if (video.readyState >= 2) this.played.pass(this.epochOf(frame), frame);
         }
-        this.played.acknowledge();
+        this.played.acknowledge(this.needed);
+        this.join();
+        this.push();
         const until = video.currentTime - BEHIND_KEPT;
         const held = buffer?.buffered;
         if (held?.length && until > held.start(0) + BEHIND_KEPT) this.act(-1, (one) => one.remove(0, until));
     }
 
+    get needed() {
+        const [first, more, most] = NEEDED;
+        return Math.min(most, first + more * this.stalls);
+    }
+
+    // After a stall Chrome wants twice as much sound as before, in the end 3 s, which a stream that keeps in step with what
+    // is shown never has; a seek to where it stands makes it modest again.
+    push() {
+        const { video } = this;
+        const now = performance.now();
+        if (video.readyState >= HTMLMediaElement.HAVE_FUTURE_DATA || video.seeking || this.heldAhead < NEEDED[0]) this.movedAt = now;
+        else if (now - this.movedAt > STUCK) {
+            this.movedAt = now;
+            video.currentTime += 0.001;
+        }
+    }
+
+    get heldAhead() {
+        const held = this.video.buffered;
+        return held.length ? Math.max(0, held.end(held.length - 1) - this.video.currentTime) : 0;
+    }
+
     onWaiting() {
-        if (this.played.frame >= 0 && !this.last) this.stalls++;
+        if (this.played.frame >= 0 && !this.last && !this.video.seeking) this.stalls++;
         this.join();
     }
 
@@ -168,6 +198,7 @@ export class MediaSourcePlayer {
     }
 
     cut(epoch, firstFrame) {
+        this.cutAt = firstFrame;
         this.begin(epoch & 0xffff, firstFrame);
         this.forget(firstFrame);
         const from = Math.max(firstFrame / this.fps, this.video.currentTime + 1 / this.fps);
@@ -184,12 +215,10 @@ export class MediaSourcePlayer {
     }
 
     get figures() {
-        const held = this.video.buffered;
-        const buffer = held.length ? Math.max(0, held.end(held.length - 1) - this.video.currentTime) : 0;
-        const { fps, painted } = this.played;
+        const { rate: fps, painted } = this.played;
         const dropped = this.video.getVideoPlaybackQuality?.().droppedVideoFrames ?? 0;
         const stalled = this.played.frame >= 0 && this.video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA;
-        return { fps, painted, dropped, stalls: this.stalls, stalled, buffer, target: START_AT };
+        return { fps, painted, dropped, stalls: this.stalls, stalled, buffer: this.heldAhead, target: this.needed };
     }
 
     close() {

@@ -4,10 +4,11 @@ const ACKNOWLEDGE = 80; // milliseconds between two acknowledgements
 
 export class Played {
     // `onPlayed(epoch, frame)` is called 12 times a second while it plays, `onPaint(epoch, frame, now)` for each picture.
-    constructor({ onPlayed = () => {}, onPaint = () => {} }) {
-        Object.assign(this, { onPlayed, onPaint });
+    constructor({ fps, onPlayed = () => {}, onPaint = () => {} }) {
+        Object.assign(this, { fps, onPlayed, onPaint });
         this.epoch = 0;
         this.frame = -1; // the last that was shown
+        this.newest = -1; // the last that is held
         this.painted = this.dropped = 0;
         this.times = []; // milliseconds of the pictures of the last second
         this.told = -Infinity;
@@ -26,14 +27,23 @@ export class Played {
         Object.assign(this, { epoch, frame });
     }
 
-    acknowledge() {
+    // The server draws no further ahead of what is acknowledged than a chunk. A player that must hold more than that covers
+    // acknowledges `early` seconds before it shows, but nothing that it has not got.
+    acknowledge(early = 0) {
         const now = performance.now();
-        if (this.frame < 0 || now - this.told < ACKNOWLEDGE) return;
+        if (this.newest < 0 || now - this.told < ACKNOWLEDGE) return;
+        const frame = Math.min(this.frame + Math.round(early * this.fps), this.newest);
+        if (frame < 0) return;
         this.told = now;
-        this.onPlayed(this.epoch, this.frame);
+        this.onPlayed(this.epoch, frame);
     }
 
-    get fps() {
+    // Frames up to this one are held; fewer after a cut.
+    hold(frame) {
+        this.newest = frame;
+    }
+
+    get rate() {
         const now = performance.now();
         while (this.times.length && this.times[0] < now - 1000) this.times.shift();
         return this.times.length;

@@ -1,7 +1,7 @@
 // Plays a live session: H.264 through WebCodecs, sound through an AudioWorklet, whose clock is the master. A picture is
 // drawn when its time has come by that clock. It needs a canvas and nothing else of the page; ComfyUI's widget uses it too.
 
-import { FLAG, KIND } from "./live_client.js";
+import { FLAG, isOlder, KIND } from "./live_client.js";
 import { Played } from "./played.js";
 import { SilentSpeaker, Speaker } from "./speaker.js";
 
@@ -33,8 +33,8 @@ export class LivePlayer {
         Object.assign(this, { canvas, onFail });
         this.element = canvas;
         this.samplesPerFrame = SOUND_RATE / fps;
-        this.played = new Played({ onPlayed, onPaint });
-        this.epoch = 0;
+        this.played = new Played({ fps, onPlayed, onPaint });
+        this.epoch = this.cutAt = 0;
         this.encoded = []; // access units that wait: {epoch, frame, key, data}
         this.decoding = new Map(); // time stamp -> the access unit that is being decoded
         this.ready = []; // decoded pictures that wait: {epoch, frame, picture}
@@ -79,14 +79,11 @@ export class LivePlayer {
     }
 
     accept({ kind, flags, epoch, position, payload }) {
-        if (epoch !== this.epoch && !this.isNewer(epoch)) return;
-        this.epoch = epoch;
+        const frame = kind === KIND.sound ? position / this.samplesPerFrame : position;
+        if (isOlder(epoch, this.epoch) && frame >= this.cutAt) return; // what stands before a cut may come after its news
+        if (!isOlder(epoch, this.epoch)) this.epoch = epoch;
         if (kind === KIND.sound) this.hear(position, payload);
         else if (kind === KIND.video) this.see({ epoch, frame: position, key: !!(flags & FLAG.key), data: payload });
-    }
-
-    isNewer(epoch) {
-        return ((epoch - this.epoch) & 0xffff) < 0x8000;
     }
 
     hear(position, payload) {
@@ -100,6 +97,7 @@ export class LivePlayer {
     see(unit) {
         if (unit.key) this.forget(unit.frame);
         this.encoded.push(unit);
+        this.played.hold(unit.frame);
         this.decode();
     }
 
@@ -123,6 +121,7 @@ export class LivePlayer {
 
     cut(epoch, firstFrame) {
         this.epoch = epoch & 0xffff;
+        this.cutAt = firstFrame;
         this.forget(firstFrame);
         this.tell("cut", Math.round(firstFrame * this.samplesPerFrame));
     }
@@ -171,7 +170,7 @@ export class LivePlayer {
     onReport(report) {
         this.loudest = Math.max(this.loudest * 0.9, report.peak);
         if (document.hidden) this.show();
-        this.played.acknowledge();
+        this.played.acknowledge((report.target - report.least) / SOUND_RATE);
     }
 
     draw() {
@@ -229,7 +228,7 @@ export class LivePlayer {
 
     get figures() {
         const { held = 0, stalls = 0, target = 0, begun, running } = this.speaker?.report ?? {};
-        const { fps, painted, dropped } = this.played;
+        const { rate: fps, painted, dropped } = this.played;
         const stalled = !!begun && !running;
         return { fps, painted, dropped, stalls, stalled, buffer: held / SOUND_RATE, target: target / SOUND_RATE };
     }

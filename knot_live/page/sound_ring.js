@@ -102,8 +102,8 @@ export class SoundRing {
     }
 
     report() {
-        const { begun, read, held, running, stalls, played, peak, muted, target } = this;
+        const { begun, read, held, running, stalls, played, peak, muted, least, target } = this;
         this.peak = 0;
-        return { begun, read, held, running, stalls, played, peak, muted, target };
+        return { begun, read, held, running, stalls, played, peak, muted, least, target };
     }
 }
