@@ -16,25 +16,25 @@ MOST_SOUND = 32 * 2**20  # bytes
 class LogEntry:
     """A control by its number, and the chunk and its first pixel frame with which it took hold.
 
-    Entries stand in the order in which that happened. At a `Cancel` the stream stood before the chunk that is named,
-    even where later ones had been made.
+    Entries stand in the order in which that happened. `taken_back`: that chunk and later ones had been made, so many,
+    and were cut.
     """
 
     number: int
     control: Control
     chunk: int
     frame: int
+    taken_back: int = 0
 
     def to_json(self) -> str:
         """One line."""
-        where = {"number": self.number, "chunk": self.chunk, "frame": self.frame}
-        return json.dumps(where | {"control": self.control.to_json()})
+        return json.dumps(vars(self) | {"control": self.control.to_json()})
 
     @classmethod
     def of_json(cls, line: str) -> "LogEntry":
         """The reverse."""
         values: Mapping[str, Any] = json.loads(line)
-        return cls(values["number"], from_json(values["control"]), values["chunk"], values["frame"])
+        return cls(**{**values, "control": from_json(values["control"])})
 
 
 class ControlLog:

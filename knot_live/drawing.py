@@ -69,20 +69,19 @@ class Drawing:
         self.stream.set_settings(StreamSettings.from_dict(self.stream.settings.to_dict() | dict(settings)))
         self._taken.clear()  # chunks may take longer now
 
-    def fall_silent(self, played_frame: int, position: float) -> bool:
-        """Forget all speech; whether chunks were taken back, to be drawn again without what of it is not played.
+    def fall_silent(self, played_frame: int, position: float) -> int:
+        """Forget all speech; how many chunks were taken back, to be drawn again without what of it is not played.
 
         `played_frame` was shown last; `position` frames are, when this is asked.
         """
         drawn = pacing.drawn_within(self._taken, self.next.length / self._fps)
         count = pacing.num_cut(self._made, position, drawn, self._fps)
         self.driving.clear_speech()
-        if count == 0:
-            return False
-        first = [self._made.pop() for _ in range(count)][-1]
-        self.stream.take_back(count)
-        self.driving.take_back(first.start, heard_until=played_frame + 1)
-        return True
+        if count:
+            first = [self._made.pop() for _ in range(count)][-1]
+            self.stream.take_back(count)
+            self.driving.take_back(first.start, heard_until=played_frame + 1)
+        return count
 
     def can_begin_again(self, unplayed: float) -> bool:
         """Whether the chunk under way can be given up and drawn again while `unplayed` seconds of pictures last."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Condition, RLock
 from typing import Any
 
-from . import controls, pacing
+from . import controls, events, pacing
 from .clock import Clock
 from .control_log import ControlLog, LogEntry
 from .controls import Control, DrivingControl
@@ -31,21 +31,7 @@ from .engine import (
     begin_stream,
     state_of,
 )
-from .events import (
-    ENDED,
-    FINISHING,
-    PAUSED,
-    READY,
-    RUNNING,
-    Applied,
-    Cut,
-    Ended,
-    Event,
-    MediaChunk,
-    Recorded,
-    Refused,
-    StateChanged,
-)
+from .events import ENDED, FINISHING, PAUSED, READY, RUNNING, Event, MediaChunk
 from .pacing import Playback
 from .preparing import Speaker, Wish
 from .recording import OpenFile, Recorder
@@ -101,7 +87,7 @@ class Session:
         self._between = RLock()  # held while a chunk is drawn, or what it begins with is changed
         self._changed = Condition()  # held for moments: of wishes and of the playback
         self._wishes = Wishes(
-            self._changed, lambda number, why: self._tell(Refused(number, why)),
+            self._changed, lambda number, why: self._tell(events.Refused(number, why)),
             encode_text=encode_text, anchor_of=anchor_of, speak=speak,
         )  # fmt: skip
         begins = self._drawing.next
@@ -109,11 +95,13 @@ class Session:
         self._playback = Playback.at(begins.first, self.fps, begins.length if viewer else inf)
         self._state, self._epoch = READY, 0
         # the drawing thread's own
-        self._recorder = Recorder(self.fps, record_to, lambda path, why: self._tell(Recorded(path, why)), record_with)
+        self._recorder = Recorder(
+            self.fps, record_to, lambda path, why: self._tell(events.Recorded(path, why)), record_with
+        )
         self._wait: Callable[[], None] = lambda: None
         self._before_chunk = before_chunk
         self._host_stops = False
-        self._heeded: list[Wish] = []  # they take hold with the next chunk
+        self._heeded: list[tuple[Wish, int]] = []  # for the next chunk; and how many were taken back
         self._applied: dict[int, None] = {}  # their numbers, for the next chunk that is given
         self._cutting, self._drawn_again = False, -1  # whether a cut is to be drawn; the last chunk that was given up
 
@@ -190,7 +178,7 @@ class Session:
     def _enter(self, state: str) -> None:
         if state != self._state:
             self._state = state
-            self._tell(StateChanged(state))
+            self._tell(events.StateChanged(state))
 
     def _end_before_next_chunk(self) -> tuple[str, str] | None:
         """None once it is time to draw another chunk, else why there is none: reason and sentence."""
@@ -226,24 +214,23 @@ class Session:
         while (wish := self._wishes.take(kind)) is not None:
             with self._between:
                 try:
-                    self._do(wish.control, wish.made)
+                    self._heeded.append((wish, self._do(wish.control, wish.made)))
                 except ValueError as problem:
-                    self._tell(Refused(wish.number, str(problem)))
-                else:
-                    self._heeded.append(wish)
+                    self._tell(events.Refused(wish.number, str(problem)))
         if kind is Control:
             self._book()
 
     def _book(self) -> None:
         """What was heeded takes hold with the next chunk."""
         span, wishes, self._heeded = self._drawing.next, self._heeded, []
-        for wish in wishes:
-            self.log.add(LogEntry(wish.number, wish.control, span.chunk, span.first))
+        for wish, taken_back in wishes:
+            self.log.add(LogEntry(wish.number, wish.control, span.chunk, span.first, taken_back))
             if wish.number not in self._applied:
                 self._applied[wish.number] = None
-                self._tell(Applied(wish.number, span.chunk, span.first))
+                self._tell(events.Applied(wish.number, span.chunk, span.first))
 
-    def _do(self, control: Control, made: Any) -> None:
+    def _do(self, control: Control, made: Any) -> int:
+        """How many chunks were taken back for it."""
         match control:
             case DrivingControl():
                 control.drive(self._drawing.driving)
@@ -254,7 +241,7 @@ class Session:
             case controls.Settings():
                 self._drawing.change(control.changes)
             case controls.Cancel():
-                self._cut(control.played_frame)
+                return self._cut(control.played_frame)
             case controls.Pause() if self._state == RUNNING:
                 self._stand()
                 self._enter(PAUSED)
@@ -269,26 +256,29 @@ class Session:
             case controls.StopRecording():
                 self._hand_on()
                 self._recorder.stop()
+        return 0
 
     def _stand(self) -> None:
         with self._changed:
             self._playback = self._playback.standing(self._clock.now())
 
-    def _cut(self, played_frame: int) -> None:
+    def _cut(self, played_frame: int) -> int:
         """Silence: go back to before the first chunk that can be shown otherwise in time."""
         with self._changed:
             now = self._clock.now()
             self._playback = self._playback.with_acknowledged(played_frame, now)
             position = self._playback.position(now)
         self._recorder.shown.silence(played_frame + 1)
-        if self._drawing.fall_silent(played_frame, position):
+        count = self._drawing.fall_silent(played_frame, position)
+        if count:
             self._cutting = True
         elif not self._cutting:
             self._begin_epoch(self._playback.made)
+        return count
 
     def _begin_epoch(self, first_frame: int) -> None:
         self._epoch, self._cutting = self._epoch + 1, False
-        self._tell(Cut(self._epoch, first_frame))
+        self._tell(events.Cut(self._epoch, first_frame))
 
     def _next_chunk(self) -> MediaChunk | None:
         """Draw a chunk; None where it was given up, or nothing of it can be shown in time."""
@@ -332,7 +322,7 @@ class Session:
         chunk = self._drawing.next.chunk
         if chunk == self._drawn_again or self._cutting or not self._drawing.can_begin_again(unplayed):
             return False
-        committed = any(isinstance(wish.control, controls.CommitSpeech) for wish in self._heeded)
+        committed = any(isinstance(wish.control, controls.CommitSpeech) for wish, _ in self._heeded)
         if self._wishes.wait_for(controls.Cancel) or self._drawing.would_speak(committed=committed):
             self._drawn_again = chunk
             return True
@@ -347,4 +337,4 @@ class Session:
             except (StateError, RuntimeError) as problem:  # a device that failed may not give its tensors back
                 message = f"{message}; and its state could not be saved: {problem}"
         self._enter(ENDED)
-        self._tell(Ended(reason, message))
+        self._tell(events.Ended(reason, message))

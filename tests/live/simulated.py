@@ -198,6 +198,8 @@ class Viewer:
         if chunk.epoch != self.epoch:
             self.epoch = chunk.epoch
             self.held = {frame: value for frame, value in self.held.items() if frame < chunk.first_frame}
+        if not self.began:
+            self.next = min(self.held, default=chunk.first_frame)
         for place, frame in enumerate(chunk.frames):
             self.held[chunk.first_frame + place] = frame[0, 0, 0]
 

@@ -1,0 +1,225 @@
+"""Sessions over the built-in model: what one was asked while it ran, its stream is driven by as if from the start."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from knot_core import StateError, load_model, state_of
+from knot_core.stream import begin_stream
+from knot_live import controls
+from knot_live.control_log import LogEntry
+from knot_live.driving import LiveDriving
+from knot_live.engine import StreamSettings
+from knot_live.events import Applied, Cut, Refused
+from knot_live.session import Session
+from knot_live.session_files import open_at
+
+from .simulated import SimulatedClock, Viewer
+
+SETTINGS = StreamSettings(steps=1, num_window_frames=4)
+STAGE = 0.02  # simulated seconds between two looks at what was asked
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model()
+
+
+@pytest.fixture(scope="module")
+def anchors(model):
+    def picture(seed):
+        return torch.rand(64, 64, 3, generator=torch.Generator().manual_seed(seed))
+
+    return [model.encode_anchor(picture(seed), size=(64, 64)) for seed in (0, 1)]
+
+
+def voice(seconds, pitch=220):
+    time = np.arange(int(seconds * 16_000)) / 16_000
+    return controls.Speech((8000 * np.sin(2 * math.pi * pitch * time)).astype(np.int16), 16_000)
+
+
+class Real:
+    """A session by a simulated clock, with a viewer; `opened` makes it of the session's options."""
+
+    def __init__(self, opened):
+        self.clock, self.events, self.chunks = SimulatedClock(), [], []
+        self.session = opened(clock=self.clock, on_event=self.events.append)
+        self.viewer = Viewer(self.clock, self.session)
+
+    def at(self, time, *asked):
+        self.clock.at(time, lambda: [self.session.apply(control) for control in asked])
+
+    def run(self, count):
+        """Until so many chunks were given."""
+        for number, _ in enumerate(self.chunks_given(), start=1):
+            if number == count:
+                self.session.apply(controls.Finish())
+        return self
+
+    def chunks_given(self):
+        for chunk in self.session.chunks(lambda: self.clock.pass_until(self.clock.now() + STAGE)):
+            self.chunks.append(chunk)
+            self.viewer.take(chunk)
+            yield chunk
+
+    @property
+    def state(self):
+        return state_of(self.session._drawing.stream)
+
+    def told(self, kind):
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def same_state(mine, theirs):
+    assert mine.state.clock == theirs.state.clock
+    assert mine.window_index == theirs.window_index
+    parts = [(*saved.window, saved.state.knot_BMCHW, saved.state.rng_state, *saved.state.decoder_memory)
+             for saved in (mine, theirs)]  # fmt: skip
+    assert all(torch.equal(one, other) for one, other in zip(*parts, strict=True))
+    return True
+
+
+class History:
+    """What a log says that each chunk of the stream was drawn under, in the end: what was taken back is not in it."""
+
+    def __init__(self, log, model, num_chunks):
+        self.driving, self.chunks = LiveDriving(model, seed=5, clock=lambda: 0.0), []
+        self.settings, self.person = SETTINGS, None
+        for entry in log:
+            self._go_to(entry.chunk + entry.taken_back)
+            self._ask(entry)
+        self._go_to(num_chunks)
+
+    def _go_to(self, num_chunks):
+        while len(self.chunks) < num_chunks:
+            start = self.chunks[-1].stop if self.chunks else 0
+            plan = SimpleNamespace(start=start, num_frames=self.settings.num_chunk_frames, num_knot_frames=1)
+            self.driving.begin_chunk(plan)
+            signal = self.driving.signal(start, plan.num_frames + 1)
+            self.driving.end_chunk()
+            self.chunks.append(
+                SimpleNamespace(
+                    start=start, stop=start + plan.num_frames, signal=signal, settings=self.settings, person=self.person
+                )
+            )
+
+    def _ask(self, entry):
+        match entry.control:
+            case controls.DrivingControl():
+                entry.control.drive(self.driving)
+            case controls.Settings():
+                self.settings = StreamSettings.from_dict(self.settings.to_dict() | entry.control.changes)
+            case controls.Reference():
+                self.person = entry.control
+            case controls.Cancel():
+                self.driving.clear_speech()
+                if entry.taken_back:
+                    self.driving.take_back(self.chunks[entry.chunk].start, heard_until=entry.control.played_frame + 1)
+                    del self.chunks[entry.chunk :]
+
+    def draw(self, model, anchors):
+        """A stream that never knew another driving, with what it shows."""
+        driving = AsRecorded()
+        stream = open_at(model, begin_stream(model, anchors[0], SETTINGS, 5), driving, lambda: False, 0)
+        shown, before = [], SimpleNamespace(settings=SETTINGS, person=None)
+        for chunk in self.chunks:
+            if chunk.settings != before.settings:
+                stream.set_settings(chunk.settings)
+            if chunk.person is not before.person:
+                stream.set_anchor(anchors[1], cut=chunk.person.cut)
+            driving.chunk, before = chunk, chunk
+            shown.append(next(stream).pixel_frames.numpy())
+        return stream, np.concatenate(shown)
+
+
+class AsRecorded:
+    """A driving that says for each chunk what it was drawn under."""
+
+    num_pixel_frames = None
+
+    def signal(self, first_latent, num_latents):
+        first = first_latent - self.chunk.start
+        return self.chunk.signal[first : first + num_latents]
+
+
+def interrupted(model, anchors):
+    """Somebody speaks, is interrupted twice, and much else is changed."""
+    real = Real(
+        lambda **options: Session(
+            model, anchors[0], SETTINGS, seed=5, anchor_of={"other": anchors[1]}.get, keep=2, **options
+        )
+    )
+    real.at(0.5, controls.SetControls({"yaw": 0.6}), voice(3.0), controls.CommitSpeech())
+    real.at(1.3, controls.Gesture("nod"))
+    real.clock.at(2.0, lambda: real.session.apply(controls.Cancel(real.viewer.next - 1)))
+    real.at(2.3, voice(2.0, 150), controls.CommitSpeech(), controls.SetControls({"yaw": None, "roll": -0.3}))
+    real.at(2.9, controls.Settings({"num_chunk_frames": 2}))
+    real.at(3.2, controls.Reference("other"))
+    real.clock.at(3.7, lambda: real.session.apply(controls.Cancel(real.viewer.next - 1)))
+    real.at(4.0, controls.Settings({"seed": 3}), controls.SetControls({"nose": 1.0}))
+    return real
+
+
+def test_a_session_s_stream_is_one_that_was_driven_so_from_the_start(model, anchors):
+    real = interrupted(model, anchors).run(14)
+    cuts = [entry for entry in real.session.log if isinstance(entry.control, controls.Cancel)]
+    assert [entry.taken_back > 0 for entry in cuts] == [True, True]
+    assert len(real.told(Cut)) == 2
+    assert len(real.told(Refused)) == 2
+    state = real.state
+    log = [LogEntry.of_json(entry.to_json()) for entry in real.session.log]
+    stream, shown = History(log, model, state.state.clock.chunk).draw(model, anchors)
+    assert same_state(state, state_of(stream))
+    # the pictures, too, but for those that were on their way when they were cut
+    kept = {}
+    for chunk in real.chunks:
+        kept |= {chunk.first_frame + place: frame for place, frame in enumerate(chunk.frames)}
+    cut_chunks = [event.first_frame for event in real.told(Cut)]
+    differ = [number for number, frame in enumerate(shown) if not np.array_equal(kept[number], frame)]
+    assert all(any(cut - 12 <= number < cut for cut in cut_chunks) for number in differ)
+    assert len(differ) < 24
+
+
+def test_a_saved_session_goes_on_bit_for_bit(model, anchors, tmp_path):
+    def opened(**options):
+        return Session(model, anchors[0], SETTINGS, seed=5, **options)
+
+    def asked(real):
+        real.at(0.5, controls.SetControls({"yaw": 0.6}), voice(3.5), controls.CommitSpeech())
+        real.at(1.6, controls.Gesture("shake"))
+        return real
+
+    whole, broken = asked(Real(opened)).run(8), asked(Real(opened))
+    path = tmp_path / "session.safetensors"
+    for _ in zip(range(4), broken.chunks_given(), strict=False):
+        pass
+    broken.session.save(path)
+    again = Real(lambda **options: Session.resume(path, model, **options)).run(4)
+    assert again.told(Applied) == [] or again.told(Applied)[0].number == 5  # Finish; numbers go on
+    for mine, theirs in zip(again.chunks, whole.chunks[4:], strict=True):
+        assert (mine.chunk, mine.first_frame) == (theirs.chunk, theirs.first_frame)
+        assert np.array_equal(mine.frames, theirs.frames)
+        assert np.array_equal(mine.sound, theirs.sound)
+    assert again.chunks[0].sound.any()
+
+
+def test_a_session_s_files_must_belong_together(model, anchors, tmp_path):
+    path, other = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    real = Real(lambda **options: Session(model, anchors[0], SETTINGS, seed=5, **options))
+    real.session.save(path)
+    real.run(1).session.save(other)
+    with pytest.raises(StateError, match="cannot read"):
+        Session.resume(tmp_path / "none.safetensors", model)
+    beside = tmp_path / "a.safetensors.json"
+    beside.write_text(other.with_name("b.safetensors.json").read_text())
+    with pytest.raises(StateError, match="another moment"):
+        Session.resume(path, model)
+    beside.write_text('{"version": 99, "start": 0}')
+    with pytest.raises(StateError, match="version 99"):
+        Session.resume(path, model)
+    beside.write_text("[")
+    with pytest.raises(StateError, match="cannot read"):
+        Session.resume(path, model)
