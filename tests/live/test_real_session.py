@@ -189,7 +189,7 @@ def test_a_saved_session_goes_on_bit_for_bit(model, anchors, tmp_path):
 
     def asked(real):
         real.at(0.5, controls.SetControls({"yaw": 0.6}), voice(3.5), controls.CommitSpeech())
-        real.at(1.6, controls.Gesture("shake"))
+        real.at(1.0, controls.Gesture("shake"))
         return real
 
     whole, broken = asked(Real(opened)).run(8), asked(Real(opened))
@@ -198,7 +198,7 @@ def test_a_saved_session_goes_on_bit_for_bit(model, anchors, tmp_path):
         pass
     broken.session.save(path)
     again = Real(lambda **options: Session.resume(path, model, **options)).run(4)
-    assert again.told(Applied) == [] or again.told(Applied)[0].number == 5  # Finish; numbers go on
+    assert again.told(Applied)[0].number == 5  # to finish; numbers go on
     for mine, theirs in zip(again.chunks, whole.chunks[4:], strict=True):
         assert (mine.chunk, mine.first_frame) == (theirs.chunk, theirs.first_frame)
         assert np.array_equal(mine.frames, theirs.frames)
