@@ -62,7 +62,11 @@ def look_at(x: float, y: float) -> Shape:
 GESTURES: Mapping[str, Shape] = {
     "nod": _shape(pitch=((0, 0), (0.2, 0.75), (0.44, -0.2), (0.68, 0.6), (0.96, -0.1), (1.2, 0))),
     "shake": _shape(yaw=((0, 0), (0.2, 0.55), (0.52, -0.55), (0.84, 0.5), (1.16, -0.3), (1.4, 0))),
-    "smile": _shape(mouth_wide=_held(0.95, until=1.5, back=2.0), brow=_held(0.3, until=1.4, back=1.9)),
+    "smile": _shape(
+        mouth_wide=_held(0.95, until=1.5, back=2.0),
+        brow=_held(0.3, until=1.4, back=1.9),
+        blink=_held(0.2, until=1.4, back=1.9),
+    ),
     "wink": _shape(
         blink=((0.08, 0), (0.2, 1), (0.44, 1), (0.6, 0)),
         roll=_held(0.45, rise=0.2, until=0.5, back=0.9),
