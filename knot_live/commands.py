@@ -18,7 +18,7 @@ from . import face_pose
 from .access import ALLOWED_ORIGINS, TOKEN, AccessError, Doors, check_exposure, listed, operators_token, plain_origins
 from .camera import Cameras
 from .client import LiveError
-from .engine import KnotError, Model, load_model
+from .engine import KnotError, load_model, load_text_encoder
 from .hub import Hub
 from .limits import Limits
 from .protocol import SOUND_RATE
@@ -48,6 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     serve.add_argument("--port", type=int, default=8765, help="default: %(default)s; 0: any that is free")
     serve.add_argument("--model", default="knot-tiny", help="knot-tiny, or a weights file or folder")
+    serve.add_argument("--codec", type=Path, help="weights of a video autoencoder, for models without their own")
+    serve.add_argument("--device", default="cpu", help="where it computes (default: %(default)s)")
+    serve.add_argument("--text-encoder", type=Path, metavar="FOLDER", help="what reads prompts, for models with text")
+    serve.add_argument("--prompt", default="", help="what sessions of such a model begin with")
     serve.add_argument("--token-file", type=Path, metavar="FILE", help="what clients must know; needed beyond loopback")
     serve.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, for https")
     serve.add_argument("--tls-key", type=Path, metavar="FILE", help="its key")
@@ -80,8 +84,10 @@ async def _serve(options: argparse.Namespace) -> None:
     address = Address(host=options.host, port=options.port, tls=tls)
     limits = replace(Limits(), max_sessions=options.max_sessions)
     check_exposure(address.host, token)  # before a model is loaded
-    model = load_model(options.model)
-    async with live_server(model, limits, address, token, badge=not options.no_badge) as at:
+    model = load_model(options.model, options.device, codec=options.codec)
+    reads = None if options.text_encoder is None else load_text_encoder(options.text_encoder).encode
+    studio = Studio(model, limits, badge=not options.no_badge, encode_text=reads, prompt=options.prompt)
+    async with live_server(studio, address, token) as at:
         sys.stderr.write(f"open {at.url} in a browser; Ctrl-C ends the server\n")
         if options.open:
             webbrowser.open(at.url)
@@ -97,27 +103,24 @@ async def _talk(options: argparse.Namespace) -> None:
     async with contextlib.AsyncExitStack() as stack:
         url = options.server
         if url is None:
-            own = live_server(load_model(options.model), Limits(), Address(port=0))
+            own = live_server(Studio(load_model(options.model), Limits()), Address(port=0))
             url = (await stack.enter_async_context(own)).url
         seconds = await talk(url, options.reference, what, options.out, token)
     sys.stdout.write(json.dumps({"out": str(options.out), "seconds": round(seconds, 2)}) + "\n")
 
 
 @asynccontextmanager
-async def live_server(
-    model: Model, limits: Limits, address: Address, token: str | None = None, *, badge: bool = True
-) -> AsyncIterator[Address]:
-    """A server of that model while it listens, warmed up.
+async def live_server(studio: Studio, address: Address, token: str | None = None) -> AsyncIterator[Address]:
+    """A server of that studio's sessions while it listens, warmed up.
 
     Raises:
         AccessError: others reach that address, and there is no token.
         OSError: it cannot listen there.
     """
-    check_exposure(address.host, token)
-    studio, cameras = Studio(model, limits, badge=badge), Cameras()
+    cameras = Cameras()
     try:
         await asyncio.to_thread(studio.warm)
-        hub = Hub(studio.make, limits, lambda live: cameras.forget(live.made.session))
+        hub = Hub(studio.make, studio.limits, lambda live: cameras.forget(live.made.session))
         camera = None if face_pose.missing() else lambda live, jpeg: cameras.see(live.made.session, jpeg)
         services = Services(about=studio.about, add_reference=studio.references.add,
                             portraits=studio.references.bundled, camera=camera)  # fmt: skip

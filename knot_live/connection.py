@@ -31,7 +31,6 @@ from .protocol import (
 
 logger = logging.getLogger(__name__)
 
-_HEARTBEAT = 15.0  # seconds between pings; half of it without an answer ends the connection
 _ENDING = 5.0  # seconds in which the last messages must be taken
 _CLOSED = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
 _ONES_OWN_FAULT = {"too_fast", "not_created"}  # after these the connection ends; after others it goes on
@@ -45,7 +44,7 @@ class Connection:
         self._limits: Limits = hub.limits
         limits = self._limits
         self._socket = web.WebSocketResponse(
-            heartbeat=_HEARTBEAT, max_msg_size=limits.max_message_bytes, compress=False
+            heartbeat=limits.heartbeat_seconds, max_msg_size=limits.max_message_bytes, compress=False
         )
         self._outbox = Outbox(limits.max_waiting_messages, limits.max_waiting_bytes)
         self._messages = RateLimit(limits.messages_per_second, 4 * limits.messages_per_second)

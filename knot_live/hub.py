@@ -56,14 +56,15 @@ class Hub:
             made = await asyncio.to_thread(self._make, wish)
         finally:
             self._opening -= 1
-        return self.add(made)
+        live = self.add(made)
+        live.start()
+        return live
 
     def add(self, made: Made) -> LiveSession:
-        """A session that is made already, such as by a node of ComfyUI."""
+        """A session that is made already, such as by a node of ComfyUI; whoever adds it says where it computes."""
         live = LiveSession(made, self.limits, self._forget)
         live.alone_since = time.monotonic()
         self.sessions[live.session_id] = live
-        live.start()
         return live
 
     def find(self, wish: Resume | View | Attach) -> LiveSession:

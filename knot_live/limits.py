@@ -11,6 +11,7 @@ class Limits:
     max_viewers: int = 16  # of one session
     max_connections: int = 128  # of all kinds, those that have not said yet what they want among them
     opening_seconds: float = 10.0  # in which a connection's first message must come
+    heartbeat_seconds: float = 15.0  # between pings; half of it without an answer ends the connection
     idle_seconds: float = 600.0  # without anything that a person does
     session_seconds: float = 3600.0
     resume_seconds: float = 30.0  # that a session outlives its connection

@@ -6,13 +6,14 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from . import controls
-from .events import Applied, Cut, Ended, Event, Recorded, Refused, StateChanged
+from .events import Applied, Cut, Ended, Event, MediaChunk, Recorded, Refused, StateChanged
 from .limits import Limits
 from .media_encoder import ChunkEncoder, EncodedChunk, EncoderThread
 from .outbox import Outbox
@@ -163,21 +164,34 @@ class LiveSession:
 
     async def wait(self) -> None:
         """Until its threads have ended."""
-        await asyncio.to_thread(self._thread.join)
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
 
-    def _compute(self) -> None:
-        """In the session's own thread."""
+    @contextmanager
+    def showing(self) -> Iterator[Callable[[MediaChunk], None]]:
+        """For the thread that computes: what shows a chunk, and on leaving, the session's end.
+
+        A host that computes in a thread of its own, as ComfyUI does, does not `start` the session but uses this.
+        """
         encoder = EncoderThread(self.encoder, lambda chunk: self._in_loop(self._spread, chunk))
         why = ("finished", "the session was finished")
         try:
-            for chunk in self.made.session.chunks():
-                encoder.put(chunk)
+            yield encoder.put
         except Exception as problem:
-            logger.exception("a session ends")
             why = ("error", f"the session cannot go on: {problem}".replace("\n", " "))
+            raise
         finally:
             encoder.close()
             self._in_loop(self._finish, why)
+
+    def _compute(self) -> None:
+        """In the session's own thread."""
+        try:
+            with self.showing() as show:
+                for chunk in self.made.session.chunks():
+                    show(chunk)
+        except Exception:  # its clients are told
+            logger.exception("a session ends")
 
     def _in_loop(self, function: Callable[..., None], *arguments: Any) -> None:
         if not self._loop.is_closed():

@@ -1,12 +1,10 @@
 """Fields of a message: what each must be, and the error where one is not. A check gives the value as it is used."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 LARGEST = 2**53 - 1  # what JavaScript counts exactly
 MOST_NAME = 128  # characters
-_MOST_SETTINGS, _MOST_ITEMS = 16, 64
 
 
 class ProtocolError(Exception):
@@ -129,27 +127,13 @@ def inner(shape: Shape) -> Check:
     return check
 
 
-def settings(names: tuple[str, ...] | None) -> Check:
-    """Name -> plain value; the stream's settings check themselves, and refuse by name what may not change."""
+def numbers(low: float, high: float, most: int) -> Check:
+    """A list of at most `most` numbers, as a tuple."""
+    one = number(low, high)
 
-    def check(value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict) or len(value) > _MOST_SETTINGS:
-            raise ValueError(f"an object of at most {_MOST_SETTINGS} settings")
-        for name, setting in value.items():
-            if names is not None and name not in names:
-                raise ValueError(f"an object of settings; there is no {name!r:.60}, but {', '.join(names)}")
-            if not _is_plain(setting):
-                raise ValueError(f"an object of plain values, and {name!r:.60} is none")
-        return {name: tuple(setting) if isinstance(setting, list) else setting for name, setting in value.items()}
+    def check(value: Any) -> tuple[float, ...]:
+        if not isinstance(value, list) or len(value) > most:
+            raise ValueError(f"a list of at most {most} numbers from {low:g} to {high:g}")
+        return tuple(map(one, value))
 
     return check
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list):
-        return len(value) <= _MOST_ITEMS and all(_is_plain(one) and not isinstance(one, list) for one in value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return abs(value) <= LARGEST
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None or isinstance(value, bool) or (isinstance(value, str) and len(value) <= MOST_NAME)

@@ -25,7 +25,7 @@ from .message_fields import (
     choice,
     inner,
     number,
-    settings,
+    numbers,
     switch,
     text,
     values,
@@ -165,7 +165,6 @@ class Vocabulary:
 
     controls: Mapping[str, tuple[float, float]]  # name -> lowest and highest value
     gestures: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
     speech: SpeechFormat = SpeechFormat()
 
     def with_speech(self, speech: SpeechFormat) -> "Vocabulary":
@@ -277,12 +276,26 @@ def _speech(data: bytes, words: Vocabulary) -> controls.Speech:
     return controls.Speech(np.frombuffer(data, dtype="<i2"), words.speech.rate, words.speech.mode)
 
 
+_MOST_STEPS = 16  # of a chunk, which others' chunks would wait for
+# settings of a stream that may change while it runs, within what a server can bear; the stream checks them together
+SETTINGS: Shape = {
+    "num_chunk_frames": whole(1, 8),
+    "steps": whole(1, _MOST_STEPS),
+    "shift": number(0.01, 100),
+    "timesteps": numbers(0, 1000, _MOST_STEPS),
+    "first_timesteps": numbers(0, 1000, _MOST_STEPS),
+    "sigma_table": switch,
+    "sampler": text(MOST_NAME),
+    "fusion": number(0, 1),
+    "run_ahead_stride": whole(0, 10_000),
+    "run_ahead_start": whole(0, 10_000),
+}
 _FORMATS: Shape = {"video": choice(VIDEO_FORMATS), "sound": choice(SOUND_FORMATS)}
 _SECRET = Needed(text(256))
 _OPENINGS: Mapping[str, tuple[Shape, Callable[..., Any]]] = {
     "session.create": (
         {"token": text(256), "reference": text(MOST_NAME), "seed": whole(0, LARGEST),
-         "settings": settings(None), "speech": _speech_format, **_FORMATS},
+         "settings": inner(SETTINGS), "speech": _speech_format, **_FORMATS},
         Create,
     ),
     "session.resume": (
@@ -327,7 +340,7 @@ def _plain(make: Callable[..., Any], **shape: Check | Needed) -> tuple[Callable[
 
 _MESSAGES: Mapping[str, tuple[Callable[[Vocabulary], Shape], Callable[[Vocabulary, Mapping[str, Any]], list[Any]]]] = {
     "session.update": (
-        lambda words: {"settings": settings(words.settings), "liveliness": number(0, 1)},
+        lambda _: {"settings": inner(SETTINGS), "liveliness": number(0, 1)},
         _update,
     ),
     "session.interaction": (_interaction_shape, _interaction),

@@ -14,12 +14,10 @@ from .events import Event
 from .gestures import GESTURES
 from .limits import Limits
 from .live_session import Made
-from .protocol import Create, ProtocolError, Vocabulary
+from .protocol import SETTINGS, Create, ProtocolError, Vocabulary
 from .references import References
 from .session import Session
 
-SETTINGS = ("num_chunk_frames", "steps", "shift", "timesteps", "first_timesteps", "fusion", "run_ahead_stride",
-            "run_ahead_start")  # fmt: skip
 _MOST_ANCHORS = 8  # that are kept encoded
 
 
@@ -37,12 +35,25 @@ class _Events:
 
 
 class Studio:
-    """Makes sessions; any thread may ask. `speak` makes sound of a sentence and a voice's name."""
+    """Makes sessions; any thread may ask.
+
+    `speak` makes sound of a sentence and a voice's name. For models that are driven by text, `encode_text` encodes a
+    prompt as [1, T, text_dim], and `prompt` is what sessions begin with.
+    """
 
     def __init__(
-        self, model: Model, limits: Limits, *, badge: bool = True, speak: speaking.Speaker = speaking.synthesize
+        self,
+        model: Model,
+        limits: Limits,
+        *,
+        badge: bool = True,
+        speak: speaking.Speaker = speaking.synthesize,
+        encode_text: Callable[[str], Any] | None = None,
+        prompt: str = "",
     ) -> None:
         self.model, self.limits, self._badge, self._speak = model, limits, badge, speak
+        self._encode_text = encode_text
+        self._text = None if encode_text is None else encode_text(prompt)
         size = model.preset.height, model.preset.width
         self.references = References(*size, most_pixels=limits.picture_pixels, most_pictures=limits.max_pictures)
         self._anchors: dict[str, Anchor] = {}
@@ -64,7 +75,7 @@ class Studio:
             "camera_problem": face_pose.missing(),
             "references": self.references.names,
             "settings": list(SETTINGS),
-            "prompts": preset.needs_text,
+            "prompts": self._encode_text is not None,
             "badge": self._badge,
             "chunk_seconds": 4 * self.model.settings.num_chunk_frames / self.model.fps,
             "limits": self.limits.told(),
@@ -72,7 +83,7 @@ class Studio:
 
     def words(self) -> Vocabulary:
         """What a client may say."""
-        return Vocabulary(controls=RANGES, gestures=tuple(GESTURES), settings=SETTINGS)
+        return Vocabulary(controls=RANGES, gestures=tuple(GESTURES))
 
     def make(self, wish: Create) -> Made:
         """A session as a client wants it; encoding its reference takes a while.
@@ -83,8 +94,10 @@ class Studio:
         events = _Events()
         try:
             settings = StreamSettings.from_dict(self.model.settings.to_dict() | dict(wish.settings))
-            session = Session(self.model, self.anchor(wish.reference), settings, seed=wish.seed, anchor_of=self.anchor,
-                              speak=self._speak, record_to=self._new_recording, on_event=events)  # fmt: skip
+            session = Session(
+                self.model, self.anchor(wish.reference), settings, seed=wish.seed, anchor_of=self.anchor,
+                encode_text=self._encode_text, speak=self._speak, record_to=self._new_recording, on_event=events,
+            )  # fmt: skip
         except KnotError as problem:
             raise ProtocolError("bad_value", str(problem)) from None
         height, width = self.model.preset.height, self.model.preset.width
@@ -100,7 +113,7 @@ class Studio:
         picture = self.references.get(name)
         with self._encoding:
             if name not in self._anchors:
-                self._anchors[name] = self.model.encode_anchor(picture)
+                self._anchors[name] = self.model.encode_anchor(picture, text=self._text)
                 while len(self._anchors) > _MOST_ANCHORS:
                     self._anchors.pop(next(iter(self._anchors)))
             return self._anchors[name]

@@ -20,7 +20,7 @@ from knot_live.server import Address, LiveServer, Services, running
 
 SIZE, FPS, FRAMES = 32, 25, 12
 SAMPLES = 24_000 // FPS
-WORDS = Vocabulary(controls={"yaw": (-1.0, 1.0), "blink": (0.0, 1.0)}, gestures=("nod",), settings=("steps",))
+WORDS = Vocabulary(controls={"yaw": (-1.0, 1.0), "blink": (0.0, 1.0)}, gestures=("nod",))
 
 
 class PlainSession:

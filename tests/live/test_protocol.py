@@ -38,7 +38,6 @@ from knot_live.protocol import (
 WORDS = Vocabulary(
     controls={"yaw": (-1.0, 1.0), "blink": (0.0, 1.0)},
     gestures=("nod", "shake"),
-    settings=("steps", "fusion"),
     speech=SpeechFormat(16_000, "mirror"),
 )
 PCM = np.arange(-4, 4, dtype="<i2")
@@ -47,6 +46,7 @@ JPEG = b"\xff\xd8\xff\xe0 and so on"
 SOUND = [
     ("session.update", {"liveliness": 0.5}, [controls.SetLiveliness(0.5)]),
     ("session.update", {"settings": {"steps": 2}}, [controls.Settings({"steps": 2})]),
+    ("session.update", {"settings": {"timesteps": [1000, 500.5]}}, [controls.Settings({"timesteps": (1000.0, 500.5)})]),
     ("session.interaction", {"controls": {"yaw": 1, "blink": None}},
      [controls.SetControls({"yaw": 1.0, "blink": None})]),
     ("session.interaction", {"pose": {"yaw": -0.5}}, [controls.SetPose({"yaw": -0.5})]),
@@ -122,6 +122,10 @@ REFUSED = [
     ('{"type": "session.update", "liveliness": ' + "9" * 5000 + "}", "bad_json"),
     ('{"type": "session.update", "settings": {"stps": 2}}', "bad_value"),
     ('{"type": "session.update", "settings": {"steps": {"a": 1}}}', "bad_value"),
+    ('{"type": "session.update", "settings": {"steps": 1000}}', "bad_value"),
+    ('{"type": "session.update", "settings": {"num_window_frames": 9}}', "bad_value"),
+    ('{"type": "session.update", "settings": {"timesteps": [9, 8, 7, "6"]}}', "bad_value"),
+    ('{"type": "session.update", "settings": {"timesteps": ' + str([1] * 17) + "}}", "bad_value"),
     ('{"type": "session.interaction", "controls": {"yaw": 1.01}}', "bad_value"),
     ('{"type": "session.interaction", "controls": {"jaw": 0}}', "bad_value"),
     ('{"type": "session.interaction", "controls": {}}', "bad_value"),
