@@ -104,6 +104,11 @@ class Recording:
             self._closing = True
             self._changed.notify_all()
 
+    @property
+    def is_written_to(self) -> bool:
+        """Whether the file has not ended yet."""
+        return self._thread.is_alive()
+
     def join(self) -> None:
         """Wait until the file has ended."""
         self._thread.join()
@@ -156,6 +161,7 @@ class Recorder:
         self._fps, self._next_path, self._ended, self._open = fps, next_path, ended, open_file
         self.shown = Shown(fps)
         self._now: Recording | None = None
+        self._stopped: list[Recording] = []  # whose files may not have ended yet
 
     def start(self) -> None:
         """Record what is shown from here on.
@@ -169,7 +175,7 @@ class Recorder:
             raise MediaError("it records already; stop that recording first")
         self._now = Recording(self._next_path(), self._fps, self._ended, self._open)
 
-    def stop(self) -> Recording:
+    def stop(self) -> None:
         """End the recording behind what was handed on.
 
         Raises:
@@ -178,8 +184,8 @@ class Recorder:
         if self._now is None:
             raise MediaError("it does not record")
         self._now.close()
-        stopped, self._now = self._now, None
-        return stopped
+        self._stopped = [*(recording for recording in self._stopped if recording.is_written_to), self._now]
+        self._now = None
 
     def hand_on(self, end: int) -> None:
         """Frames before `end` were shown."""
@@ -188,10 +194,12 @@ class Recorder:
                 self._now.write(frames, sound)
 
     def end(self, end: int) -> None:
-        """The session is over, and its viewer shows what is held: wait for the file."""
+        """The session is over, and its viewer shows what is held: wait for the files."""
         self.hand_on(end)
         if self._now is not None:
-            self.stop().join()
+            self.stop()
+        for recording in self._stopped:
+            recording.join()
 
 
 class _SoundSoFar:

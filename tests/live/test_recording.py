@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from knot_core.media import open_writer
-from knot_live import recording
+from knot_live import controls, recording
+from knot_live.events import Cut, Recorded, Refused
 from knot_live.recording import GENERATED, Recording, Shown
 
 from .simulated import FPS, Scene
@@ -163,3 +164,67 @@ def test_a_disc_that_is_too_slow_ends_it_and_memory_is_bounded(tmp_path):
 @pytest.fixture
 def scene(monkeypatch):
     return lambda **options: Scene(monkeypatch, **options)
+
+
+def in_file(path):
+    """Pictures by their level, and how loud each frame's sound is."""
+    with av.open(str(path)) as container:
+        levels = [round(float(frame.to_ndarray(format="rgb24").mean())) for frame in container.decode(video=0)]
+    with av.open(str(path)) as container:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+        rate = container.streams.audio[0].rate
+    return levels, [float(np.abs(part).max(initial=0)) for part in np.array_split(heard, len(heard) * FPS // rate)]
+
+
+def test_a_session_records_what_was_shown_from_the_asking_to_the_end(scene, tmp_path):
+    here = scene(seconds=0.1, record_to=lambda: tmp_path / "shown.mp4")
+    marks = []
+    here.clock.at(4.0, lambda: (marks.append(here.viewer.next), here.session.apply(controls.StartRecording())))
+    here.at(5.0, controls.SetControls({"yaw": 60}))
+    here.clock.at(8.0, lambda: (marks.append(here.viewer.next), here.session.apply(controls.StopRecording())))
+    here.run(seconds=10)
+    assert here.told(Recorded) == [Recorded(tmp_path / "shown.mp4")]
+    levels, _ = in_file(tmp_path / "shown.mp4")
+    begin, end = marks
+    shown = list(here.viewer.shown)[begin:end]
+    assert abs(len(levels) - len(shown)) <= 2  # of a viewer who is believed to play on between acknowledgements
+    changes = [next(place for place, value in enumerate(found) if value > 30) for found in (levels, shown)]
+    assert abs(changes[0] - changes[1]) <= 2
+
+
+def test_what_a_barge_in_cut_is_not_in_the_recording_and_nothing_is_heard_behind_it(scene, tmp_path):
+    here = scene(seconds=0.1, record_to=lambda: tmp_path / "cut.mp4")
+    here.session.apply(controls.StartRecording())
+    here.at(2.0, controls.Speech(np.zeros(5 * 16_000, dtype=np.int16), 16_000))
+    interrupted = []
+    here.clock.at(4.0, lambda: interrupted.append(here.viewer.next))
+    here.clock.at(4.0, lambda: here.session.apply(controls.Cancel(here.viewer.next - 1)))
+    here.run(seconds=7)
+    (cut,) = here.told(Cut)
+    assert cut.first_frame < max(chunk.first_frame + len(chunk.frames) for chunk in here.chunks if chunk.epoch == 0)
+    levels, loud = in_file(tmp_path / "cut.mp4")
+    shown = list(here.viewer.shown)
+    assert [level > 50 for level in levels[: len(shown)]] == [value > 50 for value in shown]
+    assert len(levels) == max(chunk.first_frame + len(chunk.frames) for chunk in here.chunks)
+    assert levels[cut.first_frame - 1] > 50 > levels[cut.first_frame]
+    assert max(loud[interrupted[0] + 3 :]) < 0.01
+    assert min(loud[interrupted[0] - 20 : interrupted[0] - 3]) > 0.1
+
+
+def test_recordings_follow_one_another_and_two_at_once_are_refused(scene, tmp_path):
+    names = iter("abc")
+    here = scene(record_to=lambda: tmp_path / f"{next(names)}.mp4")
+    for time, control in ((1, controls.StopRecording()), (2, controls.StartRecording()), (3, controls.StartRecording()),
+                          (4, controls.StopRecording()), (5, controls.StartRecording())):  # fmt: skip
+        here.at(time, control)
+    here.run(seconds=7)
+    assert [event.number for event in here.told(Refused)] == [1, 3]
+    assert sorted(event.path.name for event in here.told(Recorded)) == ["a.mp4", "b.mp4"]
+    assert all(event.message == "" for event in here.told(Recorded))
+
+
+def test_a_session_without_a_place_for_recordings_refuses(scene):
+    here = scene()
+    here.session.apply(controls.StartRecording())
+    here.run(seconds=1)
+    assert "no place for recordings" in here.told(Refused)[0].message
