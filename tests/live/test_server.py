@@ -1,6 +1,7 @@
 """The live server over real sockets on loopback: sessions, those who watch them, and what is refused."""
 
 import asyncio
+import contextlib
 import io
 import json
 import shutil
@@ -18,15 +19,17 @@ from PIL import Image
 from knot_live import controls
 from knot_live.access import AccessError, Doors
 from knot_live.engine import MediaError
+from knot_live.events import Recorded
 from knot_live.fragmented_mp4 import nal_units
 from knot_live.hub import Hub
 from knot_live.limits import Limits
+from knot_live.live_session import Made
 from knot_live.media_encoder import has_opus
 from knot_live.protocol import CAMERA, FMP4, H264, INITIALISATION, KEY_FRAME, OPUS, PCM16, SPEECH, Header
 from knot_live.references import References
 from knot_live.server import Address, LiveServer, Services, running
 
-from .serving import FRAMES, SAMPLES, PlainSession, pictures, served, tone, wire
+from .serving import FPS, FRAMES, SAMPLES, SIZE, WORDS, PlainSession, pictures, served, tone, wire
 
 TOKEN = "a-token-of-some-length"
 
@@ -275,6 +278,75 @@ def test_a_session_that_cannot_be_made_says_so():
     last, left = run(live())
     assert (last["code"], left) == ("internal", 0)
     assert "of our own making" not in last["message"]
+
+
+def test_a_recording_is_fetched_with_the_session_s_own_secret_and_outlives_the_session(tmp_path):
+    async def fetch(http, at, session_id, bearer):
+        headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
+        async with http.get(f"{at.url}/v1/sessions/{session_id}/recording", headers=headers) as answer:
+            return answer.status, await answer.read()
+
+    async def live():
+        async with contextlib.AsyncExitStack() as stack:
+            at = await stack.enter_async_context(served(recording_seconds=1.0))
+            http = await stack.enter_async_context(aiohttp.ClientSession())
+            async with wire(at.url, "session.create") as driver, wire(at.url, "session.create") as other:
+                created, stranger = await driver.until("session.created"), await other.until("session.created")
+                session_id, secret = created["session_id"], created["resume_token"]
+                found = [await fetch(http, at, session_id, secret)]
+                (tmp_path / "broken.mp4").write_bytes(b"half")
+                at.sessions[0].listener(Recorded(tmp_path / "broken.mp4", "the recording broke off"))
+                said = [await driver.until("error"), await driver.until("recording.ready")]
+                (tmp_path / "whole.mp4").write_bytes(b"whole")
+                at.sessions[0].listener(Recorded(tmp_path / "whole.mp4"))
+                said.append(await driver.until("recording.ready"))
+                for bearer in (secret, None, "x" * 32, created["view_token"], stranger["resume_token"]):
+                    found.append(await fetch(http, at, session_id, bearer))
+                found.append(await fetch(http, at, "../whole", secret))
+                await driver.say("session.finish")
+                await driver.end()
+                found.append(await fetch(http, at, session_id, secret))
+                while (tmp_path / "whole.mp4").exists():
+                    await asyncio.sleep(0.05)
+                found.append(await fetch(http, at, session_id, secret))
+        return said, found, session_id
+
+    said, found, session_id = run(live())
+    assert said[0]["message"] == "the recording broke off"
+    assert said[1]["url"] == said[2]["url"] == f"/v1/sessions/{session_id}/recording"
+    assert [status for status, _ in found] == [404, 200, 404, 404, 404, 404, 404, 200, 404]
+    assert found[1][1] == found[7][1] == b"whole"
+
+
+def test_a_host_may_compute_in_a_thread_of_its_own_and_be_attached_to():
+    async def live():
+        async with served() as at:
+            session = PlainSession()
+            made = Made(session=session, width=SIZE, height=SIZE, fps=FPS, words=WORDS, listen=session.listen)
+            hosted = at.hub.add(made)
+            seen = []
+
+            def compute():
+                with hosted.showing() as show:
+                    for chunk in session.chunks():
+                        show(chunk)
+                        seen.append(chunk.chunk)
+
+            host = asyncio.create_task(asyncio.to_thread(compute))
+            fields = {"session": hosted.session_id, "token": hosted.resume_token}
+            async with wire(at.url, "session.attach", **fields | {"token": "x" * 32}) as stranger:
+                refused = await stranger.end()
+            async with wire(at.url, "session.attach", **fields) as driver:
+                chunks = await driver.chunks(3)
+                await driver.say("session.finish")
+                last = await driver.end()
+            await host
+            return refused, chunks, last, seen, at.hub.num_sessions
+
+    refused, chunks, last, seen, left = run(live())
+    assert refused["code"] == "unknown_session"
+    assert [chunk["chunk"] for chunk in chunks] == [0, 1, 2] == seen[:3]
+    assert (last["type"], last["reason"], left) == ("session.ended", "finished", 0)
 
 
 # what is refused
