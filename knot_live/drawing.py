@@ -13,26 +13,43 @@ import numpy as np
 
 from . import pacing
 from .clock import Clock
-from .engine import Chunk, Stream, StreamSettings
+from .engine import Chunk, LateChunk, LateDecoder, Stream, StreamSettings
 from .pacing import Span
+from .pictures import Pictures
 
 
 class Drawn(NamedTuple):
-    """A chunk, where it lies, the sound [S] that it was moved by, and the seconds that it took."""
+    """A chunk: where it lies, its pictures, the sound [S] that moved it, and the seconds that its stages took."""
 
-    chunk: Chunk
     span: Span
+    frames: Pictures
     sound: np.ndarray
-    seconds: float
+    seconds: Mapping[str, float]
 
 
 class Drawing:
-    """`driving` is a `LiveDriving`, and moves the stream. The last `keep` chunks can be taken back."""
+    """`driving` is a `LiveDriving`, and moves the stream. The last `keep` chunks can be taken back.
 
-    def __init__(self, stream: Stream, driving: Any, fps: int, clock: Clock, keep: int) -> None:
+    Within its `with` block, chunks are decoded on a thread of their own, unless `decode_beside` is off: then in the
+    drawing thread, as a host wants it that holds the model.
+    """
+
+    def __init__(
+        self, stream: Stream, driving: Any, fps: int, clock: Clock, keep: int, decode_beside: bool = True
+    ) -> None:
         self.stream, self.driving, self._fps, self._clock = stream, driving, fps, clock
-        self._made: deque[Span] = deque(maxlen=keep)
-        self._taken: deque[float] = deque(maxlen=pacing.NUM_MEASURED)  # seconds of the last chunks
+        self._made: deque[tuple[Span, Chunk | LateChunk]] = deque(maxlen=keep)
+        self._taken: deque[float] = deque(maxlen=pacing.NUM_MEASURED)  # seconds until a chunk's first pictures
+        self._late = LateDecoder(stream, threads=stream.threads) if decode_beside else None
+
+    def __enter__(self) -> "Drawing":
+        if self._late is not None:
+            self._late.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._late is not None:
+            self._late.__exit__(*error)
 
     @property
     def next(self) -> Span:
@@ -49,16 +66,23 @@ class Drawing:
         """The next chunk; None where it was given up, which leaves all as it was."""
         plan, since = self.stream.plan, self._clock.now()
         self.driving.begin_chunk(plan)
-        chunk = next(self.stream, None)
+        chunk = next(self.stream, None) if self._late is None else self._late.next_chunk()
         if chunk is None:
             self.driving.take_back(plan.start)
             return None
         sound, seconds, first = self.driving.end_chunk(), self._clock.now() - since, chunk.first_pixel_frame
-        span = Span(chunk.index, chunk.start_frame, first, first + len(chunk.pixel_frames))
-        self._made.append(span)
+        frames = _pictures(chunk)
+        span = Span(chunk.index, chunk.start_frame, first, first + len(frames))
         if plan.chunk > 0:  # the first one also warms up
-            self._taken.append(seconds)
-        return Drawn(chunk, span, sound, seconds)
+            self._taken.append(seconds + self.decoding)
+        self._made.append((span, chunk))
+        return Drawn(span, frames, sound, {**chunk.seconds, "chunk": seconds})
+
+    @property
+    def decoding(self) -> float:
+        """Seconds until the first pictures of a drawn chunk are there; 0 where decoding is part of drawing."""
+        last = next((chunk for _, chunk in reversed(self._made) if _is_decoded(chunk)), None)
+        return 0.0 if last is None else last.frames.seconds / len(last.latents)
 
     def change(self, settings: Mapping[str, Any]) -> None:
         """Other settings from the next chunk on; the rest stay.
@@ -75,10 +99,13 @@ class Drawing:
         `played_frame` was shown last; `position` frames are, when this is asked.
         """
         drawn = pacing.drawn_within(self._taken, self.next.length / self._fps)
-        count = pacing.num_cut(self._made, position, drawn, self._fps)
+        count = pacing.num_cut([span for span, _ in self._made], position, drawn, self._fps)
         self.driving.clear_speech()
         if count:
-            first = [self._made.pop() for _ in range(count)][-1]
+            cut = [self._made.pop() for _ in range(count)]
+            for _, chunk in cut:
+                _cancel(chunk)
+            first, _ = cut[-1]
             self.stream.take_back(count)
             self.driving.take_back(first.start, heard_until=played_frame + 1)
         return count
@@ -94,3 +121,18 @@ class Drawing:
         plan, waiting = self.stream.plan, self.driving.speech_waiting
         heard = Span.of_latents(plan.chunk, plan.start, plan.num_frames + plan.num_knot_frames).length / self._fps
         return waiting > (0 if committed else heard)
+
+
+def _pictures(chunk: Chunk | LateChunk) -> Pictures:
+    if isinstance(chunk, LateChunk):
+        return Pictures(chunk.frames, chunk.num_pixel_frames)
+    return Pictures([chunk.pixel_frames], len(chunk.pixel_frames))
+
+
+def _is_decoded(chunk: Chunk | LateChunk) -> bool:
+    return isinstance(chunk, LateChunk) and chunk.frames.seconds > 0
+
+
+def _cancel(chunk: Chunk | LateChunk) -> None:
+    if isinstance(chunk, LateChunk):
+        chunk.frames.cancel()

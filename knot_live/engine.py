@@ -48,6 +48,7 @@ if __package__.rpartition(".")[0]:
     from ..knot_core.media.downmix import MEAN, chosen, mixed
     from ..knot_core.media.samples import check_rate, to_samples
     from ..knot_core.model import ASSETS
+    from ..knot_core.stream import LateChunk, LateDecoder
 else:
     from knot_core import (
         Anchor,
@@ -92,6 +93,7 @@ else:
     from knot_core.media.downmix import MEAN, chosen, mixed
     from knot_core.media.samples import check_rate, to_samples
     from knot_core.model import ASSETS
+    from knot_core.stream import LateChunk, LateDecoder
 
 __all__ = [
     "ASSETS",
@@ -114,6 +116,8 @@ __all__ = [
     "FaceFinder",
     "IdleMotion",
     "KnotError",
+    "LateChunk",
+    "LateDecoder",
     "LiveMel",
     "MediaError",
     "Model",

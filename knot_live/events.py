@@ -3,11 +3,14 @@
 Shapes: T pixel frames, H W height and width, S samples.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
+from .pacing import first_sample
+from .pictures import Pictures
 
 READY, RUNNING, PAUSED, FINISHING, ENDED = "ready", "running", "paused", "finishing", "ended"  # states
 
@@ -22,12 +25,24 @@ class MediaChunk:
     epoch: int
     chunk: int  # number of the stream's chunk; after a cut it may come again, and begin inside
     first_frame: int
-    frames: np.ndarray  # uint8 [T, H, W, 3]
+    frames: Pictures | np.ndarray  # uint8 [T, H, W, 3], decoded or on their way
     sound: np.ndarray  # float32 [S], mono at 24 kHz
     applied: tuple[int, ...]  # numbers of the controls that took hold with it
     seconds: Mapping[str, float]  # by stage, and "chunk" of all
     buffer: float  # seconds of pictures that were unplayed when it was ready
     keyframe: bool = True  # it can be decoded without what came before
+
+    def pieces(self, fps: int) -> Iterator["MediaChunk"]:
+        """The same in pieces, as its pictures come; waits for them. Controls took hold with the first."""
+        first, begins = self.first_frame, first_sample(self.first_frame, fps)
+        for frames in [self.frames] if isinstance(self.frames, np.ndarray) else self.frames.pieces():
+            stop = first + len(frames)
+            is_first = first == self.first_frame
+            yield replace(
+                self, first_frame=first, frames=frames, applied=self.applied if is_first else (), keyframe=is_first,
+                sound=self.sound[first_sample(first, fps) - begins : first_sample(stop, fps) - begins],
+            )  # fmt: skip
+            first = stop
 
 
 @dataclass(frozen=True)

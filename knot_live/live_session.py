@@ -21,7 +21,7 @@ from .protocol import ProtocolError, Vocabulary, said
 
 logger = logging.getLogger(__name__)
 
-_KEPT_CHUNKS, _KEPT_BYTES = 16, 2**23  # of a session, for a client whose connection was lost
+_KEPT_PIECES, _KEPT_BYTES = 48, 2**23  # of a session, for a client whose connection was lost
 
 
 @dataclass(eq=False)
@@ -91,7 +91,7 @@ class LiveSession:
         self._cut = Cut(0, 0)
         self.recording: Path | None = None  # the last one
         self._names: dict[int, str | None] = {}  # event ids by control number
-        self._recent: deque[EncodedChunk] = deque(maxlen=_KEPT_CHUNKS)
+        self._recent: deque[EncodedChunk] = deque(maxlen=_KEPT_PIECES)
         self._loop = asyncio.get_running_loop()
         self.encoder = ChunkEncoder(made.width, made.height, made.fps)
         self._header = self.encoder.initialisation()
@@ -122,8 +122,8 @@ class LiveSession:
         self._want(client)
         self.driver, self.alone_since = client, None
         client.send(self.about(client))
-        for chunk in self._recent if last_frame is not None else ():
-            if chunk.first_frame + chunk.num_frames - 1 > last_frame and self._has(chunk, client):
+        for chunk in self._behind(last_frame) if last_frame is not None else ():
+            if self._has(chunk, client):
                 client.send(*client.chunk(chunk, self._header))
         if self._paused_by_us:
             self._paused_by_us = False
@@ -193,6 +193,14 @@ class LiveSession:
         except Exception:  # its clients are told
             logger.exception("a session ends")
 
+    def _behind(self, frame: int) -> list[EncodedChunk]:
+        """Of what is kept, all that shows frames behind that one, from a key frame on."""
+        recent = list(self._recent)
+        place = next((place for place, one in enumerate(recent) if one.end > frame + 1), len(recent))
+        while 0 < place < len(recent) and not recent[place].key:
+            place -= 1
+        return recent[place:]
+
     def _in_loop(self, function: Callable[..., None], *arguments: Any) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *arguments)
@@ -253,8 +261,9 @@ class LiveSession:
         self.encoder.wanted.add("fmp4" if client.video == "fmp4" else client.sound)
 
     def _has(self, chunk: EncodedChunk, client: Client) -> bool:
-        """Whether it was encoded for such a client: what was made before anybody wanted it was not."""
-        return client.video != "fmp4" or "fmp4" in chunk.media
+        """Whether this client can show it: it begins with a key frame, and with what was made once it was wanted."""
+        begun = client.num_sent > 0 or chunk.key
+        return begun and (client.video != "fmp4" or "fmp4" in chunk.media)
 
 
 def _receipt(event: Applied | Refused, event_id: str | None) -> str:

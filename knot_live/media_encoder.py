@@ -31,14 +31,20 @@ _SILENT = 1e-3  # of full scale
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedChunk:
-    """A chunk as binary messages, by format, and what is said of it."""
+    """Pictures and sound of a latent frame as binary messages, by format, and what is said of them."""
 
     epoch: int
     chunk: int
     first_frame: int
     num_frames: int
+    key: bool  # the first of its frames can be decoded without those before
     about: Mapping[str, Any]  # of video.chunk_metadata
     media: Mapping[str, tuple[bytes, ...]]  # h264, pcm16, and those of fmp4 and opus that somebody wanted
+
+    @property
+    def end(self) -> int:
+        """The frame behind its last one."""
+        return self.first_frame + self.num_frames
 
 
 class VideoEncoder:
@@ -57,8 +63,8 @@ class VideoEncoder:
                            "forced-idr": "1", "x264-params": "repeat-headers=1:scenecut=0:annexb=1"}  # fmt: skip
         self._count = 0
 
-    def encode(self, frames: np.ndarray) -> list[bytes]:
-        """An access unit for each of the frames uint8 [T, H, W, 3]; the first is a key frame."""
+    def encode(self, frames: np.ndarray, *, key: bool = True) -> list[bytes]:
+        """An access unit for each of the frames uint8 [T, H, W, 3]; `key`: the first is a key frame."""
         found = []
         for place, picture in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24").reformat(
@@ -66,7 +72,7 @@ class VideoEncoder:
             )
             frame.pts, self._count = self._count, self._count + 1
             frame.time_base = self._context.time_base
-            frame.pict_type = PictureType.I if place == 0 else PictureType.NONE
+            frame.pict_type = PictureType.I if key and place == 0 else PictureType.NONE
             found.append(b"".join(bytes(packet) for packet in self._context.encode(frame)))
         return found
 
@@ -124,7 +130,7 @@ class ChunkEncoder:
 
     def __init__(self, width: int, height: int, fps: int) -> None:
         self.wanted: set[str] = set()
-        self._fps, self._video, self._number = fps, VideoEncoder(width, height, fps), 0
+        self.fps, self._video, self._number = fps, VideoEncoder(width, height, fps), 0
         self._opus = OpusEncoder() if has_opus() else None
         sets = _parameter_sets(width, height, fps)
         self.codec = f"avc1.{sets[_SPS][1:4].hex()}"  # profile, constraints and level: RFC 6381
@@ -147,12 +153,12 @@ class ChunkEncoder:
         return Header(FMP4, INITIALISATION).pack() + header(self._tracks)
 
     def encode(self, chunk: MediaChunk) -> EncodedChunk:
-        """The chunk's messages, ready to be sent."""
+        """The messages of a chunk or a piece of one, ready to be sent."""
         start = self._sample(chunk.first_frame)
         samples = (np.clip(chunk.sound, -1, 1) * 32767).astype("<i2")
-        units = self._video.encode(chunk.frames)
+        units = self._video.encode(np.asarray(chunk.frames), key=chunk.keyframe)
         media = {
-            "h264": tuple(self._header(chunk, H264, chunk.first_frame + place, key=place == 0) + unit
+            "h264": tuple(self._header(chunk, H264, chunk.first_frame + place, key=chunk.keyframe and place == 0) + unit
                           for place, unit in enumerate(units)),
             "pcm16": (self._header(chunk, PCM16, start) + samples.tobytes(),),
         }  # fmt: skip
@@ -162,15 +168,16 @@ class ChunkEncoder:
             media["opus"] = tuple(self._header(chunk, OPUS, position) + packet for position, packet in packets)
         if "fmp4" in self.wanted:
             media["fmp4"] = (
-                self._header(chunk, FMP4, chunk.first_frame, key=True) + self._fragment(chunk, units, packets),
+                self._header(chunk, FMP4, chunk.first_frame, key=chunk.keyframe)
+                + self._fragment(chunk, units, packets),
             )
         return EncodedChunk(epoch=chunk.epoch, chunk=chunk.chunk, first_frame=chunk.first_frame,
-                            num_frames=len(chunk.frames), about=_about(chunk), media=media)  # fmt: skip
+                            num_frames=len(units), key=chunk.keyframe, about=_about(chunk), media=media)  # fmt: skip
 
     def _fragment(self, chunk: MediaChunk, units: list[bytes], packets: list[tuple[int, bytes]]) -> bytes:
         self._number += 1
         scale = OPUS_SCALE // SOUND_RATE
-        pictures = [Sample(unit, 1, key=place == 0) for place, unit in enumerate(units)]
+        pictures = [Sample(unit, 1, key=chunk.keyframe and place == 0) for place, unit in enumerate(units)]
         sound = [Sample(packet, _OPUS_SAMPLES * scale) for _, packet in packets]
         begins = packets[0][0] * scale if packets else 0
         return fragment(self._number, (chunk.first_frame, pictures), (begins, sound))
@@ -179,7 +186,7 @@ class ChunkEncoder:
         return Header(kind, KEY_FRAME * key, chunk.epoch, chunk.chunk, position).pack()
 
     def _sample(self, frame: int) -> int:
-        return round(Fraction(frame * SOUND_RATE, self._fps))
+        return round(Fraction(frame * SOUND_RATE, self.fps))
 
 
 def _about(chunk: MediaChunk) -> dict[str, Any]:
@@ -215,4 +222,5 @@ class EncoderThread:
 
     def _run(self) -> None:
         while (chunk := self._waiting.get()) is not None:
-            self._done(self._encoder.encode(chunk))
+            for piece in chunk.pieces(self._encoder.fps):
+                self._done(self._encoder.encode(piece))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .engine import MediaError, VideoWriter
 from .pacing import SOUND_RATE, first_sample
+from .pictures import Pictures
 
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _XMP_BOX = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")  # XMP specification, part 3: MPEG-4
@@ -42,9 +43,9 @@ class Shown:
 
     def __init__(self, fps: int) -> None:
         self._fps = fps
-        self._held: deque[tuple[int, np.ndarray, np.ndarray]] = deque()  # first frame, [T, H, W, 3], [S]
+        self._held: deque[tuple[int, Pictures, np.ndarray]] = deque()  # first frame, [T, H, W, 3], [S]
 
-    def add(self, first: int, frames_THWC: np.ndarray, sound_S: np.ndarray) -> None:
+    def add(self, first: int, frames_THWC: Pictures, sound_S: np.ndarray) -> None:
         """What comes next, or replaces all that is held from frame `first` on."""
         kept = [self._until(first, *piece) for piece in self._held]
         self._held = deque(piece for piece in kept if len(piece[1]))
@@ -55,17 +56,17 @@ class Shown:
         for start, _, sound_S in self._held:
             sound_S[max(0, first_sample(first, self._fps) - first_sample(start, self._fps)) :] = 0
 
-    def take(self, end: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    def take(self, end: int) -> list[tuple[Pictures, np.ndarray]]:
         """What was shown before frame `end`, which is not held any more."""
         taken = [self._until(end, *piece)[1:] for piece in self._held]
         self._held = deque(piece for piece in (self._from(end, *piece) for piece in self._held) if len(piece[1]))
         return [piece for piece in taken if len(piece[0])]
 
-    def _until(self, end: int, first: int, frames: np.ndarray, sound: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+    def _until(self, end: int, first: int, frames: Pictures, sound: np.ndarray) -> tuple[int, Pictures, np.ndarray]:
         count = max(0, end - first)
         return first, frames[:count], sound[: first_sample(first + count, self._fps) - first_sample(first, self._fps)]
 
-    def _from(self, end: int, first: int, frames: np.ndarray, sound: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+    def _from(self, end: int, first: int, frames: Pictures, sound: np.ndarray) -> tuple[int, Pictures, np.ndarray]:
         count = min(len(frames), max(0, end - first))
         skipped = first_sample(first + count, self._fps) - first_sample(first, self._fps)
         return first + count, frames[count:], sound[skipped:]
@@ -84,12 +85,12 @@ class Recording:
     ) -> None:
         self.path, self._fps, self._ended, self._open = path, fps, ended, open_file
         self._changed = Condition()  # of what follows
-        self._waiting: deque[tuple[np.ndarray, np.ndarray]] = deque()
+        self._waiting: deque[tuple[Pictures, np.ndarray]] = deque()
         self._closing, self._lags = False, False
         self._thread = Thread(target=self._run, name="knot-live-recording", daemon=True)
         self._thread.start()
 
-    def write(self, frames_THWC: np.ndarray, sound_S: np.ndarray) -> None:
+    def write(self, frames_THWC: Pictures, sound_S: np.ndarray) -> None:
         """Append uint8 pictures and their sound; returns at once."""
         with self._changed:
             num_waiting = sum(len(frames) for frames, _ in self._waiting)
@@ -119,18 +120,18 @@ class Recording:
             while (piece := self._next_piece()) is not None:
                 frames, samples = piece
                 if writer is None:
-                    height, width = frames.shape[1:3]
+                    height, width = np.asarray(frames).shape[1:3]
                     writer = self._open(self.path, width=width, height=height, fps=self._fps, audio=sound,
                                         metadata={"digital_source_type": GENERATED})  # fmt: skip
                 sound.append(samples)
-                writer.write(torch.from_numpy(frames))
+                writer.write(torch.from_numpy(np.asarray(frames)))
             message = self._end(writer)
         except Exception as problem:  # on a thread where nobody else would hear of it
             message = f"the recording broke off: {problem}"
         finally:
             self._ended(self.path, message)
 
-    def _next_piece(self) -> tuple[np.ndarray, np.ndarray] | None:
+    def _next_piece(self) -> tuple[Pictures, np.ndarray] | None:
         """None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing or self._lags)

@@ -64,6 +64,7 @@ class Session:
         longest: float = inf,
         viewer: bool = True,
         keep: int = 2,
+        decode_beside: bool = True,
         clock: Clock | None = None,
         at: Snapshot | None = None,
     ) -> None:
@@ -74,8 +75,9 @@ class Session:
         sentence; they are called on a thread of their own. `record_to` names the file of the next recording, which is
         opened by `record_with`. `before_chunk` is called in the thread that draws, of every chunk. `on_event` is called
         from any thread and must return at once. `longest` is in seconds of pictures. `viewer` off: nobody
-        acknowledges, and the clock plays. `keep` chunks can be taken back. `state_path` is where a session that breaks
-        off leaves its state; `at` is a state to go on from.
+        acknowledges, and the clock plays. `keep` chunks can be taken back. `decode_beside` off: chunks are decoded in
+        the thread that draws. `state_path` is where a session that breaks off leaves its state; `at` is a state to go
+        on from.
         """
         self.model, self.fps, self.log = model, model.fps, ControlLog()
         self._tell, self._clock, self._state_path = on_event, clock or Clock(), state_path
@@ -83,7 +85,7 @@ class Session:
             driving = LiveDriving(model, beneath=beneath, seed=seed, clock=self._clock.now)
         at = begin_stream(model, anchor, settings, seed) if at is None else at
         stream = open_at(model, at, driving, self._breaks_off, keep)
-        self._drawing = Drawing(stream, driving, self.fps, self._clock, keep)
+        self._drawing = Drawing(stream, driving, self.fps, self._clock, keep, decode_beside)
         self._between = RLock()  # held while a chunk is drawn, or what it begins with is changed
         self._changed = Condition()  # held for moments: of wishes and of the playback
         self._wishes = Wishes(
@@ -163,10 +165,11 @@ class Session:
         self._enter(RUNNING)
         reason, message = "stopped", "the host has stopped the session"
         try:
-            while (ended := self._end_before_next_chunk()) is None:
-                chunk = self._next_chunk()
-                if chunk is not None:
-                    yield chunk
+            with self._drawing:
+                while (ended := self._end_before_next_chunk()) is None:
+                    chunk = self._next_chunk()
+                    if chunk is not None:
+                        yield chunk
             reason, message = ended
         except Exception as problem:
             if not self._host_stops:
@@ -291,22 +294,25 @@ class Session:
         span = drawn.span
         with self._changed:
             now = self._clock.now()
-            first = max(span.first, pacing.first_replaced(self._playback, now)) if self._cutting else span.first
+            first = max(span.first, self._first_replaced(now)) if self._cutting else span.first
             if first >= span.end:
                 return None
             buffer = self._playback.unplayed(now)
             self._playback = self._playback.with_made(span.end, now)
         if self._cutting:
             self._begin_epoch(first)
-        frames = drawn.chunk.pixel_frames[first - span.first :].numpy()
+        frames = drawn.frames[first - span.first :]
         sound = drawn.sound[pacing.first_sample(first, self.fps) - pacing.first_sample(span.first, self.fps) :]
         self._recorder.shown.add(first, frames, sound)
         self._hand_on()
         applied, self._applied = tuple(self._applied), {}
         return MediaChunk(
             epoch=self._epoch, chunk=span.chunk, first_frame=first, frames=frames, sound=sound, applied=applied,
-            seconds={**drawn.chunk.seconds, "chunk": drawn.seconds}, buffer=buffer,
+            seconds=drawn.seconds, buffer=buffer,
         )  # fmt: skip
+
+    def _first_replaced(self, now: float) -> int:
+        return pacing.first_replaced(self._playback, now + self._drawing.decoding)
 
     def _hand_on(self) -> None:
         with self._changed:

@@ -42,10 +42,14 @@ class LateChunk:
     seconds: Mapping[str, float]  # spent on "denoise" and "commit"
 
 
+class Cancelled(Exception):  # noqa: N818 - a chunk that was taken back, and those behind it
+    """Frames that nobody wants were to be gone on from."""
+
+
 class LateFrames:
     """The frames of one chunk, to be iterated over in any thread: uint8 [T, H, W, 3] on the CPU, by latent frame.
 
-    Iterating waits for them, and raises what made decoding fail. It ends early once they are cancelled.
+    Iterating waits for them, and raises what made decoding fail. Of cancelled ones those come that are decoded already.
     """
 
     def __init__(self, num_pixel_frames: int) -> None:
@@ -65,16 +69,14 @@ class LateFrames:
     def _piece(self, place: int) -> Tensor | None:
         with self._changed:
             self._changed.wait_for(lambda: self._ended or self.cancelled or len(self._pieces) > place)
-            if self.cancelled:
-                return None
             if len(self._pieces) > place:
                 return self._pieces[place]
-            if self._error is not None:
+            if self._error is not None and not self.cancelled:
                 raise self._error
             return None
 
     def cancel(self) -> None:
-        """Nobody wants them any more, nor what the decoder remembers behind them."""
+        """Nobody wants those that are not decoded yet, nor what the decoder remembers behind them."""
         with self._changed:
             self.cancelled = True
             self._changed.notify_all()
@@ -99,7 +101,8 @@ class LateFrames:
             self._changed.wait_for(lambda: self._ended)
             if self._error is not None:
                 raise self._error
-            assert self._memory is not None, "these frames were cancelled: nothing goes on behind them"
+            if self._memory is None:
+                raise Cancelled("these frames were cancelled, so nothing can go on behind them")
             return self._memory
 
 
@@ -201,6 +204,8 @@ class LateDecoder:
                         if stream is not None:
                             stream.wait_event(job.ready)
                         memory = self._decode(job)
+                except Cancelled:  # the chunk before it, and so this one
+                    job.frames.cancel()
                 except BaseException as problem:
                     error = self._error = problem
                 ended = mark(self._model.device)

@@ -26,8 +26,8 @@ ROWS = {
         {"__init__", "__main__"},
     ),
     LIVE: (
-        {"engine", "clock", "controls", "events", "gestures", "pacing", "access", "limits", "outbox", "message_fields",
-         "held", "sound_bytes", "speech_queue"},
+        {"engine", "clock", "controls", "events", "gestures", "pacing", "pictures", "access", "limits", "outbox",
+         "message_fields", "held", "sound_bytes", "speech_queue"},
         {"control_log", "preparing", "protocol", "sound", "speaking", "face_pose", "references", "fragmented_mp4",
          "voice", "face_motion"},
         {"signals", "driving"},

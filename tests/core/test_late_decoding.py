@@ -82,7 +82,7 @@ def test_taken_back_it_draws_the_same_again(model, anchor, waves):
         again = take(decoder, 2)
         theirs = list(itertools.islice(open_stream(model, anchor, SETTINGS, waves(), seed=3), 3))
         assert like([first[0], *again], theirs)
-        assert list(first[2].frames) == []
+        assert sum(map(len, first[2].frames)) < first[2].num_pixel_frames  # it ends
 
 
 def test_a_chunk_that_is_broken_off_is_drawn_again(model, anchor, waves):

@@ -8,7 +8,7 @@ import heapq
 import itertools
 import random
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -254,7 +254,7 @@ class Scene:
         monkeypatch.setattr(preparing, "ThreadPoolExecutor", AtOnce)
         self.session = sessions.Session(
             SimpleNamespace(fps=FPS), None, settings or StreamSettings(), driving=self.driving,
-            clock=self.clock, on_event=self._hear, viewer=viewer, **options,
+            clock=self.clock, on_event=self._hear, viewer=viewer, **{"decode_beside": False, **options},
         )  # fmt: skip
         self.viewer = Viewer(self.clock, self.session) if viewer else None
 
@@ -268,7 +268,8 @@ class Scene:
     def run(self, seconds, wait=None):
         """The session for so long, or until it ends; `chunks` keeps what it gave."""
         self.at(self.clock.now() + seconds, controls.Finish())
-        for chunk in self.session.chunks(wait):
+        for given in self.session.chunks(wait):
+            chunk = replace(given, frames=np.asarray(given.frames))
             self.chunks.append(chunk)
             if self.viewer is not None:
                 self.viewer.take(chunk)
