@@ -3,7 +3,7 @@
 Shapes: P pixel frames, E the eight controls in the order of `CONTROLS`.
 """
 
-import math
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,10 +15,12 @@ from .gestures import Gesture, checked_gesture, checked_look, num_frames, number
 from .held import EASE_SECONDS, Held, eased
 
 POSE_LASTS = 0.5  # seconds after which a camera that sends nothing has gone
+_MOST_SEEN, _SEEN_APART = 64, 0.01  # what is kept of a camera, and the seconds between two of them
 _LIVELINESS = "liveliness"
 _ROUNDING = 1e-3  # this far outside its range a value is taken for rounding, and clipped
 _FULL_BLINKS = 0.1  # of liveliness: idle lids close wholly, or not at all
 _REST = 0.0
+_LOW, _HIGH = (np.array([RANGES[name][end] for name in CONTROLS])[:, None] for end in (0, 1))
 _INDEX = {name: number for number, name in enumerate(CONTROLS)}
 
 
@@ -65,7 +67,9 @@ def _clipped(name: str, value: float) -> float:
 class Wishes:
     """What was wished for by now."""
 
-    targets: Mapping[str, tuple[float | None, bool]]  # control -> value or None, and whether a camera gave it
+    now: float
+    controls: Mapping[str, float | None]
+    seen: tuple[tuple[float, Mapping[str, float]], ...]  # by a camera, and when; none where it has gone
     liveliness: float
     gestures: tuple[Gesture, ...]
     beneath: Driving | None
@@ -79,8 +83,7 @@ class FaceMotion:
         self._beneath = beneath  # as it was wished for last
         self._layers: list[tuple[int, Driving | None]] = [(0, beneath)]  # what lay beneath, from which frame on
         self._wanted: dict[str, float | None] = {}
-        self._pose: dict[str, float] = {}
-        self._pose_at = -math.inf
+        self._seen: deque[tuple[float, Mapping[str, float]]] = deque(maxlen=_MOST_SEEN)
         self._liveliness = 1.0
         self._asked: dict[str, Gesture] = {}  # gestures that begin with the next chunk, one of each name
         self._held = {name: Held() for name in (*CONTROLS, _LIVELINESS)}
@@ -93,7 +96,13 @@ class FaceMotion:
         self._wanted |= checked_controls(values)
 
     def set_pose(self, values: Mapping[str, Any], now: float) -> None:
-        self._pose, self._pose_at = self._pose | checked_pose(values), now
+        values = checked_pose(values)
+        before = self._fresh(now)
+        if not before:
+            self._seen.clear()
+        elif now - before[-1][0] < _SEEN_APART:
+            self._seen.pop()
+        self._seen.append((now, {**(before[-1][1] if before else {}), **values}))
 
     def set_beneath(self, beneath: Driving | None) -> None:
         self._beneath = beneath
@@ -108,15 +117,14 @@ class FaceMotion:
         self._asked["look"] = checked_look(x, y)
 
     def wishes(self, now: float) -> Wishes:
-        """What somebody set goes before what a camera sees."""
-        pose = self._pose if now - self._pose_at <= POSE_LASTS else {}
-        self._pose = pose
-        targets = {}
-        for name in CONTROLS:
-            value = self._wanted.get(name)
-            seen = value is None and name in pose
-            targets[name] = (pose[name] if seen else value, seen)
-        return Wishes(targets, self._liveliness, tuple(self._asked.values()), self._beneath)
+        """What was wished for until now."""
+        return Wishes(
+            now, dict(self._wanted), self._fresh(now), self._liveliness, tuple(self._asked.values()), self._beneath
+        )
+
+    def _fresh(self, now: float) -> tuple[tuple[float, Mapping[str, float]], ...]:
+        """What a camera saw, unless that is long ago."""
+        return tuple(self._seen) if self._seen and now - self._seen[-1][0] <= POSE_LASTS else ()
 
     # chunks
 
@@ -129,10 +137,13 @@ class FaceMotion:
         self._layers = self._layers_until(first)
         if self._layers[-1][1] is not wishes.beneath:
             self._layers.append((first, wishes.beneath))
-        for name, (target, seen) in wishes.targets.items():
-            # a camera's values come all the time: from one chunk's to the next's without a halt between
-            frames = max(ease, stop - first) if seen and ease > 1 else ease
-            self._held[name].change(first, frames, target, self._before(first, _INDEX[name]))
+        for name in CONTROLS:
+            value, before = wishes.controls.get(name), self._before(first, _INDEX[name])
+            path = _path(wishes, name, stop - first, self._fps) if value is None else ()
+            if path:
+                self._held[name].follow(first, ease, path, before)
+            else:
+                self._held[name].change(first, ease, value, before)
         self._held[_LIVELINESS].change(first, ease, wishes.liveliness, self._before(first, len(CONTROLS)))
         self._begun = [(begin, gesture) for begin, gesture in self._begun if begin < first]
         self._begun += [(first, gesture) for gesture in wishes.gestures]
@@ -162,7 +173,7 @@ class FaceMotion:
                 beneath[:, _INDEX[name]] *= factor
         columns = [self._held[name].at(frames, beneath[:, _INDEX[name]]) for name in CONTROLS]
         given = [self._held[name].given(frames) | _moved(begun, name, frames, self._fps) for name in MOUTH_CONTROLS]
-        return np.stack([*columns, liveliness], axis=1), np.stack(given, axis=1)
+        return np.stack([*np.clip(columns, _LOW, _HIGH), liveliness], axis=1), np.stack(given, axis=1)
 
     def _lying_beneath(self, frames: np.ndarray) -> np.ndarray:
         """[P, E] of the driving beneath; where another took its place, eased from the one to the other."""
@@ -229,6 +240,18 @@ class FaceMotion:
         self._begun = [(first, _read_gesture(one)) for first, one in state["begun"]]
         self._held = {name: Held.from_state(changes) for name, changes in state["held"].items()}
         self._stood = {frame: np.array(row) for frame, row in state["stood"]}
+
+
+def _path(wishes: Wishes, name: str, num_frames: int, fps: int) -> tuple[float, ...]:
+    """A control as the camera saw it in the time that a chunk lasts, up to now, and a frame before: [1 + P]; or empty.
+
+    So the newest value comes with the chunk's last frame, and what was between two chunks, such as a blink, is shown.
+    """
+    seen = [(at, values[name]) for at, values in wishes.seen if name in values]
+    if not seen:
+        return ()
+    at = wishes.now - np.arange(num_frames, -1, -1) / fps
+    return tuple(np.interp(at, *zip(*seen, strict=True)).tolist())
 
 
 def _read_gesture(state: Mapping[str, Any]) -> Gesture:

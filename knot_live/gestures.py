@@ -51,17 +51,17 @@ def look_at(x: float, y: float) -> Shape:
     Eyes turn sideways only; up and down is the head's, with brows that rise and lids that fall.
     """
     return _shape(
-        gaze=_held(0.9 * x, rise=0.12, until=1.3, back=1.5),
-        yaw=_held(0.45 * x, rise=0.36),
-        pitch=_held(-0.6 * y, rise=0.36),
-        brow=_held(0.5 * max(0.0, y), rise=0.3),
-        blink=_held(0.35 * max(0.0, -y), rise=0.3),
+        gaze=_held(0.9 * x, rise=0.16, until=1.4, back=1.6),
+        yaw=_held(0.45 * x, rise=0.5, until=1.3, back=1.8),
+        pitch=_held(-0.6 * y, rise=0.5, until=1.3, back=1.8),
+        brow=_held(0.5 * max(0.0, y), rise=0.4, until=1.3, back=1.8),
+        blink=_held(0.35 * max(0.0, -y), rise=0.4, until=1.3, back=1.8),
     )
 
 
 GESTURES: Mapping[str, Shape] = {
-    "nod": _shape(pitch=((0, 0), (0.2, 0.75), (0.44, -0.2), (0.68, 0.6), (0.96, -0.1), (1.2, 0))),
-    "shake": _shape(yaw=((0, 0), (0.2, 0.55), (0.52, -0.55), (0.84, 0.5), (1.16, -0.3), (1.4, 0))),
+    "nod": _shape(pitch=((0, 0), (0.28, 0.6), (0.6, -0.1), (0.92, 0.5), (1.24, -0.05), (1.5, 0))),
+    "shake": _shape(yaw=((0, 0), (0.26, 0.42), (0.64, -0.42), (1.02, 0.36), (1.38, -0.15), (1.64, 0))),
     "smile": _shape(
         mouth_wide=_held(0.95, until=1.5, back=2.0),
         brow=_held(0.3, until=1.4, back=1.9),

@@ -7,6 +7,7 @@ Shapes: P pixel frames.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +16,17 @@ EASE_SECONDS = 0.12
 
 @dataclass(frozen=True)
 class Change:
-    """From `first` on, in `frames` pixel frames, from a value to the target; None is what lies beneath."""
+    """From `first` on, in `frames` pixel frames, from a value to the target; None is what lies beneath.
+
+    A target that moves has its values in `path`, from the frame before on; then it stays. What is eased away is how far
+    from it the value stood.
+    """
 
     first: int
     frames: int
     start: float
     target: float | None
+    path: tuple[float, ...] = ()
 
 
 def eased(u: np.ndarray) -> np.ndarray:
@@ -46,6 +52,11 @@ class Held:
         if target != self.target:
             self.changes.append(Change(first, frames, value_before(), target))
 
+    def follow(self, first: int, frames: int, path: tuple[float, ...], value_before: Callable[[], float]) -> None:
+        """Go where `path` goes, which begins with the frame before, and stay at its end."""
+        self.cut(first)
+        self.changes.append(Change(first, frames, value_before(), path[-1], path))
+
     def cut(self, first: int) -> None:
         """Without what changed at that frame or later."""
         self.changes = [change for change in self.changes if change.first < first]
@@ -60,9 +71,12 @@ class Held:
         values = np.array(beneath, dtype=np.float64)
         for change in self.changes:
             here = frames >= change.first
-            target = beneath[here] if change.target is None else change.target
-            weight = eased((frames[here] - change.first + 1) / change.frames)
-            values[here] = change.start + (target - change.start) * weight
+            since = frames[here] - change.first + 1
+            start, target = change.start, beneath[here] if change.target is None else change.target
+            if change.path:
+                target = np.array(change.path)[np.minimum(since, len(change.path) - 1)]
+                start = target + change.start - change.path[0]
+            values[here] = start + (target - start) * eased(since / change.frames)
         return values
 
     def given(self, frames: np.ndarray) -> np.ndarray:
@@ -73,9 +87,9 @@ class Held:
             given[here] = (change.target is not None) | (frames[here] - change.first + 1 < change.frames)
         return given
 
-    def to_state(self) -> Sequence[Mapping[str, float | int | None]]:
+    def to_state(self) -> Sequence[Mapping[str, Any]]:
         return [asdict(change) for change in self.changes]
 
     @classmethod
-    def from_state(cls, state: Sequence[Mapping[str, float | int | None]]) -> "Held":
-        return cls([Change(**change) for change in state])
+    def from_state(cls, state: Sequence[Mapping[str, Any]]) -> "Held":
+        return cls([Change(**{**change, "path": tuple(change["path"])}) for change in state])
