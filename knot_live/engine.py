@@ -49,6 +49,7 @@ if __package__.rpartition(".")[0]:
     from ..knot_core.media.samples import check_rate, to_samples
     from ..knot_core.model import ASSETS
     from ..knot_core.stream import LateChunk, LateDecoder
+    from ..knot_core.threads import num_processors
 else:
     from knot_core import (
         Anchor,
@@ -94,6 +95,7 @@ else:
     from knot_core.media.samples import check_rate, to_samples
     from knot_core.model import ASSETS
     from knot_core.stream import LateChunk, LateDecoder
+    from knot_core.threads import num_processors
 
 __all__ = [
     "ASSETS",
@@ -140,6 +142,7 @@ __all__ = [
     "load_text_encoder",
     "measure_face",
     "mixed",
+    "num_processors",
     "open_audio",
     "open_finder",
     "open_image",

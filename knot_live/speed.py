@@ -1,0 +1,67 @@
+"""How many denoising steps a live stream can afford on this machine: measured once, chosen by a rule.
+
+Fewer steps cost a few-step student little of its picture and make every answer sooner. A session that comes late
+stalls, so the most steps are taken for which there is time to spare, for the encoder, the browser and others.
+"""
+
+from dataclasses import dataclass, replace
+from statistics import median
+
+from .engine import Anchor, Driving, Model, StreamSettings, num_processors, open_stream
+
+_DRAWING = 0.6  # of a chunk's length: the most that drawing it may take
+_ALL = 2 / 3  # of all processors: the most that drawing and decoding may take together
+_CHUNKS = 3  # that are measured, behind one that warms up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Seconds that the stages of a chunk take, which lasts `length` seconds."""
+
+    length: float
+    step: float  # one denoising step
+    commit: float
+    decode: float
+
+
+def measure(model: Model, anchor: Anchor, settings: StreamSettings) -> Speed:
+    """Draw a few chunks that nobody sees."""
+    stream = open_stream(model, anchor, settings, Driving.none())
+    stream.threads = model.threads_for(settings, anchor.latent_size)
+    next(stream)
+    drawn = [next(stream) for _ in range(_CHUNKS)]
+    seconds = {name: median(chunk.seconds[name] for chunk in drawn) for name in ("denoise", "commit", "decode")}
+    return Speed(
+        length=len(drawn[0].pixel_frames) / model.fps,
+        step=seconds["denoise"] / len(stream.plan.sigmas),
+        commit=seconds["commit"],
+        decode=seconds["decode"],
+    )
+
+
+def most_steps(speed: Speed, most: int, processors: int) -> int:
+    """From 1 to `most`: s with s * step + commit <= 0.6 length, and with decoding <= 2/3 of all processors."""
+    on_one = (_DRAWING * speed.length - speed.commit) / speed.step
+    on_all = (_ALL * processors * speed.length - speed.commit - speed.decode) / speed.step
+    return max(1, min(most, int(on_one + 1e-9), int(on_all + 1e-9)))
+
+
+class Steps:
+    """The steps to take by the number of a chunk's latent frames, as measured when first asked.
+
+    Models that were trained for certain noise levels keep those.
+    """
+
+    def __init__(self, model: Model, anchor: Anchor) -> None:
+        self._model, self._anchor = model, anchor
+        self._found: dict[int, int] = {}
+
+    def suit(self, settings: StreamSettings) -> StreamSettings:
+        """These settings, with as many steps as can be afforded."""
+        if settings.timesteps or settings.first_timesteps:
+            return settings
+        chunk = settings.num_chunk_frames
+        if chunk not in self._found:
+            speed = measure(self._model, self._anchor, settings)
+            self._found[chunk] = most_steps(speed, settings.steps, num_processors())
+        return replace(settings, steps=min(settings.steps, self._found[chunk]))

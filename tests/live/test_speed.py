@@ -1,0 +1,59 @@
+"""Steps that this machine can afford: the rule, and that it is measured once for each chunk length."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from knot_core import load_model, open_image
+from knot_core.config import StreamSettings
+from knot_core.model import ASSETS
+from knot_live import speed
+from knot_live.speed import Speed, Steps, most_steps
+
+
+@pytest.mark.parametrize(
+    ("found", "processors", "steps"),
+    [
+        (Speed(length=0.48, step=0.01, commit=0.01, decode=0.01), 2, 4),  # all of them
+        (Speed(length=0.48, step=0.097, commit=0.078, decode=0.28), 2, 2),  # a processor without bfloat16
+        (Speed(length=0.48, step=0.097, commit=0.078, decode=0.28), 1, 1),  # and one of them
+        (Speed(length=0.16, step=0.055, commit=0.035, decode=0.1), 2, 1),  # chunks of one latent frame
+        (Speed(length=0.48, step=0.05, commit=0.038, decode=0.6), 2, 1),  # decoding takes it all
+        (Speed(length=0.48, step=5.0, commit=2.0, decode=1.0), 2, 1),  # too slow for any
+    ],
+)
+def test_as_many_steps_as_leave_time_for_others(found, processors, steps):
+    assert most_steps(found, 4, processors) == steps
+
+
+def test_the_bounds_are_met_exactly():
+    found = Speed(length=1.0, step=0.1, commit=0.2, decode=0.0)
+    assert most_steps(found, 10, 8) == 4  # 4 * 0.1 + 0.2 = 0.6
+    assert most_steps(replace(found, step=0.1001), 10, 8) == 3
+
+
+def test_it_is_measured_once_for_each_chunk_length(monkeypatch):
+    asked = []
+
+    def measure(model, anchor, settings):  # noqa: ARG001
+        asked.append(settings.num_chunk_frames)
+        return Speed(length=1.0, step=0.1 * settings.num_chunk_frames, commit=0.0, decode=0.0)
+
+    monkeypatch.setattr(speed, "measure", measure)
+    steps, settings = Steps(SimpleNamespace(), None), StreamSettings(steps=4)
+    short = replace(settings, num_chunk_frames=1)
+    assert [steps.suit(one).steps for one in (settings, short, settings, replace(short, steps=1))] == [2, 4, 2, 1]
+    assert asked == [3, 1]
+    trained = replace(settings, timesteps=(1000.0, 500.0))
+    assert steps.suit(trained) == trained
+    assert asked == [3, 1]
+
+
+def test_the_built_in_model_is_measured_by_its_stages():
+    model = load_model("knot-tiny", device="cpu")
+    anchor = model.encode_anchor(open_image(ASSETS / "portraits" / "ada.png"))
+    found = speed.measure(model, anchor, replace(model.settings, steps=2))
+    assert found.length == 0.48
+    assert min(found.step, found.commit, found.decode) > 0
+    assert found.step < 1.5 * found.commit * 4  # a step denoises a third more than commit passes over
