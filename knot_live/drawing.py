@@ -6,7 +6,7 @@ Shapes: S samples.
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,9 @@ from .clock import Clock
 from .engine import Chunk, LateChunk, LateDecoder, Stream, StreamSettings
 from .pacing import Span
 from .pictures import Pictures
+from .speed import changed_settings
+
+Changed = Callable[[StreamSettings, Mapping[str, Any]], StreamSettings]
 
 
 class Drawn(NamedTuple):
@@ -34,10 +37,19 @@ class Drawing:
     drawing thread, as a host wants it that holds the model.
     """
 
-    def __init__(
-        self, stream: Stream, driving: Any, fps: int, clock: Clock, keep: int, decode_beside: bool = True
+    def __init__(  # noqa: PLR0913 - two are for tests and for hosts
+        self,
+        stream: Stream,
+        driving: Any,
+        fps: int,
+        clock: Clock,
+        keep: int,
+        *,
+        decode_beside: bool = True,
+        changed: Changed = changed_settings,
     ) -> None:
         self.stream, self.driving, self._fps, self._clock = stream, driving, fps, clock
+        self._changed = changed
         self._made: deque[tuple[Span, Chunk | LateChunk]] = deque(maxlen=keep)
         self._taken: deque[float] = deque(maxlen=pacing.NUM_MEASURED)  # seconds until a chunk's first pictures
         self._late = LateDecoder(stream, threads=stream.threads) if decode_beside else None
@@ -90,7 +102,7 @@ class Drawing:
         Raises:
             SettingsError: one of them cannot be, or cannot change while a stream runs.
         """
-        self.stream.set_settings(StreamSettings.from_dict(self.stream.settings.to_dict() | dict(settings)))
+        self.stream.set_settings(self._changed(self.stream.settings, settings))
         self._taken.clear()  # chunks may take longer now
 
     def fall_silent(self, played_frame: int, position: float) -> int:

@@ -17,7 +17,7 @@ from . import controls, events, pacing
 from .clock import Clock
 from .control_log import ControlLog, LogEntry
 from .controls import Control, DrivingControl
-from .drawing import Drawing
+from .drawing import Changed, Drawing
 from .driving import LiveDriving
 from .engine import (
     Anchor,
@@ -36,6 +36,7 @@ from .pacing import Playback
 from .preparing import Speaker, Wish
 from .recording import OpenFile, Recorder
 from .session_files import load_session, open_at, save_session
+from .speed import changed_settings
 from .wishes import Wishes
 
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.001, 0.05  # seconds, between two looks whether the host stops the session
@@ -65,6 +66,7 @@ class Session:
         viewer: bool = True,
         keep: int = 2,
         decode_beside: bool = True,
+        change_settings: Changed = changed_settings,
         clock: Clock | None = None,
         at: Snapshot | None = None,
     ) -> None:
@@ -76,8 +78,8 @@ class Session:
         opened by `record_with`. `before_chunk` is called in the thread that draws, of every chunk. `on_event` is called
         from any thread and must return at once. `longest` is in seconds of pictures. `viewer` off: nobody
         acknowledges, and the clock plays. `keep` chunks can be taken back. `decode_beside` off: chunks are decoded in
-        the thread that draws. `state_path` is where a session that breaks off leaves its state; `at` is a state to go
-        on from.
+        the thread that draws. `change_settings` makes new settings of old ones and changes. `state_path` is
+        where a session that breaks off leaves its state; `at` is a state to go on from.
         """
         self.model, self.fps, self.log = model, model.fps, ControlLog()
         self._tell, self._clock, self._state_path = on_event, clock or Clock(), state_path
@@ -85,7 +87,9 @@ class Session:
             driving = LiveDriving(model, beneath=beneath, seed=seed, clock=self._clock.now)
         at = begin_stream(model, anchor, settings, seed) if at is None else at
         stream = open_at(model, at, driving, self._breaks_off, keep)
-        self._drawing = Drawing(stream, driving, self.fps, self._clock, keep, decode_beside)
+        self._drawing = Drawing(
+            stream, driving, self.fps, self._clock, keep, decode_beside=decode_beside, changed=change_settings
+        )
         self._between = RLock()  # held while a chunk is drawn, or what it begins with is changed
         self._changed = Condition()  # held for moments: of wishes and of the playback
         self._wishes = Wishes(

@@ -1,17 +1,19 @@
-"""How many denoising steps a live stream can afford on this machine: measured once, chosen by a rule.
+"""How many denoising steps a live stream can afford on this machine: measured at the start, chosen by a rule.
 
 Fewer steps cost a few-step student little of its picture and make every answer sooner. A session that comes late
 stalls, so the most steps are taken for which there is time to spare, for the encoder, the browser and others.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import median
+from typing import Any
 
 from .engine import Anchor, Driving, Model, StreamSettings, num_processors, open_stream
 
 _DRAWING = 0.6  # of a chunk's length: the most that drawing it may take
 _ALL = 2 / 3  # of all processors: the most that drawing and decoding may take together
-_CHUNKS = 3  # that are measured, behind one that warms up
+_CHUNKS = 2  # that are measured, behind one that warms up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,21 +49,41 @@ def most_steps(speed: Speed, most: int, processors: int) -> int:
 
 
 class Steps:
-    """The steps to take by the number of a chunk's latent frames, as measured when first asked.
+    """The steps to take by the number of a chunk's latent frames: measured for the model's own, and for one alone.
 
     Models that were trained for certain noise levels keep those.
     """
 
     def __init__(self, model: Model, anchor: Anchor) -> None:
-        self._model, self._anchor = model, anchor
-        self._found: dict[int, int] = {}
+        own = model.settings
+        self._found = {own.num_chunk_frames: own.steps}
+        self.chosen_for = set() if own.timesteps else {own.num_chunk_frames, 1}
+        for chunk in sorted(self.chosen_for):
+            speed = measure(model, anchor, replace(own, num_chunk_frames=chunk))
+            self._found[chunk] = most_steps(speed, own.steps, num_processors())
 
     def suit(self, settings: StreamSettings) -> StreamSettings:
         """These settings, with as many steps as can be afforded."""
-        if settings.timesteps or settings.first_timesteps:
+        if settings.timesteps or not self.chosen_for:
             return settings
         chunk = settings.num_chunk_frames
-        if chunk not in self._found:
-            speed = measure(self._model, self._anchor, settings)
-            self._found[chunk] = most_steps(speed, settings.steps, num_processors())
-        return replace(settings, steps=min(settings.steps, self._found[chunk]))
+        return replace(settings, steps=self._found.get(chunk, min(self._found.values())))
+
+    def change(self, settings: StreamSettings, changes: Mapping[str, Any]) -> StreamSettings:
+        """Other settings; where a chunk's length changes and the steps are not named, as many as can be afforded then.
+
+        Raises:
+            SettingsError: one of them cannot be.
+        """
+        changed = changed_settings(settings, changes)
+        follows = "num_chunk_frames" in changes and not {"steps", "timesteps"} & set(changes)
+        return self.suit(changed) if follows else changed
+
+
+def changed_settings(settings: StreamSettings, changes: Mapping[str, Any]) -> StreamSettings:
+    """These settings with some changed.
+
+    Raises:
+        SettingsError: one of them cannot be.
+    """
+    return StreamSettings.from_dict(settings.to_dict() | dict(changes))

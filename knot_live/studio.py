@@ -9,7 +9,8 @@ from threading import Lock
 from typing import Any
 
 from . import face_pose, speaking
-from .engine import CONTROLS, RANGES, Anchor, KnotError, Model, StreamSettings
+from .drawing import Changed
+from .engine import CONTROLS, RANGES, Anchor, KnotError, Model
 from .events import Event
 from .gestures import GESTURES
 from .limits import Limits
@@ -17,6 +18,7 @@ from .live_session import Made
 from .protocol import SETTINGS, Create, ProtocolError, Vocabulary
 from .references import References
 from .session import Session
+from .speed import Steps, changed_settings
 
 _MOST_ANCHORS = 8  # that are kept encoded
 
@@ -56,6 +58,7 @@ class Studio:
         self._text = None if encode_text is None else encode_text(prompt)
         size = model.preset.height, model.preset.width
         self.references = References(*size, most_pixels=limits.picture_pixels, most_pictures=limits.max_pictures)
+        self._change: Changed = changed_settings  # until the machine's speed is known
         self._anchors: dict[str, Anchor] = {}
         self._encoding = Lock()
         self._folder = Path(tempfile.mkdtemp(prefix="knot-live-"))  # of recordings
@@ -93,16 +96,18 @@ class Studio:
         """
         events = _Events()
         try:
-            settings = StreamSettings.from_dict(self.model.settings.to_dict() | dict(wish.settings))
+            anchor = self.anchor(wish.reference)
+            own = self.model.settings
+            settings = self._change(own, {"num_chunk_frames": own.num_chunk_frames, **wish.settings})
             session = Session(
-                self.model, self.anchor(wish.reference), settings, seed=wish.seed, anchor_of=self.anchor,
+                self.model, anchor, settings, seed=wish.seed, anchor_of=self.anchor, change_settings=self._change,
                 encode_text=self._encode_text, speak=self._speak, record_to=self._new_recording, on_event=events,
             )  # fmt: skip
         except KnotError as problem:
             raise ProtocolError("bad_value", str(problem)) from None
         height, width = self.model.preset.height, self.model.preset.width
         return Made(session=session, width=width, height=height, fps=self.model.fps, words=self.words(),
-                    about=self.about(), listen=events.listen)  # fmt: skip
+                    about=self.about() | {"steps": settings.steps}, listen=events.listen)  # fmt: skip
 
     def anchor(self, name: str) -> Anchor:
         """The reference of that name, encoded.
@@ -119,7 +124,10 @@ class Studio:
             return self._anchors[name]
 
     def warm(self) -> None:
-        """Draw a chunk that nobody sees, so that the first session begins as quickly as later ones."""
+        """Find out how fast this machine is, and draw a chunk that nobody sees, so that the first session begins as
+        quickly as later ones, with as many steps as can be afforded.
+        """
+        self._change = Steps(self.model, self.anchor(Create().reference)).change
         chunks = self.make(Create()).session.chunks()
         next(chunks)
         chunks.close()

@@ -30,7 +30,7 @@ ROWS = {
          "message_fields", "held", "sound_bytes", "speech_queue"},
         {"control_log", "preparing", "protocol", "sound", "speaking", "face_pose", "references", "fragmented_mp4",
          "voice", "face_motion"},
-        {"signals", "driving"},
+        {"signals", "driving", "speed"},
         {"wishes", "drawing", "recording", "session_files", "media_encoder"},
         {"session"},
         {"live_session", "hub", "studio", "camera", "connection", "server", "client", "talk"},

@@ -1,6 +1,8 @@
 """Sessions over the built-in model: what one was asked while it ran, its stream is driven by as if from the start."""
 
 import math
+from dataclasses import replace
+from itertools import islice
 from types import SimpleNamespace
 
 import numpy as np
@@ -46,7 +48,7 @@ class Real:
 
     def __init__(self, opened):
         self.clock, self.events, self.chunks = SimulatedClock(), [], []
-        self.session = opened(clock=self.clock, on_event=self.events.append)
+        self.session = opened(clock=self.clock, on_event=self.events.append, decode_beside=False)
         self.viewer = Viewer(self.clock, self.session)
 
     def at(self, time, *asked):
@@ -60,7 +62,8 @@ class Real:
         return self
 
     def chunks_given(self):
-        for chunk in self.session.chunks(lambda: self.clock.pass_until(self.clock.now() + STAGE)):
+        for given in self.session.chunks(lambda: self.clock.pass_until(self.clock.now() + STAGE)):
+            chunk = replace(given, frames=np.asarray(given.frames))
             self.chunks.append(chunk)
             self.viewer.take(chunk)
             yield chunk
@@ -223,3 +226,21 @@ def test_a_session_s_files_must_belong_together(model, anchors, tmp_path):
     beside.write_text("[")
     with pytest.raises(StateError, match="cannot read"):
         Session.resume(path, model)
+
+
+def test_decoding_beside_gives_the_same_in_pieces_of_a_latent_frame(model, anchors):
+    def given(**options):
+        session = Session(model, anchors[0], SETTINGS, seed=5, viewer=False, **options)
+        session.apply(controls.SetControls({"yaw": 0.6}))
+        return list(islice(session.chunks(), 3))
+
+    beside = given()
+    pieces = [piece for chunk in beside for piece in chunk.pieces(25)]
+    assert [len(piece.frames) for piece in pieces] == [1, *[4] * 8]
+    assert [piece.first_frame for piece in pieces] == [0, *range(1, 33, 4)]
+    assert [piece.keyframe for piece in pieces] == [True, False, False] * 3
+    assert [piece.applied for piece in pieces] == [(1,), *[()] * 8]
+    assert np.array_equal(np.concatenate([piece.sound for piece in pieces]), np.concatenate([c.sound for c in beside]))
+    for late, whole in zip(beside, given(decode_beside=False), strict=True):
+        assert (late.chunk, late.first_frame, len(late.frames)) == (whole.chunk, whole.first_frame, len(whole.frames))
+        assert np.abs(np.asarray(late.frames).astype(int) - np.asarray(whole.frames)).max() <= 1

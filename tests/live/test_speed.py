@@ -5,11 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from knot_core import load_model, open_image
+from knot_core import SettingsError, load_model, open_image
 from knot_core.config import StreamSettings
 from knot_core.model import ASSETS
 from knot_live import speed
 from knot_live.speed import Speed, Steps, most_steps
+
+SETTINGS = StreamSettings(steps=4)
 
 
 @pytest.mark.parametrize(
@@ -33,21 +35,35 @@ def test_the_bounds_are_met_exactly():
     assert most_steps(replace(found, step=0.1001), 10, 8) == 3
 
 
-def test_it_is_measured_once_for_each_chunk_length(monkeypatch):
-    asked = []
+@pytest.fixture
+def steps(monkeypatch):
+    """Of a model whose step takes 0.1 s for each latent frame of a chunk, which lasts a second."""
 
     def measure(model, anchor, settings):  # noqa: ARG001
-        asked.append(settings.num_chunk_frames)
         return Speed(length=1.0, step=0.1 * settings.num_chunk_frames, commit=0.0, decode=0.0)
 
     monkeypatch.setattr(speed, "measure", measure)
-    steps, settings = Steps(SimpleNamespace(), None), StreamSettings(steps=4)
-    short = replace(settings, num_chunk_frames=1)
-    assert [steps.suit(one).steps for one in (settings, short, settings, replace(short, steps=1))] == [2, 4, 2, 1]
-    assert asked == [3, 1]
-    trained = replace(settings, timesteps=(1000.0, 500.0))
-    assert steps.suit(trained) == trained
-    assert asked == [3, 1]
+    return Steps(SimpleNamespace(settings=SETTINGS), None)
+
+
+def test_steps_suit_the_length_of_a_chunk(steps):
+    found = {chunk: steps.suit(replace(SETTINGS, num_chunk_frames=chunk)).steps for chunk in (1, 2, 3)}
+    assert found == {1: 4, 2: 2, 3: 2}  # two latent frames: as for the longer ones
+
+
+def test_steps_follow_a_change_of_length_unless_they_are_named(steps):
+    slow = steps.suit(SETTINGS)
+    assert steps.change(slow, {"num_chunk_frames": 1}) == replace(SETTINGS, num_chunk_frames=1, steps=4)
+    assert steps.change(slow, {"num_chunk_frames": 1, "steps": 1}).steps == 1
+    assert steps.change(slow, {"shift": 3.0}) == replace(slow, shift=3.0)
+    with pytest.raises(SettingsError, match="num_chunk_frames"):
+        steps.change(slow, {"num_chunk_frames": 0})
+
+
+def test_levels_that_a_model_was_trained_for_stay(monkeypatch):
+    monkeypatch.setattr(speed, "measure", None)  # and nothing is measured
+    trained = replace(SETTINGS, timesteps=(1000.0, 500.0))
+    assert Steps(SimpleNamespace(settings=trained), None).suit(trained) == trained
 
 
 def test_the_built_in_model_is_measured_by_its_stages():
