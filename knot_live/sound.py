@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .engine import HEARD_RATE, MEAN, Reach, chosen, mixed, resample, to_samples
+from .engine import HEARD_RATE, MEAN, Reach, chosen, mixed, resample
 from .sound_bytes import from_text, to_text
 from .speech_queue import SOUND_RATE
 
@@ -32,13 +32,9 @@ class Intake:
             None if rate == SOUND_RATE else av.AudioResampler(format="flt", layout="mono", rate=SOUND_RATE)
         )
 
-    def push(self, samples: Any) -> np.ndarray:
-        """[S] or [C, S], floats of full scale 1 or integers -> float32 [S].
-
-        Raises:
-            MediaError: it is no sound.
-        """
-        return self._resampled(self._mono(to_samples(samples, piece=True)))
+    def push(self, samples_CS: Tensor) -> np.ndarray:
+        """float32 [C, S] of full scale 1 -> float32 [S]."""
+        return self._resampled(self._mono(samples_CS))
 
     def finish(self) -> np.ndarray:
         """The rest; nothing can be pushed behind it."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .engine import DrivingError
 from .sound_bytes import from_text, to_text
 
 SOUND_RATE = 24_000  # Hz, mono
@@ -20,6 +21,7 @@ MODES = ("reply", "mirror")
 REPLY_WAITS = 0.3  # seconds that the oldest sample of a reply waits for more at most
 MOST_LATE = SOUND_RATE // 5  # samples: 200 ms, by which a mirrored voice may lag behind what a chunk needs
 PAST = 3 * SOUND_RATE // 1000  # samples: 3 ms past a pixel frame that its features hear
+_MOST_UTTERANCES = 1000
 _FADE = SOUND_RATE // 200  # samples: 5 ms, over which sound is cut without a click
 
 
@@ -62,14 +64,16 @@ class Utterance:
     """Speech in a row, piece by piece with the time of arrival."""
 
     mode: str
-    pieces: deque[tuple[float, np.ndarray]] = field(default_factory=deque)
     committed: bool = False
     started: bool = False
     heard: int = 0  # of its first samples, those that a chunk's knot heard already
+    pieces: deque[tuple[float, np.ndarray]] = field(default_factory=deque)
+    waiting: int = 0  # samples
 
-    @property
-    def waiting(self) -> int:
-        return sum(len(piece) for _, piece in self.pieces)
+    def append(self, sound: np.ndarray, now: float) -> None:
+        """More of it, which came now."""
+        self.pieces.append((now, sound))
+        self.waiting += len(sound)
 
     def first(self, count: int) -> np.ndarray:
         """The first `count` samples, or all."""
@@ -84,6 +88,7 @@ class Utterance:
     def replace_first(self, count: int, by: np.ndarray) -> None:
         """The first `count` samples by others, as old as what follows them."""
         arrived = self.pieces[0][0] if self.pieces else 0.0
+        self.waiting += len(by) - count
         while count > 0:
             arrived, piece = self.pieces.popleft()
             if len(piece) > count:
@@ -125,19 +130,21 @@ class SpeechQueue:
         return sum(utterance.waiting for utterance in self._utterances)
 
     def append(self, sound: np.ndarray, mode: str, now: float) -> None:
-        """More of the last utterance, or of another, where that is committed or of another mode."""
+        """More of the last utterance, or of another, where that is committed or of another mode.
+
+        Raises:
+            DrivingError: too many utterances wait.
+        """
+        if not len(sound):
+            return
         last = self._utterances[-1] if self._utterances else None
         if last is not None and last.mode != mode:
             last.committed = True
         if last is None or last.committed:
+            if len(self._utterances) >= _MOST_UTTERANCES:
+                raise DrivingError(f"{_MOST_UTTERANCES} sentences wait already; send what is to be spoken, in fewer")
             self._utterances.append(Utterance(mode))
-        if len(sound):
-            self._utterances[-1].pieces.append((now, sound))
-
-    def extend(self, sound: np.ndarray, now: float) -> None:
-        """The rest of the last utterance, if it is not committed."""
-        if self._utterances and not self._utterances[-1].committed and len(sound):
-            self._utterances[-1].pieces.append((now, sound))
+        self._utterances[-1].append(sound, now)
 
     def commit(self) -> None:
         """The last utterance is whole."""
@@ -198,9 +205,6 @@ class SpeechQueue:
 
     def restore(self, state: Sequence[Mapping[str, Any]], now: float) -> None:
         """What `to_state` gave."""
-        self._utterances = deque(
-            Utterance(
-                one["mode"], deque([(now, from_text(one["sound"]))]), one["committed"], one["started"], one["heard"]
-            )
-            for one in state
-        )
+        for one in state:
+            self._utterances.append(Utterance(one["mode"], one["committed"], one["started"], one["heard"]))
+            self._utterances[-1].append(from_text(one["sound"]), now)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .engine import DrivingError, check_rate
+from .engine import DrivingError, check_rate, to_samples
 from .sound import Intake, Timeline
 from .sound_bytes import from_text, to_text
 from .speech_queue import MODES, SOUND_RATE, Laid, SpeechQueue, fade_out, needed_samples
@@ -37,8 +37,8 @@ class Voice:
         """`LiveDriving.append_speech`."""
         if mode not in MODES:
             raise DrivingError(f"the mode of speech is {str(mode)[:40]!r}; choose one of {', '.join(MODES)}")
-        rate = check_rate(sample_rate)
-        seconds = np.shape(samples)[-1] / rate if np.ndim(samples) else 0.0
+        rate, samples = check_rate(sample_rate), to_samples(samples, piece=True)
+        seconds = samples.shape[1] / rate
         if self.waiting / SOUND_RATE + seconds > MOST_WAITING:
             raise DrivingError(
                 f"{self.waiting / SOUND_RATE:.0f} s of speech wait and {seconds:.0f} s came; send what is to be spoken "
@@ -64,8 +64,8 @@ class Voice:
 
     def _end_intake(self, now: float) -> None:
         if self._intake is not None:
-            self._queue.extend(self._intake.finish(), now)
-            self._intake = None
+            rest, mode, self._intake = self._intake.finish(), self._intake.mode, None
+            self._queue.append(rest, mode, now)
 
     def lay(self, num_own: int, num_knot: int, num_past: int, now: float) -> Laid:
         """The sound of a chunk of so many pixel frames, of its knot's, and of what it hears past them.

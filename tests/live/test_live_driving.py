@@ -2,16 +2,19 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from knot_core import load_model, open_image, open_stream
 from knot_core.config import AdapterConfig
 from knot_core.driving import Driving
 from knot_core.driving.controls import CONTROLS, RANGES
 from knot_core.errors import DrivingError, KnotError
-from knot_live.driving import HISTORY
+from knot_core.model import ASSETS
+from knot_live.driving import HISTORY, LiveDriving
 from knot_live.gestures import GESTURES
 from knot_live.held import Held
 
@@ -317,6 +320,21 @@ def test_a_chunk_that_leaves_a_gap_is_refused():
     playing.chunk()
     with pytest.raises(DrivingError, match="begins at latent frame 5, and the last one ended at 3"):
         playing.driving.begin_chunk(Plan(5, 3, 1))
+
+
+def test_a_stream_that_computes_its_window_anew_is_that_of_plain_idle_motion():
+    """It asks for signals of frames that were drawn."""
+    model = load_model()
+    anchor = model.encode_anchor(open_image(ASSETS / "portraits" / "ada.png"))
+    settings = replace(model.settings, commit="recompute", steps=1)
+    live = LiveDriving(model, seed=3)
+    streams = [open_stream(model, anchor, settings, driving) for driving in (live, Driving.idle(3))]
+    for number in range(3):
+        count = settings.num_chunk_frames
+        live.begin_chunk(Plan(number * count, count, settings.num_knot_frames))
+        got, expected = (next(stream) for stream in streams)
+        live.end_chunk()
+        assert torch.equal(got.pixel_frames, expected.pixel_frames)
 
 
 def test_a_saved_driving_goes_on():

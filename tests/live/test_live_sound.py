@@ -107,12 +107,34 @@ def test_any_rate_and_form_is_played_from_the_chunk_s_first_sample_on(rate, form
 
 
 def test_however_it_is_cut_into_pieces_it_is_the_same_sound():
-    whole = Intake(16_000, "reply")
-    expected = np.concatenate([whole.push(voice(1.0, 16_000)), whole.finish()])
-    pieces = Intake(16_000, "reply")
-    cuts = np.sort(np.random.default_rng(0).integers(0, 16_000, 40))
-    sound = np.concatenate([*map(pieces.push, np.split(voice(1.0, 16_000), cuts)), pieces.finish()])
+    said, cuts = torch.from_numpy(voice(1.0, 16_000))[None], np.sort(np.random.default_rng(0).integers(0, 16_000, 40))
+    whole, pieces = Intake(16_000, "reply"), Intake(16_000, "reply")
+    expected = np.concatenate([whole.push(said), whole.finish()])
+    sound = np.concatenate([*map(pieces.push, said.tensor_split(cuts.tolist(), dim=1)), pieces.finish()])
     assert np.array_equal(sound, expected)
+
+
+def test_a_sound_of_five_milliseconds_is_not_lost_and_one_of_none_is_nothing():
+    playing = Playing()
+    for _ in range(3000):
+        playing.driving.append_speech(np.zeros(0, dtype=np.float32), 16_000)
+        playing.driving.commit_speech()
+    assert playing.driving.speech_waiting == 0
+    playing.driving.append_speech(np.full(80, 0.5), 16_000)
+    playing.driving.commit_speech()
+    assert playing.driving.speech_waiting * SOUND_RATE == pytest.approx(120, abs=1)
+    playing.chunk()
+    assert playing.sound[0].any()
+
+
+def test_too_many_sentences_are_refused():
+    playing = Playing()
+    for _ in range(1000):
+        playing.driving.append_speech(np.full(5, 0.5), SOUND_RATE)
+        playing.driving.commit_speech()
+    with pytest.raises(DrivingError, match="1000 sentences wait already"):
+        playing.driving.append_speech(np.full(5, 0.5), SOUND_RATE)
+    assert playing.driving.speech_waiting * SOUND_RATE == pytest.approx(5000)
 
 
 def test_another_rate_in_the_middle_goes_on_with_the_same_sentence():
@@ -129,6 +151,7 @@ def test_another_rate_in_the_middle_goes_on_with_the_same_sentence():
     [
         (np.full(10, np.nan), 16_000, "reply", "not finite"),
         ("hello", 16_000, "reply", "is no sound"),
+        ([[0.1], [0.1, 0.2]], 16_000, "reply", "is no sound"),
         (np.zeros(10), 16_000.5, "reply", "the sample rate is 16000.5"),
         (np.zeros(10), 0, "reply", "the sample rate is 0"),
         (np.zeros(10), 16_000, "echo", "the mode of speech is 'echo'; choose one of reply, mirror"),
