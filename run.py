@@ -45,10 +45,10 @@ def main(arguments: list[str]) -> int:
             return _fail(f"there is no {locked('torch')} for Python {sys.version.split()[0]} on this machine "
                          f"({platform.system()}, {platform.machine()}); use a Python that PyTorch has wheels for, "
                          "from 3.10 on, or an environment of your own with another torch (see README.md)")  # fmt: skip
-        return _fail(f"installing failed ({problem}); mend what is said above (on Debian and Ubuntu Python's venv is a "
-                     "package of its own, python3-venv) and run the same command again")  # fmt: skip
+        return _fail(f"installing failed ({problem}); fix the problem reported above (on Debian and Ubuntu "
+                     "Python's venv is a package of its own, python3-venv) and run the same command again")  # fmt: skip
     except OSError as problem:
-        return _fail(f"{VENV} cannot be made ({problem}); free the place, or remove what is there")
+        return _fail(f"{VENV} cannot be created ({problem}); free some disk space, or remove what is there")
     return run(command_line(command, options))
 
 

@@ -89,7 +89,7 @@ Adapter = AdapterConfig | AudioCrossConfig
 
 
 def takes_controls(adapter: Adapter | None) -> bool:
-    """Whether it is fed expression controls beside sound. All others hear through wav2vec2."""
+    """Whether its signal has expression controls beside sound. All other adapters take wav2vec2 features."""
     return adapter is not None and adapter.name == CONTROLS
 
 

@@ -38,7 +38,7 @@ def read_text(path: Place, what: str, error: type[KnotError] = SettingsError) ->
     except UnicodeDecodeError as problem:
         raise error(f"{what} {path} is no text in UTF-8 or UTF-16; save it as UTF-8 in your editor") from problem
     if "\0" in text:
-        raise error(f"{what} {path} holds characters that are none (NUL), so it is no text; give a text file")
+        raise error(f"{what} {path} contains NUL characters, so it is not text; give a text file")
     return text
 
 

@@ -255,7 +255,7 @@ def pick_device(device: str | torch.device) -> torch.device:
 
 
 _NEEDS = {
-    "cuda": "it needs a PyTorch made for CUDA and a graphics card of that number",
+    "cuda": "it needs a PyTorch built for CUDA and a graphics card of that number",
     "mps": "it needs a Mac with Apple's own processor",
     "meta": "its tensors hold no values",
 }

@@ -127,7 +127,7 @@ def _check(options: Namespace) -> None:
     if options.seconds is not None and not 0 < options.seconds <= _MOST_SECONDS:
         raise SettingsError(f"seconds is {options.seconds}; it must be a number above 0 and up to {_MOST_SECONDS:g}")
     if options.controls is not None and options.idle:
-        raise SettingsError("--controls and --idle both say what the head does; give one of them")
+        raise SettingsError("--controls and --idle both set the motion of the head; give one of them")
     check_directing(options)
     given = (options.audio, options.controls, options.text, options.prompt)
     driven = options.idle or drives(options) or options.resume is not None  # whose prompt may drive it
@@ -150,9 +150,9 @@ def _check_prompt(options: Namespace) -> None:
     if len(given) == 2:
         raise SettingsError("--text and --prompt are both given, and both are the prompt; give one of them")
     if options.negative_prompt is not None and options.prompt is None:
-        raise SettingsError("--negative-prompt says what the video is led away from; give --prompt as well")
+        raise SettingsError("--negative-prompt is used together with a prompt; give --prompt as well")
     if (options.prompt is None) != (options.text_encoder is None):
-        raise SettingsError("--prompt and --text-encoder go together: words, and the folder of what reads them")
+        raise SettingsError("--prompt and --text-encoder go together: the words, and the folder of the text encoder")
 
 
 def video_size(model: Model, options: Namespace) -> tuple[int, int]:
@@ -191,7 +191,7 @@ def _run(options: Namespace, model: Model, saved: Snapshot, driving: Driving, lo
     if saving:
         end = length.driving.num_pixel_frames
         at = "" if end is None else f" at {end / model.fps:.2f} s"
-        logger.info("the video ends%s with a whole chunk, so that the saved stream joins it", at)
+        logger.info("the video ends%s with a whole chunk, so that the saved stream continues without a gap", at)
     stream = continue_stream(model, saved, length.driving, should_stop=lambda: interrupt.asked)
     stream.threads = model.threads_for(saved.settings, saved.anchor.latent_size, as_before=stream.threads)
     return Run(stream, length.num_pixel_frames, log)

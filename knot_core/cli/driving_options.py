@@ -22,7 +22,10 @@ def add_directing(parser: ArgumentParser) -> None:
     """Options beside --audio, --controls and --idle."""
     group = parser.add_argument_group("directing")
     group.add_argument(
-        "--expression", type=Path, metavar="JSON", help="expression timeline (key frames), played over the rest"
+        "--expression",
+        type=Path,
+        metavar="JSON",
+        help="expression timeline (key frames), over other drivings",
     )
     group.add_argument("--pose-video", type=Path, metavar="CLIP", help="head and eyes of a filmed person (mediapipe)")
     group.add_argument("--face-model", type=Path, metavar="FILE", help="face_landmarker.task, for newer mediapipe")
@@ -41,12 +44,18 @@ def drives(options: Namespace) -> bool:
 
 
 def check_directing(options: Namespace) -> None:
-    """Combinations that cannot work."""
+    """Refuse combinations of options that cannot work.
+
+    Raises:
+        SettingsError: two options set the same thing, or one is given without the option that it belongs to.
+    """
     if options.pose_video is not None and (options.controls is not None or options.idle):
-        raise SettingsError("--pose-video says what the head does, as --controls and --idle do; give one of them")
+        raise SettingsError("--pose-video sets the motion of the head, as --controls and --idle do; give one of them")
     given = [name for name in _SPEECH_OPTIONS if getattr(options, name) is not None]
     if given and options.audio is None:
-        raise SettingsError(f"{' and '.join(given)} say how speech is heard, but there is none; give --audio")
+        raise SettingsError(
+            f"got {' and '.join(given)}, which change how speech drives the mouth; give --audio as well"
+        )
     if options.face_model is not None and options.pose_video is None:
         raise SettingsError("--face-model is for --pose-video, which is not given; leave it out")
 
@@ -91,5 +100,5 @@ def _draw(options: Namespace, driving: Driving) -> None:
         picture.save(options.preview, format=picture_format(options.preview, "the preview"))
     except OSError as problem:
         raise MediaError(
-            f"the preview {options.preview} cannot be written ({problem}); choose another place or free some room"
+            f"the preview {options.preview} cannot be written ({problem}); choose another place or free some disk space"
         ) from problem

@@ -16,25 +16,25 @@ from ..wan.reading import SETS
 SETTINGS_HELP = {
     "num_chunk_frames": "latent frames committed together",
     "num_knot_frames": "latent frames that neighbouring chunks share; 0 turns the knot off",
-    "num_window_frames": "committed latent frames that a chunk may look back on, sinks not counted",
-    "num_sink_frames": "first latent frames, which every chunk may look back on for ever",
-    "sink_decay": "what a sink keeps of itself when a frame leaves the window, 0 to 1; 1 freezes it",
-    "rope_positions": "absolute, or window: sinks stand just before the window however far it has gone",
-    "run_ahead_stride": "latent frames by which the anchor jumps ahead; 0 keeps it at the beginning",
-    "run_ahead_start": "latent frame at which the anchor stands first",
-    "steps": "denoising steps; in place of timesteps",
-    "shift": "of the noise levels towards high noise; in place of timesteps, or of the table with sigma_table",
-    "timesteps": "those of the denoising steps, such as 1000,757,522; with sigma_table the last may be 0",
-    "first_timesteps": "the same, of the first chunk alone",
-    "fusion": "weight of the knot against the new drawing of its frames, 0 to 1",
+    "num_window_frames": "committed latent frames behind a chunk that it can see, sinks not counted",
+    "num_sink_frames": "first latent frames of the stream, which every chunk can see",
+    "sink_decay": "share of a sink that is kept when a frame leaves the window, 0 to 1; at 1 it never changes",
+    "rope_positions": "absolute, or window: sinks are always positioned just before the window",
+    "run_ahead_stride": "latent frames by which the anchor moves ahead; 0 keeps it at the beginning",
+    "run_ahead_start": "position of the anchor at first, in latent frames",
+    "steps": "denoising steps per chunk; replaces timesteps",
+    "shift": "shift of the noise levels towards high noise; replaces timesteps, or with sigma_table shifts the table",
+    "timesteps": "timesteps of the denoising steps, such as 1000,757,522; with sigma_table the last may be 0",
+    "first_timesteps": "the same, for the first chunk only",
+    "fusion": "weight of the earlier chunk's knot in the shared frames, 0 to 1",
     "use_anchor": "let every chunk see the reference",
-    "start_from_reference": "begin the video at the reference",
+    "start_from_reference": "begin the video with the reference itself",
     "sigma_table": "take noise levels from a table of 1000 rows, as CausVid, StreamDiffusionV2 and Krea do",
-    "commit": "what later chunks see: what a clean pass leaves, or the last step (none), or steps that write in place, "
-    "or a window that is computed anew",
-    "sampler": "renoise (few-step students), or along the path: euler, or unipc of diffusers",
-    "text_guidance": "how far from the negative prompt, 0 to 100; 1 costs nothing, else a second pass and cache",
-    "sound_guidance": "how far from silence, likewise",
+    "commit": "how the window is filled: by a clean pass (clean), by the last step (none), by every step (in_place), "
+    "or computed again for every chunk (recompute)",
+    "sampler": "renoise (for few-step students), euler, or unipc (from diffusers)",
+    "text_guidance": "guidance scale of the prompt, 0 to 100; any value but 1 takes a second pass and cache",
+    "sound_guidance": "guidance scale of the speech, likewise",
 }
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MOST_PIXELS = 2**17  # of a side: more than the largest picture files hold
@@ -52,16 +52,24 @@ def add_model(parser: argparse.ArgumentParser, also: tuple[str, ...] = ()) -> No
     parser.add_argument("--codec-kind", choices=KINDS, default="auto", help="default: %(default)s")
     parser.add_argument("--size", type=size, metavar="N | WxH", help="pixels of the video (default: the model's)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
-    parser.add_argument("--dtype", choices=DTYPES, default="auto", help="auto: bfloat16 where the device has it")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads inside operations (default: what suits the "
-                        "network: 1 for small ones, whose stages run side by side)")  # fmt: skip
+    parser.add_argument("--dtype", choices=DTYPES, default="auto", help="auto: bfloat16 where the device supports it")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads per operation (default: by the size of the "
+                        "network; 1 for small ones, whose stages run in parallel)")  # fmt: skip
 
 
 def add_file(parser: argparse.ArgumentParser) -> None:
     """How a weights file is to be understood."""
-    parser.add_argument("--family", metavar="NAME", help=f"where a file does not tell it; one of {', '.join(PRESETS)}")
-    parser.add_argument("--overlay", type=Path, metavar="FILE", help="further tensors: InfiniteTalk's audio modules")
-    parser.add_argument("--weights", choices=SETS, help="which set of a training checkpoint (default: its family's)")
+    parser.add_argument(
+        "--family",
+        metavar="NAME",
+        help=f"the model's family, if the file does not tell it; one of {', '.join(PRESETS)}",
+    )
+    parser.add_argument(
+        "--overlay", type=Path, metavar="FILE", help="a file of further tensors, such as InfiniteTalk's audio modules"
+    )
+    parser.add_argument(
+        "--weights", choices=SETS, help="set of weights of a training checkpoint (default: the family's)"
+    )
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

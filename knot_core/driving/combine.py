@@ -99,7 +99,7 @@ def _mixed(first: Driving, second: Driving, weights: Mapping[str, float], *, add
             raise DrivingError(f"the weight of {part} is {weight}; it must be from 0 to 1")
     for driving in (first, second):
         driving.require_controls(
-            "speech that is heard through wav2vec2 drives everything of its model, so nothing can be combined with it; "
+            "a driving of wav2vec2 features moves the whole face, so nothing can be combined with it; "
             "use knot-tiny, or the speech alone"
         )
     if first.speech is not None and second.speech is not None:

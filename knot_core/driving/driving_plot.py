@@ -54,7 +54,7 @@ class PreviewOptions:
 
 def draw_driving(driving: Driving, options: PreviewOptions | None = None) -> Image.Image:
     """RGB picture: speech on top, a row for each control, time below."""
-    driving.require_controls("speech that is heard through wav2vec2 has no curves to show; look at the sound itself")
+    driving.require_controls("a driving of wav2vec2 features has no curves to plot; leave the preview out")
     options = options or PreviewOptions()
     first, count = _shown_frames(driving, options)
     heights = [_SPEECH, *[_ROW] * len(CONTROLS), *[_PROMPTS] * bool(options.prompts)]

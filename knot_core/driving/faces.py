@@ -45,7 +45,7 @@ def pose_from_pictures(
     """Head and eyes, and if `mouth` the mouth, of (seconds, uint8 [H, W, 3]) pictures; as long as they are.
 
     Blinks, brows, mouth width and pitch are measured against the person's own usual face in this clip. Where no face
-    is found, what is before and after is joined.
+    is found, the gap is interpolated.
     """
     times, found, seen = [], [], []
     with finder or open_finder(model_file) as find:
@@ -129,4 +129,4 @@ def _check_found(num_found: int, num_pictures: int) -> None:
             "from the front and large enough"
         )
     if num_found < _FEW * num_pictures:
-        logger.warning("a face is found in only %d of %d pictures; between them it is joined", num_found, num_pictures)
+        logger.warning("a face is found in only %d of %d pictures; the gaps are interpolated", num_found, num_pictures)

@@ -57,9 +57,7 @@ class Unending:
 
 def without_end(driving: Driving) -> Driving:
     """The same, until somebody stops it: when it has played, speech is silent and poses hold; idle motion goes on."""
-    driving.require_controls(
-        "speech that is heard through wav2vec2 cannot go on without end; give the stream its seconds"
-    )
+    driving.require_controls("a driving of wav2vec2 features cannot be endless; set the stream's seconds")
     tracks = {name: getattr(driving, name) for name in ("speech", "pose", "mouth")}
     unending = {name: None if track is None else Unending(track) for name, track in tracks.items()}
     return replace(driving, length=None, chunks=None, **unending)

@@ -140,7 +140,7 @@ def spoken(sound: Any, *, gain: float = 0.0) -> Waveform:
     Raises `DrivingError` for anything else, and for a sound of no samples.
     """
     if sound is None:
-        raise DrivingError("there is no sound (the clip may have none), so there is nothing to speak; give a sound, or "
+        raise DrivingError("there is no sound (the clip may have none) to drive the mouth; give a sound, or "
                            "drive by controls or idle motion")  # fmt: skip
     if hasattr(sound, "samples") and hasattr(sound, "sample_rate"):
         sound = sound if isinstance(sound, Audio) else Audio(samples=sound.samples, sample_rate=sound.sample_rate)
@@ -152,5 +152,5 @@ def spoken(sound: Any, *, gain: float = 0.0) -> Waveform:
     waveform = SpokenSound(sound, gain=gain)
     waveform.read(0, 1)
     if waveform.num_samples == 0:
-        raise DrivingError("the sound has no samples, so there is nothing to speak; give a longer one")
+        raise DrivingError("the sound has no samples; give a longer one")
     return waveform

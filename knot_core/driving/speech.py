@@ -1,4 +1,4 @@
-"""Driving of networks that hear through wav2vec2: which pixel frames' features each latent frame gets, and how.
+"""Driving of networks that take wav2vec2 features: which pixel frames' features each latent frame gets, and how.
 
 Latent frame f covers pixel frames 4f - 3 .. 4f, the first one pixel frame 0 alone.
 
@@ -106,7 +106,7 @@ class SpeechDriving(TrackedDriving):
         form = _form(model)
         if encoder is None:
             raise DrivingError(
-                "this model hears through wav2vec2; load one with load_speech_encoder(FOLDER), give it "
+                "this model is driven by wav2vec2 features; load an encoder with load_speech_encoder(FOLDER), give it "
                 "as encoder (--speech-encoder FOLDER)"
             )
         _check_width(model, form, encoder.num_layers, encoder.hidden_dim)

@@ -112,7 +112,7 @@ def speaking_frames(audio: Audio | AudioFile, silence_level: float) -> np.ndarra
 def _calmer(driving: Driving | SpeechDriving, seconds: float) -> Driving | SpeechDriving:
     if not seconds:
         return driving
-    driving.require_controls("this model hears through wav2vec2, whose features cannot be smoothed; set smoothing to 0")
+    driving.require_controls("this model is driven by wav2vec2 features, which cannot be smoothed; set smoothing to 0")
     return replace(driving, speech=smoothed(driving.speech, seconds))
 
 

@@ -75,13 +75,14 @@ class Driving(TrackedDriving):
         encoder: SpeechEncoder | None = None,
         window: SpeechWindow | None = None,
     ) -> Driving | SpeechDriving:
-        """Speech moves the mouth: a recording, or one that still arrives. How it is heard is the model's matter.
+        """Speech moves the mouth: a recording, or live sound. Which features it is turned into depends on the model.
 
-        It is heard as the stream needs it. How long an `AudioFile` is turns out where it ends: up to there
-        `num_pixel_frames` is None. The driving reads it from then on; for anything else take `AudioFile.again`.
+        Features are computed as the stream needs them. The length of an `AudioFile` is known once its end is reached:
+        until then `num_pixel_frames` is None. The driving owns the file from then on; for other uses take
+        `AudioFile.again`.
 
-        `pose`: idle motion, that of a driving (and its mouth), or None, the model's own; models that hear through
-        wav2vec2 have their own and no other. They need that as `encoder`; `window`: see `wav2vec_windows`.
+        `pose`: idle motion, that of a driving (and its mouth), or None, the model's own; models that take wav2vec2
+        features generate all motion themselves. They need the wav2vec2 as `encoder`; `window`: see `wav2vec_windows`.
 
         Raises:
             DrivingError: the model takes no speech, lacks an encoder, or cannot use that `pose`.
@@ -93,7 +94,7 @@ class Driving(TrackedDriving):
                 )
             return SpeechDriving.hearing(audio, model, encoder, window)
         if encoder is not None or window is not None:
-            logger.warning("this model does not hear through wav2vec2: the speech encoder and its window are not used")
+            logger.warning("this model takes no wav2vec2 features: the speech encoder and its window are not used")
         beside = _beside_speech(pose, seed)
         waveform = spoken(audio)
         mel = LiveMel(waveform) if isinstance(waveform, LiveAudio) else SpokenMel(waveform)
@@ -110,9 +111,7 @@ class Driving(TrackedDriving):
             DrivingError: the model does not use wav2vec2, or the features do not fit it.
         """
         if not _hears_through_wav2vec2(model):
-            raise DrivingError(
-                "this model does not hear through wav2vec2, so features of it cannot move it; give it the sound itself"
-            )
+            raise DrivingError("this model takes no wav2vec2 features; give it the sound itself")
         return SpeechDriving.of_layers(features, model)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""wav2vec2 as LiveTalk, OmniAvatar and InfiniteTalk hear through it: one vector of all layers a pixel frame.
+"""wav2vec2 features as LiveTalk, OmniAvatar and InfiniteTalk use them: one vector of all layers per pixel frame.
 
 All of them stretch the output of wav2vec2's convolutions to one vector a pixel frame before the transformer, so its
 layers run at the video's rate: 16 or 25 frames a second, not 50. Base models only (facebook/wav2vec2-base-960h,
@@ -44,7 +44,7 @@ class SpeechEncoder:
         if config.feat_extract_norm != "group" or config.do_stable_layer_norm:
             raise CheckpointError(
                 f"this wav2vec2 has hidden size {config.hidden_size} and the structure of the large models; portrait "
-                "networks here hear through base models, such as wav2vec2-base-960h"
+                "networks here take features of base models, such as wav2vec2-base-960h"
             )
         self.network = network.eval().requires_grad_(False)
         self.normalise = normalise
@@ -122,7 +122,7 @@ def _transformers() -> ModuleType:
         import transformers
     except ImportError as problem:
         raise DrivingError(
-            f"hearing through wav2vec2 needs transformers, which does not import ({problem}); pip install transformers"
+            f"wav2vec2 needs transformers, which does not import ({problem}); pip install transformers"
         ) from problem
     return transformers
 

@@ -85,7 +85,7 @@ class LiveAudio:
     def push(self, samples: Samples) -> None:
         """Append samples [S] or [C, S], full scale -1 .. 1; integers are scaled by their type.
 
-        Several channels are heard as one (see `downmix`): where they differ, up to a second later, because the second
+        Several channels are mixed into one (see `downmix`): where they differ, up to a second later, because the second
         decides how. Push one channel where that matters.
 
         Raises:

@@ -57,7 +57,7 @@ def _decoded(source: str | os.PathLike[str] | BinaryIO, name: str) -> Image.Imag
         raise MediaError(f"{name} is too large a picture ({short(problem, str)}); make it smaller first") from problem
     except Exception as problem:  # Pillow's readers say damage with whatever they trip over, from KeyError to struct's
         raise MediaError(
-            f"the picture {name} cannot be read ({reason(problem)}); is it whole, and is the path right?"
+            f"the picture {name} cannot be read ({reason(problem)}); check the file and the path"
         ) from problem
 
 
@@ -137,7 +137,7 @@ def _check_image(image: Tensor) -> None:
             f"the picture has shape {list(image.shape)}; it must be [height, width, 3]: give one RGB picture"
         )
     if not image.isfinite().all():
-        raise MediaError("the picture holds values that are not finite (NaN or infinite); look at what made it")
+        raise MediaError("the picture holds values that are not finite (NaN or infinite); check where it comes from")
 
 
 def save_contact_sheet(path: str | os.PathLike[str], pictures: Sequence[tuple[str, Tensor]], columns: int = 6) -> None:
@@ -161,5 +161,5 @@ def save_contact_sheet(path: str | os.PathLike[str], pictures: Sequence[tuple[st
         sheet.save(path, format=picture_format(path, "the contact sheet"))
     except OSError as problem:
         raise MediaError(
-            f"the contact sheet {path} cannot be written ({problem}); choose another place or free some room"
+            f"the contact sheet {path} cannot be written ({problem}); choose another place or free some disk space"
         ) from problem

@@ -52,7 +52,7 @@ def check_shape(shape: Sequence[int], *, piece: bool = False) -> None:
     if channels > MOST_CHANNELS or turned:
         raise MediaError(
             f"the sound has shape {list(shape)}, which would be {channels} channels of {samples} samples; it must be "
-            "[channels, samples]: turn it over (.T), as soundfile and scipy give samples first"
+            "[channels, samples]: transpose it (.T), as soundfile and scipy give samples first"
         )
 
 
@@ -62,10 +62,10 @@ def check_values(samples: Tensor) -> None:
     for part in samples.split(_AT_ONCE, dim=1) if samples.numel() else ():
         here = max(abs(float(value)) for value in torch.aminmax(part))  # NaN is the least and the greatest of its part
         if not math.isfinite(here):
-            raise MediaError("the sound holds values that are not finite (NaN or infinite); look at what made it")
+            raise MediaError("the sound holds values that are not finite (NaN or infinite); check where it comes from")
         loudest, energy = max(loudest, here), energy + float(part.square().sum())
     if loudest > LOUDEST:
-        raise MediaError("the sound is more than 160 dB above full scale; look at what made it")
+        raise MediaError("the sound is more than 160 dB above full scale; check where it comes from")
     if energy > _SUSPICIOUS**2 * samples.numel() > 0:
         logger.warning("the sound reaches %.0f times full scale, which is 1: were its samples integers? Divide those "
                        "of 16 bits by 32768", loudest)  # fmt: skip
@@ -107,7 +107,7 @@ def _scaled(samples: Tensor) -> Tensor:
         samples = samples.float()  # silence is silence at any scale: what a list of zeros becomes
     if not samples.dtype.is_floating_point and samples.dtype not in _INTEGERS:
         kind = str(samples.dtype).removeprefix("torch.")
-        raise MediaError(f"the sound's samples are {kind}, whose full scale nobody knows; give {_KINDS}")
+        raise MediaError(f"the sound's samples are {kind}, whose full scale is unknown; give {_KINDS}")
     try:
         dense = samples.to_dense() if samples.layout != torch.strided else samples
         found = dense.to("cpu", torch.float32)

@@ -68,7 +68,7 @@ class Audio:
     def __post_init__(self) -> None:
         rate, samples = check_rate(self.sample_rate), to_samples(self.samples)
         if samples.shape[0] > 2:
-            logger.info("the sound has %d channels: they are heard as one", samples.shape[0])
+            logger.info("the sound has %d channels: they are mixed into one", samples.shape[0])
             samples = downmix(samples, rate)[None]
         object.__setattr__(self, "samples", samples)
         object.__setattr__(self, "sample_rate", rate)

@@ -190,7 +190,7 @@ def check_pixel_frames(pixel_frames: Tensor, size: tuple[int, int]) -> None:
 
 
 def why(problem: Exception, path: Path, seconds: float) -> str:
-    kept = f"{seconds:.1f} s were handed to it and what reached the disc plays"
+    kept = f"{seconds:.1f} s were written, and what is on the disk plays"
     if getattr(problem, "errno", None) == errno.ENOSPC:
-        return f"the disc is full while writing {path}: {kept}; free some room or choose another place"
+        return f"the disk is full while writing {path}: {kept}; free some disk space or choose another place"
     return f"{path} cannot be written ({getattr(problem, 'strerror', None) or problem}): {kept}"

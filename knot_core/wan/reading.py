@@ -142,7 +142,7 @@ def _of_index(index: Path) -> list[Path]:
         names = sorted(set(json.loads(text)["weight_map"].values()))
         files = [index.parent / name for name in names]
         if any(file.parent != index.parent or file.suffix not in _SAFETENSORS for file in files):
-            raise ValueError("it names other files than safetensors beside it")
+            raise ValueError("it names files that are not safetensors files beside it")
     except (ValueError, KeyError, AttributeError, TypeError) as problem:
         raise CheckpointError(
             f"{index} is no index of weights files ({reason(problem)}); download it again"

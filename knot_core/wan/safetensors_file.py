@@ -110,7 +110,7 @@ def _place(name: str, entry: Any) -> tuple[int, int]:
         raise ValueError(f"{name} has no dtype")
     shape, place = entry.get("shape"), entry.get("data_offsets")
     if not _are_counts(shape) or math.prod(max(1, axis) for axis in shape) > _MOST_ELEMENTS:
-        raise ValueError(f"{name} has no shape that can be")
+        raise ValueError(f"{name} has an impossible shape")
     if not _are_counts(place) or len(place) != 2 or place[0] > place[1]:
         raise ValueError(f"{name} has no place in the file")
     return place[0], place[1]
@@ -125,4 +125,4 @@ def _outline(name: str, entry: Mapping[str, Any]) -> Tensor:
     try:
         return torch.empty(entry["shape"], dtype=_DTYPES.get(entry["dtype"], torch.uint8), device="meta")
     except RuntimeError as problem:
-        raise ValueError(f"{name} has no shape that can be") from problem
+        raise ValueError(f"{name} has an impossible shape") from problem

@@ -181,8 +181,8 @@ def _names(given: str, known: Iterable[str], what: str) -> tuple[str, ...]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m knot_lab evaluate", description=__doc__)
-    parser.add_argument("--json", type=Path, help="where the figures go (default: out/eval.json, or out/study.json)")
-    parser.add_argument("--plot", type=Path, help="where the plot goes (default: beside the figures)")
+    parser.add_argument("--json", type=Path, help="file for the figures (default: out/eval.json, or out/study.json)")
+    parser.add_argument("--plot", type=Path, help="file for the plot (default: beside the figures)")
     parser.add_argument(
         "--identities", type=int, help=f"held-out portraits (default: {_IDENTITIES}, or the study's form's)"
     )
@@ -193,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="knot-tiny", help="knot-tiny, or a weights file")
     parser.add_argument("--codec", help="weights of a TAEHV autoencoder, for models without their own")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
-    parser.add_argument("--dtype", choices=DTYPES, default="auto", help="auto: bfloat16 where the device has it")
+    parser.add_argument("--dtype", choices=DTYPES, default="auto", help="auto: bfloat16 where the device supports it")
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="identities at a time (default: %(default)s)"
     )

@@ -71,18 +71,18 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         default=[],
         metavar="NAME=VALUE",
-        help="such as steps=100, of the stage's part of the recipe, or stream.steps=2, of all of it",
+        help="a value of the stage, such as steps=100, or of the whole recipe, such as stream.steps=2",
     )
     parser.add_argument("--folder", type=Path, default=Path("out/train"), help="checkpoints, logs, samples, clips")
-    parser.add_argument("--assets", type=Path, default=ASSETS, help="where the built-in model goes")
+    parser.add_argument("--assets", type=Path, default=ASSETS, help="folder for the built-in model")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to torch")
-    parser.add_argument("--start-from", type=Path, help="weights that the stage's network begins with")
+    parser.add_argument("--start-from", type=Path, help="initial weights of the stage's network")
     _add_data(parser)
     parser.add_argument("--variants", help="variants: names, with commas between; without it all that can be trained")
     parser.add_argument("--pictures", type=Path, help="calibrate: a folder of pictures that cannot be rendered")
     parser.add_argument(
-        "--evidence", type=Path, default=Path("out/references.json"), help="calibrate: where the scores go"
+        "--evidence", type=Path, default=Path("out/references.json"), help="calibrate: folder for the scores"
     )
     return parser
 

@@ -119,10 +119,10 @@ class Truth:
 
 
 def check_room(folder: Path, num_bytes: int) -> None:
-    """Refuse before anything is written what the disc cannot hold."""
+    """Refuse, before anything is written, scenes that do not fit on the disk."""
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
         raise MediaError(
             f"the truth needs {num_bytes >> 20} MiB in {folder}, where {free >> 20} MiB are free; "
-            "free some room, or evaluate fewer seconds"
+            "free some disk space, or evaluate fewer seconds"
         )

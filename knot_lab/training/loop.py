@@ -142,7 +142,7 @@ def check_disc(stage: Stage, folder: Path) -> None:
     if free < needed:
         raise TrainingError(
             f"{folder} has {free / 2**30:.1f} GiB free, this stage needs {needed / 2**30:.1f} GiB for its checkpoints; "
-            "free some room or choose another --folder"
+            "free some disk space or choose another --folder"
         )
 
 

@@ -39,7 +39,7 @@ def choose_codec(
     if vae is not None:
         return HostVae(vae, beside)
     raise KnotError(
-        f"got the codec {name!r}, no VAE and no tiny decoder, wanted one to make pictures with: put taew2_1 into "
+        f"got the codec {name!r}, no VAE and no tiny decoder, wanted a decoder: put taew2_1 into "
         "ComfyUI's models/vae_approx folder, or connect a Wan 2.1 VAE"
     )
 

@@ -85,7 +85,7 @@ def directed(stream: Stream, model: Model) -> Iterator[Chunk]:
     if prompts is None:
         return stream
     if prompts.texts_BTD is None:
-        logger.warning("The prompt timeline has no clip: its prompts change nothing")
+        logger.warning("The prompt timeline has no clip: its prompts have no effect")
         return stream
     check_inputs(model.preset, model.config, has_text=True)
     return follow_prompts(stream, prompts.timeline.plan(stream.settings.num_chunk_frames, model.fps), prompts.texts_BTD)

@@ -136,7 +136,7 @@ class Frames:
         there = host.get_total_memory(device)
         if size > there:
             raise KnotError(f"got {self._num} frames of {width}x{height}, which as pictures take {size / GIB:.0f} GiB "
-                            f"of the {there / GIB:.0f} GiB of memory: take Knot Forcing Stream to Video")  # fmt: skip
+                            f"of the {there / GIB:.0f} GiB of memory: use Knot Forcing Stream to Video")  # fmt: skip
         return torch.empty(self._num, height, width, channels, device=device)
 
 

@@ -113,7 +113,7 @@ def model_from_host(model: ModelPatcher, family: str, codec: str, audio_modules:
 def _refuse_for_own(name: str, given: dict[str, bool]) -> None:
     names = ", ".join(what for what, is_given in given.items() if is_given)
     if names:
-        raise KnotError(f"got {names} for {name}, which has its own and no use for another: leave it out")
+        raise KnotError(f"got {names} for {name}, which has its own: leave it out")
 
 
 def _open_own(path: str, codec: str, dtype: str) -> Model:

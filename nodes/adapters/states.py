@@ -74,7 +74,7 @@ def check_state_name(name: str) -> None:
     in_output(name, "state file")
     if name not in (NEWEST, STOPPED) and not name.endswith(SUFFIX):
         raise KnotError(f"got the state file {short(name)}, wanted one in ComfyUI's output folder whose name ends in "
-                        f"{SUFFIX}: give what Save Stream State says")  # fmt: skip
+                        f"{SUFFIX}: give the name that Save Stream State shows")  # fmt: skip
 
 
 def state_fingerprint(name: str) -> str:

@@ -92,7 +92,7 @@ def _check_host_inputs(model: Model, vae: Any, clip_vision: Any) -> None:
     if vae is not None and not isinstance(model, HostModel):
         raise KnotError(f"got a vae for {model.preset.family}, which has a codec of its own: leave vae out")
     if clip_vision is not None and model.config.image_dim is None:
-        raise KnotError(f"got clip_vision_output, but {model.preset.family} does not look at one: leave it out")
+        raise KnotError(f"got clip_vision_output, but {model.preset.family} takes none: leave it out")
 
 
 def _text(conditioning: Conditioning | None) -> Tensor | None:

@@ -71,7 +71,7 @@ def write_stream(  # noqa: PLR0913 - what a video is made of
 
         write_chunks(run, file, after)
     if file.writer is None:
-        raise KnotError("there is nothing to write: the driving has been played out. Set seconds, or connect another")
+        raise KnotError("there is nothing to write: the driving has ended. Set seconds, or connect another")
     return Written(
         path=path, preview=live.path, state=run.state(), stats=run.stats(),
         cut_short=run.num_made < run.num_pixel_frames,

@@ -186,7 +186,7 @@ def test_resuming_past_the_end_is_refused(run, tmp_path):
     [
         ("--idle", "give --reference to begin a stream"),
         ("--reference face.png", "nothing drives the portrait"),
-        ("--reference face.png --idle --controls nod.json", "both say what the head does"),
+        ("--reference face.png --idle --controls nod.json", "both set the motion of the head"),
         ("--reference face.png --idle --seconds 0", "seconds is 0.0"),
         ("--reference face.png --idle --seconds nan", "seconds is nan"),
         ("--reference nowhere.png --idle", "nowhere.png cannot be read"),
@@ -319,7 +319,7 @@ def test_a_size_of_the_wrong_kind_is_refused(run, tmp_path, capsys):
 def test_a_full_disc_is_said(run):
     code, _, said = run("animate", "--reference", "face.png", "--idle", "--seconds", 9, "--out", "/dev/full")
     assert code == 1
-    assert "disc is full" in said
+    assert "disk is full" in said
 
 
 def test_a_stream_that_fails_leaves_its_state_once_something_was_made(run, tmp_path, monkeypatch):
@@ -328,7 +328,7 @@ def test_a_stream_that_fails_leaves_its_state_once_something_was_made(run, tmp_p
 
         def write(writer, pixel_frames):
             if next(calls) == number:
-                raise MediaError("the disc is full")
+                raise MediaError("the disk is full")
             return whole(writer, pixel_frames)
 
         return write
@@ -339,7 +339,7 @@ def test_a_stream_that_fails_leaves_its_state_once_something_was_made(run, tmp_p
         code, _, said = run("animate", "--reference", "face.png", "--idle", "--seconds", 3, "--out",
                             tmp_path / "v.mp4", "--save-state", state)  # fmt: skip
         assert code == 1
-        assert "error: the disc is full" in said
+        assert "error: the disk is full" in said
         assert state.exists() == bool(number)
     monkeypatch.setattr(VideoWriter, "write", whole)
     code, _, said = run("animate", "--resume", state, "--seconds", 1, "--out", tmp_path / "rest.mp4")
@@ -477,7 +477,7 @@ def test_a_stream_that_runs_out_of_disc_leaves_the_state_behind_what_was_written
 
     def full_after_two(self, pixel_frames):
         if len(written) == 2:
-            raise MediaError("the disc is full")
+            raise MediaError("the disk is full")
         written.append(len(pixel_frames))
         write(self, pixel_frames)
 
@@ -486,7 +486,7 @@ def test_a_stream_that_runs_out_of_disc_leaves_the_state_behind_what_was_written
     code, _, said = run("animate", "--reference", "face.png", "--idle", "--seconds", 4, "--out", tmp_path / "v.mp4",
                         "--save-state", state)  # fmt: skip
     assert code == 1
-    assert "the disc is full" in said
+    assert "the disk is full" in said
     monkeypatch.undo()
     run("animate", "--resume", state, "--idle", "--seconds", 0.4, "--out", tmp_path / "w.mp4")
     whole = tmp_path / "whole.mp4"

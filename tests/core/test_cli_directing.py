@@ -59,8 +59,8 @@ def test_a_preview_is_drawn(audio, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ("--idle --gain 3", "gain say how speech is heard, but there is none"),
-        ("--idle --pose-video a.mp4", "--pose-video says what the head does"),
+        ("--idle --gain 3", "got gain, which change how speech drives the mouth"),
+        ("--idle --pose-video a.mp4", "--pose-video sets the motion of the head"),
         ("--idle --face-model a.task", "--face-model is for --pose-video"),
         ("--expression none.json", "none.json cannot be read"),
         ("--pose-video none.mp4", "none.mp4 cannot be read|needs MediaPipe"),

@@ -1,4 +1,4 @@
-"""The command line on a family that hears through wav2vec2 and reads a prompt: every cable from file to video."""
+"""The command line on a family that takes wav2vec2 features and a prompt: every cable from file to video."""
 
 import dataclasses
 import json
@@ -92,7 +92,7 @@ def test_words_and_speech_make_a_video_at_the_familys_rate(run, files):
     ("given", "message"),
     [
         (SPEECH, "no prompt"),
-        (PROMPT, "hears through wav2vec2"),
+        (PROMPT, "is driven by wav2vec2 features"),
         ((*SPEECH, *PROMPT[:2]), "--prompt and --text-encoder go together"),
         ((*SPEECH, *PROMPT, "--text", "tokens.safetensors"), "--text and --prompt are both given"),
         ((*SPEECH, *PROMPT[:2], "--text-encoder", "wav2vec2"), "no UMT5 text encoder"),

@@ -326,7 +326,7 @@ def test_a_writer_in_trouble_ends_its_file(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="THIS SYSTEM HAS NO /dev/full: a full disc is not tested")
 def test_a_full_disc_gets_one_sentence():
-    with pytest.raises(MediaError, match="disc is full"), VideoWriter("/dev/full", width=64, height=64) as writer:  # noqa: PT012
+    with pytest.raises(MediaError, match="disk is full"), VideoWriter("/dev/full", width=64, height=64) as writer:  # noqa: PT012
         for _ in range(20):
             writer.write(random_frames(25, 64))
 

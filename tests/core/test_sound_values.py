@@ -87,7 +87,7 @@ def test_integers_are_scaled_by_their_type(kind, library):
         (np.ones((1, 4), np.uint16), "samples are uint16"), ([[1, 2, 3]], "samples are int64"),
         (np.ones((1, 4), complex), "samples are complex128"), (None, "None is no sound"), ("hello", "type str"),
         ({"waveform": 1}, "type dict"), (object(), "type object"), ([[1.0], [1.0, 2.0]], "type list"),
-        (np.zeros((64_000, 2), np.float32), "64000 channels of 2 samples; .* turn it over"),
+        (np.zeros((64_000, 2), np.float32), "64000 channels of 2 samples; .* transpose it"),
         (np.zeros((65, 1000), np.float32), "65 channels"), (np.zeros((40, 2), np.int16), "40 channels of 2 samples"),
         (np.zeros((1, 2, 3), np.float32), r"\[1, 2, 3\]; it must be \[channels, samples\]"),
         (np.zeros((0, 9), np.float32), r"shape \[0, 9\]"), (np.float32(3), r"shape \[\]"),

@@ -214,7 +214,7 @@ def test_a_full_disc_under_a_folders_sound_is_said(tmp_path):
     writer = open_writer(tmp_path / "shots", width=64, height=64, audio=clicks(1, (0,)), video_format="png-folder")
     writer._sound._file.close()
     writer._sound._file = writer._sound._i_opened_the_file = open("/dev/full", "wb")  # noqa: SIM115
-    with pytest.raises(MediaError, match="disc is full"), writer:
+    with pytest.raises(MediaError, match="disk is full"), writer:
         writer.write(soft_frames(21))
 
 

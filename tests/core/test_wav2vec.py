@@ -248,7 +248,7 @@ def test_a_hosts_features_that_do_not_fit_are_refused():
     with pytest.raises(DrivingError, match=r"takes 64 numbers a pixel frame, .* of 24 layers of 1024 makes 26624"):
         Driving.from_speech_features(large, livetalk())
     mel = SimpleNamespace(adapter=AdapterConfig(), fps=25, timing="own")
-    with pytest.raises(DrivingError, match="does not hear through wav2vec2"):
+    with pytest.raises(DrivingError, match="takes no wav2vec2 features"):
         Driving.from_speech_features(large, mel)
 
 
