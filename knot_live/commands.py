@@ -11,7 +11,6 @@ import sys
 import webbrowser
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from . import face_pose
@@ -58,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--max-sessions", type=int, default=Limits.max_sessions, metavar="N", help="default: %(default)s"
     )
+    serve.add_argument("--idle-seconds", type=float, default=Limits.idle_seconds, metavar="S",
+                       help="after which a session that is left alone is ended (default: %(default)g)")  # fmt: skip
+    serve.add_argument("--session-seconds", type=float, default=Limits.session_seconds, metavar="S",
+                       help="that a session lasts at most (default: %(default)g)")  # fmt: skip
     serve.add_argument("--no-badge", action="store_true", help="no AI badge on the page")
     serve.add_argument("--open", action="store_true", help="open the page in the browser")
     _add_talk(commands.add_parser("talk", help="drive a server with sound or a sentence, and write what comes"))
@@ -82,7 +85,8 @@ async def _serve(options: argparse.Namespace) -> None:
     token = operators_token(options.token_file)
     tls = None if options.tls_cert is None else (options.tls_cert, options.tls_key)
     address = Address(host=options.host, port=options.port, tls=tls)
-    limits = replace(Limits(), max_sessions=options.max_sessions)
+    limits = Limits(max_sessions=options.max_sessions, idle_seconds=options.idle_seconds,
+                    session_seconds=options.session_seconds)  # fmt: skip
     check_exposure(address.host, token)  # before a model is loaded
     model = load_model(options.model, options.device, codec=options.codec)
     reads = None if options.text_encoder is None else load_text_encoder(options.text_encoder).encode

@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass
 
+from .engine import SettingsError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Counts, seconds, bytes and pixels; an operator's to change."""
+    """Counts, seconds, bytes and pixels; an operator's to change.
+
+    Raises:
+        SettingsError: one is not above 0.
+    """
 
     max_sessions: int = 2
     max_viewers: int = 16  # of one session
@@ -24,6 +30,11 @@ class Limits:
     picture_bytes: int = 10 * 2**20
     picture_pixels: int = 2**24
     max_pictures: int = 64  # uploaded ones; older ones are forgotten
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise SettingsError(f"{name.replace('_', '-')} is {value:g}; it must be above 0")
 
     def told(self) -> dict[str, float]:
         """What a client should know of them."""

@@ -132,8 +132,10 @@ def test_talk_writes_what_a_session_of_the_built_in_model_said(tmp_path, capsys)
      (["talk", "--out", "x.mp4", "--audio", "none.wav"], "none.wav"),
      (["serve", "--host", "0.0.0.0"], "needs a token"),
      (["serve", "--tls-cert", "cert.pem"], "go together"),
-     (["serve", "--token-file", "none"], "cannot be read")],
-    ids=["nothing", "server", "audio", "exposed", "tls", "token"],
+     (["serve", "--token-file", "none"], "cannot be read"),
+     (["serve", "--max-sessions", "0"], "max-sessions is 0"),
+     (["serve", "--model", "none"], "no model 'none'")],
+    ids=["nothing", "server", "audio", "exposed", "tls", "token", "sessions", "model"],
 )  # fmt: skip
 def test_what_the_user_got_wrong_is_said_in_one_sentence(tmp_path, monkeypatch, capsys, arguments, said):
     monkeypatch.chdir(tmp_path)
