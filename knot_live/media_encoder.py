@@ -207,12 +207,15 @@ class EncoderThread:
 
     def __init__(self, encoder: ChunkEncoder, done: Callable[[EncodedChunk], None]) -> None:
         self._encoder, self._done = encoder, done
+        self._problem: Exception | None = None
         self._waiting: queue.SimpleQueue[MediaChunk | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="knot-live-encoder", daemon=True)
         self._thread.start()
 
     def put(self, chunk: MediaChunk) -> None:
-        """Encode that one after those before it."""
+        """Encode that one after those before it; what kept one of those from being encoded is raised here."""
+        if self._problem is not None:
+            raise self._problem
         self._waiting.put(chunk)
 
     def close(self) -> None:
@@ -221,6 +224,9 @@ class EncoderThread:
         self._thread.join()
 
     def _run(self) -> None:
-        while (chunk := self._waiting.get()) is not None:
-            for piece in chunk.pieces(self._encoder.fps):
-                self._done(self._encoder.encode(piece))
+        while (chunk := self._waiting.get()) is not None and self._problem is None:
+            try:
+                for piece in chunk.pieces(self._encoder.fps):
+                    self._done(self._encoder.encode(piece))
+            except Exception as problem:  # of the thread that computes, which would not hear of it
+                self._problem = problem

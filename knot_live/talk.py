@@ -17,7 +17,7 @@ from .protocol import FMP4, INITIALISATION
 _PIECE = 0.5  # seconds of a message of speech
 _AHEAD = 20.0  # seconds of speech that are sent before they are seen
 _AFTER = 0.6  # seconds of picture behind the last word
-_QUIET_CHUNKS = 2  # that tell that a sentence whose length is unknown has ended
+_QUIET = 1.5  # seconds that tell that a sentence whose length is unknown has ended
 _PATIENCE = 5.0  # seconds that nothing is heard
 
 
@@ -69,7 +69,7 @@ class _Listener:
         self._last = ""  # event id of the last thing that is asked for; empty until it is
         self._given: int | None = None  # frame from which on that holds: all is said, or waits to be
         self._heard: int | None = None  # frame of the first chunk with speech in it
-        self._num_quiet, self._finishing = 0, False
+        self._spoken, self._finishing = 0, False  # frame behind the last that had speech
         self.num_frames = 0
 
     async def run(self) -> None:
@@ -108,7 +108,7 @@ class _Listener:
         self.num_frames = chunk["first_frame"] + chunk["frames"]
         if chunk["speech"] and self._heard is None:
             self._heard = chunk["first_frame"]
-        self._num_quiet = 0 if chunk["speech"] else self._num_quiet + 1
+        self._spoken = self.num_frames if chunk["speech"] else self._spoken
         await self._session.acknowledge(chunk["epoch"], self.num_frames - 1)
         if not self._finishing and self._is_said():
             self._finishing = True
@@ -125,7 +125,7 @@ class _Listener:
         if self._heard is None:
             return self.num_frames > self._given + (seconds + _PATIENCE) * self._fps
         over = self.num_frames >= self._heard + (seconds + _AFTER) * self._fps
-        return over and (what.text is None or self._num_quiet >= _QUIET_CHUNKS)
+        return over and (what.text is None or self.num_frames >= self._spoken + _QUIET * self._fps)
 
     def _write(self, media: Media) -> None:
         if media.header.kind == FMP4 and not (media.header.flags & INITIALISATION and self._file.tell()):

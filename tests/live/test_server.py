@@ -9,6 +9,7 @@ import ssl
 import struct
 import subprocess
 import zlib
+from dataclasses import replace
 
 import aiohttp
 import av
@@ -265,6 +266,21 @@ def test_a_session_that_fails_says_so_and_the_server_goes_on():
     last = run(live())
     assert last["reason"] == "error"
     assert "the device is gone" in last["message"]
+
+
+def test_a_picture_that_cannot_be_encoded_ends_its_session_with_a_sentence():
+    class Damaged(PlainSession):
+        def chunks(self):
+            for chunk in super().chunks():
+                yield replace(chunk, frames=chunk.frames.astype(float) if chunk.chunk else chunk.frames)
+
+    async def live():
+        async with served(make=Damaged) as at, wire(at.url, "session.create") as driver:
+            await driver.say("playback.ack", epoch=0, frame=1000)
+            return await driver.end(), at.hub.num_sessions
+
+    last, left = run(live())
+    assert (last["type"], last["reason"], left) == ("session.ended", "error", 0)
 
 
 def test_a_session_that_cannot_be_made_says_so():

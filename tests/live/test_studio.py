@@ -10,7 +10,7 @@ import pytest
 from knot_live import face_pose, speaking
 from knot_live.client import Media, connect
 from knot_live.commands import live_server
-from knot_live.engine import StreamSettings, load_model
+from knot_live.engine import load_model
 from knot_live.limits import Limits
 from knot_live.protocol import H264, PCM16, Create, ProtocolError
 from knot_live.server import Address
@@ -52,12 +52,10 @@ def test_what_cannot_be_is_refused_with_the_engine_s_sentence(studio, wish):
     assert len(str(refusal.value)) > 20
 
 
-def test_a_session_has_the_settings_that_were_asked_for(studio, model):
+def test_a_session_has_the_settings_that_were_asked_for(studio):
     session = studio.make(Create(settings={"num_chunk_frames": 1, "steps": 2})).session
-    settings = StreamSettings.from_dict(model.settings.to_dict() | {"num_chunk_frames": 1, "steps": 2})
     assert session.state == "ready"
     assert np.asarray(next(iter(session.chunks())).frames).shape == (1, 128, 128, 3)
-    assert settings.num_chunk_frames == 1
 
 
 @pytest.mark.slow
@@ -82,7 +80,7 @@ def test_a_driver_s_wishes_reach_picture_and_sound_and_are_recorded(model):
                     if message["type"] == "video.chunk_metadata":
                         last = message["first_frame"] + message["frames"] - 1
                         await session.acknowledge(message["epoch"], last)
-                        if message["chunk"] == 4 and message["first_frame"] == 45:  # its first piece
+                        if message["chunk"] == 4 and message["first_frame"] == 45:  # of its pieces the first
                             await session.send("session.finish")
             return seen, units, sound
 
