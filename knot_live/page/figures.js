@@ -3,6 +3,7 @@
 import { text } from "./texts.js";
 
 const REMEMBERED = 20; // controls, for the median
+const RECENT = 10_000; // milliseconds of arrivals that are remembered
 const LOST = 10_000; // milliseconds after which a control is not waited for any more
 
 export class Figures {
@@ -11,6 +12,7 @@ export class Figures {
         this.awaited = []; // controls that took hold: {frame, sentAt}
         this.delays = []; // seconds from sending to the first painted frame of that chunk
         this.chunkSeconds = null;
+        this.arrivals = []; // of the last seconds: {at, frames}
     }
 
     onSent(eventId) {
@@ -39,12 +41,16 @@ export class Figures {
 
     onChunk({ seconds, frames }) {
         this.chunkSeconds = seconds?.chunk ?? this.chunkSeconds;
-        this.chunkFrames = frames;
+        const at = performance.now();
+        this.arrivals = this.arrivals.filter((one) => at - one.at < RECENT);
+        this.arrivals.push({ at, frames });
     }
 
-    // How much is made in a second of what is played in it.
+    // How much came in a second, of what is played in one; null where too little came to say it.
     factor(fps) {
-        return this.chunkSeconds ? this.chunkFrames / fps / this.chunkSeconds : null;
+        const [first, ...later] = this.arrivals;
+        const seconds = (later.at(-1)?.at - first?.at) / 1000;
+        return seconds > 1 ? later.reduce((sum, { frames }) => sum + frames, 0) / fps / seconds : null;
     }
 
     get median() {

@@ -163,7 +163,7 @@ export class Stage {
     showMoment() {
         if (this.state !== "live") return;
         const buffering = performance.now() - this.stalledAt < STALLED_FOR;
-        const slow = buffering && this.factor < 1;
+        const slow = buffering && this.factor !== null && this.factor < 1;
         const key = slow ? "state.slow" : buffering ? "state.buffering" : this.speaking ? "state.speaking" : "state.live";
         const words = text(key, { factor: this.factor?.toFixed(2) });
         if (byId("state").textContent !== words) byId("state").textContent = words;
