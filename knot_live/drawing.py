@@ -52,6 +52,7 @@ class Drawing:
         self._changed = changed
         self._made: deque[tuple[Span, Chunk | LateChunk]] = deque(maxlen=keep)
         self._taken: deque[float] = deque(maxlen=pacing.NUM_MEASURED)  # seconds until a chunk's first pictures
+        self._cut: list[tuple[Span, Chunk | LateChunk]] = []  # shown until what replaces them is there
         self._late = LateDecoder(stream, threads=stream.threads) if decode_beside else None
 
     def __enter__(self) -> "Drawing":
@@ -114,13 +115,18 @@ class Drawing:
         count = pacing.num_cut([span for span, _ in self._made], position, drawn, self._fps)
         self.driving.clear_speech()
         if count:
-            cut = [self._made.pop() for _ in range(count)]
-            for _, chunk in cut:
-                _cancel(chunk)
-            first, _ = cut[-1]
+            self._cut += [self._made.pop() for _ in range(count)]
+            first, _ = self._cut[-1]
             self.stream.take_back(count)
             self.driving.take_back(first.start, heard_until=played_frame + 1)
         return count
+
+    def replace_from(self, first_frame: int) -> None:
+        """Of the chunks that were taken back nothing is shown from that frame on."""
+        for span, chunk in self._cut:
+            if isinstance(chunk, LateChunk):
+                chunk.frames.cancel(max(0, first_frame - span.first))
+        self._cut = []
 
     def can_begin_again(self, unplayed: float) -> bool:
         """Whether the chunk under way can be given up and drawn again while `unplayed` seconds of pictures last."""
@@ -143,8 +149,3 @@ def _pictures(chunk: Chunk | LateChunk) -> Pictures:
 
 def _is_decoded(chunk: Chunk | LateChunk) -> bool:
     return isinstance(chunk, LateChunk) and chunk.frames.seconds > 0
-
-
-def _cancel(chunk: Chunk | LateChunk) -> None:
-    if isinstance(chunk, LateChunk):
-        chunk.frames.cancel()

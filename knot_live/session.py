@@ -98,7 +98,7 @@ class Session:
         )  # fmt: skip
         begins = self._drawing.next
         self._last_frame = begins.first + longest * self.fps
-        self._playback = Playback.at(begins.first, self.fps, begins.length if viewer else inf)
+        self._playback = Playback.at(begins.first, self.fps, pacing.PATIENCE * self.fps if viewer else inf)
         self._state, self._epoch = READY, 0
         # the drawing thread's own
         self._recorder = Recorder(
@@ -285,6 +285,7 @@ class Session:
 
     def _begin_epoch(self, first_frame: int) -> None:
         self._epoch, self._cutting = self._epoch + 1, False
+        self._drawing.replace_from(first_frame)
         self._tell(events.Cut(self._epoch, first_frame))
 
     def _next_chunk(self) -> MediaChunk | None:

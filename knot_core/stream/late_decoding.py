@@ -49,7 +49,8 @@ class Cancelled(Exception):  # noqa: N818 - a chunk that was taken back, and tho
 class LateFrames:
     """The frames of one chunk, to be iterated over in any thread: uint8 [T, H, W, 3] on the CPU, by latent frame.
 
-    Iterating waits for them, and raises what made decoding fail. Of cancelled ones those come that are decoded already.
+    Iterating waits for them, and raises what made decoding fail. Of cancelled ones those come that are wanted all the
+    same, or decoded already.
     """
 
     def __init__(self, num_pixel_frames: int) -> None:
@@ -57,7 +58,7 @@ class LateFrames:
         self._pieces: list[Tensor] = []
         self._memory: DecoderMemory | None = None
         self._error: BaseException | None = None
-        self._ended, self.cancelled = False, False
+        self._ended, self._cancelled = False, False
         self.seconds = 0.0  # that decoding took, once it has ended
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -75,10 +76,16 @@ class LateFrames:
                 raise self._error
             return None
 
-    def cancel(self) -> None:
-        """Nobody wants those that are not decoded yet, nor what the decoder remembers behind them."""
+    @property
+    def cancelled(self) -> bool:
+        """Whether they were cancelled, and those of them that are wanted all the same are here."""
         with self._changed:
-            self.cancelled = True
+            return self._cancelled and sum(map(len, self._pieces)) >= self._wanted
+
+    def cancel(self, num_kept: int = 0) -> None:
+        """Nobody wants more than the first `num_kept` that is not decoded yet, nor what the decoder remembers then."""
+        with self._changed:
+            self._cancelled, self._wanted = True, min(num_kept, self._wanted)
             self._changed.notify_all()
 
     def add(self, frames_THWC: Tensor) -> None:

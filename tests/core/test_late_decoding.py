@@ -85,6 +85,25 @@ def test_taken_back_it_draws_the_same_again(model, anchor, waves):
         assert sum(map(len, first[2].frames)) < first[2].num_pixel_frames  # it ends
 
 
+def test_of_cancelled_frames_the_first_may_be_wanted_all_the_same(make_model, waves):
+    model = make_model()
+    anchor, gate, decode = model.anchor(), threading.Event(), model.codec.decode
+
+    def slow(*arguments):
+        assert gate.wait(30)
+        return decode(*arguments)
+
+    model.codec.decode = slow
+    with LateDecoder(open_stream(model, anchor, SETTINGS, waves(), seed=3)) as decoder:
+        (chunk,) = take(decoder, 1)
+        chunk.frames.cancel(3)  # of pieces of 1, 4 and 4
+        gate.set()
+        frames = torch.cat(list(chunk.frames))
+    theirs = next(open_stream(model, anchor, SETTINGS, waves(), seed=3))
+    assert 3 <= len(frames) < 9
+    assert (frames.int() - theirs.pixel_frames[: len(frames)].int()).abs().max() <= ROUNDING
+
+
 def test_a_chunk_that_is_broken_off_is_drawn_again(model, anchor, waves):
     asked = itertools.count(1)
     breaks_off = {2, 7, 12}  # a chunk asks four times: two steps, decoding, commit

@@ -239,7 +239,7 @@ class AtOnce:
 class Scene:
     """A session over stand-ins, with everything that it told and gave."""
 
-    def __init__(self, monkeypatch, *, seconds=0.2, settings=None, viewer=True, **options):
+    def __init__(self, monkeypatch, *, seconds=0.2, settings=None, viewer=True, acknowledged_every=0.1, **options):
         self.clock, self.driving, self.events, self.chunks = SimulatedClock(), FakeDriving(), [], []
         self.on_begin = lambda _: None
         taken = seconds if callable(seconds) else lambda: seconds
@@ -256,7 +256,7 @@ class Scene:
             SimpleNamespace(fps=FPS), None, settings or StreamSettings(), driving=self.driving,
             clock=self.clock, on_event=self._hear, viewer=viewer, **{"decode_beside": False, **options},
         )  # fmt: skip
-        self.viewer = Viewer(self.clock, self.session) if viewer else None
+        self.viewer = Viewer(self.clock, self.session, every=acknowledged_every) if viewer else None
 
     def _hear(self, event):
         self.events.append(event)

@@ -6,6 +6,7 @@ from math import inf
 import pytest
 
 from knot_live import controls, pacing
+from knot_live.engine import StreamSettings
 from knot_live.pacing import Playback, Span
 
 from .simulated import FPS, Scene, irregular
@@ -99,6 +100,13 @@ def test_drawing_is_never_more_than_a_chunk_ahead_and_the_viewer_never_waits(sce
     assert len(here.viewer.shown) > 595 * FPS
     assert here.viewer.stalls / len(here.viewer.shown) < 0.005
     assert here.session.play_ratio > 0.995
+
+
+@pytest.mark.parametrize("length", [1, 2, 6])
+def test_chunks_of_any_length_are_there_in_time_with_an_acknowledgement_every_0_4_s(scene, length):
+    here = scene(seconds=0.05, settings=StreamSettings(num_chunk_frames=length), acknowledged_every=0.4).run(seconds=60)
+    assert not [time for time in here.viewer.stalled_at if time > 1]  # before the first, nobody knows that he plays
+    assert len(here.viewer.shown) > 58 * FPS
 
 
 def test_control_takes_as_short_as_drawing_allows(scene):

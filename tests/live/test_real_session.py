@@ -1,10 +1,12 @@
 """Sessions over the built-in model: what one was asked while it ran, its stream is driven by as if from the start."""
 
 import math
+import threading
 from dataclasses import replace
 from itertools import islice
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from knot_live import controls
 from knot_live.control_log import LogEntry
 from knot_live.driving import LiveDriving
 from knot_live.engine import StreamSettings
-from knot_live.events import Applied, Cut, Refused
+from knot_live.events import Applied, Cut, Recorded, Refused
 from knot_live.session import Session
 from knot_live.session_files import open_at
 
@@ -44,11 +46,14 @@ def voice(seconds, pitch=220):
 
 
 class Real:
-    """A session by a simulated clock, with a viewer; `opened` makes it of the session's options."""
+    """A session by a simulated clock, with a viewer; `opened` makes it of the session's options.
 
-    def __init__(self, opened):
-        self.clock, self.events, self.chunks = SimulatedClock(), [], []
-        self.session = opened(clock=self.clock, on_event=self.events.append, decode_beside=False)
+    `decode_beside`: then real time has a part in it, since sessions measure how long decoding takes.
+    """
+
+    def __init__(self, opened, *, decode_beside=False):
+        self.clock, self.events, self.chunks, self.given = SimulatedClock(), [], [], []
+        self.session = opened(clock=self.clock, on_event=self.events.append, decode_beside=decode_beside)
         self.viewer = Viewer(self.clock, self.session)
 
     def at(self, time, *asked):
@@ -63,6 +68,7 @@ class Real:
 
     def chunks_given(self):
         for given in self.session.chunks(lambda: self.clock.pass_until(self.clock.now() + STAGE)):
+            self.given.append(given)
             chunk = replace(given, frames=np.asarray(given.frames))
             self.chunks.append(chunk)
             self.viewer.take(chunk)
@@ -157,7 +163,15 @@ def interrupted(model, anchors):
     )
     real.at(0.5, controls.SetControls({"yaw": 0.6}), voice(3.0), controls.CommitSpeech())
     real.at(1.3, controls.Gesture("nod"))
-    real.clock.at(2.0, lambda: real.session.apply(controls.Cancel(real.viewer.next - 1)))
+
+    def interrupt_inside_a_chunk():
+        last, shown = real.chunks[-1], real.viewer.next - 1
+        if real.clock.now() < 2.0 or not 0 < shown - last.first_frame <= len(last.frames) - 10:
+            return True
+        real.session.apply(controls.Cancel(shown))
+        return False
+
+    real.clock.every(0.01, interrupt_inside_a_chunk, first=0.6)
     real.at(2.3, voice(2.0, 150), controls.CommitSpeech(), controls.SetControls({"yaw": None, "roll": -0.3}))
     real.at(2.9, controls.Settings({"num_chunk_frames": 2}))
     real.at(3.2, controls.Reference("other"))
@@ -170,6 +184,7 @@ def test_a_session_s_stream_is_one_that_was_driven_so_from_the_start(model, anch
     real = interrupted(model, anchors).run(14)
     cuts = [entry for entry in real.session.log if isinstance(entry.control, controls.Cancel)]
     assert [entry.taken_back > 0 for entry in cuts] == [True, True]
+    assert cuts[0].frame < cuts[0].control.played_frame  # inside a chunk that is being shown
     assert len(real.told(Cut)) == 2
     assert len(real.told(Refused)) == 2
     state = real.state
@@ -244,3 +259,36 @@ def test_decoding_beside_gives_the_same_in_pieces_of_a_latent_frame(model, ancho
     for late, whole in zip(beside, given(decode_beside=False), strict=True):
         assert (late.chunk, late.first_frame, len(late.frames)) == (whole.chunk, whole.first_frame, len(whole.frames))
         assert np.abs(np.asarray(late.frames).astype(int) - np.asarray(whole.frames)).max() <= 1
+
+
+def test_frames_that_are_shown_until_a_cut_come_although_the_rest_is_cancelled(model, anchors, tmp_path):
+    """Decoding is so slow that what is cut is not decoded when it is."""
+    gate, decode = threading.Event(), model.codec.decode
+    slow = SimpleNamespace(decode=lambda *arguments: (gate.wait(60), decode(*arguments))[1], encode=model.codec.encode)
+    slowly = replace(model, codec=slow)
+    object.__setattr__(slowly, "identity", anchors[0].model)
+    real = Real(
+        lambda **options: Session(
+            slowly, anchors[0], SETTINGS, seed=5, viewer=False, record_to=lambda: tmp_path / "cut.mp4", **options
+        ),
+        decode_beside=True,
+    )
+    real.session.apply(controls.StartRecording())
+    real.at(0.1, voice(9.0), controls.CommitSpeech())
+    real.clock.at(1.75, lambda: real.session.apply(controls.Cancel(int(1.6 * 25))))
+    given = []
+    for chunk in real.session.chunks(lambda: real.clock.pass_until(real.clock.now() + STAGE)):
+        given.append(chunk)
+        if len(given) == 8:
+            gate.set()
+            real.session.apply(controls.Finish())
+    (cut,) = real.told(Cut)
+    ends = [chunk.first_frame + len(chunk.frames) for chunk in given]
+    replaced = [chunk for chunk, end in zip(given, ends, strict=True) if chunk.epoch == 0 and end > cut.first_frame]
+    assert replaced
+    for chunk in replaced:
+        wanted = chunk.frames[: max(0, cut.first_frame - chunk.first_frame)]
+        assert len(np.asarray(wanted)) == len(wanted)
+    assert real.told(Recorded) == [Recorded(tmp_path / "cut.mp4")]
+    with av.open(str(tmp_path / "cut.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == max(ends)
