@@ -44,6 +44,7 @@ if __package__.rpartition(".")[0]:
     from ..knot_core.driving.mel import LiveMel
     from ..knot_core.driving.timeline import SIGNAL_DIM
     from ..knot_core.driving.wav2vec_windows import LIVE
+    from ..knot_core.errors import mistake_in
     from ..knot_core.geometry import TEMPORAL, first_pixel_frame
     from ..knot_core.media import fit_image
     from ..knot_core.media.downmix import MEAN, chosen, mixed
@@ -91,6 +92,7 @@ else:
     from knot_core.driving.mel import LiveMel
     from knot_core.driving.timeline import SIGNAL_DIM
     from knot_core.driving.wav2vec_windows import LIVE
+    from knot_core.errors import mistake_in
     from knot_core.geometry import TEMPORAL, first_pixel_frame
     from knot_core.media import fit_image
     from knot_core.media.downmix import MEAN, chosen, mixed
@@ -144,6 +146,7 @@ __all__ = [
     "load_stream",
     "load_text_encoder",
     "measure_face",
+    "mistake_in",
     "mixed",
     "num_processors",
     "open_audio",

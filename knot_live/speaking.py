@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .engine import KnotError
+from .engine import KnotError, mistake_in
 
 Speaker = Callable[[str, str], tuple[np.ndarray, int]]  # text, voice -> float32 [S] of full scale 1, and their rate
 
@@ -41,9 +41,10 @@ class Voice:
 
 
 def missing() -> str | None:
-    """Why nothing can be spoken here, and how that is mended; None where espeak-ng is installed."""
-    if _program() is not None:
-        return None
+    """Why nothing can be spoken here, and how that is mended; None where espeak-ng tells its voices."""
+    program = _program()
+    if program is not None:
+        return mistake_in(lambda: _voices_of(program))
     return (
         "typed sentences are spoken by espeak-ng, which is not installed where this runs; install it (Debian, Ubuntu: "
         "sudo apt install espeak-ng; macOS: brew install espeak-ng; Windows: winget install eSpeak-NG.eSpeak-NG)"
@@ -58,15 +59,14 @@ def synthesize(text: str, voice: str = DEFAULT_VOICE) -> tuple[np.ndarray, int]:
     """
     program = _require_program()
     text, voice = _checked(text), voice or DEFAULT_VOICE
-    if voice not in {one.name for one in voices()}:
+    if voice not in {one.name for one in _voices_of(program)}:
         raise SpeakingError(f"there is no voice {str(voice)[:40]!r}; choose one of those that are listed")
     return _read_wave(_run(program, "--stdin", "--stdout", "-b", "1", "-v", voice, text=text))
 
 
 def voices() -> tuple[Voice, ...]:
-    """Those of espeak-ng, each as a man's and as a woman's; none where it is missing."""
-    program = _program()
-    return () if program is None else _voices_of(program)
+    """Those of espeak-ng, each as a man's and as a woman's; none where something is `missing`."""
+    return () if missing() else _voices_of(_require_program())
 
 
 @lru_cache(maxsize=1)

@@ -27,7 +27,7 @@ def stand_in(monkeypatch, tmp_path):
         program.write_text(f"#!{sys.executable} -I\nimport sys, time\n{code}\n", encoding="utf-8")
         program.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path))
-        monkeypatch.setattr(speaking, "voices", lambda: (Voice("en-us", "English", "en-us"),))
+        monkeypatch.setattr(speaking, "_voices_of", lambda _program: (Voice("en-us", "English", "en-us"),))
 
     return install
 
@@ -115,3 +115,12 @@ def test_a_program_that_fails_is_said(stand_in, monkeypatch, code, says):
     stand_in(code)
     with pytest.raises(SpeakingError, match=says):
         synthesize("hello")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script is no program there")
+def test_one_that_is_broken_has_no_voices_and_is_said(stand_in, monkeypatch):
+    asked = speaking._voices_of
+    stand_in("sys.exit(3)")
+    monkeypatch.setattr(speaking, "_voices_of", asked)
+    assert voices() == ()
+    assert "espeak-ng failed" in speaking.missing()
