@@ -12,6 +12,7 @@ import webbrowser
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Thread
 
 from . import face_pose
 from .access import ALLOWED_ORIGINS, TOKEN, AccessError, Doors, check_exposure, listed, operators_token, plain_origins
@@ -94,7 +95,8 @@ async def _serve(options: argparse.Namespace) -> None:
     async with live_server(studio, address, token) as at:
         sys.stderr.write(f"open {at.url} in a browser; Ctrl-C ends the server\n")
         if options.open:
-            webbrowser.open(at.url)
+            # beside everything else: where there is no window, it may be a browser in this very terminal
+            Thread(target=webbrowser.open, args=(at.url,), daemon=True).start()
         await _interrupted()
 
 

@@ -74,6 +74,7 @@ class LiveServer:
         app.router.add_get("/v1/references/{name}", self._portrait)
         app.router.add_get("/v1/sessions/{id}/recording", self._recording)
         app.cleanup_ctx.append(self._running)
+        app.on_shutdown.append(self._shut_down)
         return app
 
     async def _running(self, _: web.Application) -> AsyncIterator[None]:
@@ -82,6 +83,9 @@ class LiveServer:
         tick.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await tick
+
+    async def _shut_down(self, _: web.Application) -> None:
+        """Before connections are closed, so that clients are told why."""
         await self._hub.close()
 
     @web.middleware

@@ -8,6 +8,7 @@ import shutil
 import ssl
 import struct
 import subprocess
+import time
 import zlib
 from dataclasses import replace
 
@@ -252,6 +253,22 @@ def test_finish_ends_the_session_and_its_connection():
 
     last, left = run(live())
     assert (last["reason"], left) == ("finished", 0)
+
+
+def test_a_server_that_stops_says_so_and_waits_for_nobody():
+    async def live():
+        async with contextlib.AsyncExitStack() as server, contextlib.AsyncExitStack() as clients:
+            at = await server.enter_async_context(served())
+            driver = await clients.enter_async_context(wire(at.url, "session.create"))
+            await driver.chunks(1)
+            reading = asyncio.create_task(driver.end())
+            since = time.monotonic()
+            await server.aclose()
+            return await reading, time.monotonic() - since
+
+    last, seconds = run(live())
+    assert (last["type"], last["reason"]) == ("session.ended", "server")
+    assert seconds < 4, "aiohttp itself would wait for 5"
 
 
 def test_a_session_that_fails_says_so_and_the_server_goes_on():

@@ -135,6 +135,7 @@ def test_the_archive_leaves_out_what_it_says(left_out):
 def test_the_archive_has_the_engine_live_sessions_and_clients_and_no_lab():
     folders = {name.split("/")[0] for name in archive.archived() if "/" in name}
     assert {"knot_core", "knot_live", "nodes", "clients"} <= folders
+    assert {"knot_live/page/index.html", "docs/live.md"} <= set(archive.archived())
     assert not {"knot_lab", "deploy", "tests"} & folders
 
 
