@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
 
 
 def command_line(command: str, options: list[str]) -> list[str]:
-    """What the environment's Python is called with."""
+    """The arguments that the environment's Python is called with."""
     if command == "test":
         # isolated: the repository's root stays off the path, where nodes/ would hide ComfyUI's module of that name
         return ["-I", "-m", "pytest", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), *options]
@@ -111,7 +111,7 @@ def made_from() -> str:
 
 
 def pip(*arguments: str) -> None:
-    """What pip says goes to the error stream, standard output belongs to the command."""
+    """Run pip with its output on the error stream; standard output belongs to the command."""
     subprocess.run(pip_command(*arguments), cwd=ROOT, check=True, stdout=sys.stderr)
 
 

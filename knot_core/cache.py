@@ -1,4 +1,4 @@
-"""What a chunk may attend to: bookkeeping in integers, storage in tensors.
+"""The cache of keys and values that a chunk attends to: bookkeeping in integers, storage in tensors.
 
 Shapes: B batch, L tokens of the pass, S slots, N heads, K head dim.
 """
@@ -19,7 +19,7 @@ Attended = tuple[Tensor, Tensor, Tensor | None]  # keys and values [B, S, N, K];
 
 
 class AttentionCache(Protocol):
-    """What passes attend to. Keys arrive rotated to their positions."""
+    """The keys and values that passes attend to. Keys arrive rotated to their positions."""
 
     def extend(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> Attended:
         """Put a pass's keys and values into their slots. Returns what the pass attends to, its own included."""
@@ -30,7 +30,7 @@ class AttentionCache(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Overwritten:
-    """What a commit wrote over: enough to say what the window was before it."""
+    """The slots that a commit overwrote: enough to restore the window as it was before."""
 
     index: "CacheIndex"
     pieces: tuple[tuple[int, tuple[Tensor, ...]], ...]  # first token of the window, and what stood there, by layer
@@ -153,8 +153,8 @@ class KVCache:
         self.index = self.index.advance(num_frames)
 
     def overwritten(self, num_frames: int, *, with_sinks: bool = False, wholly: bool = False) -> Overwritten:
-        """What the next commit of `num_frames` frames writes over, copied; `with_sinks`: all sinks as well; `wholly`:
-        everything. Of passes that wrote in place, what they have written over.
+        """A copy of the slots that the next commit of `num_frames` frames overwrites; `with_sinks`: with all sinks;
+        `wholly`: everything. After passes that wrote in place, the slots that they have overwritten.
         """
         tokens, valid = self.shape.num_tokens, self.index.num_valid
         if self._replaced:
@@ -173,7 +173,7 @@ class KVCache:
         )
 
     def write_in_place(self, place: Place) -> None:
-        """From the next pass on; what stood there is kept until `commit` or `undo`."""
+        """Let the following passes write at `place`; its former contents are kept until `commit` or `undo`."""
         if place not in self._replaced:
             self._replaced[place] = tuple(self._placed(layer, place).clone() for layer in self._layers)
         self._in_place = place

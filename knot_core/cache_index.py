@@ -14,7 +14,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Place:
-    """Where passes that write in place put a chunk: `length` frames from frame-slot `slot` on, of `num_valid` held."""
+    """The place where passes that write in place put a chunk: `length` frames from frame-slot `slot` on, of `num_valid`
+    held.
+    """
 
     slot: int
     length: int
@@ -39,7 +41,7 @@ class CacheIndex:
         return min(self.num_committed, self.num_sinks + self.capacity)
 
     def slot(self, frame: int) -> int:
-        """Where a committed frame goes."""
+        """The slot of a committed frame."""
         return frame if frame < self.num_sinks else self.num_sinks + (frame - self.num_sinks) % self.capacity
 
     def frames(self) -> tuple[int, ...]:
@@ -49,7 +51,7 @@ class CacheIndex:
         return (*range(min(self.num_committed, sinks)), *in_ring)
 
     def runs(self, num_frames: int) -> tuple[Run, ...]:
-        """Where the next `num_frames` frames go; what neither is a sink nor fits into the ring's end goes nowhere."""
+        """The slots of the next `num_frames` frames; frames that are neither sinks nor fit into the ring get none."""
         first, stop = self.num_committed, self.num_committed + num_frames
         sinks = range(first, min(stop, self.num_sinks))
         ring = range(max(first, self.num_sinks, stop - self.capacity), stop)

@@ -1,4 +1,4 @@
-"""What settings check themselves with."""
+"""Checks that settings use."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ def require(holds: bool, message: str) -> None:
 
 
 def require_counts(settings: object, *names: str) -> None:
-    """Those fields are whole numbers, one or more."""
+    """Require that these fields are whole numbers, one or more."""
     for name in names:
         value = getattr(settings, name)
         require(
@@ -26,7 +26,7 @@ def require_counts(settings: object, *names: str) -> None:
 
 
 def require_switches(settings: object, *names: str) -> None:
-    """Those fields are True or False."""
+    """Require that these fields are True or False."""
     for name in names:
         value = getattr(settings, name)
         require(isinstance(value, bool), f"{name} is {short(value)}; it must be True or False")

@@ -172,7 +172,7 @@ class NetworkConfig:
         return values
 
     def identity(self) -> dict[str, Any]:
-        """What tells two networks apart: not what is known of them about their inputs, which came later."""
+        """The fields that distinguish two networks, without those added later that describe their inputs."""
         return {name: value for name, value in self.to_dict().items() if name not in ("unknown_frames", "known_in_x")}
 
     @classmethod

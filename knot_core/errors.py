@@ -32,7 +32,7 @@ for _error in (KnotError, *KnotError.__subclasses__()):
 
 
 def mistake_in(check: Callable[[], object]) -> str | None:
-    """What the `KnotError` says that a check raises; None if it raises none."""
+    """The message of the `KnotError` that a check raises; None if it raises none."""
     try:
         check()
     except KnotError as problem:

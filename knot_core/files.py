@@ -43,7 +43,7 @@ def read_text(path: Place, what: str, error: type[KnotError] = SettingsError) ->
 
 
 def _encoding(data: bytes) -> str:
-    """By its mark; without one, text that begins with a letter of ASCII has a zero beside it in UTF-16."""
+    """The encoding, by byte order mark; without one, ASCII letters beside a zero byte indicate UTF-16."""
     marked = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
     if marked is None and len(data) >= 2 and bool(data[0]) != bool(data[1]):
         return "utf-16-le" if data[0] else "utf-16-be"

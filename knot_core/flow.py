@@ -90,12 +90,12 @@ def noise_levels(settings: StreamSettings, *, first_chunk: bool = False) -> tupl
 
 
 def own_timesteps(settings: StreamSettings, *, first_chunk: bool = False) -> tuple[float, ...] | None:
-    """What the network is fed where that is not 1000 * sigma: explicit timesteps, beside levels of a table."""
+    """The timesteps, if they are not 1000 * sigma: explicit ones, beside the noise levels of a table."""
     return (_explicit(settings, first_chunk) or None) if settings.sigma_table else None
 
 
 def timesteps(settings: StreamSettings, *, first_chunk: bool = False, dtype: str = "float32") -> tuple[float, ...]:
-    """What the network is fed at each step of a chunk, rounded to its configuration's timestep_dtype."""
+    """The timesteps of each step of a chunk, rounded to the network's timestep_dtype."""
     fed = own_timesteps(settings, first_chunk=first_chunk)
     if fed is None:
         fed = tuple(NUM_TIMESTEPS * sigma for sigma in noise_levels(settings, first_chunk=first_chunk))

@@ -27,7 +27,9 @@ def num_latent_frames(pixel_frames: int) -> int:
 
 
 def whole_chunks(start: int, num_chunk_frames: int, end: int) -> int:
-    """Where the first chunk to reach pixel frame `end` ends, of chunks of so many latent frames from `start` on."""
+    """The end of the first chunk that reaches pixel frame `end`, for chunks of so many latent frames from `start`
+    on.
+    """
     chunks = -(-(num_latent_frames(end) - start) // num_chunk_frames)
     return first_pixel_frame(start + chunks * num_chunk_frames)
 

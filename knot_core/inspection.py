@@ -1,4 +1,4 @@
-"""What a weights file is and what it needs, from its header alone: before anything is loaded or downloaded further."""
+"""A description of a weights file and of its needs, from its header alone, before anything is loaded."""
 
 import os
 from dataclasses import asdict
@@ -101,7 +101,7 @@ def _preset(
 def _memory(
     preset: Preset, config: NetworkConfig, settings: StreamSettings, size: tuple[int, int], dtype: torch.dtype
 ) -> dict[str, Any]:
-    """In MiB."""
+    """Memory in MiB."""
     need = memory_needed(config, settings, size, dtype, has_text=preset.needs_text)
     height, width = size
     per_frame = frame_bytes(config, num_tokens(*latent_size(*size)), dtype)

@@ -57,7 +57,7 @@ class Model:
 
     @property
     def settings(self) -> StreamSettings:
-        """What it was trained for: the settings to start from."""
+        """The settings that the model was trained with."""
         return self.preset.settings
 
     @property

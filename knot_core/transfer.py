@@ -1,4 +1,4 @@
-"""From the CPU to a device without waiting for it."""
+"""Copying from the CPU to a device without waiting for it."""
 
 import torch
 from torch import Tensor

@@ -56,7 +56,9 @@ class Team:
 
 
 def join_team(device: str) -> Team:
-    """By the environment that `torchrun` sets; alone without it. `device`: cpu or cuda."""
+    """Join the team that `torchrun`'s environment variables describe; a team of one without them. `device`: cpu or
+    cuda.
+    """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if size == 1:
         return Team(device=torch.device(device))

@@ -1,4 +1,4 @@
-"""What a training step computes in."""
+"""The precision of a training step."""
 
 import torch
 
@@ -14,5 +14,5 @@ def mixed_precision(device: str | torch.device) -> torch.autocast:
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """What a recipe's precision, bfloat16 or float32, comes to on a device."""
+    """The dtype on a device for a recipe's precision, bfloat16 or float32."""
     return native_dtype(device) if precision == "bfloat16" else torch.float32

@@ -16,7 +16,7 @@ OBJECTIVES = ("flow", "ode")
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecipe:
-    """What every stage has: how long, how fast, how often it is written down."""
+    """The settings that every stage has: its length, learning rates, and how often it saves."""
 
     steps: int
     lr: float

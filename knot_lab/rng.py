@@ -44,7 +44,7 @@ class Dice:
         return torch.stack([torch.randn(shape, generator=row) for row in self._rows])
 
     def uniform(self, *shape: int) -> Tensor:
-        """In [0, 1), [B, *shape]."""
+        """Uniform numbers in [0, 1), [B, *shape]."""
         return torch.stack([torch.rand(shape, generator=row) for row in self._rows])
 
     def below(self, limit: int) -> list[int]:
@@ -60,7 +60,7 @@ class Dice:
         return int(torch.randint(limit, (), generator=self._shared))
 
     def shared_uniform(self) -> float:
-        """In [0, 1), the same for all clips of the step."""
+        """A uniform number in [0, 1), the same for all clips of the step."""
         return float(torch.rand((), generator=self._shared))
 
     def shared_normal(self, *shape: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What travels on the wires, the pack's place in the node menu, and how nodes say what they are in any ComfyUI."""
+"""The types on the wires, the pack's place in the node menu, and node schemas for every version of ComfyUI."""
 
 from typing import Any
 
@@ -22,5 +22,5 @@ ADVANCED = adapters.known_to(io.Int.Input, {"advanced": True})
 
 
 def node_schema(**said: Any) -> io.Schema:
-    """What a node says of itself, as far as this ComfyUI has words for it."""
+    """The schema of a node, reduced to the arguments that this version of ComfyUI knows."""
     return io.Schema(**adapters.known_to(io.Schema, said))

@@ -1,4 +1,4 @@
-"""What can be said of a node's widgets before anything runs.
+"""Checks of a node's widgets before anything runs.
 
 ComfyUI no longer holds the widgets that `validate_inputs` names to their limits, so that is done here, too.
 """

@@ -185,7 +185,7 @@ def _resumed(options: Namespace, model: Model, log: StreamLog) -> Snapshot:
 
 def _run(options: Namespace, model: Model, saved: Snapshot, driving: Driving, log: StreamLog,
          interrupt: Interrupt) -> Run:  # fmt: skip
-    """From a state until the driving's end, or for the seconds that were asked for."""
+    """A run from a state to the end of the driving, or of the requested seconds."""
     saving = options.save_state is not None
     length = length_of(saved, driving, model.fps, options.seconds, whole_chunks=saving, remedy="give --seconds")
     if saving:

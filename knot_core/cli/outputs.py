@@ -1,4 +1,4 @@
-"""What commands write: in which formats, and never over what they read. Checked before anything is opened."""
+"""Output files of commands: their formats, and that they never overwrite inputs. Checked before anything is opened."""
 
 from argparse import ArgumentParser, Namespace
 

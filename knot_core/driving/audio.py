@@ -64,14 +64,14 @@ def speech_waveform(audio: Audio) -> Tensor:
 
 @dataclass(frozen=True)
 class Reach:
-    """What the low-pass hears to either side of a sample: so much sound makes those in between as the whole would."""
+    """The samples on either side of a sample that the low-pass filter uses."""
 
     samples: int  # at the sound's own rate, which are
     resampled: int  # so many at 16 kHz, a whole number
 
     @classmethod
     def of(cls, sample_rate: int) -> Reach:
-        """None where nothing is resampled."""
+        """The reach at this sample rate, in Hz; None if nothing is resampled."""
         if sample_rate == SAMPLE_RATE:
             return cls(0, 0)
         common = math.gcd(sample_rate, SAMPLE_RATE)

@@ -33,7 +33,7 @@ _HEAT = np.array([[243, 244, 246], [147, 180, 240], [37, 99, 235], [17, 24, 80]]
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewOptions:
-    """What is shown, and how large."""
+    """The part of a driving to plot, and the size of the plot."""
 
     seconds: float = 0.0  # from the start on; 0: all of the driving, DEFAULT_SECONDS of one without end
     start: float = 0.0  # seconds

@@ -100,7 +100,9 @@ def _eye(landmarks: np.ndarray, side: Mapping[str, int], down: np.ndarray) -> Ma
 
 
 def usual_face(measures: Mapping[str, np.ndarray]) -> Mapping[str, float]:
-    """What controls are measured against: the middle of each measure [D], and how far the eyes stand open."""
+    """The neutral face that controls are measured against: the median of each measure [D], and the opening of wide
+    eyes.
+    """
     usual = {name: float(np.median(values)) for name, values in measures.items()}
     return usual | {"wide_open": float(np.percentile(measures["opening"], 75))}
 

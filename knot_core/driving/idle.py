@@ -87,7 +87,7 @@ class IdleMotion:
         return before + (after - before) * moved
 
     def _glance(self, cell: np.ndarray) -> np.ndarray:
-        """Where the eyes rest after the decision of a cell."""
+        """The direction of the eyes after the decision of a cell."""
         choice = self._uniform(cell, 7) - _GLANCE_AT_VIEWER
         reach = _GLANCE_MIN + (_GLANCE_MAX - _GLANCE_MIN) * self._uniform(cell, 8)
         side = np.where(self._uniform(cell, 9) < 0.5, -1.0, 1.0)

@@ -1,4 +1,4 @@
-"""When somebody speaks, and when not, told from the sound around each moment alone.
+"""Detection of speech and of pauses, from the sound around each moment alone.
 
 Shapes: S samples at 16 kHz, P pixel frames.
 """

@@ -135,7 +135,7 @@ class SpokenSound:
 
 
 def spoken(sound: Any, *, gain: float = 0.0) -> Waveform:
-    """What is heard of an `Audio` or an `AudioFile`, louder by `gain` dB; a `Waveform` is one already.
+    """The waveform of an `Audio` or an `AudioFile`, amplified by `gain` dB; a `Waveform` is returned as it is.
 
     Raises `DrivingError` for anything else, and for a sound of no samples.
     """

@@ -1,4 +1,4 @@
-"""What all drivings share: named tracks, a length, and what they are told of a model.
+"""The common part of all drivings: named tracks, a length, and the properties of the model that is driven.
 
 Shapes: F latent frames, T signal entries of a latent frame, S values of an entry, P pixel frames.
 """
@@ -25,7 +25,7 @@ Self = TypeVar("Self", bound="TrackedDriving")
 
 
 class Drivable(Protocol):
-    """What a driving is told of the model that it drives; a `Model` says all of it."""
+    """The properties of a model that a driving needs; a `Model` has all of them."""
 
     @property
     def fps(self) -> int:
@@ -50,7 +50,7 @@ class TrackedDriving(ABC):
     @property
     @abstractmethod
     def tracks(self) -> Mapping[str, Track | None]:
-        """By name; None = not given."""
+        """The tracks by name; None: not given."""
 
     @abstractmethod
     def signal(self, first_latent: int, num_latents: int) -> Tensor:
@@ -65,7 +65,7 @@ class TrackedDriving(ABC):
         """`DrivingError`, with these words, where it is not made of controls that can be shown, mixed or smoothed."""
 
     def for_adapter(self: Self, adapter: Adapter | None) -> Self:
-        """What drives a model of that adapter. `DrivingError` where such a model is not moved by what is given."""
+        """The driving for a model with that adapter. `DrivingError` if nothing in it can drive such a model."""
         if self.given and adapter is None:
             raise DrivingError(
                 f"got {' and '.join(self.given)}, but this model has no driving adapter: nothing but its prompt moves "

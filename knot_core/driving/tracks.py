@@ -30,7 +30,7 @@ class Track(Protocol):
         """The values at those pixel frames."""
 
     def content(self) -> bytes:
-        """What tells two tracks apart."""
+        """Bytes that differ between two different tracks."""
 
 
 def last_end(*tracks: Track | None) -> int | None:
@@ -82,7 +82,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Still:
-    """The same values for ever."""
+    """The same values at all times."""
 
     values: tuple[float, ...]
     num_pixel_frames: None = None

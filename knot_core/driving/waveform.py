@@ -58,7 +58,7 @@ class Recording:
         return _cut(self._samples, start, stop)
 
     def find_end(self, sample: int) -> None:
-        """It is known."""
+        """Does nothing: the end is known."""
 
     def content(self) -> bytes:
         return self._samples.numpy().tobytes()
@@ -196,7 +196,7 @@ def _cut(samples: Tensor, start: int, stop: int) -> Tensor:
 
 
 def not_ready(wanted: int, ready: int) -> DrivingError:
-    """What to say when more of a live sound is asked for than is here; both in samples."""
+    """The message if more of a live sound is needed than has arrived; both in samples."""
     return DrivingError(
         f"the stream wants to hear the first {wanted / SAMPLE_RATE:.2f} s of a live sound, of which "
         f"{ready / SAMPLE_RATE:.2f} s are here; push more samples, or close it if the speech has ended"

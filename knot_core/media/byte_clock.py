@@ -1,4 +1,4 @@
-"""When each packet of a sound file is heard that holds packets and nothing else, such as MP3 and raw AAC."""
+"""The time of each packet of a sound file that consists of packets only, such as MP3 and raw AAC."""
 
 import os
 from contextlib import suppress

@@ -25,10 +25,10 @@ UNREADABLE = (av.error.FFmpegError, OSError, ValueError, OverflowError)
 
 
 def name_of(source: Source, otherwise: str) -> str:
-    """As an error names it: a path as it was given, whose own `name` is without its folder."""
+    """The name of a file for error messages: a path as it was given, with its folder."""
     return os.fspath(source) if isinstance(source, str | os.PathLike) else str(getattr(source, "name", otherwise))
 
 
 def reason(problem: Exception) -> str:
-    """What a library says, in short."""
+    """The first line of a library's error message."""
     return getattr(problem, "strerror", None) or short(problem, str)

@@ -40,7 +40,7 @@ class Gap:
 
 @dataclass
 class Report:
-    """What is not as it should be: to be said once."""
+    """The defects of a sound, to be reported once."""
 
     lost: list[Gap] = field(default_factory=list)
     pauses: list[Gap] = field(default_factory=list)
@@ -178,7 +178,7 @@ class SoundDecoder:
                     yield self._timed(frame)
 
     def _packets(self) -> Iterator[av.Packet]:
-        """What the container gives; errors in between are passed, as long as something comes behind them."""
+        """The container's packets; errors are skipped as long as further packets follow."""
         errors, packets = 0, self._container.demux(self._stream)
         while errors < _MOST_ERRORS:
             try:
@@ -234,7 +234,7 @@ class _Converter:
         return self._joined([*parts, *(part.to_ndarray() for part in self._resampler.resample(frame))])
 
     def rest(self) -> np.ndarray:
-        """What the resampler still holds."""
+        """The samples that the resampler still holds."""
         if self._resampler is None:
             return self._joined([])
         rest, self._resampler = [part.to_ndarray() for part in self._resampler.resample(None)], None

@@ -16,7 +16,7 @@ _FADE = 0.05  # seconds from one to the other
 
 
 def chosen(block: Tensor, before: int) -> int:
-    """What is heard of one second [C, S], after what was heard of the second before it.
+    """The channel to use for one second of sound [C, S], or MEAN; `before` is the choice for the second before it.
 
     Equal voices that do not know of one another lose 3 dB in the mean, one voice on one side 6 dB, opposite phases all.
     """
@@ -95,7 +95,7 @@ class LiveDownmix:
         return heard
 
     def _alike(self) -> Tensor:
-        """What of the second is the same whatever will be decided: where all channels are equal."""
+        """The leading samples of the block at which all channels are equal, and which therefore need no decision."""
         waiting = self._block[:, self._num_given :]
         if self._before != MEAN and waiting.shape[0] > 1:
             return torch.zeros(0)

@@ -56,7 +56,7 @@ def detect_faces(picture: np.ndarray) -> tuple[str, list[Box]]:
 
 
 def installed_detectors() -> dict[str, Detect]:
-    """Those that work here, by name, the better first."""
+    """The detectors that are installed, by name, the better one first."""
     opened = {"MediaPipe": _mediapipe(), "OpenCV": _opencv()}
     return {name: detect for name, detect in opened.items() if detect is not None}
 
@@ -102,7 +102,7 @@ def _mediapipe_box(frame: Any, shape: tuple[int, ...]) -> Box:
 
 
 def _overlap(a: Box, b: Box) -> float:
-    """What two boxes share of what they cover together."""
+    """Intersection over union of two boxes."""
     width = min(a.left + a.width, b.left + b.width) - max(a.left, b.left)
     height = min(a.top + a.height, b.top + b.height) - max(a.top, b.top)
     shared = max(0.0, width) * max(0.0, height)

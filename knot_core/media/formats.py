@@ -1,4 +1,4 @@
-"""What a stream can be written as: containers, and the encoders that this PyAV must have for them."""
+"""The formats that a stream can be written in: containers, and the encoders that PyAV must have for them."""
 
 import os
 from collections.abc import Mapping

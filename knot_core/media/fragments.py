@@ -64,7 +64,7 @@ class Fragments:
         return piece
 
     def index(self) -> bytes:
-        """Where the fragments are that begin with a key frame: `mfra` of ISO/IEC 14496-12, 8.8.9."""
+        """The places of the fragments that begin with a key frame: `mfra` of ISO/IEC 14496-12, 8.8.9."""
         entries = b"".join(
             time.to_bytes(8, "big") + offset.to_bytes(8, "big") + b"\x01\x01\x01"
             for time, offset in zip(self._times, self._offsets, strict=True)

@@ -1,4 +1,4 @@
-"""Where in a picture the face is, without a trained detector: by the outline that head and shoulders make.
+"""Finding a face in a picture without a trained detector: by the outline of head and shoulders.
 
 A head stands out from what is behind it, is nearly its own mirror image, and has its edges at eyes and mouth, whatever
 its colour. That finds one person before a backdrop that is fairly even. Where nothing looks enough like it, as in front

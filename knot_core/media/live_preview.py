@@ -1,4 +1,4 @@
-"""What a player may already have of a video that is still being made.
+"""The part of a video that a player can already play while the video is still being written.
 
 A fragmented MP4 grows by whole pieces, so a player needs nothing but their places in the file: the first piece brings
 the header, each later one continues. Where the video itself is of another kind, an H.264 twin is written beside it.

@@ -65,7 +65,7 @@ class Tracks:
         return packets + self._sound_until(Fraction(self.num_pixel_frames, self._fps))
 
     def flush(self) -> list[av.Packet]:
-        """What the encoders still hold."""
+        """The packets that the encoders still hold."""
         return [packet for track in (self.video, self.sound) if track is not None for packet in track.encode(None)]
 
     def _add_video(

@@ -1,4 +1,6 @@
-"""What FFmpeg's reader of raw AAC leaves out without a word: it looks for the next header, and counts on as before."""
+"""The bytes that FFmpeg's reader of raw AAC skips silently: it searches for the next header, and counts on as
+before.
+"""
 
 import os
 
@@ -17,7 +19,7 @@ class SkippedBytes:
         self._file = open(path, "rb", buffering=_SEARCHED // 8)  # noqa: SIM115 - closed with the decoder
 
     def before(self, packet: av.Packet) -> bytes:
-        """What was left out between the packet before and this one."""
+        """The bytes that were skipped between the previous packet and this one."""
         content = bytes(packet)
         place = packet.pos + self._skipped
         self._file.seek(place)

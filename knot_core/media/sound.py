@@ -30,7 +30,7 @@ _HASHED_AT_ONCE = 2**20  # samples, or bytes
 
 
 class Sound(Protocol):
-    """What can be heard: an `Audio`, an `AudioFile`."""
+    """A sound: an `Audio` or an `AudioFile`."""
 
     @property
     def sample_rate(self) -> int:
@@ -131,7 +131,7 @@ class AudioFile:
 
     @property
     def path(self) -> str | os.PathLike[str]:
-        """As it was given."""
+        """The path as it was given."""
         return self._path
 
     @property

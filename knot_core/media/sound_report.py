@@ -1,4 +1,4 @@
-"""What is said of a sound that is not as it should be: one sentence, of how much and where."""
+"""Messages about a defective sound: one sentence that says how much is affected, and where."""
 
 import logging
 from collections.abc import Sequence

@@ -4,7 +4,7 @@ _ID3_HEADER, _APE_HEADER, _ID3V1 = 10, 32, 128  # bytes
 
 
 def tag_in(content: bytes) -> tuple[int, int] | None:
-    """Where in a packet a tag begins, and how many bytes it has, which may go on behind the packet."""
+    """The position of a tag in a packet, and its length in bytes, which may exceed the packet."""
     found = []
     for mark, length_of in ((b"ID3", _id3), (b"APETAGEX", _ape), (b"TAG", _id3v1)):
         place = content.find(mark)

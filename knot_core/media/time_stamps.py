@@ -1,4 +1,4 @@
-"""Where decoded sound lies in time: gaps and late starts become silence, overlaps are cut.
+"""The positions of decoded sound in time: gaps and late starts become silence, overlaps are cut.
 
 Time stamps are rounded (to a millisecond in Matroska) and tremble where they were taken from a clock, so a gap counts
 if all of the next frames agree about it. Clocks that start anew, as in files that were put one behind the other, are
@@ -49,7 +49,7 @@ class Placing:
     _waiting: deque[Timed] = field(default_factory=deque)
 
     def lay(self, frames: Iterable[Timed]) -> Iterator[Placed]:
-        """Where each frame goes; those that lie wholly in an overlap are left out."""
+        """The positions of the frames; frames that lie wholly in an overlap are left out."""
         for number, frame in enumerate(frames):
             if number == 0:
                 self._first = frame.start or 0

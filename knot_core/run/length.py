@@ -12,7 +12,7 @@ _WITHOUT_END = 10**9  # pixel frames: more than a year
 
 @dataclass(frozen=True, kw_only=True)
 class Length:
-    """What a run is driven by until its end, and how many pixel frames it makes."""
+    """The driving of a run until its end, and the number of pixel frames that it makes."""
 
     driving: Driving
     num_pixel_frames: int | None  # None: without end, or known only once a sound file has been read to its end

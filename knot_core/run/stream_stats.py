@@ -1,4 +1,6 @@
-"""What a run cost: gathered chunk by chunk in 8 bytes per figure, summarised, and written as JSON or as a table."""
+"""The time and memory of a run: gathered chunk by chunk in 8 bytes per figure, summarised, and written as JSON or a
+table.
+"""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Run:
         return pipelined(self.stream, write=made)
 
     def end_of(self, chunk: Chunk) -> int:
-        """Where a chunk ends, in pixel frames from the run's beginning."""
+        """The end of a chunk, in pixel frames from the beginning of the run."""
         return chunk.first_pixel_frame + len(chunk.pixel_frames) - self._begins
 
     def _made(self, write: Callable[[Chunk], object], chunk: Chunk) -> None:

@@ -120,7 +120,7 @@ def is_lora(names: Collection[str]) -> bool:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What a file holds for one weight: part -> tensor, and the module's name as the file has it."""
+    """The tensors of a file for one weight, by part, and the module's name in the file."""
 
     module: str
     tensors: dict[str, Tensor]

@@ -29,7 +29,7 @@ _OF_NVFP4 = ".weight_scale_2"  # the second of its two scales
 def read_network(
     path: Path, *, header_only: bool, weights: str | None, recognise: Callable[[Stored], Preset | None]
 ) -> Stored:
-    """What a file holds of one network. `weights`: the set by its key; None: the one that the family uses.
+    """Read the tensors of one network. `weights`: the key of a set; None: the set that the family uses.
 
     `recognise` says the family of what was read; None if it cannot.
 

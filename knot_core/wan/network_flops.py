@@ -139,7 +139,9 @@ def _commit_passes(settings: StreamSettings) -> list[tuple[int, int]]:
 
 
 def plain_flops(config: NetworkConfig, settings: StreamSettings, tokens: Tokens) -> int:
-    """The same chunk without a cache or a knot: every step runs reference, sinks, window and chunk, all seeing all."""
+    """The same chunk without a cache or a knot: every step runs reference, sinks, window and chunk, all attending to
+    all.
+    """
     num_frames = settings.num_chunk_frames + settings.num_sink_frames + settings.num_window_frames
     num_frames += int(settings.use_anchor)
     each = pass_flops(config, tokens, num_frames=num_frames, num_keys=num_frames * tokens.frame)

@@ -195,7 +195,7 @@ def _read_gguf(path: Path) -> Stored:
 
 
 def _are_safetensors(files: Sequence[Path]) -> bool:
-    """By content; by the suffix where the content is damaged, unless it is a pickle's.
+    """Whether the file is safetensors: by content, or by suffix if the content is damaged and not a pickle's.
 
     A header of 640 bytes, say, begins with the bytes of a pickle, so this is asked first.
     """
@@ -251,7 +251,7 @@ def _sets(found: Any) -> tuple[str, ...]:
 
 
 def _prefixes(names: Iterable[str]) -> list[str]:
-    """What may stand before the network's own names: one, or one for each set of weights."""
+    """The prefixes of the network's own names: one, or one for each set of weights."""
     names = list(names)
     for anchor in _ANCHORS:
         found = [name.removesuffix(anchor) for name in names if name.endswith(anchor)]

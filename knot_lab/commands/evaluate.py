@@ -65,7 +65,7 @@ def study_main(arguments: Sequence[str]) -> int:
 
 
 def current_records(plan: Plan, model: Model) -> list[Record]:
-    """Those of this plan; lines of other models, settings or lengths are passed over."""
+    """The records of this plan; lines of other models, settings or lengths are skipped."""
     made_by = plan.made_by(model)
     wanted = {(i, mode, name, made_by[name]) for i in range(plan.identities) for mode, name in plan.runs()}
     return records_of(plan.records, wanted)
@@ -164,7 +164,7 @@ def _check_written(options: argparse.Namespace) -> None:
 
 
 def _without_places(given: Sequence[str]) -> list[str]:
-    """What decides the figures; where they were written is one machine's own."""
+    """The settings that determine the figures, without the paths of files."""
     places = argparse.ArgumentParser(add_help=False)
     for option in ("--json", "--plot"):
         places.add_argument(option)

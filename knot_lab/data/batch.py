@@ -1,4 +1,4 @@
-"""What a training step is given, whatever stage it belongs to: the truth, what counts, and what the video was made of.
+"""The input of a training step of any stage: the truth, its weights, and the conditions of the video.
 
 Shapes: B clips, F latent frames, C channels, H W latent size, T packed pixel frames or text tokens, S signal dim,
 D text dim. Of the codec's stages the truth is pixels: F pixel frames, H W pixels.
@@ -20,7 +20,7 @@ FULL_SIGNAL = AdapterConfig().signal_dim  # speech, controls, and a flag for spe
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Given:
-    """What both teacher and student see of a clip."""
+    """The conditions of a clip, for teacher and student alike."""
 
     reference_B1CHW: Tensor  # [B / n, 1, C, H, W] where n single frames that follow each other share one
     reference_position_B: Tensor  # latent frames from the clip's first; the last frame or a later one
@@ -28,7 +28,7 @@ class Given:
     text_BTD: Tensor  # [1, T, D]; one zero token where there is none
 
     def without_driving(self) -> "Given":
-        """What guidance compares with: no speech, no controls, all flags off; no text."""
+        """The conditions of guidance's second pass: no speech, no controls, all flags off; no text."""
         nothing = torch.zeros_like(self.text_BTD[:, :1])
         return replace(self, signal_BFTS=torch.zeros_like(self.signal_BFTS), text_BTD=nothing)
 

@@ -47,7 +47,7 @@ Clip = dict[str, Tensor]
 
 @dataclass(kw_only=True)
 class Progress:
-    """What the manifest says: how many clips of each file are in shards, which files are done, which are bad."""
+    """The contents of the manifest: the number of clips of each file in shards, finished files and bad files."""
 
     shards: int = 0
     clips: dict[str, int] = field(default_factory=dict)
@@ -175,7 +175,7 @@ def _encode(codec: StreamCodec, frames: list[Tensor]) -> Tensor:
 
 
 def _sound(path: Path) -> AudioFile | None:
-    """From the first picture on, or None of a video without sound."""
+    """The sound from the first picture on; None for a video without sound."""
     with av.open(str(path)) as container:
         if not container.streams.video:
             raise MediaError("it has no pictures; give videos")

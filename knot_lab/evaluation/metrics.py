@@ -1,4 +1,4 @@
-"""What the evaluation measures, as pure functions.
+"""The measures of the evaluation, as pure functions.
 
 Pictures are uint8 [T, H, W, 3] or float 0..1 of that shape. A mask [T, H, W] says how much each pixel counts.
 Functions over frames give one number a pixel frame, [T] float64; what is made of them over time is numpy.

@@ -106,7 +106,7 @@ def _around_eyes(pictures: Tensor, values: Tensor, controls: Tensor) -> Tensor:
 
 
 def _cut(pictures: Tensor, boxes: Tensor) -> Tensor:
-    """What stands in the boxes [T, 4], all of one size: [T, D]."""
+    """The pixels in the boxes [T, 4], all of one size: [T, D]."""
     height, width = (boxes[0, 2:] - boxes[0, :2]).tolist()
     rows = boxes[:, 0, None] + torch.arange(height)
     columns = boxes[:, 1, None] + torch.arange(width)

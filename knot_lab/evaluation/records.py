@@ -53,7 +53,7 @@ _STRIP = 10  # pictures kept of every video, for the contact sheet
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What an evaluation does."""
+    """The settings of an evaluation."""
 
     identities: int
     seconds: float
@@ -90,7 +90,7 @@ class Plan:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def strip(self, number: int, mode: str, variant: str) -> Path:
-        """Where a run's pictures lie."""
+        """The path of a run's pictures."""
         return self.records.with_suffix("") / f"{number:03d}-{mode}-{variant}.png"
 
 
@@ -111,7 +111,7 @@ class Record:
 
 
 def read_records(path: Path) -> list[Record]:
-    """What is there; a line that was cut off while it was written counts as not there."""
+    """The records of a file; an incomplete last line is ignored."""
     records = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
@@ -124,7 +124,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 def records_of(path: Path, wanted: Set[tuple[int, str, str, str]]) -> list[Record]:
-    """Those with the keys that are wanted, in order; of a key that stands twice the last."""
+    """The records with the requested keys, in order; if a key occurs twice, the last one."""
     found = {record.key: record for record in read_records(path) if record.key in wanted}
     return [found[key] for key in sorted(found)]
 
@@ -241,7 +241,7 @@ def _mean_picture(pictures: np.ndarray) -> Tensor:
 
 
 def _keeping(pieces: Iterable[Tensor], frames: list[int], kept: list[np.ndarray]) -> Iterator[Tensor]:
-    """The same pieces; on their way the pictures of some frames are copied."""
+    """The same segments; the pictures of some frames are copied on the way."""
     start = 0
     for piece in pieces:
         kept += [piece[i - start].numpy().copy() for i in frames if start <= i < start + len(piece)]

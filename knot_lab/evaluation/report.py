@@ -1,4 +1,4 @@
-"""From records to what an evaluation says: means over identities, the table, and what the built-in model is held to."""
+"""From records to the results of an evaluation: means over identities, the table, and the built-in model's checks."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Report:
         self._records = records
 
     def variants(self) -> list[str]:
-        """Those of the mode ``full``, in the table's order."""
+        """The variants of the mode ``full``, in the table's order."""
         found = {record.variant for record in self._records if record.mode == "full"}
         return [name for name in ORDER if name in found]
 
@@ -91,7 +91,7 @@ class Report:
         return [float(value) for value in np.nanmean(numbers, axis=0)] if len(numbers) else []
 
     def checks(self) -> list[Check]:
-        """What issue 2 of the project asks for, as far as it was measured."""
+        """The project's quality criteria, as far as they were measured."""
         checks = [*self._fidelity_checks(), *self._boundary_checks(), *self._driving_checks()]
         return [check for check in checks if not math.isnan(check.value)]
 
@@ -143,7 +143,7 @@ class Report:
         return markdown(head, rows)
 
     def differences(self) -> str:
-        """What each part is worth: the full stream less each variant, identity by identity, in Markdown."""
+        """The contribution of each part: the full stream less each variant, identity by identity, in Markdown."""
         others = [name for name in self.variants() if name not in ("full", "truth")]
         head = ["full less", *(heading for heading, _ in COLUMNS)]
         rows = [[name, *(cell(self.difference(figure, "full", name), "+") for _, figure in COLUMNS)] for name in others]

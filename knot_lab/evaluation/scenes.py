@@ -1,4 +1,4 @@
-"""What an evaluation shows a stream: who, driven by what, and the truth to hold it against.
+"""The scenes of an evaluation: an identity, its driving, and the ground truth.
 
 A scene is one held-out identity for so many seconds. Its modes: ``full`` (speech, and pose and mouth as controls),
 ``speech`` (speech, idle pose by rule), ``free`` (speech alone), ``silence`` (silent sound, idle pose by rule).
@@ -61,7 +61,7 @@ class Scene:
 
     @cached_property
     def controls(self) -> np.ndarray:
-        """What the head of the mode ``full`` does: [T, 8]."""
+        """The controls of the mode ``full``: [T, 8]."""
         return sample_controls(self.number, self.num_pixel_frames, self.speech.mouth, "eval")
 
     @cached_property
@@ -73,7 +73,7 @@ class Scene:
         return avatars.render_clip(self.values, controls, self.size)[0].float() / 255
 
     def driving(self, mode: str, model: Model) -> Driving:
-        """What the stream is given."""
+        """The driving of a mode."""
         waveform = self.speech.waveform if mode != "silence" else np.zeros_like(self.speech.waveform)
         audio = Audio(samples=torch.from_numpy(waveform)[None], sample_rate=SAMPLE_RATE)
         pose = {"full": Driving.from_controls(self.controls) if mode == "full" else None, "free": None}.get(

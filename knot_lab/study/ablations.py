@@ -101,7 +101,7 @@ class WithoutOverlap(CacheIndex):
 
     @property
     def _kept(self) -> CacheIndex:
-        """The same window, counted in kept frames."""
+        """The same window, counted in the frames that it keeps."""
         chunks, rest = divmod(self.num_committed, self.num_chunk_frames)
         assert rest == 0, "chunks are committed whole"
         kept = chunks * (self.num_chunk_frames - self.num_overlap_frames)

@@ -1,4 +1,4 @@
-"""What is claimed of Knot Forcing, and of this implementation's choices, as comparisons that a study can decide.
+"""Claims about Knot Forcing and this implementation's choices, as comparisons that a study can decide.
 
 A margin is how much worse still counts as no worse: a tenth of a dB, of a chunk, a hundredth of a correlation.
 """

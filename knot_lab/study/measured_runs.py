@@ -34,7 +34,7 @@ _PART = 100  # pixel frames whose masks are made at once
 
 
 def current_records(plan: StudyPlan, models: Mapping[str, Model]) -> list[Record]:
-    """Those of this plan; lines of other models, settings or lengths are passed over."""
+    """The records of this plan; lines of other models, settings or lengths are skipped."""
     made_by = plan.made_by(models)
     wanted = {(i, *run, made_by[run]) for i in range(plan.identities) for run in plan.runs()}
     return records_of(plan.records, wanted)
@@ -62,7 +62,7 @@ def run_identity(plan: StudyPlan, number: int, threads: int | None = None) -> in
 
 @dataclass(frozen=True)
 class _Bench:
-    """What an identity's runs share."""
+    """The objects that an identity's runs share."""
 
     plan: StudyPlan
     models: Mapping[str, Model]
@@ -141,7 +141,7 @@ def _static(truth: Truth, folder: Path) -> np.ndarray:
 
 
 def _watched(pieces: Iterable[Tensor], static: np.ndarray, energies: list[np.ndarray]) -> Iterator[Tensor]:
-    """The same pieces; on their way their change in static regions is gathered."""
+    """The same segments; their change in static regions is gathered on the way."""
     start, before = 0, None
     for piece in pieces:
         first = start if before is None else start - 1

@@ -42,7 +42,7 @@ READING = """\
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What a page tells beside the figures."""
+    """The contents of a page beside the figures."""
 
     records: Sequence[Record]
     command: str  # that makes it again
@@ -74,7 +74,7 @@ def page(plan: StudyPlan, models: Mapping[str, Model], report: StudyReport, told
 
 
 def facts(plan: StudyPlan, models: Mapping[str, Model], report: StudyReport, records: Sequence[Record]) -> str:
-    """What it was made from and on, as a table."""
+    """The model, the data and the machine of the study, as a table."""
     full, weights = models["full"], plan.shared_files()
     own = full.settings
     minutes = sum(record.values.get("cpu_seconds", 0.0) for record in records) / 60

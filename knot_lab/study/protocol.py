@@ -1,4 +1,4 @@
-"""What a study does: who is streamed how, and driven by what.
+"""The protocol of a study: its streams and their drivings.
 
 Every variant streams every identity twice. Mode ``full`` is the evaluation's: speech, pose and mouth are given, and the
 truth is known. In mode ``steps`` the head jumps from side to side and the mouth follows the speech alone: how soon and
@@ -100,7 +100,7 @@ def form(name: str, identities: int | None, seconds: float | None) -> Form:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlan:
-    """What a study does."""
+    """The settings of a study."""
 
     identities: int
     seconds: float  # of a stream of the mode ``full``
@@ -170,7 +170,7 @@ class StudyPlan:
         return [(mode, name) for mode in MODES for name in (*BASELINES[mode], *self.variants)]
 
     def scene(self, mode: str, number: int, size: int) -> Scene:
-        """What an identity does in a mode."""
+        """The scene of an identity in a mode."""
         if mode == "steps":
             return StepScene(number=number, seconds=self.step_seconds, size=size)
         return Scene(number=number, seconds=self.seconds, size=size)

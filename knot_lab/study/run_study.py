@@ -47,7 +47,7 @@ def run_study(plan: StudyPlan, out: Path, jobs: int, asked: str, publish: Path |
 
 
 def chosen_variants(plan: StudyPlan) -> tuple[str, ...]:
-    """Those that were asked for, and the full stream; without any all that differ for this model, in order.
+    """The requested variants and the full stream; without a request all that differ for this model, in order.
 
     The control runs where there is a model for it.
     """

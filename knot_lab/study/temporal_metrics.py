@@ -1,4 +1,4 @@
-"""What the study measures beside the evaluation, as pure functions.
+"""The measures of the study beside the evaluation's, as pure functions.
 
 Signals over time have one value a pixel frame. A chunk is ``period`` pixel frames long; what recurs with that period is
 a seam, what recurs ``period / num_chunk_frames`` frames apart is the video autoencoder's own.
@@ -88,7 +88,7 @@ def _standing_out(power: np.ndarray, harmonics: list[int], period: int) -> float
 
 
 def static_masks(pictures: Tensor) -> Tensor:
-    """Where the truth stands still, float [T, H, W]; of the first frame nowhere.
+    """The places where the truth does not change, float [T, H, W]; none for the first frame.
 
     1 where max |y[t] - y[t-1]|, over the colours and the 9 x 9 pixels around, is at most one level of 255.
     """

@@ -1,4 +1,6 @@
-"""What the study compares: the model's own settings, with one part turned off, changed, or done as others do it."""
+"""The variants of the study: the model's own settings, with one part turned off, changed, or replaced by another
+method.
+"""
 
 from __future__ import annotations
 

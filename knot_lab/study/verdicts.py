@@ -1,4 +1,4 @@
-"""From a study's records to what it says: tables, paired differences, and each claim with what became of it."""
+"""From a study's records to its results: tables, paired differences, and a verdict on each claim."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Found:
 
     @property
     def verdict(self) -> str:
-        """By the 95 % interval of paired differences."""
+        """The verdict by the 95 % interval of paired differences."""
         low, high = self.better.mean - self.better.half, self.better.mean + self.better.half
         if math.isnan(low):
             return "cannot be told from one person"
@@ -135,7 +135,7 @@ class StudyReport:
         self._names = {record.variant for record in records}
 
     def variants(self) -> list[str]:
-        """Those that were measured, in the table's order."""
+        """The variants that were measured, in the table's order."""
         return [name for name in ("truth", "codec", *VARIANTS) if name in self._names]
 
     def others(self) -> list[str]:
@@ -143,11 +143,11 @@ class StudyReport:
         return [name for name in self.variants() if name not in ("truth", "codec", "full")]
 
     def against(self, variant: str) -> str:
-        """What a variant is held against: the full stream, by the same weights or by as much training."""
+        """The stream that a variant is compared with: the full one, by the same weights or after as much training."""
         return self._against.get(variant, "full")
 
     def held_against(self) -> str:
-        """The same in words, for all of them together."""
+        """The streams that variants are compared with, in words."""
         return "the full stream (or the control)" if self._against else "the full stream"
 
     def mean(self, figure: str, variant: str) -> Measured:
@@ -162,11 +162,11 @@ class StudyReport:
         return self._report.curve(name, variant)
 
     def curve_less(self, name: str, variant: str) -> list[float]:
-        """The same, less the full stream's."""
+        """The difference of a curve from the full stream's."""
         return [a - b for a, b in zip(self.curve(name, variant), self.curve(name, self.against(variant)), strict=True)]
 
     def found(self) -> list[Found]:
-        """What became of each claim that can be judged by these records."""
+        """The verdict on each claim that these records can decide."""
         return [self._judge(claim) for claim in self._claims if claim.than in ("", *self._names)]
 
     def _judge(self, claim: Claim) -> Found:
@@ -195,7 +195,7 @@ class StudyReport:
         return markdown(head, rows)
 
     def claims(self, trained: Mapping[str, str]) -> str:
-        """What holds and what does not, in Markdown; ``trained``: which variants a model was trained for."""
+        """The claims with their verdicts, in Markdown; ``trained``: variants for which a model was trained."""
         head = ["claim", "figure", "full", "held against", "trained for it", "full is better by", "verdict"]
         return markdown(head, [_row(found, trained.get(found.claim.than, "")) for found in self.found()])
 

@@ -225,7 +225,7 @@ def _box_about(x: Tensor, y: Tensor, half_w: float, half_h: float, size: int) ->
 
 
 def _surface_point(values: Tensor, controls: Tensor, X: Tensor | float, Y: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a point of the face lands in the picture, in scene units."""
+    """The position of a point of the face in the picture, in scene units."""
     a, b = values[..., _INDEX["face_width"]], values[..., _INDEX["face_height"]]
     yaw, pitch, roll = angles_of(controls)
     x, y, *_ = turn(X, Y, a, b, yaw, pitch)

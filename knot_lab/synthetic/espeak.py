@@ -27,7 +27,7 @@ _LIST_TERMINATED, _PHONEME = 0, 7  # espeak_EVENT_TYPE
 
 
 class Phoneme(NamedTuple):
-    """When a sound begins, in seconds, and its name in IPA; the name of a pause is empty."""
+    """The start of a phoneme, in seconds, and its name in IPA; the name of a pause is empty."""
 
     start: float
     name: str
@@ -112,7 +112,7 @@ def library() -> C.CDLL:
 
 
 def isolated(call: Callable[[], T]) -> T:
-    """What ``call()`` returns or raises, run in a forked child of this process."""
+    """The result of ``call()``, or the error that it raises, run in a forked child of this process."""
     if not hasattr(os, "fork"):
         raise DrivingError("speech for training needs a system that can fork: use Linux, macOS or WSL")
     source, sink = os.pipe()

@@ -80,7 +80,7 @@ def speak(seed: int, split: str = "train", seconds: float | None = None) -> Spee
 
 @dataclass(frozen=True, kw_only=True)
 class _Script:
-    """Who speaks, how, and out of which words."""
+    """The speaker, the manner of speaking, and the words."""
 
     voice: str
     rate: int

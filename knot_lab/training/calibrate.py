@@ -1,4 +1,4 @@
-"""What the built-in model can render, measured: ``python -m knot_lab train calibrate``.
+"""Measuring which pictures the built-in model can render: ``python -m knot_lab train calibrate``.
 
 Drawn portraits as users would give them (of another size, cropped, shifted a little, through JPEG) make the cloud that
 `knot_core.stream.reference_check` scores references against. The scores of held-out identities, and with ``--pictures``
@@ -64,7 +64,7 @@ def _as_given(picture: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def drawing(model: Model, picture: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """What `draw_reference` gives for a picture [H, W, 3] at the model's own size."""
+    """The result of `draw_reference` for a picture [H, W, 3] at the model's own size."""
     return draw_reference(model, model.encode_anchor(picture), model.settings)
 
 

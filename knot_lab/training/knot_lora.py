@@ -70,7 +70,7 @@ def build_knot_lora(recipe: Recipe, team: Team, start_from: Path) -> Stage:
 
 
 def lora_weights(network: WanNetwork) -> dict[str, nn.Parameter]:
-    """What is trained, by PEFT's names."""
+    """The trained weights, by PEFT's names."""
     return {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
 
 

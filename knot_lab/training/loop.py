@@ -37,7 +37,7 @@ class TrainingError(KnotError):
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """Where a run writes, and what it draws samples with."""
+    """The folder that a run writes to, and the function that draws its samples."""
 
     folder: Path
     pictures: Pictures | None = None  # latents to pictures; None shows the latents themselves

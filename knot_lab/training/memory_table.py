@@ -49,7 +49,7 @@ def estimate_memory(recipe: Recipe, stage: str, devices: int) -> Memory:
 
 
 def _activations(recipe: Recipe, stage: str) -> int:
-    """What one update's passes keep for the gradient, for the micro-batch of one device."""
+    """Activations that one update keeps for the gradient, for the micro-batch of one device."""
     net, stream = recipe.network, recipe.stream
     tokens = num_tokens(*latent_size(recipe.height, recipe.width)) * recipe.micro_batch
     chunk = stream.num_chunk_frames + stream.num_knot_frames

@@ -39,7 +39,7 @@ def cosine(step: int, steps: int, warmup: int, floor: float = 0.01) -> float:
 
 
 class Optimizer(Protocol):
-    """What updates a role."""
+    """An optimizer of one role's weights."""
 
     def step(self, factor: float, max_norm: float = 1.0) -> Tensor:
         """Clip, update with the learning rates times ``factor``, clear the gradients; returns the norm before clipping,

@@ -1,4 +1,4 @@
-"""What the streaming student is trained on: the sampler's own passes, with gradients.
+"""Training passes of the streaming student: the sampler's own passes, with gradients.
 
 Single frames know their anchor and nothing else. Streams are rolled out chunk by chunk exactly as they run: anchor
 running ahead, knot with fusion, window, commit passes. What a chunk sees of the past is the truth with noise at first,
@@ -179,7 +179,7 @@ def _conditions(
 
 
 def _past(truth: Tensor, settled: Tensor, own: RegressionRecipe, dice: Dice) -> Tensor:
-    """What the next chunk will know of this one: per clip the student's own frames, or the truth with some noise."""
+    """The past that the next chunk sees: per clip the student's own frames, or the truth with some noise."""
     strength = own.context_noise * dice.uniform(1, 1, 1, 1) * dice.normal(*truth.shape[1:])
     mine = dice.uniform(1, 1, 1, 1) < own.own_most * own.turned(dice.step)
     return torch.where(mine.to(truth.device), settled, truth + strength.to(truth))

@@ -22,7 +22,7 @@ _NEW = ("audio_proj.", "audio_cond_projs.")
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """What the engine's passes need of a model."""
+    """The properties of a model that the engine's passes use."""
 
     network: nn.Module
     config: Any  # the network's own
@@ -47,7 +47,7 @@ class Role(nn.Module):
 
 
 def new_network(config: NetworkConfig, seed: int) -> WanNetwork:
-    """As Wan2.1 starts to train."""
+    """A network with initial weights, as Wan2.1's training has them."""
     return init_weights(WanNetwork(config), torch.Generator().manual_seed(seed))
 
 

@@ -39,7 +39,7 @@ class NotFiniteError(ArithmeticError):
 
 
 class Source(Protocol):
-    """Where batches come from."""
+    """A source of batches."""
 
     def draw(self, recipe: Recipe, team: Team, dice_of: DiceOf) -> Iterator[tuple[Batch, Dice]]:
         """This process's micro-batches of one update, each with its dice."""
@@ -49,7 +49,7 @@ class Source(Protocol):
 
 
 class Stateful(Protocol):
-    """What learns beside the roles."""
+    """A part with a state of its own that learns beside the roles."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -105,7 +105,9 @@ def make_role(network: nn.Module, recipe: Recipe, team: Team, *, learns: bool = 
 
 
 def fixed_by(network: NetworkConfig, recipe: Recipe, starts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, str]:
-    """What every training of a network cannot change on its way: the network, how it streams, what it began with."""
+    """The settings that a training run cannot change once it has begun: the network, how it streams, its initial
+    weights.
+    """
     return {
         "network": json.dumps(network.to_dict()),
         "settings": json.dumps(recipe.stream.to_dict()),
@@ -114,7 +116,7 @@ def fixed_by(network: NetworkConfig, recipe: Recipe, starts: Mapping[str, Mappin
 
 
 def sampled(tensors: Mapping[str, Tensor]) -> str:
-    """A hash of names, shapes and some numbers of each tensor: what tells weights from others."""
+    """A hash of names, shapes and some numbers of each tensor, which distinguishes weights."""
     found = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         flat = tensor.detach().reshape(-1)

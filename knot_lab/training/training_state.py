@@ -1,4 +1,4 @@
-"""What every training stage needs: checkpoints that resume bit for bit, and a log."""
+"""Parts of every training stage: checkpoints that resume bit for bit, and a log."""
 
 from __future__ import annotations
 

@@ -20,12 +20,12 @@ _CASTING = {nn.Linear: comfy.ops.manual_cast.Linear, nn.LayerNorm: comfy.ops.man
 
 
 def audio_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those of audio modules, among a network's."""
+    """The tensors of audio modules, out of a network's."""
     return {name: tensor for name, tensor in tensors.items() if _is_audio(name)}
 
 
 def network_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All others."""
+    """The tensors of the network, without those of audio modules."""
     return {name: tensor for name, tensor in tensors.items() if not _is_audio(name)}
 
 

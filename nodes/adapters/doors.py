@@ -1,4 +1,4 @@
-"""Who may call the pack's route: the rules of `knot_live/access.py`, as ComfyUI was started."""
+"""Access to the pack's route: the rules of `knot_live/access.py`, for the arguments that ComfyUI was started with."""
 
 from ...knot_live.access import ALLOWED_ORIGINS, Doors, listed, plain_origin, plain_origins
 

@@ -88,15 +88,15 @@ def running(model: Model, num_bytes: int = 0) -> Iterator[None]:
 
 
 def stored(anchor: Anchor) -> Anchor:
-    """As it lies between nodes: where ComfyUI keeps what nodes hand on."""
+    """The anchor on the device where ComfyUI keeps values between nodes."""
     return anchor.on(host.intermediate_device())
 
 
 def at_hand(anchor: Anchor, model: Model) -> Anchor:
-    """Where the model computes."""
+    """The anchor on the model's device."""
     return anchor.on(model.device)
 
 
 def to_host_latents(model: Model, latents_BCFHW: Tensor) -> Tensor:
-    """From the scale on which the network works to that of LATENT."""
+    """Convert from the scale that the network uses to that of LATENT."""
     return model.latent_format.process_out(latents_BCFHW) if isinstance(model, HostModel) else latents_BCFHW

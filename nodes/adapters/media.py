@@ -40,7 +40,7 @@ class HostLatent(TypedDict):
 
 @dataclass(frozen=True)
 class OutputFile:
-    """Where a file goes, and its folder as ComfyUI's editor names it."""
+    """The path of an output file, and its folder as ComfyUI's editor names it."""
 
     path: Path
     subfolder: str

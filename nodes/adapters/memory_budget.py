@@ -28,7 +28,7 @@ def needed_for_anchor(model: Model, size: tuple[int, int]) -> int:
 
 
 def memory_budget(model: Model, anchor: Anchor, settings: StreamSettings) -> MemoryBudget:
-    """What a stream takes, the same from its first chunk to its last. Raises KnotError where the device has less.
+    """The memory that a stream needs, constant over its length. Raises KnotError if the device has less.
 
     ComfyUI can offload weights, so only what must be there all the time is held against the device's memory.
     """

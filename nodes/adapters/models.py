@@ -212,7 +212,7 @@ def _warn_if_unsure(name: str, recognised: Recognised) -> None:
 
 
 def _compute_dtype(patcher: ModelPatcher) -> torch.dtype:
-    """In which ComfyUI would compute."""
+    """The dtype that ComfyUI would compute in."""
     dtype = patcher.model.manual_cast_dtype or patcher.model.get_dtype()
     return dtype if dtype.itemsize > 1 else torch.bfloat16  # fp8 weights, multiplied as such
 

@@ -80,7 +80,7 @@ class HostRun(Run):
         return self.log.freeze()
 
     def _generated_here(self, made: Callable[[Chunk], object]) -> Iterator[Chunk]:
-        """What is computed with must be at hand before each chunk: other nodes' models may have come."""
+        """The chunks. Before each the model is loaded again, since other nodes may have displaced it."""
         chunks = directed(self.stream, self.model)
         while True:
             stop_if_asked()
@@ -178,7 +178,7 @@ def played_out(driving: Driving | None, saved: Snapshot) -> bool:
 
 
 def seconds_played(model: Model, saved: Snapshot) -> float:
-    """Where in its own time the driving stands when the state goes on."""
+    """The time in the driving, in seconds, at which a state continues."""
     return driving_played(saved) / model.fps
 
 

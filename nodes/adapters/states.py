@@ -24,7 +24,7 @@ KEEPING = (ONE_FILE, FILE_EACH, NOWHERE, ONCE_IN_TEMP)
 
 
 def state_names() -> list[str]:
-    """What there is to load: the newest, that of the stream stopped last, and all in output/states."""
+    """The states that can be loaded: the newest, that of the stream stopped last, and all in output/states."""
     saved = (path for path in _saved() if path != _stopped())
     return [NEWEST, STOPPED, *(path.relative_to(output_folder()).as_posix() for path in saved)]
 

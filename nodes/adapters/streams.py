@@ -118,7 +118,7 @@ def _text_only(model: Model, size: tuple[int, int], text: Tensor | None, negativ
 def driving_from_audio(
     model: Model, audio: HostAudio, pose: str, seed: int, audio_encoder: Any, options: SpeechOptions
 ) -> Driving:
-    """What listens is the model's matter: mel bands of the built-in one, else the audio encoder."""
+    """Speech as a driving: mel bands for the built-in model, else features of the audio encoder."""
     check_inputs(model.preset, model.config, has_text=model.preset.needs_text, has_speech=True)
     if audio_encoder is not None and model.preset.speech == "mel":
         raise KnotError(f"got an audio_encoder for {model.preset.family}, which needs no audio encoder: disconnect it")
@@ -160,7 +160,7 @@ def parse_changes(changes: str) -> None:
 
 
 def settings_text(settings: StreamSettings) -> str:
-    """As `model_settings` reads them."""
+    """The settings in the format that `model_settings` reads."""
     values = {name: ", ".join(map(str, value)) if isinstance(value, tuple) else value
               for name, value in vars(settings).items()}  # fmt: skip
     return "\n".join(f"{name} = {value}" for name, value in values.items())

@@ -20,7 +20,9 @@ _NAME_PROPERTY = "Node name for S&R"
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """What runs, as ComfyUI hands it to a node: the prompt, and the editor's workflow where there was an editor."""
+    """The graph that runs, as ComfyUI gives it to a node: the prompt, and the editor's workflow if there is an
+    editor.
+    """
 
     prompt: Mapping[str, Any] | None = None
     extra_pnginfo: Mapping[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""What differs between ComfyUI's versions, from 0.8.0 on: all of it is here, and nowhere else.
+"""The differences between ComfyUI's versions, from 0.8.0 on: all of them are here, and nowhere else.
 
 Each function is given the host's own thing and goes by what that has, not by a version's number.
 """

@@ -1,4 +1,4 @@
-"""What a user is told: notes on the node while it runs; warnings on the node, in the log and in the run's history.
+"""Messages to the user: notes on the node while it runs; warnings on the node, in the log and in the run's history.
 
 Whatever the pack logs as a warning while one of its nodes executes is shown, so `knot_core` needs to know of no node.
 """
@@ -21,7 +21,7 @@ _told: ContextVar[list[str] | None] = ContextVar(WARNINGS, default=None)  # by t
 
 
 def say(text: str) -> None:
-    """In the log, and under the node."""
+    """Log a note, and show it under the node."""
     logger.info(text)
     context = get_executing_context()
     if context is not None:

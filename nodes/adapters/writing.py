@@ -25,7 +25,7 @@ NO_VALUE = ExecutionBlocker(None)  # on a wire: what would take it does not run
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What a stream left behind."""
+    """The results of a stream that was written to a file."""
 
     path: Path  # of the video, or the folder of pictures
     preview: Path | None  # of what a browser plays in its place
@@ -79,14 +79,14 @@ def write_stream(  # noqa: PLR0913 - what a video is made of
 
 
 def workflow_id(extra_pnginfo: Any) -> str | None:
-    """By which the editor knows a graph again, where it gave one."""
+    """The identifier by which the editor recognises a graph, if it gave one."""
     workflow = (extra_pnginfo or {}).get("workflow")
     found = workflow.get("id") if isinstance(workflow, dict) else None
     return found if isinstance(found, str) else None
 
 
 def container_metadata(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
-    """What the editor needs to open the graph again from the file, under the keys that ComfyUI's Save Video uses."""
+    """The metadata from which the editor can open the graph again, under the keys that ComfyUI's Save Video uses."""
     if args.disable_metadata:
         return {}
     found = {} if prompt is None else {"prompt": prompt}

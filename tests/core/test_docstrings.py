@@ -143,6 +143,13 @@ def test_no_docstring_begins_with_of():
     assert not [(path, name) for path, name, text in found if re.match(r"Of\b", text)], "say what it gives"
 
 
+def test_no_docstring_begins_with_a_question_word():
+    """ "The slot of a frame", not "Where a frame goes"; of the files that `WITH_SHAPES` names."""
+    found = [(path.relative_to(ROOT).as_posix(), name, text) for path in WITH_SHAPES for name, text in docstrings(path)]
+    assert len(found) > 1000
+    assert not [(path, name) for path, name, text in found if re.match(r"(What|Where|Who|Those)\b", text)]
+
+
 @pytest.mark.parametrize("package", EXPORTING, ids=lambda path: path.parent.name)
 def test_what_a_package_exports_names_the_errors_that_it_raises(package):
     found = list(exported_callables(package))

@@ -1,4 +1,4 @@
-"""What other work on the machine costs a stream: runs with and without busy processes beside them, pair by pair."""
+"""The effect of other work on the machine: runs with and without busy processes beside them, in pairs."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -32,7 +32,7 @@ _TERA = 1e12
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
-    """What is measured."""
+    """The stream to measure."""
 
     model: Model
     settings: StreamSettings
@@ -45,7 +45,7 @@ class Task:
 
     @property
     def tokens(self) -> Tokens:
-        """What the network is shown."""
+        """The number of tokens of the network's inputs."""
         text = 1 if self.text is None else self.text.shape[1]
         return Tokens(frame=num_tokens(*latent_size(*self.size)), text=text)
 
@@ -66,7 +66,7 @@ class Task:
         return self.model.encode_anchor(picture, text=self.text, size=self.size)
 
     def stream(self, anchor: Anchor, clock: ChunkClock | None = None) -> Stream:
-        """From its beginning."""
+        """A stream at its beginning."""
         return open_stream(self.model, anchor, self.settings, self.driving, progress=clock)
 
 
@@ -200,7 +200,7 @@ def _turn(stream: Stream, loop: PlainLoop, device: torch.device) -> _Turn:
 
 
 def _scaled(task: Task, figures: Figures) -> Figures:
-    """What the full depth would take if it computed at the same rate; nobody has measured it."""
+    """Computed times of the full depth at the same rate; they are not measured."""
     assert task.full_depth is not None
     shallow = chunk_flops(task.model.config, task.settings, task.tokens).total
     full = chunk_flops(replace(task.model.config, num_layers=task.full_depth), task.settings, task.tokens).total

@@ -70,7 +70,7 @@ def _beside_busy(options: Namespace, model: Model, path: Path, interrupt: Interr
 
 
 def _streamed(options: Namespace, model: Model, path: Path, interrupt: Interrupt, num_chunks: int) -> StreamStats:
-    """From a picture into a file."""
+    """Stream a picture into a file."""
     log = StreamLog(fps=model.fps, device=model.device, dtype=model.dtype)
     settings, size = settings_of(options, model), video_size(model, options)
     pictures = sorted((ASSETS / "portraits").glob("*.png"))

@@ -37,7 +37,7 @@ class ChunkClock:
         self._chunks[-1].append(("end", mark(self._device)))
 
     def milliseconds(self) -> Mapping[str, list[float]]:
-        """By stage, and "chunk" for all; one number per chunk. Waits for the device."""
+        """Milliseconds by stage, and "chunk" for all of them; one number per chunk. Waits for the device."""
         found: dict[str, list[float]] = {}
         for marks in self._chunks:
             marks[-1][1].synchronize()

@@ -25,7 +25,7 @@ _SPEECH = AdapterConfig(signal_dim=10752, num_packed=4, hidden_dim=32, blocks=tu
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What makes a random network stand for a published one."""
+    """The properties that make a random network equivalent in speed to a published one."""
 
     sizes: partial
     layout: str = "t2v16"
@@ -94,7 +94,7 @@ def _of_depth(config: NetworkConfig, num_layers: int) -> NetworkConfig:
 
 @torch.no_grad()
 def randomise(module: nn.Module) -> nn.Module:
-    """In place: matrices N(0, 1 / inputs), norms around 1, so that numbers stay of order one through all layers."""
+    """Fill in place: matrices N(0, 1 / inputs), norms around 1, so that activations stay of order one in all layers."""
     for part in module.modules():
         is_norm = isinstance(part, nn.LayerNorm | nn.RMSNorm)
         for name, weight in part.named_parameters(recurse=False):
