@@ -37,6 +37,7 @@ from .preparing import Speaker, Wish
 from .recording import OpenFile, Recorder
 from .session_files import load_session, open_at, save_session
 from .speed import changed_settings
+from .watching import Watching
 from .wishes import Wishes
 
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.001, 0.05  # seconds, between two looks whether the host stops the session
@@ -98,7 +99,8 @@ class Session:
         )  # fmt: skip
         begins = self._drawing.next
         self._last_frame = begins.first + longest * self.fps
-        self._playback = Playback.at(begins.first, self.fps, pacing.PATIENCE * self.fps if viewer else inf)
+        patience = pacing.PATIENCE * self.fps if viewer else inf
+        self._watching = Watching(Playback.at(begins.first, self.fps, patience), self._clock, self._changed)
         self._state, self._epoch = READY, 0
         # the drawing thread's own
         self._recorder = Recorder(
@@ -133,8 +135,7 @@ class Session:
     @property
     def play_ratio(self) -> float:
         """The share without stall of the time in which it was shown, by acknowledgements and made frames."""
-        with self._changed:
-            return self._playback.ratio(self._clock.now())
+        return self._watching.ratio
 
     def apply(self, control: Control) -> int:
         """Ask for something; returns its number at once. `Applied` or `Refused` is told of that number later."""
@@ -142,9 +143,7 @@ class Session:
 
     def acknowledge(self, epoch: int, frame: int) -> None:  # noqa: ARG002 - frames are counted on over epochs
         """The viewer has shown that pixel frame: drawing keeps in step with him."""
-        with self._changed:
-            self._playback = self._playback.with_acknowledged(frame, self._clock.now())
-            self._changed.notify_all()
+        self._watching.acknowledge(frame)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what `resume` needs, of after the last chunk that was drawn; waits for one under way.
@@ -208,7 +207,7 @@ class Session:
     def _seconds_until_due(self) -> float:
         if self._state == PAUSED:
             return inf
-        return 0.0 if self._cutting else self._playback.unplayed(self._clock.now()) - self._drawing.lead
+        return 0.0 if self._cutting else self._watching.unplayed - self._drawing.lead
 
     def _look(self) -> None:
         """Give the host its chance to stop the session."""
@@ -250,37 +249,30 @@ class Session:
             case controls.Cancel():
                 return self._cut(control.played_frame)
             case controls.Pause() if self._state == RUNNING:
-                self._stand()
+                self._watching.stand()
                 self._enter(PAUSED)
             case controls.GoOn() if self._state == PAUSED:
-                self._stand()
+                self._watching.stand()
                 self._enter(RUNNING)
             case controls.Finish():
                 self._enter(FINISHING)
             case controls.StartRecording():
-                self._hand_on()
+                self._recorder.hand_on(int(self._watching.position))
                 self._recorder.start()
             case controls.StopRecording():
-                self._hand_on()
+                self._recorder.hand_on(int(self._watching.position))
                 self._recorder.stop()
         return 0
 
-    def _stand(self) -> None:
-        with self._changed:
-            self._playback = self._playback.standing(self._clock.now())
-
     def _cut(self, played_frame: int) -> int:
         """Silence: go back to before the first chunk that can be shown otherwise in time."""
-        with self._changed:
-            now = self._clock.now()
-            self._playback = self._playback.with_acknowledged(played_frame, now)
-            position = self._playback.position(now)
+        self._watching.acknowledge(played_frame)
         self._recorder.shown.silence(played_frame + 1)
-        count = self._drawing.fall_silent(played_frame, position)
+        count = self._drawing.fall_silent(played_frame, self._watching.position)
         if count:
             self._cutting = True
         elif not self._cutting:
-            self._begin_epoch(self._playback.made)
+            self._begin_epoch(self._watching.made)
         return count
 
     def _begin_epoch(self, first_frame: int) -> None:
@@ -297,41 +289,30 @@ class Session:
                 return None
             self._book()
         span = drawn.span
-        with self._changed:
-            now = self._clock.now()
-            first = max(span.first, self._first_replaced(now)) if self._cutting else span.first
-            if first >= span.end:
-                return None
-            buffer = self._playback.unplayed(now)
-            self._playback = self._playback.with_made(span.end, now)
+        replaced = self._watching.first_replaced(self._drawing.decoding) if self._cutting else span.first
+        first = max(span.first, replaced)
+        if first >= span.end:
+            return None
+        buffer = self._watching.unplayed
+        self._watching.add(span.end)
         if self._cutting:
             self._begin_epoch(first)
         frames = drawn.frames[first - span.first :]
         sound = drawn.sound[pacing.first_sample(first, self.fps) - pacing.first_sample(span.first, self.fps) :]
         self._recorder.shown.add(first, frames, sound)
-        self._hand_on()
+        self._recorder.hand_on(int(self._watching.position))
         applied, self._applied = tuple(self._applied), {}
         return MediaChunk(
             epoch=self._epoch, chunk=span.chunk, first_frame=first, frames=frames, sound=sound, applied=applied,
             seconds=drawn.seconds, buffer=buffer,
         )  # fmt: skip
 
-    def _first_replaced(self, now: float) -> int:
-        return pacing.first_replaced(self._playback, now + self._drawing.decoding)
-
-    def _hand_on(self) -> None:
-        with self._changed:
-            position = int(self._playback.position(self._clock.now()))
-        self._recorder.hand_on(position)
-
     def _breaks_off(self) -> bool:
         """Asked before each stage of a chunk: whether it is given up, to be drawn under what was asked meanwhile."""
         self._look()
         self._heed(DrivingControl)
-        with self._changed:
-            unplayed = self._playback.unplayed(self._clock.now())
         chunk = self._drawing.next.chunk
-        if chunk == self._drawn_again or self._cutting or not self._drawing.can_begin_again(unplayed):
+        if chunk == self._drawn_again or self._cutting or not self._drawing.can_begin_again(self._watching.unplayed):
             return False
         committed = any(isinstance(wish.control, controls.CommitSpeech) for wish, _ in self._heeded)
         if self._wishes.wait_for(controls.Cancel) or self._drawing.would_speak(committed=committed):
@@ -341,7 +322,7 @@ class Session:
 
     def _end(self, reason: str, message: str) -> None:
         self._wishes.close()
-        self._recorder.end(self._playback.made)
+        self._recorder.end(self._watching.made)
         if self._state_path is not None and reason in ("error", "stopped"):
             try:
                 self.save(self._state_path)

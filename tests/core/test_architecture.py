@@ -31,7 +31,7 @@ ROWS = {
         {"control_log", "preparing", "protocol", "sound", "speaking", "face_pose", "references", "fragmented_mp4",
          "voice", "face_motion"},
         {"signals", "driving", "speed"},
-        {"wishes", "drawing", "recording", "session_files", "media_encoder"},
+        {"wishes", "watching", "drawing", "recording", "session_files", "media_encoder"},
         {"session"},
         {"live_session", "hub", "studio", "camera", "connection", "server", "client", "talk"},
         {"bench", "commands"},
