@@ -31,6 +31,7 @@ _PACKET = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
  </rdf:RDF>
 </x:xmpmeta>
 <?xpacket end="r"?>""".encode()
+GENERATED_BOX = struct.pack(">I", 8 + len(_XMP_BOX) + len(_PACKET)) + b"uuid" + _XMP_BOX + _PACKET  # of an MP4 file
 OpenFile = Callable[..., Any]  # (path, width, height, fps, audio, metadata) to what `open_writer` gives
 _SECONDS_WAITING = 10  # of pictures that a slow disc may lie behind
 
@@ -227,7 +228,6 @@ def mark_as_generated(path: Path) -> None:
     The packet's box stands before the index of the fragments, which players look for at the file's end; no fragment
     moves by it.
     """
-    box = struct.pack(">I", 8 + len(_XMP_BOX) + len(_PACKET)) + b"uuid" + _XMP_BOX + _PACKET
     with path.open("r+b") as file:
         file.seek(-4, os.SEEK_END)
         (index_size,) = struct.unpack(">I", file.read(4))  # of the box `mfra`, said in its last four bytes
@@ -236,4 +236,4 @@ def mark_as_generated(path: Path) -> None:
         if index[4:8] != b"mfra":
             raise MediaError(f"{path} has no index of its fragments at its end; it was not marked as generated")
         file.seek(-index_size, os.SEEK_END)
-        file.write(box + index)
+        file.write(GENERATED_BOX + index)

@@ -13,6 +13,7 @@ import numpy as np
 from .client import ClientSession, LiveError, Media, connect, upload
 from .engine import open_audio
 from .protocol import FMP4, INITIALISATION
+from .recording import GENERATED_BOX
 
 _PIECE = 0.5  # seconds of a message of speech
 _AHEAD = 20.0  # seconds of speech that are sent before they are seen
@@ -128,5 +129,10 @@ class _Listener:
         return over and (what.text is None or self.num_frames >= self._spoken + _QUIET * self._fps)
 
     def _write(self, media: Media) -> None:
-        if media.header.kind == FMP4 and not (media.header.flags & INITIALISATION and self._file.tell()):
+        """Fragments as they are; behind the header, which comes once, that they are generated."""
+        if media.header.kind != FMP4:
+            return
+        if not media.header.flags & INITIALISATION:
             self._file.write(media.payload)
+        elif not self._file.tell():
+            self._file.write(media.payload + GENERATED_BOX)

@@ -112,7 +112,8 @@ async def served(*, token=None, make=PlainSession, services=None, **limits):
     def studio(_):
         session = make()
         found.sessions.append(session)
-        return Made(session=session, width=SIZE, height=SIZE, fps=FPS, words=WORDS, listen=session.listen)
+        about = {"fps": FPS, "size": [SIZE, SIZE]}
+        return Made(session=session, width=SIZE, height=SIZE, fps=FPS, words=WORDS, about=about, listen=session.listen)
 
     def add(data):
         found.pictures.append(data)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import wave
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -12,8 +13,9 @@ from knot_live import commands, controls
 from knot_live.access import TOKEN
 from knot_live.client import ConnectionLost, LiveError, Media, connect, upload
 from knot_live.protocol import H264, PCM16
+from knot_live.talk import Talk, talk
 
-from .serving import FRAMES, served
+from .serving import FRAMES, PlainSession, served
 
 SECRET = "a-token-of-some-length"
 
@@ -47,7 +49,7 @@ def test_a_program_drives_a_session_from_its_beginning_to_its_end():
             return session, seen, media, at.sessions[0]
 
     session, seen, media, made = run(live())
-    assert session.created["video"]["format"] == "h264"
+    assert session.created["fps"] == 25
     assert session.ended["reason"] == "finished"
     assert seen.count("control.received") == 5
     assert seen.count("control.applied") >= 4
@@ -106,6 +108,40 @@ def tone(path, seconds):
         file.setframerate(16_000)
         file.writeframes(samples.tobytes())
     return path
+
+
+class Quiet(PlainSession):
+    """It speaks for three chunks."""
+
+    def chunks(self):
+        for chunk in super().chunks():
+            yield chunk if chunk.chunk < 3 else replace(chunk, sound=np.zeros_like(chunk.sound))
+
+
+WHATS = [Talk(np.zeros(16_000, np.float32), 16_000, None), Talk(None, 24_000, "Good morning."),
+         Talk(np.zeros(8_000, np.float32), 16_000, "Good morning.", "en-us")]  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WHATS, ids=["sound", "text", "both"])
+def test_talk_sends_all_that_is_said_and_ends_behind_it(tmp_path, what):
+    picture, out = tmp_path / "me.png", tmp_path / "talk.mp4"
+    picture.write_bytes(b"picture")
+
+    async def live():
+        async with served(make=Quiet) as at:
+            return await talk(at.url, str(picture), what, out), at.pictures, at.sessions[0].wishes
+
+    seconds, sent, wishes = run(live())
+    assert sent == [b"picture"]
+    heard = sum(len(wish.samples) for wish in wishes if isinstance(wish, controls.Speech))
+    assert heard == (0 if what.samples is None else len(what.samples))
+    assert (controls.Say(what.text or "", what.voice) in wishes) == (what.text is not None)
+    assert isinstance(wishes[-1], controls.Finish)
+    wanted = 1.0 + 0.6 if what.text is None else 3 * FRAMES / 25 + 1.5
+    assert wanted <= seconds < wanted + 3
+    assert b"trainedAlgorithmicMedia" in out.read_bytes()
+    with av.open(str(out)) as container:
+        assert len(list(container.decode(video=0))) == round(25 * seconds)
 
 
 @pytest.mark.slow
