@@ -79,9 +79,13 @@ class Drawing:
         """The next chunk; None where it was given up, which leaves all as it was."""
         plan, since = self.stream.plan, self._clock.now()
         self.driving.begin_chunk(plan)
-        chunk = next(self.stream, None) if self._late is None else self._late.next_chunk()
+        chunk = None
+        try:
+            chunk = next(self.stream, None) if self._late is None else self._late.next_chunk()
+        finally:
+            if chunk is None:  # given up, or an error: the driving stands where the stream does
+                self.driving.take_back(plan.start)
         if chunk is None:
-            self.driving.take_back(plan.start)
             return None
         sound, seconds, first = self.driving.end_chunk(), self._clock.now() - since, chunk.first_pixel_frame
         frames = _pictures(chunk)

@@ -224,6 +224,29 @@ def test_a_saved_session_goes_on_bit_for_bit(model, anchors, tmp_path):
     assert again.chunks[0].sound.any()
 
 
+@pytest.mark.parametrize("decode_beside", [True, False])
+def test_a_session_that_is_stopped_within_a_chunk_leaves_a_state_that_goes_on(model, anchors, tmp_path, decode_beside):
+    path = tmp_path / "left.safetensors"
+
+    def stops():
+        if len(given) == 2 and session._drawing.driving._frozen is not None:  # while the third chunk is drawn
+            raise KeyError("stop")
+
+    session = Session(model, anchors[0], SETTINGS, seed=5, viewer=False, clock=SimulatedClock(), state_path=path,
+                      decode_beside=decode_beside)  # fmt: skip
+    session.apply(voice(3.0))
+    given = []
+    with pytest.raises(KeyError, match="stop"):
+        given.extend(chunk for chunk in session.chunks(stops) if given.append(chunk))
+    again = Session.resume(path, model, viewer=False, clock=SimulatedClock(), decode_beside=False)
+    whole = Session(model, anchors[0], SETTINGS, seed=5, viewer=False, clock=SimulatedClock(), decode_beside=False)
+    whole.apply(voice(3.0))
+    mine, theirs = next(again.chunks()), list(islice(whole.chunks(), 3))[2]
+    assert (mine.chunk, mine.first_frame) == (theirs.chunk, theirs.first_frame) == (2, 21)
+    assert np.array_equal(mine.sound, theirs.sound)
+    assert np.abs(np.asarray(mine.frames).astype(int) - np.asarray(theirs.frames)).max() <= 1
+
+
 def test_a_session_s_files_must_belong_together(model, anchors, tmp_path):
     path, other = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     real = Real(lambda **options: Session(model, anchors[0], SETTINGS, seed=5, **options))
