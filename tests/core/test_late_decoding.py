@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -131,3 +132,20 @@ def test_what_the_decoder_raises_is_raised_where_frames_are_wanted_and_at_the_ne
             decoder.next_chunk()
         with pytest.raises(RuntimeError, match="out of memory"):
             list(stream.snapshot().state.decoder_memory)
+
+
+def test_changed_while_it_runs_it_is_the_changed_stream(model, anchor, waves):
+    """Also where the decoder begins anew, and where that is taken back."""
+    other, shorter = model.anchor(seed=8), replace(SETTINGS, num_chunk_frames=1)
+    stream, plain = (open_stream(model, anchor, SETTINGS, waves(), seed=3) for _ in range(2))
+    with LateDecoder(stream) as decoder:
+        late, chunks = take(decoder, 2), list(itertools.islice(plain, 2))
+        for one in (stream, plain):
+            one.keep(4)
+            one.set_anchor(other, cut=True)
+        late, chunks = late + take(decoder, 2), chunks + list(itertools.islice(plain, 2))
+        assert like(late, chunks)
+        for one in (stream, plain):
+            one.set_settings(shorter)
+            one.take_back(2)
+        assert like(take(decoder, 4), list(itertools.islice(plain, 4)))
