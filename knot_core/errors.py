@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 
 class KnotError(ValueError):
-    """Base of every error that a user can cause and mend."""
+    """Base class of all errors that a user can cause and correct."""
 
 
 class SettingsError(KnotError):

@@ -39,7 +39,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """Nothing in it changes once it is loaded, so streams share it."""
+    """A loaded model: network, codec and settings. It is immutable, so streams can share it."""
 
     network: nn.Module
     codec: StreamCodec
@@ -62,23 +62,25 @@ class Model:
 
     @property
     def fps(self) -> int:
-        """Pixel frames a second."""
+        """Pixel frames per second."""
         return self.preset.fps
 
     @property
     def adapter(self) -> Adapter | None:
-        """How driving enters."""
+        """The configuration of the driving adapter; None without one."""
         return self.config.adapter
 
     @property
     def timing(self) -> str:
-        """Which sound a pixel frame hears: see `Preset.timing`."""
+        """The timing of sound relative to pixel frames: see `Preset.timing`."""
         return self.preset.timing
 
     def threads_for(
         self, settings: StreamSettings, latent_size: tuple[int, int], *, as_before: int | None = None
     ) -> int | None:
-        """Threads inside operations for a stream of that latent size: as set, else `as_before`, else what suits."""
+        """Threads per operation for a stream of that latent size: the model's own, else `as_before`, else chosen by
+        size.
+        """
         return self.threads or as_before or choose_threads(self, settings, latent_size)
 
     @torch.no_grad()
@@ -122,10 +124,11 @@ class Model:
         return encode_anchor(self, latents[:, :1], text, image_tokens, behind, negative)
 
     def score_reference(self, image: Tensor, fit: Fit = "crop", anchor: Anchor | None = None) -> float | None:
-        """How well a picture [H, W, 3] in 0..1 can be rendered: 1 as pictures it was trained on, below 0.5 hardly.
+        """A score of how well a picture [H, W, 3] in 0..1 can be rendered: 1 like the training's pictures, below 0.5
+        hardly.
 
-        At the model's own size, where the picture's `anchor` is used if that has it; None for a model of which it was
-        not measured what it can render.
+        It is measured at the model's own size, with the picture's `anchor` if that has this size. None for a model
+        whose range of references was not measured.
         """
         if self.good_references is None:
             return None

@@ -35,7 +35,7 @@ class TextEncoder:
 
     @torch.no_grad()
     def encode(self, prompt: str) -> Tensor:
-        """float32 [1, 512, D] on the CPU; an empty prompt is its end token alone.
+        """The tokens of a prompt, float32 [1, 512, D] on the CPU; an empty prompt is its end token alone.
 
         Raises:
             CheckpointError: the encoder gives values that are not finite.
@@ -62,9 +62,9 @@ def padded(text_BTD: Tensor) -> Tensor:
 def load_text_encoder(
     folder: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype = torch.bfloat16
 ) -> TextEncoder:
-    """UMT5 and its tokenizer from a folder on this machine, never the network.
+    """Load UMT5 and its tokenizer from a folder on this machine; nothing is downloaded.
 
-    One that transformers saved, or a pipeline of diffusers with `text_encoder` and `tokenizer` in it, such as
+    The folder is one that transformers saved, or a pipeline of diffusers with `text_encoder` and `tokenizer`, such as
     Wan2.1-T2V-1.3B-Diffusers.
 
     Raises:

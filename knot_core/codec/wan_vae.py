@@ -30,7 +30,7 @@ _CACHED_FRAMES = 2  # of a causal convolution three frames long
 
 
 class WanVideoCodec(nn.Module):
-    """Encodes and decodes normalised latents and pixels in 0..1; the tree stays where and what it is."""
+    """Encodes and decodes normalised latents and pixels in 0..1, without moving or changing the module tree."""
 
     def __init__(self, tree: nn.Module) -> None:
         """Wrap ComfyUI's WanVAE or diffusers' AutoencoderKLWan.

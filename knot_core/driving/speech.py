@@ -83,7 +83,7 @@ WINDOWS = Form(name="windows", choose=layer_states, extra_states=0, frames=windo
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SpeechDriving(TrackedDriving):
-    """A driving whose only track is speech, as wav2vec2 features: head, eyes and mouth are the model's own."""
+    """A driving whose only track is speech, as wav2vec2 features; the model generates all motion from it."""
 
     speech: Track
     form: Form
@@ -162,21 +162,21 @@ class SpeechDriving(TrackedDriving):
         return {"speech": self.speech}
 
     def require_controls(self, otherwise: str) -> None:
-        """Refuse what needs controls.
+        """Refuse an operation that needs controls.
 
         Raises:
-            DrivingError: always, with the message `otherwise`: speech features are no controls.
+            DrivingError: always, with the message `otherwise`: speech features are not controls.
         """
         raise DrivingError(otherwise)
 
     @property
     def num_ready_latents(self) -> int | None:
-        """Latent frames whose signal can be had by now; None = all."""
+        """The number of latent frames whose signal is available now; None: all."""
         ready = self.speech.num_ready
         return None if ready is None else max(0, ready - self.form.ahead + TEMPORAL - 1) // TEMPORAL
 
     def signal(self, first_latent: int, num_latents: int) -> Tensor:
-        """float32 [F, R, V] of latent frames first_latent .."""
+        """The signal of latent frames from `first_latent` on, float32 [F, R, V]."""
         latents = np.arange(first_latent, first_latent + num_latents, dtype=np.int64)
         frames, counts = self.form.frames(latents)
         end = self.speech.end_within(int(frames.max()) + 1)

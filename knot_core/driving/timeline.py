@@ -47,7 +47,7 @@ _FIRST_FLAG = MEL_DIM + len(CONTROLS)
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Driving(TrackedDriving):
-    """Up to three tracks; None = not given. Compared and hashed by content. Create one with the class methods."""
+    """Up to three tracks; None: not given. Compared and hashed by content. Create one with the class methods."""
 
     speech: Track | None = None  # 64 log-mel values
     pose: Track | None = None  # POSE_CONTROLS
@@ -56,12 +56,12 @@ class Driving(TrackedDriving):
 
     @classmethod
     def none(cls) -> Driving:
-        """Nothing given, without end: the model idles as it learned to."""
+        """An endless driving in which nothing is given: the model generates all motion."""
         return cls()
 
     @classmethod
     def idle(cls, seed: int = 0) -> Driving:
-        """A listener without end: idle motion by rule, mouth closed."""
+        """An endless driving of a listener: procedural idle motion, mouth closed."""
         return cls(pose=IdleMotion(seed), mouth=Still((0.0,) * len(MOUTH_CONTROLS)))
 
     @classmethod
@@ -102,10 +102,11 @@ class Driving(TrackedDriving):
 
     @classmethod
     def from_speech_features(cls, features: Mapping[str, Any], model: Drivable) -> SpeechDriving:
-        """For a model driven by wav2vec2 features, from what ComfyUI's Audio Encoder Encode gives: see `HeardLayers`.
+        """A driving for models that take wav2vec2 features, from the output of ComfyUI's Audio Encoder Encode: see
+        `HeardLayers`.
 
-        `features` has `encoded_audio_all_layers`, one tensor [B, steps, hidden] a layer, and `audio_samples`, how many
-        samples at 16 kHz they were made of.
+        `features` has `encoded_audio_all_layers`, one tensor [B, steps, hidden] per layer, and `audio_samples`, the
+        number of samples at 16 kHz that they were computed from.
 
         Raises:
             DrivingError: the model does not use wav2vec2, or the features do not fit it.
@@ -116,9 +117,10 @@ class Driving(TrackedDriving):
 
     @classmethod
     def from_controls(cls, controls: Any) -> Driving:
-        """Array [P, 8], dict of name -> list, dict with keyframes, or the path of a JSON file; see `read_controls`.
+        """A driving from an array [P, 8], a dict of name -> list, a dict with keyframes, or the path of a JSON file.
 
-        Where only some controls of a group (pose, mouth) are given, its others rest at 0.
+        See `read_controls`. If only some controls of a group (pose, mouth) are given, the others of the group rest at
+        0.
         """
         given = read_controls(controls)
         return cls(pose=_group(given, POSE_CONTROLS), mouth=_group(given, MOUTH_CONTROLS))
@@ -147,7 +149,9 @@ class Driving(TrackedDriving):
         return self
 
     def signal(self, first_latent: int, num_latents: int) -> Tensor:
-        """float32 [F, 4, S] of latent frames first_latent ..; past the end speech falls silent and poses hold."""
+        """The signal of latent frames from `first_latent` on, float32 [F, 4, S]; past the end speech is silent and
+        poses hold.
+        """
         last_pixel = TEMPORAL * np.arange(first_latent, first_latent + num_latents, dtype=np.int64)
         # latent frame 0 covers pixel frame 0 alone, which fills all four places
         frames = np.maximum(last_pixel[:, None] - np.arange(TEMPORAL - 1, -1, -1), 0)

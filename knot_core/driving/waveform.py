@@ -67,9 +67,9 @@ class Recording:
 class LiveAudio:
     """Speech that arrives while the stream runs: `push` samples as they come, `close` when the speaker has ended.
 
-    A driving made of it says how far the stream may go (`Driving.num_ready_latents`); asked for more, it refuses, and
-    the stream may be asked again later. Push and read may happen in different threads. Samples are forgotten
-    `keep_seconds` behind the oldest one that was read last, so memory stays constant as long as somebody reads.
+    A driving made from it tells how far the stream may go (`Driving.num_ready_latents`). If the stream needs more, it
+    raises an error, and may be continued later. Push and read may happen in different threads. Samples are freed
+    `keep_seconds` after the oldest one that was read last, so memory stays constant as long as the sound is read.
     """
 
     def __init__(self, sample_rate: int = SAMPLE_RATE, *, keep_seconds: float = 10.0) -> None:
@@ -85,8 +85,8 @@ class LiveAudio:
     def push(self, samples: Samples) -> None:
         """Append samples [S] or [C, S], full scale -1 .. 1; integers are scaled by their type.
 
-        Several channels are mixed into one (see `downmix`): where they differ, up to a second later, because the second
-        decides how. Push one channel where that matters.
+        Several channels are mixed into one (see `downmix`). If they differ, this delays the sound by up to a second,
+        since the mix is chosen second by second. Push one channel to avoid that.
 
         Raises:
             DrivingError: the sound was closed, or the number of channels changes.
@@ -103,7 +103,7 @@ class LiveAudio:
             self._hear(self._downmix.push(new))
 
     def close(self) -> None:
-        """The speech has ended: silence follows."""
+        """End the speech; silence follows."""
         with self._lock:
             if not self._closed:
                 self._hear(self._downmix.finish())

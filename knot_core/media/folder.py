@@ -28,7 +28,7 @@ _FAST = 1  # of zlib's levels; the higher ones take ten times as long for a tent
 
 
 class Writer(Protocol):
-    """The interface of what writes a stream."""
+    """The interface of writers of a stream."""
 
     path: Path
     num_bytes: int
@@ -58,7 +58,7 @@ def open_writer(  # noqa: PLR0913 - the public door
     video_format: str | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> Writer:
-    """A video file, or a folder of pictures. `video_format` None: the one that the path's suffix names."""
+    """Open a video file, or a folder of pictures. `video_format` None: the one that the path's suffix names."""
     video_format = format_of(path) if video_format is None else video_format
     if video_format == PICTURES:
         return PictureFolder(path, width=width, height=height, fps=fps, audio=audio, metadata=metadata)
@@ -67,7 +67,7 @@ def open_writer(  # noqa: PLR0913 - the public door
 
 
 class PictureFolder:
-    """000000.png, 000001.png ... and sound.wav. `metadata` goes into the first picture."""
+    """Writes 000000.png, 000001.png ... and sound.wav. `metadata` goes into the first picture."""
 
     num_bytes = 0  # nothing here plays as it grows
 

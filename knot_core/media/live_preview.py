@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """Bytes start .. stop-1 of a file, and what a browser must be asked whether it plays.
+    """Bytes start .. stop-1 of a file, and the MIME type by which a browser tells whether it can play them.
 
-    A player that comes late takes bytes 0 .. header-1, and then those from `key` on, where a key frame begins.
+    A player that joins later takes bytes 0 .. header-1, and then those from `key` on, where a key frame begins.
     """
 
     path: Path
@@ -36,7 +36,7 @@ class Piece:
 
 
 class LivePreview:
-    """Follows a writer. Nothing that goes wrong here reaches the video: it is said once, and there is no preview."""
+    """Follows a writer. A failure here never affects the video: it is logged once, and the preview ends."""
 
     def __init__(self, writer: Writer, twin: Callable[[], Path], *, fps: int, audio: SoundTrack | None = None) -> None:
         """`twin` names the file for the H.264 twin, and is asked only where one is needed; `audio` is for that too."""

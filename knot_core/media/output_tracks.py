@@ -19,7 +19,7 @@ _SECONDS_OF_GOP = 10  # at most; a chunk that begins more than a second after th
 
 
 class SoundTrack(Protocol):
-    """Sound that is read piece by piece."""
+    """A sound that is read piece by piece."""
 
     @property
     def sample_rate(self) -> int:

@@ -34,7 +34,8 @@ _BEHIND_ALPHA = 1.0  # white, what a picture viewer shows behind a cut-out
 
 
 def open_image(source: str | os.PathLike[str] | BinaryIO) -> Tensor:
-    """float32 [H, W, 3] in 0..1, upright. Any mode, depth and size; transparent images are put on white.
+    """Read an image as float32 [H, W, 3] in 0..1, upright. Any mode, depth and size; transparency is composed onto
+    white.
 
     Raises:
         MediaError: the source is no image that Pillow reads, is damaged, or is too large.
@@ -88,7 +89,7 @@ def _to_rgb(image: Image.Image, name: str) -> Tensor:
 
 
 def fit_image(image: Tensor, height: int, width: int, fit: Fit = "crop") -> Tensor:
-    """[H, W, C >= 3] -> [height, width, 3]: cover and cut off what sticks out, or fit inside with black bars.
+    """Fit [H, W, C >= 3] into [height, width, 3]: fill it and crop the rest, or fit inside with black bars.
 
     Raises:
         MediaError: `fit` is not one of `FITS`, or the image is not [H, W, C >= 3].
@@ -141,7 +142,8 @@ def _check_image(image: Tensor) -> None:
 
 
 def save_contact_sheet(path: str | os.PathLike[str], pictures: Sequence[tuple[str, Tensor]], columns: int = 6) -> None:
-    """One picture of labelled ones, each uint8 [H, W, 3], all of the first one's size; its suffix names the format.
+    """Save labelled pictures, uint8 [H, W, 3] each and all of the first one's size, as one; the suffix names the
+    format.
 
     Raises:
         MediaError: the file cannot be written, or its suffix names no image format.

@@ -56,7 +56,7 @@ class Sound(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Audio:
-    """Sound at the rate it came with, for muxing; speech features make their own 16 kHz mono of it.
+    """Sound at its own sample rate, for muxing; speech features resample it to 16 kHz mono themselves.
 
     `samples` may be an array of any library, or lists, [channels, samples] or [samples]; integers are scaled by their
     type. More than two channels become one. Memory is shared where it can be: do not change the array afterwards.
@@ -111,7 +111,9 @@ class Audio:
 
 
 class AudioFile:
-    """A file's sound as `open_audio` reads it, but piece by piece and in order, so that hours of it take no memory."""
+    """The sound of a file, read as by `open_audio`, but piece by piece and in order: memory does not grow with its
+    length.
+    """
 
     def __init__(self, path: str | os.PathLike[str], *, seconds: float = 0.0) -> None:
         """Open the file; sample 0 is the sound at `seconds` (from 0 on) in the file.
@@ -159,7 +161,7 @@ class AudioFile:
         return torch.from_numpy(self._held[:, : max(0, stop - self._first)].copy())
 
     def again(self, *, seconds: float | None = None) -> "AudioFile":
-        """Another reader of the file, from its beginning or `seconds` on; what was to be said of it is not repeated."""
+        """Another reader of the file, from its beginning or from `seconds` on; warnings about it are not repeated."""
         twin = AudioFile(self._path, seconds=self._seconds if seconds is None else seconds)
         twin._silent = True
         return twin
@@ -173,7 +175,7 @@ class AudioFile:
         return found.digest()
 
     def close(self) -> None:
-        """Say what was found damaged, and let go of the file. Twice is once."""
+        """Log damage that was found, and close the file. Calling it again has no effect."""
         self._say()
         self._decoder.close()
         self._container.close()

@@ -28,11 +28,11 @@ _MOST_FPS = 1000
 
 
 class VideoWriter:
-    """Write pixel frames as they come; sound, if there is any, is written beside them in step.
+    """Write pixel frames as they come; sound, if there is any, is interleaved with them.
 
-    What was written stays: `close` ends the file properly, also after an error. A file that was never closed plays up
-    to the last `write` if it is an MP4, else up to its last whole second. Sound longer than the pictures is cut off,
-    shorter sound is followed by silence. `metadata` goes into the container's header.
+    `close` completes the file, also after an error. A file that was never closed plays up to the last `write` if it is
+    an MP4, else up to its last whole second. Sound longer than the pictures is cut off, shorter sound is followed by
+    silence. `metadata` goes into the container's header.
     """
 
     def __init__(  # noqa: PLR0913 - the public door
@@ -130,7 +130,9 @@ class VideoWriter:
 
     @property
     def mime(self) -> str:
-        """As a browser's Media Source Extensions ask for it (RFC 6381), of H.264: profile, constraints and level."""
+        """The MIME type for a browser's Media Source Extensions (RFC 6381), for H.264: profile, constraints and
+        level.
+        """
         nal = bytes(self._tracks.video.codec_context.extradata).split(b"\x00\x00\x01", 1)[1]  # the SPS stands first
         sound = "" if self._tracks.sound is None else ", mp4a.40.2"
         return f'video/mp4; codecs="avc1.{nal[1:4].hex()}{sound}"'

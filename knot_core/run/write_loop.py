@@ -12,10 +12,10 @@ from .stream_stats import StreamLog
 
 
 class Run:
-    """The chunks of one stream until its end, how far they go, and what they cost.
+    """The chunks of one stream until its end, its length, and its figures.
 
-    `num_pixel_frames` is how many the run makes; None: not known before it ends. A host that generates chunks in a way
-    of its own overrides `generated`.
+    `num_pixel_frames` is the number that the run makes; None: unknown before it ends. A host that generates chunks in
+    its own way overrides `generated`.
     """
 
     def __init__(self, stream: Stream, num_pixel_frames: int | None, log: StreamLog | None = None) -> None:
@@ -46,7 +46,7 @@ class Run:
 class LateFile:
     """A video file that is opened for its first chunk: a run that cannot start leaves no file, and replaces none.
 
-    `opened` is called with width, height and fps. What is written is in the run's figures.
+    `opened` is called with width, height and fps. The time of writing is in the run's figures.
     """
 
     def __init__(self, run: Run, opened: Callable[..., Writer]) -> None:
@@ -72,7 +72,7 @@ class LateFile:
 
 
 def write_chunks(run: Run, file: LateFile, after: Callable[[Chunk], bool]) -> None:
-    """Append the run's chunks to a file until the run ends, or `after`, called when one is written, returns False."""
+    """Append the run's chunks to a file until the run ends, or `after`, called after each write, returns False."""
     with closing(run.written(file.write)) as chunks:
         for chunk in chunks:
             if not after(chunk):

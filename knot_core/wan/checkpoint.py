@@ -186,8 +186,8 @@ def open_checkpoint(
     uses.
 
     Raises:
-        CheckpointError: a file is damaged, or holds something that does not stream here.
-        SettingsError: the file holds no set of weights under the key `weights`.
+        CheckpointError: a file is damaged, lacks that set of weights, or holds something that does not stream here.
+        SettingsError: `weights` is not the key of a set of weights.
     """
     path = Path(path)
     stored = read_stored_network(path, header_only=header_only, family=family, weights=weights)

@@ -31,9 +31,11 @@ def read_network(
 ) -> Stored:
     """Read the tensors of one network. `weights`: the key of a set; None: the set that the family uses.
 
-    `recognise` says the family of what was read; None if it cannot.
+    `recognise` tells the family of the tensors that were read; None if it cannot.
 
-    Raises: SettingsError for a key that is none; CheckpointError if the file is damaged or lacks that set.
+    Raises:
+        CheckpointError: the file is damaged, or lacks that set.
+        SettingsError: `weights` is not the key of a set of weights.
     """
     if weights is not None and weights not in SETS:
         raise SettingsError(f"got weights {weights!r}, wanted one of {listed(SETS)}, or none to take the family's own")
