@@ -336,17 +336,16 @@ def test_a_sentence_is_spoken_and_stops_at_once(open_page: Open) -> None:
     shot(page, "speaks")
     time.sleep(0.5)
     silent_after = page.evaluate("""async () => {
-        const {player} = knotLive;
-        const pressed = performance.now();
+        const {speaker} = knotLive.player;
+        const reports = [];
+        const {onReport} = speaker;
+        speaker.onReport = report => { reports.push(report); onReport(report); };
+        const pressed = speaker.context.currentTime;
         document.getElementById("silence").click();
-        let heard = pressed;
-        while (performance.now() < pressed + 1500) {
-            await new Promise(go => setTimeout(go, 10));
-            if (player.speaker.report.peak > 0.01) heard = performance.now();
-        }
-        return heard - pressed;
+        await new Promise(go => setTimeout(go, 1500));
+        return Math.max(0, ...reports.filter(({peak}) => peak > 0.01).map(({time}) => time - pressed));
     }""")
-    assert silent_after <= 150, "milliseconds until nothing is heard any more"
+    assert silent_after <= 0.1, "seconds, by the audio device's clock, until nothing is heard any more"
     until(page, "knotLive.player.epoch >= 1")
     painted = page.evaluate("knotLive.player.figures.painted")
     watch(page, 20)
