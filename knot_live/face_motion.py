@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .engine import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES, Driving, DrivingError, IdleMotion
+from .engine import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES, Driving, DrivingError
 from .gestures import Gesture, checked_gesture, checked_look, num_frames, number, overlay
 from .held import EASE_SECONDS, Held, eased
+from .idle_blocks import IdleBlocks
 
 POSE_LASTS = 0.5  # seconds after which a camera that sends nothing has gone
 _MOST_SEEN, _SEEN_APART = 64, 0.01  # what is kept of a camera, and the seconds between two of them
@@ -79,7 +80,7 @@ class FaceMotion:
     """Wishes come from any thread, under its owner's lock; the rest is the session's thread's."""
 
     def __init__(self, beneath: Driving | None, seed: int, fps: int) -> None:
-        self._idle, self._fps = IdleMotion(seed), fps
+        self._idle, self._fps = IdleBlocks(seed), fps
         self._beneath = beneath  # as it was wished for last
         self._layers: list[tuple[int, Driving | None]] = [(0, beneath)]  # what lay beneath, from which frame on
         self._wanted: dict[str, float | None] = {}
