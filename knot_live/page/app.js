@@ -39,6 +39,8 @@ class App {
         this.soundOn = true;
         this.figures = new Figures();
         setInterval(() => this.look(), LOOK);
+        // whoever leaves or reloads the page has lost its token, and the server need not wait for it
+        addEventListener("pagehide", () => this.client?.send("session.finish"));
     }
 
     async load() {

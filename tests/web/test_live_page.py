@@ -433,6 +433,16 @@ def test_a_lost_connection_comes_back_by_itself(open_page: Open) -> None:
     assert page.get_attribute("#state", "data-kind") in ("live", "buffering")
 
 
+def test_a_page_that_is_loaded_again_leaves_no_session_behind(open_page: Open) -> None:
+    page = open_page()
+    start(page)
+    watch(page, 5)
+    page.reload()
+    until(page, "!!window.knotLive?.Player")
+    until(page, "fetch('/v1/info').then(answer => answer.json()).then(info => info.sessions === 0)", seconds=20)
+    start(page)
+
+
 def test_a_full_server_says_so(open_page: Open) -> None:
     driver = open_page()
     start(driver)
