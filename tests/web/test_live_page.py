@@ -45,6 +45,12 @@ LISTEN = """
         return send.call(this, data);
     };
 """
+FRAMES_OF_CHUNKS = """() => { // a chunk may come in several parts
+    const frames = new Map();
+    for (const {epoch, chunk, frames: more} of heard.filter(({type}) => type === "video.chunk_metadata"))
+        frames.set(`${epoch}/${chunk}`, (frames.get(`${epoch}/${chunk}`) ?? 0) + more);
+    return [...frames.values()];
+}"""
 NAMELESS = """() => [...document.querySelectorAll("button, input, select, textarea, meter, canvas")].filter(one =>
     one.checkVisibility() && !one.getAttribute("aria-label") && !one.labels?.length && !one.textContent.trim()
 ).map(one => one.outerHTML)"""
@@ -531,6 +537,22 @@ def test_keys_names_and_gestures(open_page: Open) -> None:
     page.keyboard.press("m")
     assert not page.evaluate("knotLive.soundOn")
     assert not page.inner_text("#problem"), "every gesture of the page is one of the server's"
+
+
+def test_settings_and_a_click_on_the_picture_take_hold(open_page: Open) -> None:
+    page = open_page()
+    start(page)
+    page.evaluate("""() => {
+        window.heard = [];
+        const {onMessage} = knotLive.client;
+        knotLive.client.onMessage = message => { heard.push(message); onMessage(message); };
+    }""")
+    page.get_by_label("Fast answers").check()
+    page.fill("#liveliness", "0.3")
+    page.click("#stage", position={"x": 20, "y": 40})
+    until(page, "heard.filter(({type}) => type === 'control.applied').length >= 3")
+    assert not page.inner_text("#problem")
+    until(page, f"({FRAMES_OF_CHUNKS})().at(-2) === 4")  # pixel frames of one latent frame
 
 
 def test_a_picture_of_ones_own_needs_its_box_ticked(open_page: Open) -> None:
