@@ -199,6 +199,7 @@ export class MediaSourcePlayer {
 
     cut(epoch, firstFrame) {
         this.cutAt = firstFrame;
+        this.played.cut(firstFrame);
         this.begin(epoch & 0xffff, firstFrame);
         this.forget(firstFrame);
         const from = Math.max(firstFrame / this.fps, this.video.currentTime + 1 / this.fps);

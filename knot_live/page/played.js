@@ -38,9 +38,13 @@ export class Played {
         this.onPlayed(this.epoch, frame);
     }
 
-    // Frames up to this one are held; fewer after a cut.
+    // Frames up to this one are held.
     hold(frame) {
         this.newest = frame;
+    }
+
+    cut(firstFrame) {
+        this.newest = Math.min(this.newest, firstFrame - 1);
     }
 
     get rate() {

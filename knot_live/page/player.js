@@ -122,6 +122,7 @@ export class LivePlayer {
     cut(epoch, firstFrame) {
         this.epoch = epoch & 0xffff;
         this.cutAt = firstFrame;
+        this.played.cut(firstFrame);
         this.forget(firstFrame);
         this.tell("cut", Math.round(firstFrame * this.samplesPerFrame));
     }

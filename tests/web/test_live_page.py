@@ -310,6 +310,19 @@ def test_what_is_played_is_acknowledged_ten_times_a_second(open_page: Open) -> N
     assert {message["epoch"] for _, message in told} == {0}
 
 
+def test_a_hidden_tab_paints_nothing_and_its_sound_goes_on(open_page: Open) -> None:
+    page = open_page(script=LISTEN)
+    start(page)
+    watch(page, 10)
+    page.evaluate("Object.defineProperty(document, 'hidden', {get: () => window.away}); window.away = true")
+    painted, frame = page.evaluate("[knotLive.player.figures.painted, knotLive.player.playedFrame]")
+    until(page, f"knotLive.player.playedFrame > {frame + 15}")
+    assert page.evaluate("knotLive.player.figures.painted") == painted
+    assert page.evaluate("told.at(-1)[1].frame") > frame, "so the stream goes on, too"
+    page.evaluate("window.away = false")
+    watch(page, 10)
+
+
 def test_a_slider_shows_and_a_double_click_gives_it_back(open_page: Open) -> None:
     page = open_page(color_scheme="dark")
     start(page)
