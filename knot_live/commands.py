@@ -1,4 +1,4 @@
-"""The command line: `python -m knot_live serve | talk`."""
+"""The command line: `python -m knot_live serve | talk | bench`."""
 
 import argparse
 import asyncio
@@ -65,7 +65,32 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--no-badge", action="store_true", help="no AI badge on the page")
     serve.add_argument("--open", action="store_true", help="open the page in the browser")
     _add_talk(commands.add_parser("talk", help="drive a server with sound or a sentence, and write what comes"))
+    _add_bench(commands.add_parser("bench", help="how long a person at the page waits, in a real browser"))
     return parser
+
+
+def _add_bench(bench: argparse.ArgumentParser) -> None:
+    bench.set_defaults(run=_bench)
+    bench.add_argument("--json", type=Path, metavar="FILE", help="where all figures go")
+    bench.add_argument("--events", type=int, default=60, metavar="N", help="of each kind (default: %(default)s)")
+    bench.add_argument("--chunks", type=int, nargs="+", default=[3, 1], metavar="N", help="chunk lengths, default: 3 1")
+    bench.add_argument(
+        "--runs", nargs="+", default=[], metavar="RUN", help="slider, onset, barge-in, mirror; default: all"
+    )
+
+
+async def _bench(options: argparse.Namespace) -> None:
+    try:
+        from .bench import command
+    except ModuleNotFoundError:
+        raise LiveError("measuring needs a clone of the repository; this is an installed pack") from None
+
+    def say(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+
+    runs = tuple(options.runs or command.RUNS)
+    found = await asyncio.to_thread(command.bench, options.events, tuple(options.chunks), runs, say)
+    sys.stdout.write(command.write(found, options.json) + "\n")
 
 
 def _add_talk(talk: argparse.ArgumentParser) -> None:

@@ -26,7 +26,7 @@ KNOWN_TO_THE_REGISTRY = {  # of "Operating System" and "Environment"; one that i
 }
 READ_BY_COMFYUI = ("__init__.py", "requirements.txt", "pyproject.toml", "nodes/**/*.py", "web/**/*", "locales/**/*",
                    "workflows/**/*", "subgraphs/*", "knot_core/*.py", "knot_core/assets/**/*",
-                   "knot_live/**/*.py")  # fmt: skip
+                   "knot_live/*.py", "knot_live/page/*")  # fmt: skip
 SERVED_AS_TEMPLATES = {"example_workflows", "example", "examples", "workflow", "workflows"}  # by ComfyUI, in this order
 LOADED = ("knot_core", "knot_live", "nodes")  # folders whose sources ComfyUI may load
 YET_TO_COME = {"/deploy/"}  # left out before it is there

@@ -1,0 +1,37 @@
+"""Figures of what somebody at the page waits for."""
+
+import pytest
+
+from knot_live.bench import figures
+
+
+def test_what_was_missed_is_counted_and_in_no_percentile():
+    found = figures.spread([100.0, None, 300.0, 200.0])
+    assert found == {"events": 4, "missed": 1, "p50": 0.2, "p95": 0.29, "p99": 0.298}
+    assert figures.spread([None, None]) == {"events": 2, "missed": 2, "p50": None, "p95": None, "p99": None}
+
+
+def test_a_stall_lowers_the_play_ratio():
+    told = {"seconds": 10.0, "frames": 245, "late": [0.0, -4.0, 40.0], "stalls": 1}
+    found = figures.playing(told, 25)
+    assert found["play_ratio"] == 0.98
+    assert found["stalls"] == 1
+    assert found["picture_behind_sound_ms"]["p50"] == 4.0
+
+
+def test_the_table_has_a_row_for_each_figure_with_percentiles():
+    rows = figures.table(
+        {"slider": figures.spread([500.0, 700.0]), "nothing": figures.spread([None]), "memory": {"MiB": 3}}
+    )
+    assert rows.splitlines()[2:] == [
+        "| slider | 2 | 0 | 0.600 s | 0.690 s | 0.698 s |",
+        "| nothing | 1 | 1 | - | - | - |",
+    ]
+
+
+@pytest.mark.slow
+def test_a_control_is_taken_at_once_while_a_chunk_is_drawn():
+    from knot_live.bench.command import control_times
+
+    found = figures.spread(control_times(200), unit=1.0)
+    assert found["p50"] < 0.005
