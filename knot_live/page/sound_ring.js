@@ -16,6 +16,7 @@ export class SoundRing {
         this.read = this.end = 0; // the next sample to give out; one after the last that is held
         this.begun = this.running = this.muted = this.last = false;
         this.unmuteAt = Infinity;
+        this.mutes = 0; // how often it was muted
         this.stalls = this.played = this.silent = 0;
         this.peak = 0; // the loudest since it was last asked for
         this.gain = 1;
@@ -51,6 +52,7 @@ export class SoundRing {
     }
 
     mute() {
+        this.mutes++;
         this.muted = true;
         this.unmuteAt = Infinity;
     }
@@ -102,8 +104,8 @@ export class SoundRing {
     }
 
     report() {
-        const { begun, read, held, running, stalls, played, peak, muted, least, target } = this;
+        const { begun, read, held, running, stalls, played, peak, muted, mutes, least, target } = this;
         this.peak = 0;
-        return { begun, read, held, running, stalls, played, peak, muted, least, target };
+        return { begun, read, held, running, stalls, played, peak, muted, mutes, least, target };
     }
 }

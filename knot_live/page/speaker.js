@@ -12,6 +12,8 @@ export class Speaker {
         Object.assign(this, { rate, onReport });
         this.report = { read: 0, held: 0, running: false, stalls: 0, played: 0, peak: 0, time: 0, begun: false };
         this.volume = 1;
+        this.quiet = false; // from the call to mute until the worklet, which has heard of it, plays again
+        this.mutes = 0;
     }
 
     // Whether sound may be played.
@@ -32,6 +34,7 @@ export class Speaker {
         this.node.connect(this.gain).connect(this.context.destination);
         this.node.port.onmessage = ({ data }) => {
             this.report = data;
+            if (this.quiet && !data.muted && data.mutes === this.mutes) this.setQuiet(false);
             this.onReport?.(data);
         };
     }
@@ -41,6 +44,10 @@ export class Speaker {
     }
 
     tell(...message) {
+        if (message[0] === "mute") {
+            this.mutes++;
+            this.setQuiet(true);
+        }
         this.node.port.postMessage(message);
     }
 
@@ -55,9 +62,15 @@ export class Speaker {
         return this.context.outputLatency || this.context.baseLatency || 0;
     }
 
+    // The worklet takes its messages when it comes to them, which is late on a busy machine; the gain heeds at once.
+    setQuiet(quiet) {
+        this.quiet = quiet;
+        this.setVolume(this.volume);
+    }
+
     setVolume(volume) {
         this.volume = volume;
-        this.gain?.gain.setTargetAtTime(volume, this.context.currentTime, 0.005);
+        this.gain?.gain.setTargetAtTime(this.quiet ? 0 : volume, this.context.currentTime, 0.005);
     }
 
     close() {
