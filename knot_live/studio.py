@@ -115,10 +115,9 @@ class Studio:
         Raises:
             MediaError: there is none.
         """
-        picture = self.references.get(name)
         with self._encoding:
             if name not in self._anchors:
-                self._anchors[name] = self.model.encode_anchor(picture, text=self._text)
+                self._anchors[name] = self.model.encode_anchor(self.references.get(name), text=self._text)
                 while len(self._anchors) > _MOST_ANCHORS:
                     self._anchors.pop(next(iter(self._anchors)))
             return self._anchors[name]
