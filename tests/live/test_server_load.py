@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import random
 import socket
 import time
@@ -15,39 +16,61 @@ import pytest
 
 from knot_core.run.process_memory import resident_bytes
 
-from .serving import served, wire
+from .serving import FPS, FRAMES, served, wire
 from .test_protocol import SOUND, damaged
 
-OTHERS_WAIT = 3.0  # seconds between two chunks at most, on a machine that does much else; usually 0.02
+PLAY_RATIO = 0.99  # of the others, at least: their time without a stall
+START = 0.3  # seconds that a player holds before it begins
 
 
-def run(coroutine, seconds=100):
+def check_play_ratio(ratio):
+    """Last in a test: where others keep the processor busy, nobody's pictures come in time."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if ratio < PLAY_RATIO and load > 1.5 * os.cpu_count():
+        pytest.skip(f"NOT TESTED, the others' play ratio, {ratio:.3f}: this machine has a load of {load:.1f}")
+    assert ratio >= PLAY_RATIO
+
+
+def run(coroutine, seconds=300):
     return asyncio.run(asyncio.wait_for(coroutine, seconds))
 
 
 class Watched:
-    """Somebody who drives a session as he should, and how regularly his pictures come."""
+    """Somebody who drives a session as he should, and plays it, beginning soon after its first chunk has come."""
 
     def __init__(self, driver) -> None:
-        self.driver, self.times, self.created = driver, [], None
+        self.driver, self.created = driver, None
+        self._begun, self._stalled, self._end = None, 0.0, 0
 
     async def drive(self) -> None:
+        await asyncio.gather(self._receive(), self._acknowledge())
+
+    async def _receive(self) -> None:
         while True:
-            await self.driver.chunks(1)
-            self.times.append(time.monotonic())
+            chunk = await self.driver.until("video.chunk_metadata")
+            now = time.monotonic()
+            self._begun = now + START if self._begun is None else self._begun
+            self._stalled += max(0.0, now - self._begun - self._stalled - chunk["first_frame"] / FPS)
+            self._end = chunk["first_frame"] + chunk["frames"]
             self.driver.seen.clear()
-            await asyncio.sleep(0.02)
+
+    async def _acknowledge(self) -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            if self._begun is not None:
+                played = int((time.monotonic() - self._begun - self._stalled) * FPS)
+                await self.driver.say("playback.ack", epoch=0, frame=min(played, self._end - 1))
 
     async def more(self) -> None:
-        """Wait for two chunks."""
-        count = len(self.times)
-        while len(self.times) < count + 2:
+        """Wait for three chunks."""
+        end = self._end + 3 * FRAMES
+        while self._end < end:
             await asyncio.sleep(0.01)
 
     @property
-    def longest_wait(self) -> float:
-        """In seconds, of all that it waited for."""
-        return max(after - before for before, after in zip(self.times, self.times[1:], strict=False))
+    def play_ratio(self) -> float:
+        """The share without stall of the time since it began."""
+        return 1 - self._stalled / (time.monotonic() - self._begun)
 
 
 @asynccontextmanager
@@ -64,6 +87,23 @@ async def watched(url):
             await found.more()
         finally:
             task.cancel()
+
+
+@asynccontextmanager
+async def fast(url):
+    """A session that is played as fast as it is made, some hundred chunks a second."""
+
+    async def drive(driver):
+        while True:
+            await driver.chunks(1)
+            driver.seen.clear()
+
+    async with wire(url, "session.create") as driver:
+        created = await driver.until("session.created")
+        task = asyncio.create_task(drive(driver))
+        yield created
+        assert not task.done(), "its own connection has ended"
+        task.cancel()
 
 
 async def deaf(url, message):
@@ -86,9 +126,9 @@ async def deaf(url, message):
 
 def test_a_client_that_reads_nothing_loses_its_own_connection():
     async def live():
-        async with served(max_waiting_messages=300) as at, watched(at.url) as other:
-            live = next(iter(at.hub.sessions.values()))
-            ear = await deaf(at.url, {"type": "session.view", "view_token": other.created["view_token"]})
+        async with served(max_waiting_messages=300) as at, watched(at.url) as other, fast(at.url) as created:
+            live = at.hub.sessions[created["session_id"]]
+            ear = await deaf(at.url, {"type": "session.view", "view_token": created["view_token"]})
             while not live.viewers:
                 await asyncio.sleep(0.01)
             (viewer,) = live.viewers
@@ -96,11 +136,25 @@ def test_a_client_that_reads_nothing_loses_its_own_connection():
                 await asyncio.sleep(0.05)
                 assert viewer.outbox.num_messages <= 300
             ear.close()
-            return viewer.outbox.num_messages, other.longest_wait
+            return viewer.outbox.num_messages, other.play_ratio
 
-    left, wait = run(live())
+    left, ratio = run(live())
     assert left == 0, "what waited for it is forgotten"
-    assert wait < OTHERS_WAIT
+    check_play_ratio(ratio)
+
+
+def test_a_client_that_does_not_answer_a_ping_is_let_go():
+    async def live():
+        async with served(heartbeat_seconds=1.0) as at, watched(at.url) as other:
+            live = next(iter(at.hub.sessions.values()))
+            ear = await deaf(at.url, {"type": "session.view", "view_token": other.created["view_token"]})
+            while not live.viewers:
+                await asyncio.sleep(0.01)
+            while live.viewers:
+                await asyncio.sleep(0.01)
+            ear.close()
+
+    run(live())
 
 
 @pytest.mark.parametrize(
@@ -114,11 +168,11 @@ def test_a_client_that_floods_loses_its_own_connection(limits):
                 for _ in range(20_000):
                     await flood.say("ping", event_id="x" * 100)
             seen = await flood.end()
-            return seen, other.longest_wait
+            return seen, other.play_ratio
 
-    last, wait = run(live())
+    last, ratio = run(live())
     assert last is None or last["type"] in ("pong", "error", "video.chunk_metadata")
-    assert wait < OTHERS_WAIT
+    check_play_ratio(ratio)
 
 
 def test_ten_thousand_malformed_messages_close_at_most_their_own_connection():
@@ -138,7 +192,7 @@ def test_ten_thousand_malformed_messages_close_at_most_their_own_connection():
                 num_connections += 1
                 async with wire(at.url) as client:
                     num_sent += await shout(client, malformed, num_sent, opened=num_connections % 20 == 0)
-            return num_sent, num_connections, other.longest_wait
+            return num_sent, num_connections, other.play_ratio
 
     async def shout(client, malformed, start, *, opened):
         """Send until the connection has ended: at once where the first message opens nothing."""
@@ -162,10 +216,10 @@ def test_ten_thousand_malformed_messages_close_at_most_their_own_connection():
         else:
             await client.socket.send_str(message.encode("utf-8", "replace").decode())
 
-    num_sent, num_connections, wait = run(live())
+    num_sent, num_connections, ratio = run(live())
     assert num_sent >= 10_000
     assert num_connections > 100
-    assert wait < OTHERS_WAIT
+    check_play_ratio(ratio)
 
 
 @pytest.mark.slow
@@ -197,9 +251,9 @@ def test_five_hundred_clients_come_and_go_and_leave_nothing():
                         await asyncio.sleep(0.05)
                     gc.collect()
                     sizes.append(resident_bytes())
-            return sizes, at.hub.num_sessions, other.longest_wait
+            return sizes, at.hub.num_sessions, other.play_ratio
 
-    (before, after), num_sessions, wait = run(live(), 300)
+    (before, after), num_sessions, ratio = run(live(), 300)
     assert num_sessions == 1
     assert after < 1.03 * before
-    assert wait < OTHERS_WAIT
+    check_play_ratio(ratio)
