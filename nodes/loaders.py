@@ -12,8 +12,7 @@ FAMILY_TIP = (
     "rate, size). auto: detected from the structure and the file's name; the log says which "
     "family was chosen and why."
 )
-VAE_TIP = "A Wan 2.1 VAE, which decodes the frames if no tiny decoder is chosen or found. knot-tiny"
-" takes none."
+VAE_TIP = "A Wan 2.1 VAE, which decodes the frames if no tiny decoder is chosen or found. knot-tiny takes none."
 
 
 class LoadModel(io.ComfyNode):

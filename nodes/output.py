@@ -84,7 +84,7 @@ class StreamToVideo(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **inputs: object) -> str:
-        """Served from ComfyUI's cache only while the file is there, and if nobody ended it early."""
+        """Served from ComfyUI's cache only while the file exists, and if the stream was not ended early."""
         return adapters.fingerprint(inputs)
 
     @classmethod

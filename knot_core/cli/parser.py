@@ -39,9 +39,13 @@ def _add_animate(parser: ArgumentParser) -> None:
         "--text", type=Path, metavar="FILE", help="the prompt as UMT5 tokens: a safetensors file of one tensor"
     )
     parser.add_argument("--prompt", metavar="TEXT", help="the prompt in words; needs --text-encoder")
-    parser.add_argument("--negative-prompt", metavar="TEXT", help="for guidance; needs --text-encoder")
+    parser.add_argument(
+        "--negative-prompt", metavar="TEXT", help="the negative prompt of guidance; needs --text-encoder"
+    )
     parser.add_argument("--text-encoder", type=Path, metavar="FOLDER", help="UMT5 with its tokenizer")
-    parser.add_argument("--speech-encoder", type=Path, metavar="PATH", help="wav2vec2, for models that need it")
+    parser.add_argument(
+        "--speech-encoder", type=Path, metavar="PATH", help="a wav2vec2, for models driven by its features"
+    )
     parser.add_argument("--idle", action="store_true", help="idle motion: a listener; with --audio for head and eyes")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the video to write, such as x.mp4")
     add_format(parser)
@@ -49,7 +53,7 @@ def _add_animate(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fit", choices=FITS, default="crop", help="how to fit the picture to the output aspect ratio")
     parser.add_argument(
-        "--sheet", type=Path, metavar="PNG", help="also write a contact sheet, a picture per half second"
+        "--sheet", type=Path, metavar="PNG", help="also write a contact sheet, one picture per half second"
     )
     parser.add_argument("--stats", type=Path, metavar="FILE", help="also write the figures that are printed")
     parser.add_argument("--save-state", type=Path, metavar="FILE", help="save the stream, to continue it later")
@@ -88,7 +92,7 @@ def _add_bench(parser: ArgumentParser) -> None:
 
 def _add_engine(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("the engine alone", "without reading and writing files")
-    group.add_argument("--engine", action="store_true", help="measure it (always so with random weights)")
+    group.add_argument("--engine", action="store_true", help="measure the engine alone (always with random weights)")
     group.add_argument("--layers", type=int, metavar="N", help="build a network of random weights with N layers")
     group.add_argument(
         "--plain", type=int, default=3, metavar="N", help="chunks of a plain loop to compare with (default: 3)"

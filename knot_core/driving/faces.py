@@ -1,4 +1,4 @@
-"""Controls from a clip of somebody's face: what is measured on its landmarks, and what that means as head, eyes, mouth.
+"""Controls from a video of a face: measures of its landmarks, converted to controls of head, eyes and mouth.
 
 Shapes: N = 478 landmarks of MediaPipe's face mesh, D pictures with a face, T pixel frames.
 """

@@ -35,7 +35,7 @@ _SACCADE = 3  # pixel frames that the eyes take to move
 
 @dataclass(frozen=True)
 class IdleMotion:
-    """Yaw, pitch, roll, blink, gaze and brow of somebody who listens. Two seeds are two different lives."""
+    """Yaw, pitch, roll, blink, gaze and brow of a listener, as a function of time and seed."""
 
     seed: int
     num_pixel_frames: None = None

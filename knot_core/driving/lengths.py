@@ -1,4 +1,4 @@
-"""A driving that goes on until somebody stops it; and times as people write them."""
+"""Endless drivings, and times as people write them."""
 
 import re
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ def format_clock(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Unending:
-    """A track that nobody waits for: past its own end it is as it always was there."""
+    """A track without an end of its own: past it, its values are those that it always has there."""
 
     track: Track
     num_pixel_frames: None = None
@@ -56,7 +56,7 @@ class Unending:
 
 
 def without_end(driving: Driving) -> Driving:
-    """The same, until somebody stops it: when it has played, speech is silent and poses hold; idle motion goes on."""
+    """The same driving without end: past its own end speech is silent and poses hold; idle motion continues."""
     driving.require_controls("a driving of wav2vec2 features cannot be endless; set the stream's seconds")
     tracks = {name: getattr(driving, name) for name in ("speech", "pose", "mouth")}
     unending = {name: None if track is None else Unending(track) for name, track in tracks.items()}

@@ -21,7 +21,7 @@ _TURN = 15  # pixel frames that it takes to pass from speaking to pausing
 
 @dataclass(frozen=True, eq=False)
 class Voice:
-    """Whether somebody speaks, pixel frame by pixel frame; what is quieter than `level` dB of full scale is a pause."""
+    """Detects speech, pixel frame by pixel frame; sound below `level` dB of full scale is a pause."""
 
     waveform: Waveform
     level: float
@@ -82,7 +82,7 @@ class Gated:
         return self.waveform.num_ready
 
     def read(self, start: int, stop: int) -> Tensor:
-        """float32 [stop - start] at 16 kHz: the sound while somebody speaks, zeros in pauses."""
+        """float32 [stop - start] at 16 kHz: the sound during speech, zeros in pauses."""
         samples = self.waveform.read(start, stop)
         first, last = max(0, start) // SAMPLES_PER_PIXEL_FRAME - 1, stop // SAMPLES_PER_PIXEL_FRAME + 2
         frames = np.arange(max(0, first), last)

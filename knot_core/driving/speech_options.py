@@ -103,7 +103,7 @@ def speak(  # noqa: PLR0913 - as Driving.from_audio
 
 
 def speaking_frames(audio: Audio | AudioFile, silence_level: float) -> np.ndarray:
-    """bool [P]: the pixel frames in which somebody speaks, short pauses and a little around included."""
+    """bool [P]: the pixel frames with speech, short pauses and a margin included."""
     waveform = spoken(audio)
     waveform.find_end(FAR)
     return Voice(waveform, silence_level).speaking(0, -(-waveform.num_samples // SAMPLES_PER_PIXEL_FRAME))

@@ -86,7 +86,7 @@ class TrackedDriving(ABC):
     def end_within(self, frame: int) -> int | None:
         """`num_pixel_frames`, having read as far as that pixel frame: a file's end turns out on the way."""
         if self.num_pixel_frames is None and self.num_ready_latents is not None:
-            assert frame < TEMPORAL * self.num_ready_latents, "sound that still arrives ends when somebody says so"
+            assert frame < TEMPORAL * self.num_ready_latents, "live sound ends when it is closed"
             self.pixel_signal(np.array([frame]))
         return self.num_pixel_frames
 

@@ -198,6 +198,6 @@ def _cut(samples: Tensor, start: int, stop: int) -> Tensor:
 def not_ready(wanted: int, ready: int) -> DrivingError:
     """The message if more of a live sound is needed than has arrived; both in samples."""
     return DrivingError(
-        f"the stream wants to hear the first {wanted / SAMPLE_RATE:.2f} s of a live sound, of which "
-        f"{ready / SAMPLE_RATE:.2f} s are here; push more samples, or close it if the speech has ended"
+        f"the stream needs the first {wanted / SAMPLE_RATE:.2f} s of a live sound, of which "
+        f"{ready / SAMPLE_RATE:.2f} s have arrived; push more samples, or close it if the speech has ended"
     )

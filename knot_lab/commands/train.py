@@ -82,14 +82,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--variants", help="variants: names, with commas between; without it all that can be trained")
     parser.add_argument("--pictures", type=Path, help="calibrate: a folder of pictures that cannot be rendered")
     parser.add_argument(
-        "--evidence", type=Path, default=Path("out/references.json"), help="calibrate: folder for the scores"
+        "--evidence", type=Path, default=Path("out/references.json"), help="calibrate: file for the scores"
     )
     return parser
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=Path, help="the clips' folder; FOLDER/videos, or else FOLDER/clips")
-    parser.add_argument("--codec", type=Path, help="of the clips: a Wan VAE or a tiny one; knot-tiny has its own")
+    parser.add_argument("--codec", type=Path, help="the clips' codec: a Wan VAE or a tiny one; knot-tiny has its own")
     parser.add_argument(
         "--shards", type=int, default=NUM_SHARDS, help="shards of 64 clips, or of 256 people's pictures"
     )

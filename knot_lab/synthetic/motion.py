@@ -1,4 +1,4 @@
-"""Random head motion for training and evaluation: the eight controls of somebody who talks or listens.
+"""Random head motion for training and evaluation: the eight controls of a person who talks or listens.
 
 Head, gaze and brows move from rest to rest at random times (minimum-jerk moves, so nothing jumps), the head sways
 beneath; the eyes blink. Without speech to follow, the mouth speaks random syllables through the same lips.

@@ -59,15 +59,15 @@ class RolloutCache:
         self._passed = {}
 
     def fork(self) -> "RolloutCache":
-        """A cache that goes on from here on its own; shares the tensors, which nobody changes."""
+        """An independent continuation of the cache; the tensors are shared and never changed."""
         twin = RolloutCache(num_window_frames=0, num_tokens=self._num_tokens)
         twin._num_window_tokens, twin._keeps_passes = self._num_window_tokens, self._keeps_passes
         twin._anchor, twin._window, twin._passed = self._anchor, dict(self._window), dict(self._passed)
         return twin
 
     def for_steps(self) -> "RolloutCache":
-        """A fork for passes that nobody commits. It keeps nothing of them, so that their keys and values need no memory
-        until the gradient where activations are computed again for it.
+        """A fork for passes that are never committed. It keeps nothing of them, so their keys and values need no memory
+        until the gradient recomputes the activations.
         """
         twin = self.fork()
         twin._keeps_passes, twin._passed = False, {}

@@ -182,7 +182,7 @@ def test_what_is_not_there_yet_is_refused_and_may_be_asked_for_again(encoder):
     assert driving.num_ready_latents == 0
     assert driving.num_pixel_frames is None
     live.push(torch.zeros(18 * 1000))
-    with pytest.raises(DrivingError, match=r"wants to hear the first 1\.25 s .* 1\.12 s are here"):
+    with pytest.raises(DrivingError, match=r"needs the first 1\.25 s .* 1\.12 s have arrived"):
         driving.signal(0, 4)
     live.push(np.zeros(2000))
     assert driving.num_ready_latents == 4
