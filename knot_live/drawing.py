@@ -22,11 +22,14 @@ Changed = Callable[[StreamSettings, Mapping[str, Any]], StreamSettings]
 
 
 class Drawn(NamedTuple):
-    """A chunk: where it lies, its pictures, the sound [S] that moved it, and the seconds that its stages took."""
+    """A chunk: where it lies, its pictures, the sound [S] that moved it, how many samples of that, from its first, are
+    speech, and the seconds that its stages took.
+    """
 
     span: Span
     frames: Pictures
     sound: np.ndarray
+    speech: int
     seconds: Mapping[str, float]
 
 
@@ -93,7 +96,7 @@ class Drawing:
         if plan.chunk > 0:  # the first one also warms up
             self._taken.append(seconds + self.decoding)
         self._made.append((span, chunk))
-        return Drawn(span, frames, sound, {**chunk.seconds, "chunk": seconds})
+        return Drawn(span, frames, sound, self.driving.spoken, {**chunk.seconds, "chunk": seconds})
 
     @property
     def decoding(self) -> float:

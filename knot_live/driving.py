@@ -81,6 +81,7 @@ class LiveDriving:
             require_controls(self._signals)
         self._next: int | None = None  # latent frame with which the next chunk begins; None: not begun
         self._frozen: _Frozen | None = None
+        self.spoken = 0  # samples of the last chunk, from its first on, that were speech; what was heard before is not
         self._drawn: dict[int, np.ndarray] = {}  # latent frame -> [T, S]
 
     # from any thread
@@ -220,6 +221,7 @@ class LiveDriving:
         with self._lock:
             self._voice.take(frozen.laid, len(sound))
             self._face.keep(first_pixel_frame(max(0, frozen.stop - HISTORY)), frozen.gestures)
+        self.spoken = sum(take.own for take in frozen.laid.taken)
         self._next, self._frozen = frozen.stop, None
         self._drawn = {latent: row for latent, row in self._drawn.items() if latent >= frozen.stop - HISTORY}
         return sound

@@ -27,6 +27,7 @@ class MediaChunk:
     first_frame: int
     frames: Pictures | np.ndarray  # uint8 [T, H, W, 3], decoded or on their way
     sound: np.ndarray  # float32 [S], mono at 24 kHz
+    speech: int = 0  # of its samples, from the first on, those that are speech which was asked for
     applied: tuple[int, ...]  # numbers of the controls that took hold with it
     seconds: Mapping[str, float]  # by stage, and "chunk" of all
     buffer: float  # seconds of pictures that were unplayed when it was ready
@@ -38,9 +39,10 @@ class MediaChunk:
         for frames in [self.frames] if isinstance(self.frames, np.ndarray) else self.frames.pieces():
             stop = first + len(frames)
             is_first = first == self.first_frame
+            start, end = first_sample(first, fps) - begins, first_sample(stop, fps) - begins
             yield replace(
                 self, first_frame=first, frames=frames, applied=self.applied if is_first else (), keyframe=is_first,
-                sound=self.sound[first_sample(first, fps) - begins : first_sample(stop, fps) - begins],
+                sound=self.sound[start:end], speech=min(max(self.speech - start, 0), end - start),
             )  # fmt: skip
             first = stop
 

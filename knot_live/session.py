@@ -298,13 +298,14 @@ class Session:
         if self._cutting:
             self._begin_epoch(first)
         frames = drawn.frames[first - span.first :]
-        sound = drawn.sound[pacing.first_sample(first, self.fps) - pacing.first_sample(span.first, self.fps) :]
+        skipped = pacing.first_sample(first, self.fps) - pacing.first_sample(span.first, self.fps)
+        sound, speech = drawn.sound[skipped:], max(0, drawn.speech - skipped)
         self._recorder.shown.add(first, frames, sound)
         self._recorder.hand_on(int(self._watching.position))
         applied, self._applied = tuple(self._applied), {}
         return MediaChunk(
-            epoch=self._epoch, chunk=span.chunk, first_frame=first, frames=frames, sound=sound, applied=applied,
-            seconds=drawn.seconds, buffer=buffer,
+            epoch=self._epoch, chunk=span.chunk, first_frame=first, frames=frames, sound=sound, speech=speech,
+            applied=applied, seconds=drawn.seconds, buffer=buffer,
         )  # fmt: skip
 
     def _breaks_off(self) -> bool:

@@ -35,6 +35,7 @@ ROWS = {
         {"session"},
         {"live_session", "hub", "studio", "camera", "connection", "server", "client", "talk"},
         {"bench", "commands"},
+        {"agents"},
         {"__init__", "__main__"},
     ),
     LAB: (

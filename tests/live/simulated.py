@@ -125,7 +125,7 @@ class FakeDriving:
     """A level that is held, and speech that is a number of frames; speech frames show 100 more than the level."""
 
     def __init__(self):
-        self.level, self.speech, self.speaking, self.calls = 0, 0, False, []
+        self.level, self.speech, self.speaking, self.spoken, self.calls = 0, 0, False, 0, []
         self._frozen = (0, 0, 0, 0)
         self._played = {}
 
@@ -165,7 +165,8 @@ class FakeDriving:
         first, end, _, spoken = self._frozen
         self.speech -= spoken
         sound = np.zeros((end - first) * RATE // FPS, dtype=np.float32)
-        sound[: spoken * RATE // FPS] = 0.5
+        self.spoken = spoken * RATE // FPS
+        sound[: self.spoken] = 0.5
         return sound
 
     def to_state(self):

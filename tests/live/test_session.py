@@ -58,6 +58,7 @@ def test_the_sound_is_that_which_moved_the_frames(scene):
     assert spoken.sum() == 20
     assert np.array_equal(spoken, (sound > 0).all(axis=1))
     assert not sound[~spoken].any()
+    assert [chunk.speech for chunk in here.chunks] == [int((chunk.sound > 0).sum()) for chunk in here.chunks]
 
 
 def test_pause_go_on_and_finish(scene):
