@@ -129,7 +129,7 @@ class Drawing:
         return count
 
     def replace_from(self, first_frame: int) -> None:
-        """Of the chunks that were taken back nothing is shown from that frame on."""
+        """Show nothing of the chunks that were taken back from that frame on."""
         for span, chunk in self._cut:
             if isinstance(chunk, LateChunk):
                 chunk.frames.cancel(max(0, first_frame - span.first))

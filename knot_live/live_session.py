@@ -194,7 +194,7 @@ class LiveSession:
             logger.exception("a session ends")
 
     def _behind(self, frame: int) -> list[EncodedChunk]:
-        """Of what is kept, all that shows frames behind that one, from a key frame on."""
+        """All of what is kept that shows frames behind that one, from a key frame on."""
         recent = list(self._recent)
         place = next((place for place, one in enumerate(recent) if one.end > frame + 1), len(recent))
         while 0 < place < len(recent) and not recent[place].key:

@@ -9,12 +9,13 @@ import pytest
 
 PACK = Path(__file__).resolve().parents[2]
 TRAINING = PACK / "knot_core" / "train"  # a command of its own, which no node reaches; it calls a compiler
+LIVE_BENCH = PACK / "knot_live" / "bench"  # likewise: it starts the server that it measures, and a browser
 BUSY = PACK / "knot_core" / "cli" / "bench" / "busy_processes.py"  # begins processes; the archive has neither
 SOURCES = [
     path
     for pattern in ("__init__.py", "knot_core/**/*.py", "knot_live/**/*.py", "nodes/**/*.py")
     for path in sorted(PACK.glob(pattern))
-    if TRAINING not in path.parents and path != BUSY and "__pycache__" not in path.parts
+    if not {TRAINING, LIVE_BENCH} & {*path.parents} and path != BUSY and "__pycache__" not in path.parts
 ]
 SCRIPTS = sorted((PACK / "web").rglob("*.js"))
 # modules that run other programs or code, or talk to other machines
@@ -44,6 +45,8 @@ LIVE = {  # a server that a command starts, whose refusals tests/live tries; acc
     "hub.py": {"import asyncio"},
     "live_session.py": {"import asyncio"},
     "outbox.py": {"import asyncio"},
+    "pipecat.py": {"import asyncio"},
+    "player.py": {"import asyncio"},
     "server.py": {"import aiohttp", "import asyncio", "import ssl", "a route: app.router"},
     "speaking.py": {"import subprocess"},  # espeak-ng alone, and without a shell
     "talk.py": {"import asyncio"},
