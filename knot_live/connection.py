@@ -86,7 +86,7 @@ class Connection:
             drives = not isinstance(wish, View)
             client = Client(self._outbox, wish.video, wish.sound, drives, cut_off=lambda: _abort(request))
             if drives:
-                live.drive(client, wish.last_frame if isinstance(wish, Resume) else None)
+                live.drive(client, wish.last_frame if isinstance(wish, Resume) else live.acknowledged)
             else:
                 live.watch(client)
         except ProtocolError as problem:
@@ -140,7 +140,7 @@ class Connection:
         elif not self._client.drives or self._live.driver is not self._client:
             raise ProtocolError("read_only", "a viewer only watches", received.event_id)
         elif isinstance(request, Acknowledge):
-            self._live.made.session.acknowledge(request.epoch, request.frame)
+            self._live.acknowledge(request.epoch, request.frame)
         elif isinstance(request, CameraPicture):
             if self._camera is None:
                 raise ProtocolError("no_camera", "this server reads no faces: install the extra [pose]")

@@ -90,6 +90,7 @@ class LiveSession:
         self._paused_by_us, self._on_end = False, ended
         self._cut = Cut(0, 0)
         self.recording: Path | None = None  # the last one
+        self.acknowledged = -1  # the last frame that a driver has shown
         self._names: dict[int, str | None] = {}  # event ids by control number
         self._recent: deque[EncodedChunk] = deque(maxlen=_KEPT_PIECES)
         self._loop = asyncio.get_running_loop()
@@ -113,8 +114,12 @@ class LiveSession:
                     video={"format": client.video, "codec": self.encoder.codec, "mime": self.encoder.mime},
                     sound=self.encoder.sound_format(client.sound), **self.made.about)  # fmt: skip
 
-    def drive(self, client: Client, last_frame: int | None = None) -> None:
-        """Let this client drive, in place of one whose connection may not know yet that it is lost."""
+    def drive(self, client: Client, last_frame: int) -> None:
+        """Let this client drive, in place of one whose connection may not know yet that it is lost.
+
+        It gets what is kept and was not shown: `last_frame` was. Without it a session that was made before somebody
+        attached would wait for frames to be shown that nobody has.
+        """
         if self.driver is not None:
             before, self.driver = self.driver, None
             before.send(said("error", code="driven_elsewhere", message="another connection drives this session now"))
@@ -122,7 +127,7 @@ class LiveSession:
         self._want(client)
         self.driver, self.alone_since = client, None
         client.send(self.about(client))
-        for chunk in self._behind(last_frame) if last_frame is not None else ():
+        for chunk in self._behind(last_frame):
             if self._has(chunk, client):
                 client.send(*client.chunk(chunk, self._header))
         if self._paused_by_us:
@@ -130,6 +135,11 @@ class LiveSession:
             self.made.session.apply(controls.GoOn())
         if self.ended_because is not None:
             self._say_end(client)
+
+    def acknowledge(self, epoch: int, frame: int) -> None:
+        """The driver has shown that frame."""
+        self.acknowledged = max(self.acknowledged, frame)
+        self.made.session.acknowledge(epoch, frame)
 
     def watch(self, client: Client) -> None:
         """Show it to a viewer, from the next chunk on."""

@@ -15,15 +15,11 @@ from .access import Doors, check_exposure, same_token
 from .connection import Connection
 from .hub import Hub
 from .live_session import LiveSession
+from .page_files import page_file
 from .protocol import VERSION
 
 logger = logging.getLogger(__name__)
 
-PAGE = Path(__file__).parent / "page"
-_TYPES = {  # Windows' registry may call a script text/plain
-    ".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".png": "image/png", ".svg": "image/svg+xml",
-    ".webp": "image/webp", ".json": "application/json", ".wasm": "application/wasm", ".woff2": "font/woff2",
-}  # fmt: skip
 _HEADERS = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
@@ -122,11 +118,10 @@ class LiveServer:
         return await self._file(request.match_info["name"])
 
     async def _file(self, name: str) -> web.StreamResponse:
-        files = {path.relative_to(PAGE).as_posix(): path for path in PAGE.rglob("*") if path.suffix in _TYPES}
-        if name not in files:
+        found = await asyncio.to_thread(page_file, name)
+        if found is None:
             raise Refused(404, "not_found", "there is no such page")
-        body = await asyncio.to_thread(files[name].read_bytes)
-        return web.Response(body=body, content_type=_TYPES[files[name].suffix], charset="utf-8")
+        return web.Response(body=found.body, content_type=found.kind, charset="utf-8")
 
     async def _info(self, _: web.Request) -> web.Response:
         hub = self._hub

@@ -10,7 +10,7 @@ from typing import Any
 
 from . import face_pose, speaking
 from .drawing import Changed
-from .engine import CONTROLS, RANGES, Anchor, KnotError, Model
+from .engine import RANGES, Anchor, KnotError, Model, takes_controls
 from .events import Event
 from .gestures import GESTURES
 from .limits import Limits
@@ -34,6 +34,32 @@ class _Events:
 
     def __call__(self, event: Event) -> None:
         self._listener(event)
+
+
+def described(model: Model, width: int, height: int, limits: Limits) -> dict[str, Any]:
+    """What a session's clients are told of a model, at that size in pixels, and of what there is beside it."""
+    voices, words = speaking.voices(), words_of(model)
+    return {
+        "model": model.preset.family,
+        "fps": model.fps,
+        "size": [width, height],
+        "controls": {name: list(ends) for name, ends in words.controls.items()},
+        "gestures": list(words.gestures),
+        "voices": [voice.name for voice in voices],
+        "voice_titles": {voice.name: voice.title for voice in voices},
+        "speech_problem": speaking.missing(),
+        "camera_problem": face_pose.missing(),
+        "references": [],
+        "settings": list(SETTINGS),
+        "chunk_seconds": 4 * model.settings.num_chunk_frames / model.fps,
+        "limits": limits.told(),
+    }
+
+
+def words_of(model: Model) -> Vocabulary:
+    """What a client may say to a session of that model."""
+    moves = model.adapter is not None and takes_controls(model.adapter)
+    return Vocabulary(controls=RANGES if moves else {}, gestures=tuple(GESTURES) if moves else ())
 
 
 class Studio:
@@ -65,28 +91,10 @@ class Studio:
 
     def about(self) -> dict[str, Any]:
         """What anybody may know."""
-        preset, voices = self.model.preset, speaking.voices()
-        return {
-            "model": preset.family,
-            "fps": self.model.fps,
-            "size": [preset.width, preset.height],
-            "controls": {name: list(RANGES[name]) for name in CONTROLS},
-            "gestures": list(GESTURES),
-            "voices": [voice.name for voice in voices],
-            "voice_titles": {voice.name: voice.title for voice in voices},
-            "speech_problem": speaking.missing(),
-            "camera_problem": face_pose.missing(),
-            "references": self.references.names,
-            "settings": list(SETTINGS),
-            "prompts": self._encode_text is not None,
-            "badge": self._badge,
-            "chunk_seconds": 4 * self.model.settings.num_chunk_frames / self.model.fps,
-            "limits": self.limits.told(),
-        }
-
-    def words(self) -> Vocabulary:
-        """What a client may say."""
-        return Vocabulary(controls=RANGES, gestures=tuple(GESTURES))
+        preset = self.model.preset
+        about = described(self.model, preset.width, preset.height, self.limits)
+        own = {"references": self.references.names, "prompts": self._encode_text is not None, "badge": self._badge}
+        return about | own
 
     def make(self, wish: Create) -> Made:
         """A session as a client wants it; encoding its reference takes a while.
@@ -106,7 +114,7 @@ class Studio:
         except KnotError as problem:
             raise ProtocolError("bad_value", str(problem)) from None
         height, width = self.model.preset.height, self.model.preset.width
-        return Made(session=session, width=width, height=height, fps=self.model.fps, words=self.words(),
+        return Made(session=session, width=width, height=height, fps=self.model.fps, words=words_of(self.model),
                     about=self.about() | {"steps": settings.steps}, listen=events.listen)  # fmt: skip
 
     def anchor(self, name: str) -> Anchor:

@@ -3,9 +3,11 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import adapters
+from .adapters.live_routes import add_live_routes
 from .driving import DrivingFromAudio, DrivingFromEncodedAudio, DrivingIdle
 from .driving_tools import NODES as DRIVING_TOOLS
 from .encode_anchor import EncodeAnchor
+from .interactive import Live
 from .loaders import FromModel, LoadModel, SamplePortrait, SampleSpeech
 from .output import StreamToVideo
 from .sampling import ModelSettings, Settings, Stream
@@ -26,6 +28,7 @@ NODES: list[type[io.ComfyNode]] = [
     ModelSettings,
     Stream,
     StreamToVideo,
+    Live,
     BeginStream,
     SampleChunks,
     NewDriving,
@@ -42,4 +45,5 @@ class KnotForcingExtension(ComfyExtension):
 
 async def comfy_entrypoint() -> KnotForcingExtension:
     adapters.add_routes()
+    add_live_routes()
     return KnotForcingExtension()

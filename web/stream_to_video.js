@@ -1,9 +1,8 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import {
-    belongsHere, forgetOutputs, forgetStills, hostOf, nodeOf, removeWidget, showsResults,
-} from "./editor_graph.js";
+import { belongsHere, forgetOutputs, hostOf, nodeOf, removeWidget, showsResults } from "./editor_graph.js";
 import { LivePlayer } from "./live_player.js";
+import { before, forgetShown, loud, quiet, shownVideo } from "./node_results.js";
 import { askStream } from "./stream_control.js";
 
 // Left to itself the editor shows live stills in place of the results for as long as it has any, and on the next run
@@ -13,7 +12,6 @@ import { askStream } from "./stream_control.js";
 const NODE = "KnotForcingStreamToVideo";
 const EVENT = "knot_forcing.live";
 const WIDGET = "knot_forcing_live";
-const SHOWN_BY = ["video-preview", "$$comfy_animation_preview", "$$canvas-image-preview"]; // widgets of the editor
 const PLAYER_HEIGHT = 250; // pixels
 const HAND_OVER_TRIES = 50; // a tenth of a second each
 const AFTER_A_GRAPH_CAME = [200, 600, 1500]; // milliseconds: the editor says late which workflow it shows
@@ -21,40 +19,8 @@ const AFTER_A_GRAPH_CAME = [200, 600, 1500]; // milliseconds: the editor says la
 // Of streams that run: what was told of each last, put together. So a graph that is shown again has its player again.
 const running = new Map();
 
-function forgetShown(node) {
-    for (const widget of (node.widgets ?? []).filter((widget) => SHOWN_BY.includes(widget.name))) {
-        widget.onRemove?.();
-        node.widgets.splice(node.widgets.indexOf(widget), 1);
-    }
-    for (const field of ["imgs", "images", "preview", "animatedImages", "previewMediaType", "videoContainer"]) {
-        node[field] = undefined;
-    }
-    forgetStills(node);
-}
-
-function before(node, method, action) {
-    const original = node[method];
-    node[method] = function (...values) {
-        action(this);
-        return original?.apply(this, values);
-    };
-}
-
 function viewUrl({ filename, subfolder, type }) {
     return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
-}
-
-// Stills are drawn on the node's background; while the player is there it draws none, and keeps none that the editor
-// was still loading when the player came.
-function quiet(node) {
-    forgetShown(node);
-    node.onDrawBackground = () => {};
-    Object.defineProperty(node, "imgs", { configurable: true, get: () => undefined, set: () => {} });
-}
-
-function loud(node) {
-    delete node.onDrawBackground; // the editor's own, of the node's class
-    delete node.imgs;
 }
 
 // Else stills are all that shows: where nodes are part of a page that does not show widgets that come later (0.8.0).
@@ -130,11 +96,6 @@ function keepOnHost(node, live) {
     setTimeout(() => {
         if (node.knotForcingLive === live && showsResults(live.host)) removePlayer(node);
     }, HAND_OVER_TRIES * 20);
-}
-
-function shownVideo(node) {
-    return node.videoContainer?.querySelector?.("video")
-        ?? document.querySelector(`[data-node-id="${node.id}"] .video-preview video`);
 }
 
 function onLive({ detail }) {

@@ -32,11 +32,16 @@ function tick(key, checked = false) {
     return { box, element: make("label", { className: "tick" }, box, make("span", { textContent: text(key) })) };
 }
 
+const PARTS = ["portrait", "move", "gestures", "you", "stream"];
+
 export class Panel {
-    constructor(root, actions) {
+    // In any element, the whole of it or some parts; where a page has several panels, each has a `scope` for its names.
+    constructor(root, actions, { parts = PARTS, scope = "" } = {}) {
         this.actions = actions;
-        this.sliders = new Sliders(actions.controls);
-        this.parts = [this.portrait(), this.move(), this.gestures(), this.you(), this.stream()];
+        this.scope = scope;
+        this.live = []; // what can be used while a session runs
+        this.sliders = new Sliders(actions.controls, scope);
+        this.parts = parts.map((name) => this[name]());
         root.append(...this.parts);
         this.showGestures(GESTURES);
         this.setRunning(false);
@@ -44,7 +49,7 @@ export class Panel {
 
     // While no session runs only the portrait, the chunk's length and the token can be chosen.
     setRunning(running) {
-        for (const part of [this.cutField, ...this.live]) part.disabled = !running;
+        for (const part of this.live) part.disabled = !running;
     }
 
     // What this session's model can do.
@@ -69,10 +74,11 @@ export class Panel {
             file.value = "";
         });
         this.cut = tick("panel.cut");
-        this.cutField = make("fieldset", { className: "plain" }, this.cut.element);
+        const cutField = make("fieldset", { className: "plain" }, this.cut.element);
+        this.live.push(cutField);
         const own = make("details", { className: "own" }, make("summary", { textContent: text("panel.upload") }),
             hint("panel.photo"), rights.element, make("div", { className: "row" }, upload, file));
-        return group("panel.portrait", this.thumbnails, this.cutField, own);
+        return group("panel.portrait", this.thumbnails, cutField, own);
     }
 
     // `references`: [{name, label, picture}]; the first is chosen.
@@ -92,7 +98,7 @@ export class Panel {
         dress(reset, "reset", text("panel.resetAll"));
         reset.addEventListener("click", () => this.sliders.reset());
         const made = group("panel.move", this.sliders.element, make("div", { className: "row spread" }, hint("panel.moveHint"), reset));
-        this.live = [made];
+        this.live.push(made);
         return made;
     }
 
@@ -154,19 +160,20 @@ export class Panel {
     }
 
     liveliness() {
-        const slider = make("input", { type: "range", id: "liveliness", min: 0, max: 1, step: 0.05, value: 1 });
-        const value = make("output", { "for": "liveliness", textContent: "1.00" });
+        const id = `${this.scope}liveliness`;
+        const slider = make("input", { type: "range", id, min: 0, max: 1, step: 0.05, value: 1 });
+        const value = make("output", { "for": id, textContent: "1.00" });
         slider.addEventListener("input", () => { value.textContent = Number(slider.value).toFixed(2); });
         slider.addEventListener("change", () => this.actions.liveliness(Number(slider.value)));
         const made = make("fieldset", { className: "plain" }, make("div", { className: "slider wide" },
-            make("label", { "for": "liveliness", textContent: text("panel.liveliness") }), slider, value));
+            make("label", { "for": id, textContent: text("panel.liveliness") }), slider, value));
         this.live.push(made);
         return made;
     }
 
     chunkLength() {
         this.lengths = [["panel.fast", 1], ["panel.best", 3]].map(([key, frames]) => {
-            const radio = make("input", { type: "radio", name: "chunk", value: frames, checked: frames === 3 });
+            const radio = make("input", { type: "radio", name: `${this.scope}chunk`, value: frames, checked: frames === 3 });
             radio.addEventListener("change", () => this.actions.chunkLength(frames));
             return make("label", {}, radio, make("span", { textContent: text(key) }));
         });
@@ -174,15 +181,16 @@ export class Panel {
     }
 
     get numChunkFrames() {
-        return Number(document.querySelector("input[name=chunk]:checked").value);
+        return Number(this.lengths.map((label) => label.querySelector("input")).find(({ checked }) => checked).value);
     }
 
     prompt() {
-        const field = make("textarea", { id: "prompt", rows: 2, maxLength: 2000 });
+        const id = `${this.scope}prompt`;
+        const field = make("textarea", { id, rows: 2, maxLength: 2000 });
         const send = make("button", { type: "button", textContent: text("panel.promptSend") });
         send.addEventListener("click", () => field.value.trim() && this.actions.prompt(field.value.trim()));
         this.promptRow = make("fieldset", { className: "plain", hidden: true },
-            make("label", { "for": "prompt", textContent: text("panel.prompt") }), field, send);
+            make("label", { "for": id, textContent: text("panel.prompt") }), field, send);
         this.live.push(this.promptRow);
         return this.promptRow;
     }

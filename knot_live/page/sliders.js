@@ -14,9 +14,9 @@ export function labelOf(kind, name) {
 }
 
 export class Sliders {
-    // `onChange({name: value or null})`, the newest values that have not been told yet.
-    constructor(onChange) {
-        this.onChange = onChange;
+    // `onChange({name: value or null})`, the newest values that have not been told yet; `scope` begins the elements' ids.
+    constructor(onChange, scope = "") {
+        Object.assign(this, { onChange, scope });
         this.element = make("div", { className: "sliders" });
         this.rows = new Map();
         this.pending = {};
@@ -34,7 +34,7 @@ export class Sliders {
 
     row(name, [low, high]) {
         const label = labelOf("control", name);
-        const id = `control-${name}`;
+        const id = `${this.scope}control-${name}`;
         const slider = make("input", { type: "range", id, min: low, max: high, step: 0.01, value: this.rest(low) });
         const value = make("output", { "for": id, textContent: text("panel.idle") });
         const reset = make("button", { type: "button", className: "quiet", disabled: true });

@@ -4,10 +4,11 @@ Shapes: B pictures, H W height and width, T text tokens, D text dim.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import comfy.model_management as host
 import folder_paths
@@ -24,7 +25,7 @@ from ...knot_core.driving.expression import read_expression
 from ...knot_core.driving.faces import pose_from_pictures
 from ...knot_core.driving.landmarks import MODEL_FILE
 from ...knot_core.driving.lengths import without_end
-from ...knot_core.driving.prompts import describe, parse_prompts
+from ...knot_core.driving.prompts import PromptTimeline, describe, parse_prompts
 from ...knot_core.driving.speech_options import SILENCES, SpeechOptions
 from ...knot_core.media.frames import read_frames
 from ...knot_core.media.portrait import crop_portrait, describe_face
@@ -33,11 +34,13 @@ from ...knot_core.stream.prompting import follow_prompts
 from ...knot_core.text import padded
 from ...knot_core.wan.families import check_inputs
 from .media import to_picture
+from .recipes import Recipe, remembered
 from .warnings import say
 
 logger = logging.getLogger(__name__)
 
 SILENCE_CHOICES = list(SILENCES)
+_clips: WeakKeyDictionary[TimedPrompts, Any] = WeakKeyDictionary()  # ComfyUI's text encoders, by what they encoded
 MODES = {"blend": combine, "add": layer}
 FACE_MODEL = ("mediapipe", MODEL_FILE)  # in ComfyUI's models folder
 
@@ -51,8 +54,11 @@ def expression_timeline(text: str) -> Driving:
 
 
 def combine_drivings(first: Driving, second: Driving, mode: str, endless: bool, **weights: float) -> Driving:
-    combined = MODES[mode](first, second, **weights)
-    return without_end(combined) if endless else combined
+    def combined(first: Driving, second: Driving) -> Driving:
+        both = MODES[mode](first, second, **weights)
+        return without_end(both) if endless else both
+
+    return remembered(combined(first, second), Recipe(parts={"first": first, "second": second}, make=combined))
 
 
 def direct_prompts(  # noqa: PLR0913 - one for every cable and widget
@@ -66,15 +72,29 @@ def direct_prompts(  # noqa: PLR0913 - one for every cable and widget
     recache: bool = False,
 ) -> tuple[Anchor, str]:
     """The anchor with its prompts, and in words what changes when: in the settings' chunks, else in the model's."""
-    timeline = parse_prompts(text, blend_chunks, recache=recache)
-    texts = None if clip is None else tuple(_encoded(clip, prompt) for prompt in timeline.prompts)
-    prompts = TimedPrompts(timeline=timeline, texts_BTD=texts)
+    prompts = timed_prompts(parse_prompts(text, blend_chunks, recache=recache), clip)
+    timeline = prompts.timeline
     directed = replace(anchor, conditioning=replace(anchor.conditioning, prompts=prompts))
     chunks = settings or (StreamSettings() if model is None else model.settings)
     return directed, describe(timeline, chunks.num_chunk_frames, FPS if model is None else model.fps)
 
 
-def _encoded(clip: Any, prompt: str) -> Tensor:
+def timed_prompts(timeline: PromptTimeline, clip: Any) -> TimedPrompts:
+    """Encoded where there is a text encoder, which is remembered as long as they are there."""
+    texts = None if clip is None else tuple(encoded(clip, prompt) for prompt in timeline.prompts)
+    prompts = TimedPrompts(timeline=timeline, texts_BTD=texts)
+    _clips[prompts] = clip
+    return prompts
+
+
+def edited_prompts(prompts: TimedPrompts, text: str) -> Callable[[], TimedPrompts]:
+    """What encodes other prompts as those were; what is wrong with the text is said at once."""
+    before, clip = prompts.timeline, _clips.get(prompts)
+    timeline = parse_prompts(text, before.blend_chunks, recache=before.recache)
+    return lambda: timed_prompts(timeline, clip)
+
+
+def encoded(clip: Any, prompt: str) -> Tensor:
     """[1, 512, D] by ComfyUI's text encoder."""
     return padded(clip.encode_from_tokens_scheduled(clip.tokenize(prompt))[0][0][:1])
 

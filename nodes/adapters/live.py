@@ -39,7 +39,7 @@ class Live:
         self._said = {
             "stream": controlled.stream,
             "control": {"url": CONTROL, "token": controlled.token},
-            "target": _place(target),
+            "target": place_of(target),
             "workflow": workflow,
         }
         self._preview: LivePreview | None = None
@@ -117,11 +117,11 @@ def temp_folder() -> Path:
 
 def _piece(piece: Piece) -> dict[str, Any]:
     places = {"start": piece.start, "stop": piece.stop, "header": piece.header, "key": piece.key}
-    return {"file": _place(piece.path), "mime": piece.mime, **places}
+    return {"file": place_of(piece.path), "mime": piece.mime, **places}
 
 
-def _place(path: Path) -> dict[str, str]:
-    """As /view names it."""
+def place_of(path: Path) -> dict[str, str]:
+    """A file of ComfyUI's output or temp folder as /view names it."""
     roots = {"output": folder_paths.get_output_directory(), "temp": folder_paths.get_temp_directory()}
     path = Path(os.path.abspath(path))  # as /view: links in these folders stay the folders' own
     kind, root = next((kind, root) for kind, root in roots.items() if path.is_relative_to(os.path.abspath(root)))

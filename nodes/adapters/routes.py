@@ -8,7 +8,7 @@ the `knot_forcing.live` events. The answer is {"stream": ..., "state": "running"
 import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -41,20 +41,21 @@ def add_routes() -> None:
 
 
 async def answer(request: web.Request) -> web.Response:
+    return await answered(_control(request))
+
+
+async def answered(work: Awaitable[Mapping[str, str]]) -> web.Response:
+    """What the work gives, or why it is refused, as JSON."""
     headers = {"Cache-Control": "no-store"}
     try:
-        return web.json_response(await _control(request), headers=headers)
+        return web.json_response(await work, headers=headers)
     except Refused as refusal:
         return web.json_response({"error": str(refusal)}, status=refusal.status, headers=headers | refusal.headers)
 
 
 async def _control(request: web.Request) -> Mapping[str, str]:
-    _check_sender(request)
-    if request.method != "POST":
-        raise Refused(405, f"got {request.method}, wanted POST with a JSON body", Allow="POST")
-    if request.content_type != "application/json":
-        raise Refused(415, f"got the content type {request.content_type!r:.80}, wanted application/json")
-    stream, token, action = _wish(await _body(request))
+    check_post(request)
+    stream, token, action = _wish(await body_of(request))
     running = running_stream(stream)
     if running is None:
         raise Refused(404, "no stream of that name is running: it has ended, or ComfyUI was started again")
@@ -63,7 +64,25 @@ async def _control(request: web.Request) -> Mapping[str, str]:
     return {"stream": stream, "state": running.control.ask(action)}
 
 
-def _check_sender(request: web.Request) -> None:
+def check_post(request: web.Request) -> None:
+    """JSON that is posted by who may.
+
+    Raises:
+        Refused: it is not.
+    """
+    check_sender(request)
+    if request.method != "POST":
+        raise Refused(405, f"got {request.method}, wanted POST with a JSON body", Allow="POST")
+    if request.content_type != "application/json":
+        raise Refused(415, f"got the content type {request.content_type!r:.80}, wanted application/json")
+
+
+def check_sender(request: web.Request) -> None:
+    """Whether a page of this ComfyUI, or a program, asks.
+
+    Raises:
+        Refused: its Host or Origin is another's.
+    """
     own = doors(args.listen, args.enable_cors_header, os.environ.get(ALLOWED_ORIGINS, ""))
     host = request.headers.get("Host")
     origins = request.headers.getall("Origin", [])
@@ -71,9 +90,14 @@ def _check_sender(request: web.Request) -> None:
         raise Refused(403, wrong)
 
 
-async def _body(request: web.Request) -> Any:
+async def body_of(request: web.Request, *, most: int = _MOST_BYTES) -> Any:
+    """Its JSON, of at most so many bytes.
+
+    Raises:
+        Refused: it is longer, late, broken, or no JSON.
+    """
     try:
-        text = await asyncio.wait_for(_read(request), _PATIENCE)
+        text = await asyncio.wait_for(_read(request, most), _PATIENCE)
     except asyncio.TimeoutError:
         raise Refused(408, f"the body did not arrive within {_PATIENCE:.0f} seconds") from None
     except web.RequestPayloadError as problem:
@@ -81,16 +105,16 @@ async def _body(request: web.Request) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise Refused(400, "got a body that is not JSON, wanted an object with stream, token and action") from None
+        raise Refused(400, "got a body that is not JSON, wanted an object of texts") from None
 
 
-async def _read(request: web.Request) -> bytes:
+async def _read(request: web.Request, most: int) -> bytes:
     """No more than is wanted: ComfyUI's own limit is that of uploads."""
     text = b""
     async for piece in request.content.iter_any():
         text += piece
-        if len(text) > _MOST_BYTES:
-            raise Refused(413, f"got a body of more than {_MOST_BYTES} bytes, wanted stream, token and action alone")
+        if len(text) > most:
+            raise Refused(413, f"got a body of more than {most} bytes, wanted no more than is asked for")
     return text
 
 

@@ -29,7 +29,7 @@ ROWS = {
         {"engine", "clock", "controls", "events", "gestures", "pacing", "pictures", "access", "limits", "outbox",
          "message_fields", "held", "sound_bytes", "speech_queue"},
         {"control_log", "preparing", "protocol", "sound", "speaking", "face_pose", "references", "fragmented_mp4",
-         "voice", "face_motion", "idle_blocks"},
+         "page_files", "voice", "face_motion", "idle_blocks"},
         {"signals", "driving", "speed"},
         {"wishes", "watching", "drawing", "recording", "session_files", "media_encoder"},
         {"session"},

@@ -31,7 +31,9 @@ API_WORKFLOWS = sorted((PACK / "workflows" / "api").glob("*.json"))
 STORED = PACK / "tests" / "fixtures"  # those of every released version
 STORED_UI_WORKFLOWS = sorted(STORED.glob("v*/workflows/*.json"))
 STORED_API_WORKFLOWS = sorted(STORED.glob("v*/workflows/api/*.json"))
-BUNDLED_WORKFLOWS = [path for path in API_WORKFLOWS if path.stem.startswith("portrait_")]  # they need no download
+LIVE_WORKFLOW = PACK / "workflows" / "api" / "portrait_live.json"
+# they need no download, and nobody who finishes them
+BUNDLED_WORKFLOWS = [path for path in API_WORKFLOWS if path.stem.startswith("portrait_") and path != LIVE_WORKFLOW]
 
 
 def load_json(path: Path) -> dict[str, Any]:

@@ -20,6 +20,8 @@ Json = dict[str, Any]
 class Following:
     """`with Following(server, prompt) as run:` queues it; whatever happens, it is stopped at the end."""
 
+    EVENT = EVENT
+
     def __init__(self, server: Server, prompt: Json) -> None:
         self.server, self.prompt = server, prompt
         self.run = Run(prompt_id=str(uuid.uuid4()))
@@ -40,7 +42,7 @@ class Following:
 
     def until(self, wanted: Callable[[Json], Any]) -> Json:
         """The next event of the pack that is wanted."""
-        while not self._hear(lambda event: event["type"] == EVENT and wanted(event["data"])):
+        while not self._hear(lambda event: event["type"] == self.EVENT and wanted(event["data"])):
             assert self.run.status == "queued", f"{self.run.status} {self.run.error}\n{self.server.log_tail()}"
         return self.live[-1]
 
@@ -74,7 +76,7 @@ class Following:
         message = self._socket.recv()
         if isinstance(message, str):
             event = json.loads(message)
-            if event["type"] == EVENT and event["data"]["prompt_id"] == self.run.prompt_id:
+            if event["type"] == self.EVENT and event["data"]["prompt_id"] == self.run.prompt_id:
                 self.live.append(event["data"])
             self.server._note(self.run, message)
             return bool(wanted(event))

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from .comfyui import PACK, Server
-from .conftest import BUNDLED_WORKFLOWS, load_json
+from .conftest import BUNDLED_WORKFLOWS, LIVE_WORKFLOW, load_json
+from .live_sessions import Driving
 from .test_run import succeed, videos
 
 SIZE = 512  # pixels; the template browser shows a square
@@ -43,6 +44,21 @@ PAPER, INK, ACCENT = "#1d2733", "#f4f1ea", "#e8a13a"
 def test_draw_thumbnail(server: Server, path: Path) -> None:
     *_, video = sorted(videos(server, succeed(server, load_json(path))))
     draw(video, *WORDS[path.stem]).save(PACK / "workflows" / f"{path.stem}.jpg", quality=88)
+
+
+def test_draw_live_thumbnail(server: Server) -> None:
+    """Somebody must drive it: it turns, nods, and speaks."""
+    with Driving(server, load_json(LIVE_WORKFLOW)) as session:
+        session.attach()
+        for controls in ({"yaw": -0.7}, {"yaw": 0.0, "mouth_open": 0.8}, {"mouth_open": 0.0, "roll": 0.5}):
+            session.chunks(4)
+            session.send("session.interaction", controls=controls)
+        session.chunks(6)
+        session.send("session.finish")
+        session.hear("session.ended")
+        (video,) = videos(server, session.end())
+    picture = draw(video, "Live", "talk to it, move it, now")
+    picture.save(LIVE_WORKFLOW.parents[1] / f"{LIVE_WORKFLOW.stem}.jpg", quality=88)
 
 
 @pytest.mark.parametrize("name", CARDS)

@@ -369,6 +369,8 @@ def test_a_host_may_compute_in_a_thread_of_its_own_and_be_attached_to():
             fields = {"session": hosted.session_id, "token": hosted.resume_token}
             async with wire(at.url, "session.attach", **fields | {"token": "x" * 32}) as stranger:
                 refused = await stranger.end()
+            while len(seen) < 2:  # what was made before anybody saw it is shown to the first who attaches
+                await asyncio.sleep(0.01)
             async with wire(at.url, "session.attach", **fields) as driver:
                 chunks = await driver.chunks(3)
                 await driver.say("session.finish")
@@ -598,7 +600,7 @@ def test_the_page_is_served_and_nothing_beside_it(tmp_path, monkeypatch):
     for name in ("index.html", "view.html", "deep/app.js", "style.css", "secret.txt"):
         (page / name).write_text(name, encoding="utf-8")
     (tmp_path / "outside.js").write_text("outside", encoding="utf-8")
-    monkeypatch.setattr("knot_live.server.PAGE", page)
+    monkeypatch.setattr("knot_live.page_files.PAGE", page)
 
     async def live():
         found = {}

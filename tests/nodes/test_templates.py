@@ -23,6 +23,7 @@ USES = {  # every one has its template
     "idle": "portrait_idle",
     "loop": "portrait_loop",
     "headless": "portrait_headless",
+    "live": "portrait_live",
 }
 
 

@@ -87,7 +87,7 @@ def save(picture: Image.Image, name: str) -> None:
 
 @pytest.mark.parametrize("node_id", NODE_IDS)
 def test_draw_node(sharp_page: Any, node_id: str) -> None:
-    if node_id == PLAYER:
+    if node_id in (PLAYER, "KnotForcingLive"):
         pytest.skip("is drawn while it plays")
     sharp_page.evaluate(ADD, node_id)
     sharp_page.wait_for_timeout(500)
@@ -176,6 +176,23 @@ def test_draw_crop(server: Server) -> None:
     sheet.paste(before, (0, 0))
     sheet.paste(after, (before.width + 24, 0))
     save(sheet, "KnotForcingPortraitCrop_output.jpg")
+
+
+def test_draw_live_session(sharp_page: Any) -> None:
+    """While it is moved."""
+    only("KnotForcingLive")
+    path = next(path for path in UI_WORKFLOWS if path.stem == "portrait_live")
+    node = "app.graph._nodes.find(node => node.type === 'KnotForcingLive')"
+    session = f"{node}.knotForcingSession?.player"
+    sharp_page.evaluate("workflow => app.loadGraphData(workflow)", load_json(path))
+    sharp_page.evaluate("app.queuePrompt(0, 1)")
+    sharp_page.wait_for_function(f"({session}?.player?.playedFrame ?? -1) > 12", timeout=RUN_LIMIT_MS)
+    sharp_page.evaluate(f"{session}.interact({{controls: {{yaw: 0.6, mouth_wide: 0.8}}}})")
+    sharp_page.wait_for_function(f"{session}.measured.delays.length", timeout=RUN_LIMIT_MS)
+    sharp_page.wait_for_timeout(2000)
+    save(narrowed(shot(sharp_page, node), 360), "KnotForcingLive.jpg")
+    sharp_page.evaluate(f"{session}.finish()")
+    sharp_page.wait_for_function(f"!{node}.knotForcingSession", timeout=RUN_LIMIT_MS)
 
 
 def test_draw_player(sharp_page: Any) -> None:

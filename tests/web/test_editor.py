@@ -28,7 +28,7 @@ from .layout import SCREEN, check_in_place, check_in_view
 
 pytestmark = pytest.mark.host
 
-BUNDLED = [path for path in UI_WORKFLOWS if path.stem.startswith("portrait_")]  # they need no download
+BUNDLED = [path for path in UI_WORKFLOWS if path.stem.startswith("portrait_") and path.stem != "portrait_live"]
 SHORT = {
     "KnotForcingStreamToVideo": {"seconds": 1.0},
     "KnotForcingStream": {"seconds": 0.6},
