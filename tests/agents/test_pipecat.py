@@ -20,44 +20,13 @@ from pipecat.frames.frames import (
     TTSStoppedFrame,
     UserStartedSpeakingFrame,
 )
-from pipecat.pipeline.pipeline import Pipeline
-from pipecat.pipeline.worker import PipelineWorker
-from pipecat.processors.frame_processor import FrameProcessor
-from pipecat.workers.runner import WorkerRunner
 
 from knot_live.agents.pipecat import KnotForcingVideoService
 
 from .conftest import RATE, speech
+from .pipelines import run
 
 PIECE = 480  # samples of a frame of speech
-
-
-class Watcher(FrameProcessor):
-    """Notes what comes out, with when."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen, self._waiting = [], []
-
-    async def process_frame(self, frame, direction):
-        await super().process_frame(frame, direction)
-        self.seen.append((asyncio.get_running_loop().time(), frame))
-        for number, count, reached in self._waiting:
-            if len(self.of(number)) >= count:
-                reached.set()
-        await self.push_frame(frame, direction)
-
-    def of(self, *kinds):
-        return [frame for _, frame in self.seen if isinstance(frame, kinds)]
-
-    async def until(self, kind, count):
-        reached = asyncio.Event()
-        self._waiting.append((kind, count, reached))
-        await asyncio.wait_for(reached.wait(), 60)
-
-    @property
-    def sound(self):
-        return np.concatenate([np.frombuffer(frame.audio, np.int16) for frame in self.of(TTSAudioRawFrame)])
 
 
 class Said(TTSAudioRawFrame):
@@ -71,20 +40,6 @@ def pieces(samples, rate=RATE, context=None):
     ]
 
 
-def run(session, script):
-    """Run a pipeline of that session to its end while `script` queues frames; the watcher behind it, and the worker."""
-
-    async def scene():
-        here = SimpleNamespace(watcher=Watcher(), service=KnotForcingVideoService(session))
-        here.worker = PipelineWorker(Pipeline([here.service, here.watcher]), cancel_on_idle_timeout=False)
-        runner = WorkerRunner(handle_sigint=False)
-        await runner.add_workers(here.worker)
-        await asyncio.wait_for(asyncio.gather(runner.run(), script(here)), 120)
-        return here
-
-    return asyncio.run(scene())
-
-
 def test_speech_comes_out_as_it_went_in_and_in_step_with_the_pictures(session):
     said = speech(2.01)
 
@@ -92,7 +47,7 @@ def test_speech_comes_out_as_it_went_in_and_in_step_with_the_pictures(session):
         await here.watcher.until(OutputImageRawFrame, 5)
         await here.worker.queue_frames([*pieces(said, context="a"), TTSStoppedFrame(), EndFrame()])
 
-    here = run(session, script)
+    here = run([KnotForcingVideoService(session)], script)
     assert session.state == "ended"
     assert not here.watcher.of(Said, ErrorFrame)
     assert np.array_equal(here.watcher.sound, said)
@@ -116,7 +71,7 @@ def test_frames_are_paced_by_the_clock(session):
         await here.watcher.until(OutputImageRawFrame, 100)
         await here.worker.queue_frame(EndFrame())
 
-    here = run(session, script)
+    here = run([KnotForcingVideoService(session)], script)
     times = [(time, frame.pts / 1e9) for time, frame in here.watcher.seen if isinstance(frame, OutputImageRawFrame)]
     apart = np.diff([pts for _, pts in times])
     assert apart.min() > 0.0399
@@ -137,7 +92,7 @@ def test_an_interruption_silences_within_a_frame_and_what_is_said_next_is_whole(
         await here.watcher.until(kind, 1)
         await here.worker.queue_frames([*pieces(second, context="b"), TTSStoppedFrame(), EndFrame()])
 
-    here = run(session, script)
+    here = run([KnotForcingVideoService(session)], script)
     assert session.state == "ended"
     sounds = [(time, frame) for time, frame in here.watcher.seen if isinstance(frame, TTSAudioRawFrame)]
     ones = [time for time, sound in sounds if sound.context_id == "a"]
@@ -154,7 +109,7 @@ def test_two_utterances_follow_without_a_gap_at_any_rate(session):
         frames = [*pieces(first, context="a"), TTSStoppedFrame(), *pieces(second, 16_000, "b"), TTSStoppedFrame()]
         await here.worker.queue_frames([*frames, EndFrame()])
 
-    here = run(session, script)
+    here = run([KnotForcingVideoService(session)], script)
     sound = here.watcher.sound
     assert np.array_equal(sound[: len(first)], first)
     assert len(sound) == pytest.approx(len(first) + 1.5 * len(second), abs=50)
@@ -173,10 +128,11 @@ def test_a_pipeline_that_is_cancelled_ends_the_session(session):
         await here.watcher.until(TTSAudioRawFrame, 3)
         await here.worker.cancel()
 
-    here = run(session, script)
+    service = KnotForcingVideoService(session)
+    here = run([service], script)
     assert session.state == "ended"
     assert here.watcher.of(CancelFrame)
-    assert not here.service._player._thread.is_alive()
+    assert not service._player._thread.is_alive()
 
 
 def test_a_session_that_breaks_is_an_error_of_the_pipeline(session, monkeypatch):
@@ -187,14 +143,16 @@ def test_a_session_that_breaks_is_an_error_of_the_pipeline(session, monkeypatch)
     errors = []
 
     async def script(here):
-        @here.service.event_handler("on_error")
-        async def _note(_, error):
-            errors.append(error.error)
-
         await here.watcher.until(StartFrame, 1)
         while not errors:
             await asyncio.sleep(0.02)
         await here.worker.queue_frames([*pieces(speech(0.1)), EndFrame()])
 
-    run(session, script)
+    service = KnotForcingVideoService(session)
+
+    @service.event_handler("on_error")
+    async def _note(_, error):
+        errors.append(error.error)
+
+    run([service], script)
     assert errors == ["the portrait stands still: out of memory"]
