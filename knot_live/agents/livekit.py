@@ -104,7 +104,7 @@ class KnotForcingVideo(VideoGenerator):
         await self._ended.wait()
 
     async def aclose(self) -> None:
-        """End the session; waits for its thread."""
+        """End the session; waits for its threads."""
         await self._player.close()
 
 

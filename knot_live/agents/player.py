@@ -1,4 +1,4 @@
-"""A session that an agent's framework plays: its thread, and its pictures one by one with the speech in each.
+"""A session that an agent's framework plays: its threads, and its pictures one by one with the speech in each.
 
 Speech comes as fast as it was synthesized, in utterances; it is played in full and in order. Only so much of it is
 handed to the session as it takes; the rest waits here, where it can be forgotten at once.
@@ -7,6 +7,7 @@ Shapes: C channels, H W height and width, S samples.
 """
 
 import asyncio
+import queue
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ class Player:
     def __init__(self, session: Session) -> None:
         """`session` has not begun, and has a viewer: this."""
         self.fps, self._session = session.fps, session
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._made: queue.SimpleQueue[MediaChunk | None] = queue.SimpleQueue()  # between them; None: there are no more
         self._stopping, self._over = threading.Event(), False
         self._problem: Exception | None = None
         self._held: deque[Frame] = deque()
@@ -69,16 +71,20 @@ class Player:
 
     def start(self) -> None:
         """Begin to draw, once."""
-        if self._thread is None:
+        if not self._threads:
             loop = asyncio.get_running_loop()
-            self._thread = threading.Thread(target=self._draw, args=(loop,), name="knot-live-agent", daemon=True)
-            self._thread.start()
+            self._threads = [
+                threading.Thread(target=self._draw, name="knot-live-agent", daemon=True),
+                threading.Thread(target=self._hand_over, args=(loop,), name="knot-live-agent-pictures", daemon=True),
+            ]
+            for thread in self._threads:
+                thread.start()
 
     async def close(self) -> None:
-        """End the session at once; waits for its thread."""
+        """End the session at once; waits for its threads."""
         self._stopping.set()
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
 
     def say(self, samples: np.ndarray, rate: int, name: Any = None) -> None:
         """More of the last utterance, or of a new one of that name where that was committed: int16 [C, S]."""
@@ -178,24 +184,34 @@ class Player:
 
     # what the session gives
 
-    def _draw(self, loop: asyncio.AbstractEventLoop) -> None:
-        problem = None
+    def _draw(self) -> None:
         try:
             for chunk in self._session.chunks(self._look):
-                for piece in chunk.pieces(self.fps):
-                    loop.call_soon_threadsafe(self._take, piece)
+                self._made.put(chunk)
         except _Stopped:
             pass
-        except Exception as error:
-            problem = error
-        loop.call_soon_threadsafe(self._end, problem)
+        except Exception as problem:
+            self._problem = problem
+        finally:
+            self._made.put(None)
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Pictures as they are decoded, which the next chunk does not wait for."""
+        try:
+            while (chunk := self._made.get()) is not None:
+                for piece in chunk.pieces(self.fps):
+                    loop.call_soon_threadsafe(self._take, piece)
+        except Exception as problem:
+            self._problem = self._problem or problem
+            self._stopping.set()
+        loop.call_soon_threadsafe(self._end)
 
     def _look(self) -> None:
         if self._stopping.is_set():
             raise _Stopped
 
-    def _end(self, problem: Exception | None) -> None:
-        self._over, self._problem = True, problem
+    def _end(self) -> None:
+        self._over = True
         self._arrived.set()
         self._silent.set()
 

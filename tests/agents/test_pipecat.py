@@ -132,7 +132,7 @@ def test_a_pipeline_that_is_cancelled_ends_the_session(session):
     here = run([service], script)
     assert session.state == "ended"
     assert here.watcher.of(CancelFrame)
-    assert not service._player._thread.is_alive()
+    assert not any(thread.is_alive() for thread in service._player._threads)
 
 
 def test_a_session_that_breaks_is_an_error_of_the_pipeline(session, monkeypatch):
