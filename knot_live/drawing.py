@@ -94,7 +94,8 @@ class Drawing:
         frames = _pictures(chunk)
         span = Span(chunk.index, chunk.start_frame, first, first + len(frames))
         if plan.chunk > 0:  # the first one also warms up
-            self._taken.append(seconds + self.decoding)
+            # its first pictures are decoded while it is committed
+            self._taken.append(max(seconds, seconds - chunk.seconds.get("commit", 0.0) + self.decoding))
         self._made.append((span, chunk))
         return Drawn(span, frames, sound, self.driving.spoken, {**chunk.seconds, "chunk": seconds})
 

@@ -41,8 +41,6 @@ def bench(events: int, chunks: tuple[int, ...], runs: tuple[str, ...], say: Call
         found["first frame after Start"] = figures.spread(_starts(browser, url, max(3, events // 6)))
         for chunk in chunks:
             for run in runs:
-                if run in ("onset", "barge-in") and chunk != chunks[0]:
-                    continue
                 name = f"{run}, chunk {chunk}"
                 found |= _run(browser, url, run, name, chunk, events, lambda: _seconds_used([server, *processes()]))
                 say(f"{name}: {found[name]}")
