@@ -9,6 +9,7 @@ import { KIND, LiveClient } from "../../knot_forcing/live/page/live_client.js";
 import { Panel } from "../../knot_forcing/live/page/panel.js";
 import { sentence, text as pageText } from "../../knot_forcing/live/page/texts.js";
 import { dressPause, dressSound, sessionParts } from "./live_session_parts.js";
+import { speakTheEditorsLanguage } from "./live_session_texts.js";
 import { text } from "./texts.js";
 
 const LOOK = 250; // milliseconds between two looks at the figures
@@ -21,6 +22,7 @@ export class LiveSessionPlayer {
     constructor({ event, url }) {
         Object.assign(this, { event, url });
         this.soundOn = true;
+        speakTheEditorsLanguage();
         this.parts = sessionParts({
             silence: () => this.silence(), pauseOrGoOn: () => this.send(this.paused ? "session.go_on" : "session.pause"),
             sound: () => this.toggleSound(), large: () => this.toggleFullScreen(), finish: () => this.finish(),

@@ -119,6 +119,11 @@ const TEXTS = {
     "view.lost": "The connection is lost. Trying to get it back …",
 };
 
+// Another language's sentences in these ones' place.
+export function translate(texts) {
+    Object.assign(TEXTS, texts);
+}
+
 export const has = (key) => key in TEXTS;
 
 // As a sentence: the server's begin with a small letter, as in a log.

@@ -43,7 +43,7 @@ def test_it_says_a_sound_and_brings_the_recording(server: Server, tmp_path: Path
 def test_what_cannot_be_is_one_sentence(server: Server, tmp_path: Path) -> None:
     (tmp_path / "no.wav").write_text("no sound", encoding="utf-8")
     assert "is no WAV file" in refused(live(server, tmp_path, "--audio", str(tmp_path / "no.wav")))
-    assert "yaww" in refused(live(server, tmp_path, "--control", "yaww=1"))
+    assert "some of yaw, pitch" in refused(live(server, tmp_path, "--control", "yaww=1"))
     idle = str(PACK / "workflows" / "api" / "portrait_idle.json")
     assert "Knot Forcing Live" in refused(live(server, tmp_path, "--workflow", idle, "--set", "7.seconds=0.2"))
     server.wait_until_idle()

@@ -15,8 +15,9 @@ from .comfyui import Server
 from .conftest import LIVE_WORKFLOW, load_json
 from .following import ask
 from .live_sessions import LIVE, ROUTE, Driving, attaching, connect
+from .test_downloads import files, stood_in  # noqa: F401 - `files` is a fixture
 from .test_run import FPS, node_of, read_video, videos
-from .test_states import going_on
+from .test_states import WRITER, going_on
 
 pytestmark = pytest.mark.host
 Json = dict[str, Any]
@@ -132,6 +133,35 @@ def test_a_timeline_that_is_edited_takes_hold_while_it_runs(server: Server) -> N
     across = np.abs(frames[end - 5] - frames[-1]).mean()
     within = np.abs(frames[end - 5] - frames[end - 8]).mean()
     assert across > 3 * within, "the head has turned to the other side"
+
+
+@pytest.mark.usefixtures("files")
+def test_a_model_that_comfyui_holds_is_told_other_prompts_while_it_runs(server: Server) -> None:
+    """From the edited Prompt Timeline, and typed in; both are encoded between two chunks."""
+    prompt = stood_in("self_forcing_text_to_stream", unet_name="self_forcing.safetensors")
+    writer, anchor = prompt.pop(node_of(prompt, WRITER)), [node_of(prompt, "KnotForcingEncodeAnchor"), 0]
+    prompt["clip"] = {"class_type": "StandInClip", "inputs": {}}
+    timed = {"anchor": anchor, "prompts": "0:00 calm", "blend_chunks": 0, "clip": ["clip", 0]}
+    prompt["prompts"] = {"class_type": "KnotForcingPromptTimeline", "inputs": timed}
+    given = {"model": writer["inputs"]["model"], "anchor": ["prompts", 0], "clip": ["clip", 0], "seed": 0}
+    given |= {"longest": 60.0, "filename_prefix": f"{FOLDER}/told"}
+    prompt["live"] = {"class_type": LIVE, "inputs": given}
+    with Driving(server, prompt) as live:
+        created = live.attach()
+        assert (created["prompts"], created["controls"]) == (True, {})
+        assert live.begun["timelines"] == ["prompts"]
+        live.chunks(1)
+        wish = {"session": live.begun["session"], "token": live.begun["token"], "node": "prompts", "text": "laughing"}
+        assert ask(server, wish, path=CHANGE)[0] == 422
+        assert ask(server, wish | {"text": "0:00 laughing"}, path=CHANGE) == (200, {"node": "prompts"})
+        live.send("session.interaction", event_id="told", prompt="somebody sings")
+        live.hear("control.applied", lambda said: said.get("event_id") == "told")
+        live.chunks(1)
+        live.send("session.finish")
+        live.hear("session.ended")
+        run = live.end()
+    assert run.status == "success", run.error
+    assert len(read_video(videos(server, run)[0])[0]) > 9
 
 
 def test_without_a_client_it_lasts_its_time_or_says_why_not(server: Server) -> None:

@@ -129,3 +129,13 @@ def test_a_template_says_in_which_language_it_is_written():
     assert paths
     for path in paths:
         assert json.loads(path.read_text(encoding="utf-8"))["extra"]["knot_forcing"] == {"texts": "en"}
+
+
+def test_what_the_live_page_says_in_a_node_is_said_in_chinese():
+    """Of what its panel, devices and figures say, each sentence; and none that the page does not know."""
+    key = re.compile(r'"((?:notice|problem|microphone|camera|panel|control|gesture|figures)\.[\w.]+)":')
+    page = set(key.findall((LOCALES.parent / "knot_live" / "page" / "texts.js").read_text(encoding="utf-8")))
+    chinese = set(key.findall((LOCALES.parent / "web" / "live_session_texts.js").read_text(encoding="utf-8")))
+    assert chinese <= page
+    shown = {name for name in page if name.partition(".")[0] in {"microphone", "camera", "control", "gesture"}}
+    assert shown <= chinese

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ..host.comfyui import Server
-from .editor import RUN_LIMIT_MS, Page, queue, shot, workflow
+from .editor import READY, RUN_LIMIT_MS, Page, queue, shot, workflow
 
 pytestmark = pytest.mark.host
 
@@ -98,6 +98,19 @@ def test_pause_stands_still_and_stop_leaves_the_last_picture(page: Page) -> None
     page.wait_for_function(f"{PLAYER}.state === 'ended'", timeout=60_000)
     assert page.evaluate(f"{PLAYER}.parts.problem.textContent") == ""
     assert page.evaluate(f"{PLAYER}.parts.finish.disabled")
+
+
+def test_a_page_that_is_loaded_again_attaches_again(page: Page) -> None:
+    open_live(page)
+    begin(page)
+    page.wait_for_timeout(1500)  # the editor stores the graph for the next visit
+    page.reload()
+    page.wait_for_function(READY, timeout=120_000)
+    page.wait_for_function(f"({NODE}) && {PLAYER}?.state === 'live'", timeout=RUN_LIMIT_MS)
+    shown = page.evaluate(SHOWN)
+    page.wait_for_function(f"{SHOWN} > {max(shown, 0)} + 12", timeout=RUN_LIMIT_MS)
+    page.evaluate(f"{PLAYER}.parts.finish.click()")
+    page.wait_for_function(f"!{SESSION} && {RECORDING}?.readyState >= 1", timeout=60_000)
 
 
 def test_without_a_player_it_says_so(page: Page) -> None:

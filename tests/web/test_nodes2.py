@@ -9,6 +9,7 @@ from ..host.comfyui import Server, host_version
 from .editor import LIVE, RUN_LIMIT_MS, SET_VALUES, VIDEO, Page, load, queue, second_page, shot, stop
 from .layout import check_in_place
 from .test_editor import BUNDLED, SHORT
+from .test_live_session import PLAYER, SESSION, SHOWN
 
 pytestmark = pytest.mark.host
 STILLS = "[data-node-id] img[src^='blob:']"
@@ -41,6 +42,21 @@ def test_the_player_and_then_the_video_play_in_nodes_2(vue: Page, server: Server
     shot(vue, "nodes-2-done", server)
     assert vue.evaluate(f"{VIDEO}.duration") == pytest.approx(1.2, abs=0.1)
     assert vue.get_by_text("Error loading video").count() == 0
+
+
+def test_a_live_session_plays_and_then_its_recording_in_nodes_2(vue: Page, server: Server) -> None:
+    load(vue, "portrait_live")
+    vue.wait_for_timeout(1000)
+    queue(vue)
+    vue.wait_for_function(f"{PLAYER}?.state === 'live' && {SHOWN} >= 12", timeout=RUN_LIMIT_MS)
+    for part in ("canvas", "panel", "say"):
+        assert vue.evaluate(f"{PLAYER}.parts.{part}.getBoundingClientRect().height") > 20, part
+    assert not vue.evaluate("stills => !!document.querySelector(stills)", STILLS)
+    shot(vue, "nodes-2-live", server)
+    vue.evaluate(f"{PLAYER}.parts.finish.click()")
+    vue.wait_for_function("window.ended === 'success'", timeout=RUN_LIMIT_MS)
+    vue.wait_for_function(f"!{SESSION} && {VIDEO}?.readyState >= 2", timeout=60_000)
+    shot(vue, "nodes-2-live-done", server)
 
 
 @pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)
