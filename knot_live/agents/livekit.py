@@ -100,8 +100,12 @@ class KnotForcingVideo(VideoGenerator):
             await self._player.close()
 
     async def until_ended(self) -> None:
-        """Until the last picture was given, or nobody asks for more."""
+        """Until the last picture was given, or nobody wants more."""
         await self._ended.wait()
+
+    def end(self) -> None:
+        """Nobody wants more."""
+        self._ended.set()
 
     async def aclose(self) -> None:
         """End the session; waits for its threads."""
@@ -120,8 +124,20 @@ def _items(frame: Frame) -> Iterator[rtc.VideoFrame | rtc.AudioFrame]:
 
 
 async def show_in_room(room: rtc.Room, video: KnotForcingVideo) -> None:
-    """Play it into a room that is connected as the avatar, driven by the room's agent, until its session has ended."""
-    runner = AvatarRunner(room, audio_recv=DataStreamAudioReceiver(room), video_gen=video, options=video.options)
+    """Play it into a room that is connected as the avatar, as its agent speaks.
+
+    It lasts until the session has ended, the agent has left, or the connection is lost.
+    """
+    agent = room.local_participant.attributes.get(ATTRIBUTE_PUBLISH_ON_BEHALF)
+
+    def left(participant: rtc.RemoteParticipant) -> None:
+        if participant.identity == agent:
+            video.end()
+
+    room.on("disconnected", lambda *_: video.end())
+    room.on("participant_disconnected", left)
+    speech = DataStreamAudioReceiver(room, sender_identity=agent)
+    runner = AvatarRunner(room, audio_recv=speech, video_gen=video, options=video.options)
     try:
         await runner.start()
         try:

@@ -27,6 +27,7 @@ class Participant:
 
     def __init__(self, room, identity):
         self.identity, self._room, self._rpc_handlers, self.track_publications = identity, room, {}, {}
+        self.attributes = {}
 
     def register_rpc_method(self, method, handler):
         self._rpc_handlers[method] = handler
@@ -91,4 +92,5 @@ def pair(agent="agent", avatar="knot-forcing"):
     """The same room as the agent and as the avatar see it."""
     rooms = Room(agent), Room(avatar)
     rooms[0].other, rooms[1].other = rooms[1], rooms[0]
+    rooms[1].local_participant.attributes["lk.publish_on_behalf"] = agent
     return rooms

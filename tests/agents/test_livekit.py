@@ -154,6 +154,32 @@ def test_a_clear_is_answered_with_what_was_heard_and_the_next_reply_is_whole(ses
     assert methods == ["lk.playback_started", "lk.playback_finished"] * 2
 
 
+def test_the_end_of_a_segment_that_is_cleared_with_its_last_sound_is_not_given(session):
+    """It would be taken for that of the next one."""
+
+    def pushed(video, samples):
+        return video.push_audio(rtc.AudioFrame(samples.tobytes(), RATE, 1, len(samples)))
+
+    async def scene():
+        video = KnotForcingVideo(session, width=64, height=64)
+        await pushed(video, speech(0.05))
+        ended = asyncio.create_task(video.push_audio(AudioSegmentEnd()))
+        items = aiter(video)
+        while (item := await anext(items)) is not None:
+            if isinstance(item, rtc.AudioFrame) and not isinstance(item, Silence) and item.samples_per_channel == 240:
+                break
+        cleared = asyncio.create_task(video.clear_buffer())
+        await asyncio.sleep(0)
+        assert not cleared.done()  # the runner has not counted what it was given
+        await pushed(video, speech(0.5, seed=1))
+        after = [await anext(items) for _ in range(10)]
+        await asyncio.wait_for(asyncio.gather(cleared, ended), 0.5)
+        await items.aclose()
+        return after
+
+    assert not any(isinstance(item, AudioSegmentEnd) for item in asyncio.run(scene()))
+
+
 def test_segments_that_wait_are_told_apart(session):
     lengths = (0.3, 0.02, 0.5)
 
@@ -192,6 +218,25 @@ def test_the_avatar_joins_on_behalf_of_the_agent(session):
     assert claims.video.room_join
     assert claims.video.room == "here"
     assert session.state in ("ready", "ended")
+
+
+@pytest.mark.parametrize("event", ["disconnected", "participant_disconnected"])
+def test_the_avatar_leaves_when_the_room_or_the_agent_is_gone(session, event):
+    async def scene():
+        agents, avatars = pair()
+        video = Watched(session)
+        shown = asyncio.create_task(show_in_room(avatars, video))
+        while not video.given:
+            await asyncio.sleep(0.01)
+        stranger = SimpleNamespace(identity="somebody")
+        avatars.emit("participant_disconnected", stranger)
+        await asyncio.sleep(0.05)
+        assert not shown.done()
+        avatars.emit(event, agents.local_participant)
+        await asyncio.wait_for(shown, 20)
+
+    asyncio.run(scene())
+    assert session.state == "ended"
 
 
 def test_without_an_address_the_avatar_cannot_join(monkeypatch):
