@@ -36,7 +36,14 @@ def _elsewhere(_: Create) -> Made:
 _edits: dict[str, Edit] = {}  # by session; entries live as long as their session runs
 _tasks: set[asyncio.Task[None]] = set()
 _cameras: list[Cameras] = []  # one, once a camera's picture came
-HUB = Hub(_elsewhere, LIMITS, lambda live: [cameras.forget(live.made.session) for cameras in _cameras])
+
+
+def _ended(live: LiveSession) -> None:
+    for cameras in _cameras:
+        cameras.forget(live.made.session)
+
+
+HUB = Hub(_elsewhere, LIMITS, _ended)
 
 
 @contextmanager

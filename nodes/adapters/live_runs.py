@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -119,6 +120,7 @@ class LiveRun:
         self._change = changed_settings if steps is None else steps.change
         self._beneath, self._prompts = inputs.driving, begun.conditioning.prompts
         self._turn, self._recorded, self._listener = InTurn(), None, None
+        self._editing = Lock()  # one edit after the other
         self._set_before: Any = None  # weights of the prompts
         self._bytes = memory_budget(inputs.model, begun.anchor, begun.settings).a_pass
         self._link = self._own_inputs()
@@ -264,7 +266,10 @@ class LiveRun:
         Raises:
             KnotError: it is no timeline of this session's, or the text is none.
         """
-        prompt = self._inputs.hidden.prompt or {}
+        with self._editing:
+            self._edit(self._inputs.hidden.prompt or {}, node, text)
+
+    def _edit(self, prompt: Mapping[str, Any], node: str, text: str) -> None:
         if self._prompts is not None and node == self._prompt_timeline():
             make = edited_prompts(self._prompts, text)
             self._turn.ask(lambda: self._take_prompts(make()))

@@ -113,6 +113,18 @@ def test_a_page_that_is_loaded_again_attaches_again(page: Page) -> None:
     page.wait_for_function(f"!{SESSION} && {RECORDING}?.readyState >= 1", timeout=60_000)
 
 
+def test_without_webcodecs_it_plays_through_media_source_and_says_so(page: Page) -> None:
+    open_live(page)
+    page.evaluate("() => { window.kept = window.VideoDecoder; delete window.VideoDecoder; }")
+    try:
+        begin(page)
+        assert "Media Source" in page.evaluate(f"{PLAYER}.parts.notice.textContent")
+        assert page.evaluate(f"{PLAYER}.parts.video.readyState") >= 2
+        finish(page)
+    finally:
+        page.evaluate("() => { window.VideoDecoder = window.kept; }")
+
+
 def test_without_a_player_it_says_so(page: Page) -> None:
     open_live(page)
     page.evaluate("""() => {
