@@ -18,8 +18,8 @@ SETTINGS = StreamSettings(steps=4)
     ("found", "processors", "steps"),
     [
         (Speed(length=0.48, step=0.01, commit=0.01, decode=0.01), 2, 4),  # all of them
-        (Speed(length=0.48, step=0.097, commit=0.078, decode=0.28), 2, 2),  # a processor without bfloat16
-        (Speed(length=0.48, step=0.097, commit=0.078, decode=0.28), 1, 1),  # and one of them
+        (Speed(length=0.48, step=0.097, commit=0.078, decode=0.28), 4, 2),  # a processor without bfloat16
+        (Speed(length=0.48, step=0.097, commit=0.078, decode=0.28), 2, 1),  # and half as many of them
         (Speed(length=0.16, step=0.055, commit=0.035, decode=0.1), 2, 1),  # chunks of one latent frame
         (Speed(length=0.48, step=0.05, commit=0.038, decode=0.6), 2, 1),  # decoding takes it all
         (Speed(length=0.48, step=5.0, commit=2.0, decode=1.0), 2, 1),  # too slow for any
