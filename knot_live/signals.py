@@ -87,6 +87,7 @@ class FaceSignals:
     def __init__(self, timeline: Timeline, face: FaceMotion, signal_dim: int) -> None:
         self._timeline, self._face, self._signal_dim = timeline, face, signal_dim
         self._mel = LiveMel(timeline)
+        self._mel.at(np.zeros(1, dtype=np.int64))  # loads what features are made with, or the first word waits for it
 
     def draw(self, first_latent: int, num_latents: int) -> np.ndarray:
         """float32 [F, T, S]"""

@@ -11,7 +11,7 @@ import torch
 
 from knot_core.config import AdapterConfig, AudioCrossConfig
 from knot_core.driving import Driving, SpeechEncoder, SpeechWindow
-from knot_core.driving.audio import resample
+from knot_core.driving.audio import mel_bank, resample
 from knot_core.errors import DrivingError, KnotError
 from knot_core.media import Audio
 from knot_live import speech_queue
@@ -34,6 +34,13 @@ def voice(seconds: float, rate: int = SOUND_RATE, seed: int = 0) -> np.ndarray:
 
 def played(playing: Playing) -> np.ndarray:
     return np.concatenate(playing.sound)
+
+
+def test_the_first_word_waits_for_no_library():
+    """Loading one took longer than a chunk lasts."""
+    mel_bank.cache_clear()
+    Playing()
+    assert mel_bank.cache_info().currsize == 1
 
 
 # the rules, in integers
