@@ -478,7 +478,7 @@ def test_a_model_of_wav2vec2_hears_the_timeline_and_takes_no_controls(encoder, f
 
 
 def test_a_model_of_wav2vec2_needs_its_encoder_and_nothing_beneath(encoder):
-    with pytest.raises(DrivingError, match="load one with load_speech_encoder"):
+    with pytest.raises(DrivingError, match="load an encoder with load_speech_encoder"):
         Playing(HEARD["windows"])
     with pytest.raises(DrivingError, match="takes no controls"):
         Playing(HEARD["windows"], encoder=encoder, beneath=Driving.idle())
