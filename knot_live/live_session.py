@@ -183,12 +183,16 @@ class LiveSession:
 
         A host that computes in a thread of its own, as ComfyUI does, does not `start` the session but uses this.
         """
-        encoder = EncoderThread(self.encoder, lambda chunk: self._in_loop(self._spread, chunk))
+        encoder = EncoderThread(
+            self.encoder,
+            lambda chunk: self._in_loop(self._spread, chunk),
+            lambda problem: self._in_loop(self.end, *_broken(problem)),
+        )
         why = ("finished", "the session was finished")
         try:
             yield encoder.put
         except Exception as problem:
-            why = ("error", f"the session cannot go on: {problem}".replace("\n", " "))
+            why = _broken(problem)
             raise
         finally:
             encoder.close()
@@ -274,6 +278,11 @@ class LiveSession:
         """Whether this client can show it: it begins with a key frame, and with what was made once it was wanted."""
         begun = client.num_sent > 0 or chunk.key
         return begun and (client.video != "fmp4" or "fmp4" in chunk.media)
+
+
+def _broken(problem: Exception) -> tuple[str, str]:
+    """Reason and sentence of a session that something has broken."""
+    return "error", f"the session cannot go on: {problem}".replace("\n", " ")
 
 
 def _receipt(event: Applied | Refused, event_id: str | None) -> str:

@@ -203,10 +203,18 @@ def _about(chunk: MediaChunk) -> dict[str, Any]:
 
 
 class EncoderThread:
-    """Encodes beside the thread that computes, which never waits for it; the session's pacing bounds what waits."""
+    """Encodes beside the thread that computes, which never waits for it; the session's pacing bounds what waits.
 
-    def __init__(self, encoder: ChunkEncoder, done: Callable[[EncodedChunk], None]) -> None:
-        self._encoder, self._done = encoder, done
+    `failed` is called with what keeps a chunk from being encoded, on this thread: nothing is encoded after it.
+    """
+
+    def __init__(
+        self,
+        encoder: ChunkEncoder,
+        done: Callable[[EncodedChunk], None],
+        failed: Callable[[Exception], None] = lambda _: None,
+    ) -> None:
+        self._encoder, self._done, self._failed = encoder, done, failed
         self._problem: Exception | None = None
         self._waiting: queue.SimpleQueue[MediaChunk | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="knot-live-encoder", daemon=True)
@@ -230,3 +238,4 @@ class EncoderThread:
                     self._done(self._encoder.encode(piece))
             except Exception as problem:  # of the thread that computes, which would not hear of it
                 self._problem = problem
+                self._failed(problem)  # the next chunk may never be put: nobody shows those before it

@@ -285,7 +285,10 @@ def test_a_session_that_fails_says_so_and_the_server_goes_on():
     assert "the device is gone" in last["message"]
 
 
-def test_a_picture_that_cannot_be_encoded_ends_its_session_with_a_sentence():
+@pytest.mark.parametrize("shown", [1000, -1])
+def test_a_picture_that_cannot_be_encoded_ends_its_session_with_a_sentence(shown):
+    """Also where the session waits for the viewer, who never gets that picture."""
+
     class Damaged(PlainSession):
         def chunks(self):
             for chunk in super().chunks():
@@ -293,7 +296,7 @@ def test_a_picture_that_cannot_be_encoded_ends_its_session_with_a_sentence():
 
     async def live():
         async with served(make=Damaged) as at, wire(at.url, "session.create") as driver:
-            await driver.say("playback.ack", epoch=0, frame=1000)
+            await driver.say("playback.ack", epoch=0, frame=shown)
             return await driver.end(), at.hub.num_sessions
 
     last, left = run(live())
