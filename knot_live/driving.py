@@ -51,7 +51,7 @@ class LiveDriving:
     """Speech that arrives, eight controls, a camera's pose, gestures, and idle motion beneath all of it.
 
     `beneath`: what moves head, eyes and mouth where nobody does, in place of idle motion of that `seed`. `encoder` and
-    `window`: of models that hear through wav2vec2, as in `Driving.from_audio`. `clock`: seconds.
+    `window`: for models that are driven by wav2vec2 features, as in `Driving.from_audio`. `clock`: seconds.
     """
 
     num_pixel_frames = None  # it never ends

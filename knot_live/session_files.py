@@ -32,7 +32,7 @@ def save_session(path: str | os.PathLike[str], stream: Stream, notes: Mapping[st
         partial.write_text(json.dumps({"version": _VERSION, "start": plan.start, **notes}), encoding="utf-8")
         partial.replace(beside)
     except OSError as problem:
-        raise StateError(f"cannot write {beside} ({problem}); choose another place or free some room") from problem
+        raise StateError(f"cannot write {beside} ({problem}); choose another place, or free disk space") from problem
 
 
 def load_session(path: str | os.PathLike[str], model: Model) -> tuple[Snapshot, Mapping[str, Any]]:

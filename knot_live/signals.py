@@ -54,7 +54,7 @@ def signals_for(
     """As the model's adapter wants them.
 
     Raises:
-        DrivingError: it hears through wav2vec2, and there is no encoder, or one that does not fit.
+        DrivingError: it is driven by wav2vec2 features, and there is no encoder, or one that does not fit.
     """
     if model.adapter is None:
         return Still()
@@ -150,7 +150,7 @@ class HeardSignals:
 
 
 NOT_HEARD = "this model has no driving adapter, so speech cannot move it: nothing but its prompt does"
-NOT_MOVED = "this model hears through wav2vec2 and takes no controls: head, eyes and mouth follow the speech alone"
+NOT_MOVED = "this model takes no controls: head, eyes and mouth follow the speech alone"
 NOT_DRIVEN = "this model has no driving adapter, so controls cannot move it: nothing but its prompt does"
 
 

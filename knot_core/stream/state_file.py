@@ -180,7 +180,7 @@ def _write(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor])
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise StateError(
-            f"cannot write the state file {path} ({error}); choose another place or free some room"
+            f"cannot write the state file {path} ({error}); choose another place, or free disk space"
         ) from error
 
 

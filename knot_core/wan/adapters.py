@@ -81,9 +81,21 @@ class NetworkAdapter(ABC):
     ) -> DrivingFeatures:
         """See `encode_signal`."""
 
+    @abstractmethod
+    def encode_flops(self, num_frames: int) -> int:
+        """Floating-point operations of `encode` for F latent frames; H hidden, E entries of a frame, Q their signal."""
+
+    def pass_flops(self, num_tokens: int) -> int:  # noqa: ARG002
+        """Floating-point operations that it adds to a pass of L tokens."""
+        return 0
+
 
 class NoAdapter(NetworkAdapter):
     """A network that is driven by its prompt alone."""
+
+    def encode_flops(self, num_frames: int) -> int:  # noqa: ARG002
+        """None: 0"""
+        return 0
 
     def encode(self, *_: object, **__: object) -> DrivingFeatures:
         return NO_DRIVING
@@ -113,6 +125,11 @@ class AddedAdapter(NetworkAdapter):
     ) -> DrivingFeatures:
         return encode_driving(network, self._adapter.blocks, signal_BFTS, compute_dtype=compute_dtype)
 
+    def encode_flops(self, num_frames: int) -> int:
+        """2 F (E Q H + blocks H D)"""
+        added = self._adapter.hidden_dim * len(self._adapter.blocks) * self._dim
+        return 2 * num_frames * (_packing(self._adapter) + added)
+
 
 class CrossAdapter(NetworkAdapter):
     """Attended to in every block (MultiTalk, InfiniteTalk)."""
@@ -138,6 +155,23 @@ class CrossAdapter(NetworkAdapter):
         return encode_sound(
             network, self._adapter, signal_BFTS, starts=starts, head_dim=head_dim, compute_dtype=compute_dtype
         )
+
+    def encode_flops(self, num_frames: int) -> int:
+        """2 F (E Q H + H^2 + H T X), and keys and values of T tokens of X in N layers: N * 2 F T X 2 D"""
+        adapter, config = self._adapter, self._config
+        tokens = adapter.num_tokens * adapter.token_dim
+        made = adapter.hidden_dim * (adapter.hidden_dim + tokens)
+        return 2 * num_frames * (_packing(adapter) + made + config.num_layers * tokens * 2 * config.dim)
+
+    def pass_flops(self, num_tokens: int) -> int:
+        """q and o, and attention to the frame's own T tokens, in N layers: N * (2 * 2 L D^2 + 4 L T D)"""
+        dim, layers = self._config.dim, self._config.num_layers
+        return layers * (4 * num_tokens * dim**2 + 4 * num_tokens * self._adapter.num_tokens * dim)
+
+
+def _packing(adapter: AdapterConfig | AudioCrossConfig) -> int:
+    """E Q H: the product that takes in a latent frame's signal."""
+    return adapter.hidden_dim * adapter.num_packed * adapter.signal_dim
 
 
 def adapter_of(config: NetworkConfig) -> NetworkAdapter:

@@ -9,9 +9,10 @@ sound tokens, D model dim, I feed-forward dim, N layers.
 
 from dataclasses import dataclass
 
-from ..config import AudioCrossConfig, NetworkConfig, StreamSettings
+from ..config import NetworkConfig, StreamSettings
 from ..flow import noise_levels
 from ..geometry import PATCH
+from .adapters import adapter_of
 from .branches import branches
 
 
@@ -51,14 +52,6 @@ def cross_flops(config: NetworkConfig, num_tokens: int, num_text_tokens: int, nu
     return config.num_layers * (4 * num_tokens * config.dim**2 + 4 * num_tokens * num_keys * config.dim)
 
 
-def sound_flops(config: NetworkConfig, num_tokens: int) -> int:
-    """q and o, and attention to the frame's own T tokens of sound, N layers: N * (2 * 2 L D^2 + 4 L T D)"""
-    if not isinstance(config.adapter, AudioCrossConfig):
-        return 0
-    keys = config.adapter.num_tokens
-    return config.num_layers * (4 * num_tokens * config.dim**2 + 4 * num_tokens * keys * config.dim)
-
-
 def feed_forward_flops(config: NetworkConfig, num_tokens: int) -> int:
     """Two matrices, N layers: N * 2 * 2 L D I"""
     return config.num_layers * 4 * num_tokens * config.dim * config.ffn_dim
@@ -86,28 +79,10 @@ def pass_flops(config: NetworkConfig, tokens: Tokens, *, num_frames: int, num_ke
         projection_flops(config, num_tokens)
         + attention_flops(config, num_tokens, num_keys)
         + cross_flops(config, num_tokens, tokens.text, tokens.image)
-        + sound_flops(config, num_tokens)
+        + adapter_of(config).pass_flops(num_tokens)
         + feed_forward_flops(config, num_tokens)
         + edge_flops(config, num_frames, num_tokens)
     )
-
-
-def driving_flops(config: NetworkConfig, num_frames: int) -> int:
-    """The signal's projections, once per chunk; H hidden, E entries of a frame, Q their signal.
-
-    Added to tokens: 2 F (E Q H + blocks H D). Attended to: 2 F (E Q H + H^2 + H T X), and keys and values of T tokens
-    of X in N layers, N * 2 F T X 2 D.
-    """
-    adapter = config.adapter
-    if adapter is None:
-        return 0
-    each = adapter.hidden_dim * adapter.num_packed * adapter.signal_dim
-    if isinstance(adapter, AudioCrossConfig):
-        tokens = adapter.num_tokens * adapter.token_dim
-        each += adapter.hidden_dim * (adapter.hidden_dim + tokens) + config.num_layers * tokens * 2 * config.dim
-    else:
-        each += adapter.hidden_dim * len(adapter.blocks) * config.dim
-    return 2 * num_frames * each
 
 
 def chunk_flops(config: NetworkConfig, settings: StreamSettings, tokens: Tokens) -> ChunkFlops:
@@ -125,7 +100,7 @@ def chunk_flops(config: NetworkConfig, settings: StreamSettings, tokens: Tokens)
         step=passes * one_pass(drawn, seen),
         steps=len(noise_levels(settings)),
         commit=passes * sum(one_pass(num_frames, before) for num_frames, before in _commit_passes(settings)),
-        driving=driving_flops(config, drawn),
+        driving=adapter_of(config).encode_flops(drawn),
     )
 
 
@@ -145,4 +120,4 @@ def plain_flops(config: NetworkConfig, settings: StreamSettings, tokens: Tokens)
     num_frames = settings.num_chunk_frames + settings.num_sink_frames + settings.num_window_frames
     num_frames += int(settings.use_anchor)
     each = pass_flops(config, tokens, num_frames=num_frames, num_keys=num_frames * tokens.frame)
-    return len(noise_levels(settings)) * each + driving_flops(config, num_frames)
+    return len(noise_levels(settings)) * each + adapter_of(config).encode_flops(num_frames)
