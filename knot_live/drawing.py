@@ -126,7 +126,9 @@ class Drawing:
             self._cut += [self._made.pop() for _ in range(count)]
             first, _ = self._cut[-1]
             self.stream.take_back(count)
-            self.driving.take_back(first.start, heard_until=played_frame + 1)
+            # a chunk of which nothing was heard counts as begun: its first frames are shown as they were, and what is
+            # said next would lose them
+            self.driving.take_back(first.start, heard_until=max(played_frame, first.first) + 1)
         return count
 
     def replace_from(self, first_frame: int) -> None:

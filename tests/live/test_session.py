@@ -244,6 +244,22 @@ def test_barge_in_cuts_what_is_not_played_and_nobody_waits(scene, seconds):
     assert [cut.epoch for cut in here.told(Cut)] == [*range(1, 41)]
 
 
+def test_what_is_said_right_behind_a_cut_begins_with_a_chunk_that_is_shown_whole(scene):
+    here = scene(seconds=0.05)
+    here.at(2.0, speech(300))
+
+    def interrupt():  # once the last chunk that was made is just about to be shown
+        if here.clock.now() > 5 and here.viewer.next == here.chunks[-1].first_frame:
+            here.session.apply(controls.Cancel(here.viewer.next - 1))
+            return False
+        return True
+
+    here.clock.every(0.004, interrupt)
+    here.run(seconds=8)
+    (_, start, heard_until) = next(call for call in here.driving.calls if call[0] == "take_back")
+    assert heard_until == first_pixel_frame(start) + 1
+
+
 def test_only_frames_that_can_still_arrive_are_given_and_join_what_was_shown(scene):
     here = scene(seconds=0.1)
     here.at(2.0, speech(300))
