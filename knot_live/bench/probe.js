@@ -83,7 +83,7 @@ window.bench = {
                 knotLive.sendSpeech(voice(0.9));
                 knotLive.send("input_audio_buffer.commit");
             }));
-            await pause(2300 + 480 * Math.random());
+            await pause(1500 + 480 * Math.random());
         }
         return found;
     },
@@ -132,7 +132,7 @@ window.bench = {
                 knotLive.send("input_audio_buffer.commit");
             };
             found.push(await bench.visible("mouth", talk));
-            await pause(2600 + 480 * Math.random());
+            await pause(1900 + 480 * Math.random());
         }
         return found;
     },

@@ -18,8 +18,9 @@ SETTINGS = StreamSettings(steps=4)
     ("found", "processors", "steps"),
     [
         (Speed(length=0.48, step=0.01, commit=0.01, decode=0.01), 2, 4),  # all of them
-        (Speed(length=0.48, step=0.097, commit=0.078, decode=0.28), 4, 2),  # a processor without bfloat16
-        (Speed(length=0.48, step=0.097, commit=0.078, decode=0.28), 2, 1),  # and half as many of them
+        (Speed(length=0.48, step=0.097, commit=0.078, decode=0.28), 2, 1),  # a processor without bfloat16
+        (Speed(length=0.48, step=0.06, commit=0.05, decode=0.1), 2, 2),
+        (Speed(length=0.48, step=0.06, commit=0.05, decode=0.1), 1, 1),  # and half as many of them
         (Speed(length=0.16, step=0.055, commit=0.035, decode=0.1), 2, 1),  # chunks of one latent frame
         (Speed(length=0.48, step=0.05, commit=0.038, decode=0.6), 2, 1),  # decoding takes it all
         (Speed(length=0.48, step=5.0, commit=2.0, decode=1.0), 2, 1),  # too slow for any
@@ -30,8 +31,8 @@ def test_as_many_steps_as_leave_time_for_others(found, processors, steps):
 
 
 def test_the_bounds_are_met_exactly():
-    found = Speed(length=1.0, step=0.1, commit=0.2, decode=0.0)
-    assert most_steps(found, 10, 8) == 4  # 4 * 0.1 + 0.2 = 0.6
+    found = Speed(length=1.0, step=0.1, commit=0.05, decode=0.0)
+    assert most_steps(found, 10, 8) == 4  # 4 * 0.1 + 0.05 = 0.45
     assert most_steps(replace(found, step=0.1001), 10, 8) == 3
 
 
@@ -40,7 +41,7 @@ def steps(monkeypatch):
     """Of a model whose step takes 0.1 s for each latent frame of a chunk, which lasts a second."""
 
     def measure(model, anchor, settings):  # noqa: ARG001
-        return Speed(length=1.0, step=0.1 * settings.num_chunk_frames, commit=0.0, decode=0.0)
+        return Speed(length=1.0, step=0.075 * settings.num_chunk_frames, commit=0.0, decode=0.0)
 
     monkeypatch.setattr(speed, "measure", measure)
     return Steps(SimpleNamespace(settings=SETTINGS), None)
