@@ -126,7 +126,8 @@ class History:
             case controls.Cancel():
                 self.driving.clear_speech()
                 if entry.taken_back:
-                    self.driving.take_back(self.chunks[entry.chunk].start, heard_until=entry.control.played_frame + 1)
+                    heard_until = max(entry.control.played_frame, entry.frame) + 1
+                    self.driving.take_back(self.chunks[entry.chunk].start, heard_until=heard_until)
                     del self.chunks[entry.chunk :]
 
     def draw(self, model, anchors):

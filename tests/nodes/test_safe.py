@@ -46,6 +46,7 @@ LIVE = {  # a server that a command starts, whose refusals tests/live tries; acc
     "connection.py": {"import aiohttp", "import asyncio"},
     "hub.py": {"import asyncio"},
     "live_session.py": {"import asyncio"},
+    "livekit.py": {"import asyncio"},
     "outbox.py": {"import asyncio"},
     "pipecat.py": {"import asyncio"},
     "player.py": {"import asyncio"},
