@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import LAYOUT_CHANNELS, AdapterConfig, AudioCrossConfig, NetworkConfig, StreamSettings
-from knot_core.stream import Stream, conditioning, encode_anchor, open_stream, sampler
+from knot_core.stream import Stream, changing, chunk_passes, conditioning, encode_anchor, open_stream, sampler
 from knot_core.stream import anchor as anchor_module
 from knot_core.stream.timing import HostMark
 from knot_core.wan.families import ROWS, Preset, plain
@@ -47,7 +47,8 @@ def mode(monkeypatch) -> FakeTensorMode:
     for module in (anchor_module, conditioning):
         monkeypatch.setattr(module, "digest_of", lambda *_: "fake")
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
-    monkeypatch.setattr(sampler, "mark", lambda _device: HostMark())
+    for module in (changing, chunk_passes, sampler):
+        monkeypatch.setattr(module, "mark", lambda _device: HostMark())
     with FakeTensorMode(allow_non_fake_inputs=True) as found, WithoutDriver():
         yield found
 

@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from knot_core.config import AudioCrossConfig, StreamSettings
-from knot_core.stream import Stream, denoise, sampler
+from knot_core.stream import Stream, chunk_passes, denoise
 from knot_core.stream.snapshot import first_snapshot
 from knot_core.wan import rope
 
@@ -76,7 +76,7 @@ def on_meta(model, anchor):
 def watch(monkeypatch):
     """The copies that wait."""
     found = CopiesThatWait()
-    for module in (rope, denoise, sampler):
+    for module in (rope, denoise, chunk_passes):
         monkeypatch.setattr(module, "to_device", found.queued(module.to_device))
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no meta device
     return found
