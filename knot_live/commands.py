@@ -21,8 +21,8 @@ from .client import LiveError
 from .engine import KnotError, load_model, load_text_encoder
 from .hub import Hub
 from .limits import Limits
-from .protocol import SOUND_RATE
 from .server import Address, LiveServer, Services, running
+from .sound_bytes import SOUND_RATE
 from .studio import Studio
 from .talk import Talk, sound_of, talk
 

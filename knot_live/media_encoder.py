@@ -20,7 +20,9 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from .events import MediaChunk
 from .fragmented_mp4 import OPUS_SCALE, Sample, Tracks, fragment, header, nal_units
-from .protocol import FMP4, H264, INITIALISATION, KEY_FRAME, OPUS, PCM16, SOUND_RATE, Header
+from .pacing import first_sample
+from .protocol import FMP4, H264, INITIALISATION, KEY_FRAME, OPUS, PCM16, Header
+from .sound_bytes import SOUND_RATE
 
 _OPUS_SAMPLES = 480  # 20 ms at 24 kHz: of each packet
 _OPUS_BITS = 48_000  # a second
@@ -154,7 +156,7 @@ class ChunkEncoder:
 
     def encode(self, chunk: MediaChunk) -> EncodedChunk:
         """The messages of a chunk or a piece of one, ready to be sent."""
-        start = self._sample(chunk.first_frame)
+        start = first_sample(chunk.first_frame, self.fps)
         samples = (np.clip(chunk.sound, -1, 1) * 32767).astype("<i2")
         units = self._video.encode(np.asarray(chunk.frames), key=chunk.keyframe)
         media = {
@@ -184,9 +186,6 @@ class ChunkEncoder:
 
     def _header(self, chunk: MediaChunk, kind: int, position: int, *, key: bool = False) -> bytes:
         return Header(kind, KEY_FRAME * key, chunk.epoch, chunk.chunk, position).pack()
-
-    def _sample(self, frame: int) -> int:
-        return round(Fraction(frame * SOUND_RATE, self.fps))
 
 
 def _about(chunk: MediaChunk) -> dict[str, Any]:

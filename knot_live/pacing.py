@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .engine import first_pixel_frame
+from .sound_bytes import SOUND_RATE
 
-SOUND_RATE = 24_000  # samples a second of a session's sound
 TRANSPORT = 0.08  # seconds that encoding, sending and decoding may take
 PATIENCE = 0.5  # seconds for which a viewer is believed to play on without an acknowledgement
 NUM_MEASURED = 32  # chunks whose times count

@@ -31,9 +31,9 @@ from .message_fields import (
     values,
     whole,
 )
+from .sound_bytes import SOUND_RATE
 
 VERSION = 1
-SOUND_RATE = 24_000  # Hz, of all sound that the server sends
 # kinds of binary messages
 H264, PCM16, FMP4, OPUS = 1, 2, 3, 4
 SPEECH, CAMERA = 16, 17

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from .engine import MediaError, VideoWriter
-from .pacing import SOUND_RATE, first_sample
+from .pacing import first_sample
 from .pictures import Pictures
+from .sound_bytes import SOUND_RATE
 
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _XMP_BOX = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")  # XMP specification, part 3: MPEG-4

@@ -1,8 +1,10 @@
-"""float32 arrays as text that JSON holds, and back, bit for bit."""
+"""A session's sound: its rate, and float32 arrays as text that JSON holds, and back, bit for bit."""
 
 import base64
 
 import numpy as np
+
+SOUND_RATE = 24_000  # Hz, mono: of what moves the mouth, is sent and is recorded
 
 
 def to_text(values: np.ndarray) -> str:

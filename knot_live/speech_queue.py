@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from .engine import DrivingError
-from .sound_bytes import from_text, to_text
+from .sound_bytes import SOUND_RATE, from_text, to_text
 
-SOUND_RATE = 24_000  # Hz, mono
 MODES = ("reply", "mirror")
 REPLY_WAITS = 0.3  # seconds that the oldest sample of a reply waits for more at most
 MOST_LATE = SOUND_RATE // 5  # samples: 200 ms, by which a mirrored voice may lag behind what a chunk needs
