@@ -151,8 +151,8 @@ async def live_server(studio: Studio, address: Address, token: str | None = None
     cameras = Cameras()
     try:
         await asyncio.to_thread(studio.warm)
-        hub = Hub(studio.make, studio.limits, lambda live: cameras.forget(live.made.session))
-        camera = None if face_pose.missing() else lambda live, jpeg: cameras.see(live.made.session, jpeg)
+        hub = Hub(studio.make, studio.limits, lambda live: cameras.forget(live.source))
+        camera = None if face_pose.missing() else lambda live, jpeg: cameras.see(live.source, jpeg)
         services = Services(about=studio.about, add_reference=studio.references.add,
                             portraits=studio.references.bundled, camera=camera)  # fmt: skip
         origins = plain_origins(listed(os.environ.get(ALLOWED_ORIGINS, "")))

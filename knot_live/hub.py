@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from .access import same_token
 from .limits import Limits
-from .live_session import LiveSession, Made
+from .live_session import LiveSession
 from .protocol import Attach, Create, ProtocolError, Resume, View
+from .sources import Made
 
 _TICK = 0.25  # seconds
 
@@ -57,7 +58,7 @@ class Hub:
         finally:
             self._opening -= 1
         live = self.add(made)
-        live.start()
+        live.source.start()
         return live
 
     def add(self, made: Made) -> LiveSession:
@@ -120,7 +121,7 @@ class Hub:
         sessions = list(self.sessions.values())
         for live in sessions:
             live.end("server", "the server was stopped")
-        await asyncio.gather(*(live.wait() for live in sessions))
+        await asyncio.gather(*(live.source.wait() for live in sessions))
 
     def _forget(self, live: LiveSession) -> None:
         self.sessions.pop(live.session_id, None)

@@ -3,21 +3,20 @@
 import asyncio
 import logging
 import secrets
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from . import controls
-from .events import Applied, Cut, Ended, Event, MediaChunk, Recorded, Refused, StateChanged
+from .events import Applied, Cut, Ended, Event, Recorded, Refused, StateChanged
 from .limits import Limits
-from .media_encoder import ChunkEncoder, EncodedChunk, EncoderThread
+from .media_encoder import EncodedChunk
 from .outbox import Outbox
-from .protocol import ProtocolError, Vocabulary, said
+from .protocol import ProtocolError, said
+from .sources import Audience, Made, Source
 
 logger = logging.getLogger(__name__)
 
@@ -53,31 +52,8 @@ class Client:
         return messages
 
 
-class Drawn(Protocol):
-    """What a hub needs of a session: `Session` is one."""
-
-    def apply(self, control: Any) -> int: ...
-
-    def acknowledge(self, epoch: int, frame: int) -> None: ...
-
-    def chunks(self) -> Any: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Made:
-    """A session as a studio makes it, and what its clients are told of it."""
-
-    session: Drawn
-    width: int
-    height: int
-    fps: int
-    words: Vocabulary
-    about: Mapping[str, Any] = field(default_factory=dict)  # of session.created
-    listen: Callable[[Callable[[Event], None]], None] = lambda _: None  # hand its events to that function
-
-
 class LiveSession:
-    """A session that computes in a thread, and the clients that it is shown to. All but `_compute` runs in the loop."""
+    """A session that its source draws, and the clients that it is shown to. All of it runs in the loop."""
 
     def __init__(self, made: Made, limits: Limits, ended: Callable[["LiveSession"], None]) -> None:
         self.session_id, self.resume_token, self.view_token = (secrets.token_urlsafe(24) for _ in range(3))
@@ -94,14 +70,15 @@ class LiveSession:
         self._names: dict[int, str | None] = {}  # event ids by control number
         self._recent: deque[EncodedChunk] = deque(maxlen=_KEPT_PIECES)
         self._loop = asyncio.get_running_loop()
-        self.encoder = ChunkEncoder(made.width, made.height, made.fps)
-        self._header = self.encoder.initialisation()
-        made.listen(lambda event: self._in_loop(self._tell, event))
-        self._thread = threading.Thread(target=self._compute, name="knot-live-session", daemon=True)
-
-    def start(self) -> None:
-        """Begin to compute."""
-        self._thread.start()
+        self.source: Source = made.source()
+        self.source.listen(
+            Audience(
+                show=lambda chunk: self._in_loop(self._spread, chunk),
+                tell=lambda event: self._in_loop(self._tell, event),
+                fail=lambda why: self._in_loop(self.end, *why),
+                ended=lambda why: self._in_loop(self._finish, why),
+            )
+        )
 
     @property
     def clients(self) -> list[Client]:
@@ -110,9 +87,10 @@ class LiveSession:
     def about(self, client: Client) -> str:
         """session.created, or for a viewer without the driver's secrets."""
         secret = {"resume_token": self.resume_token, "view_token": self.view_token} if client.drives else {}
+        formats = self.source.formats
         return said("session.created", version=1, session_id=self.session_id, **secret,
-                    video={"format": client.video, "codec": self.encoder.codec, "mime": self.encoder.mime},
-                    sound=self.encoder.sound_format(client.sound), **self.made.about)  # fmt: skip
+                    video={"format": client.video, "codec": formats.codec, "mime": formats.mime},
+                    sound=formats.sound(client.sound), **self.made.about)  # fmt: skip
 
     def drive(self, client: Client, last_frame: int) -> None:
         """Let this client drive, in place of one whose connection may not know yet that it is lost.
@@ -129,17 +107,17 @@ class LiveSession:
         client.send(self.about(client))
         for chunk in self._behind(last_frame):
             if self._has(chunk, client):
-                client.send(*client.chunk(chunk, self._header))
+                client.send(*client.chunk(chunk, self.source.formats.initialisation))
         if self._paused_by_us:
             self._paused_by_us = False
-            self.made.session.apply(controls.GoOn())
+            self.source.apply(controls.GoOn())
         if self.ended_because is not None:
             self._say_end(client)
 
     def acknowledge(self, epoch: int, frame: int) -> None:
         """The driver has shown that frame."""
         self.acknowledged = max(self.acknowledged, frame)
-        self.made.session.acknowledge(epoch, frame)
+        self.source.acknowledge(epoch, frame)
 
     def watch(self, client: Client) -> None:
         """Show it to a viewer, from the next chunk on."""
@@ -156,12 +134,12 @@ class LiveSession:
             self.driver, self.alone_since = None, time.monotonic()
             if self.ended_because is None:
                 self._paused_by_us = True
-                self.made.session.apply(controls.Pause())
+                self.source.apply(controls.Pause())
 
     def wish(self, client: Client, event_id: str | None, control: Any) -> None:
         """A control from whoever drives; its first receipt is sent at once."""
         self.last_wish = time.monotonic()
-        number = self.made.session.apply(control)
+        number = self.source.apply(control)
         if event_id is not None:
             self._names[number] = event_id
         client.send(said("control.received", event_id=event_id, number=number))
@@ -170,42 +148,7 @@ class LiveSession:
         """Finish it; what is made is still shown."""
         if self.ended_because is None:
             self.ended_because = (reason, sentence)
-            self.made.session.apply(controls.Finish())
-
-    async def wait(self) -> None:
-        """Until its threads have ended."""
-        if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join)
-
-    @contextmanager
-    def showing(self) -> Iterator[Callable[[MediaChunk], None]]:
-        """For the thread that computes: what shows a chunk, and on leaving, the session's end.
-
-        A host that computes in a thread of its own, as ComfyUI does, does not `start` the session but uses this.
-        """
-        encoder = EncoderThread(
-            self.encoder,
-            lambda chunk: self._in_loop(self._spread, chunk),
-            lambda problem: self._in_loop(self.end, *_broken(problem)),
-        )
-        why = ("finished", "the session was finished")
-        try:
-            yield encoder.put
-        except Exception as problem:
-            why = _broken(problem)
-            raise
-        finally:
-            encoder.close()
-            self._in_loop(self._finish, why)
-
-    def _compute(self) -> None:
-        """In the session's own thread."""
-        try:
-            with self.showing() as show:
-                for chunk in self.made.session.chunks():
-                    show(chunk)
-        except Exception:  # its clients are told
-            logger.exception("a session ends")
+            self.source.apply(controls.Finish())
 
     def _behind(self, frame: int) -> list[EncodedChunk]:
         """All of what is kept that shows frames behind that one, from a key frame on."""
@@ -227,7 +170,7 @@ class LiveSession:
             self._recent.popleft()
         for client in self.clients:
             if self._has(chunk, client):
-                client.send(*client.chunk(chunk, self._header))
+                client.send(*client.chunk(chunk, self.source.formats.initialisation))
 
     def _tell(self, event: Event) -> None:
         """An event of the session to those whom it concerns."""
@@ -271,18 +214,13 @@ class LiveSession:
         client.outbox.close()
 
     def _want(self, client: Client) -> None:
-        client.sound = self.encoder.sound_format(client.sound)["format"]  # where there is no Opus, PCM
-        self.encoder.wanted.add("fmp4" if client.video == "fmp4" else client.sound)
+        client.sound = self.source.formats.sound(client.sound)["format"]  # where there is no Opus, PCM
+        self.source.want("fmp4" if client.video == "fmp4" else client.sound)
 
     def _has(self, chunk: EncodedChunk, client: Client) -> bool:
         """Whether this client can show it: it begins with a key frame, and with what was made once it was wanted."""
         begun = client.num_sent > 0 or chunk.key
         return begun and (client.video != "fmp4" or "fmp4" in chunk.media)
-
-
-def _broken(problem: Exception) -> tuple[str, str]:
-    """Reason and sentence of a session that something has broken."""
-    return "error", f"the session cannot go on: {problem}".replace("\n", " ")
 
 
 def _receipt(event: Applied | Refused, event_id: str | None) -> str:

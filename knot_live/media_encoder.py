@@ -32,6 +32,22 @@ _SILENT = 1e-3  # of full scale
 
 
 @dataclass(frozen=True, kw_only=True)
+class Formats:
+    """What a client must know of a session's media before it can play them."""
+
+    codec: str  # of the pictures: RFC 6381
+    mime: str  # of the MP4 fragments, as Media Source Extensions ask for it
+    initialisation: bytes  # the message before the first MP4 fragment that a client gets
+    opus_head: bytes | None  # RFC 7845's; None: there is no Opus
+
+    def sound(self, name: str) -> dict[str, Any]:
+        """Of the sound in that format, or in PCM where there is none; `head` is base64."""
+        if name == "opus" and self.opus_head is not None:
+            return {"format": "opus", "rate": SOUND_RATE, "head": base64.b64encode(self.opus_head).decode()}
+        return {"format": "pcm16", "rate": SOUND_RATE}
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncodedChunk:
     """Pictures and sound of a latent frame as binary messages, by format, and what is said of them."""
 
@@ -135,24 +151,15 @@ class ChunkEncoder:
         self.fps, self._video, self._number = fps, VideoEncoder(width, height, fps), 0
         self._opus = OpusEncoder() if has_opus() else None
         sets = _parameter_sets(width, height, fps)
-        self.codec = f"avc1.{sets[_SPS][1:4].hex()}"  # profile, constraints and level: RFC 6381
-        self._tracks = Tracks(width=width, height=height, fps=fps, sps=sets[_SPS], pps=sets[_PPS],
-                              pre_skip=None if self._opus is None else self._opus.pre_skip)  # fmt: skip
-
-    @property
-    def mime(self) -> str:
-        """As Media Source Extensions ask for it."""
-        return f'video/mp4; codecs="{self.codec}{"" if self._opus is None else ", opus"}"'
-
-    def sound_format(self, name: str) -> dict[str, Any]:
-        """What a client must know to play it; `head` is RFC 7845's, base64."""
-        if name == "opus" and self._opus is not None:
-            return {"format": "opus", "rate": SOUND_RATE, "head": base64.b64encode(self._opus.head).decode()}
-        return {"format": "pcm16", "rate": SOUND_RATE}
-
-    def initialisation(self) -> bytes:
-        """The message before the first MP4 fragment that a client gets."""
-        return Header(FMP4, INITIALISATION).pack() + header(self._tracks)
+        codec = f"avc1.{sets[_SPS][1:4].hex()}"  # profile, constraints and level
+        tracks = Tracks(width=width, height=height, fps=fps, sps=sets[_SPS], pps=sets[_PPS],
+                        pre_skip=None if self._opus is None else self._opus.pre_skip)  # fmt: skip
+        self.formats = Formats(
+            codec=codec,
+            mime=f'video/mp4; codecs="{codec}{"" if self._opus is None else ", opus"}"',
+            initialisation=Header(FMP4, INITIALISATION).pack() + header(tracks),
+            opus_head=None if self._opus is None else self._opus.head,
+        )
 
     def encode(self, chunk: MediaChunk) -> EncodedChunk:
         """The messages of a chunk or a piece of one, ready to be sent."""

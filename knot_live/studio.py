@@ -14,10 +14,10 @@ from .engine import RANGES, Anchor, KnotError, Model, takes_controls
 from .events import Event
 from .gestures import GESTURES
 from .limits import Limits
-from .live_session import Made
 from .protocol import SETTINGS, Create, ProtocolError, Vocabulary
 from .references import References
 from .session import Session
+from .sources import Made
 from .speed import Steps, changed_settings
 
 _MOST_ANCHORS = 8  # that are kept encoded

@@ -16,8 +16,9 @@ from ...knot_live.access import same_token
 from ...knot_live.camera import Cameras
 from ...knot_live.hub import Hub
 from ...knot_live.limits import Limits
-from ...knot_live.live_session import LiveSession, Made
+from ...knot_live.live_session import LiveSession
 from ...knot_live.protocol import Create, ProtocolError
+from ...knot_live.sources import Made
 
 SESSION, CHANGE, PAGE = "/knot_forcing/live/session", "/knot_forcing/live/change", "/knot_forcing/live/page"
 
@@ -40,7 +41,7 @@ _cameras: list[Cameras] = []  # one, once a camera's picture came
 
 def _ended(live: LiveSession) -> None:
     for cameras in _cameras:
-        cameras.forget(live.made.session)
+        cameras.forget(live.source)
 
 
 HUB = Hub(_elsewhere, LIMITS, _ended)
@@ -86,7 +87,7 @@ def see_face(live: LiveSession, jpeg: bytes) -> None:
     """A picture of the driver's face."""
     if not _cameras:
         _cameras.append(Cameras())
-    _cameras[0].see(live.made.session, jpeg)
+    _cameras[0].see(live.source, jpeg)
 
 
 def camera() -> Callable[[LiveSession, bytes], None] | None:

@@ -27,8 +27,9 @@ from ...knot_core.stream.prompting import blend
 from ...knot_live import controls
 from ...knot_live.driving import LiveDriving
 from ...knot_live.events import Event, MediaChunk, Recorded
-from ...knot_live.live_session import LiveSession, Made
+from ...knot_live.live_session import LiveSession
 from ...knot_live.session import Session
+from ...knot_live.sources import Made
 from ...knot_live.speaking import synthesize
 from ...knot_live.speed import Steps, changed_settings
 from ...knot_live.studio import described, words_of
@@ -171,10 +172,10 @@ class LiveRun:
         self.session.apply(controls.StartRecording())
         if PromptServer.instance.client_id is None:
             live.alone_since = None  # the clock plays, and its time ends it
-        live.encoder.wanted.add("fmp4")  # whoever attaches gets what is made by then, as they can play it
+        live.source.want("fmp4")  # whoever attaches gets what is made by then, as they can play it
         telling.send(begun=True)
         try:
-            with live.showing() as show:
+            with live.source.showing() as show:
                 for chunk in self._chunks(lambda: (stop_if_asked(), telling.remind())):
                     show(chunk)
         finally:

@@ -31,7 +31,7 @@ ROWS = {
         {"control_log", "preparing", "protocol", "sound", "speaking", "face_pose", "references", "fragmented_mp4",
          "page_files", "voice", "face_motion", "idle_blocks"},
         {"signals", "driving", "speed"},
-        {"wishes", "watching", "drawing", "recording", "session_files", "media_encoder"},
+        {"wishes", "watching", "drawing", "recording", "session_files", "media_encoder", "sources"},
         {"session"},
         {"live_session", "hub", "studio", "camera", "connection", "server", "client", "talk"},
         {"bench", "commands"},

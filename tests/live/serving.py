@@ -14,9 +14,9 @@ from knot_live.access import Doors
 from knot_live.events import Applied, Cut, Ended, MediaChunk, Refused, StateChanged
 from knot_live.hub import Hub
 from knot_live.limits import Limits
-from knot_live.live_session import Made
 from knot_live.protocol import Vocabulary, unpack
 from knot_live.server import Address, LiveServer, Services, running
+from knot_live.sources import Made
 
 SIZE, FPS, FRAMES = 32, 25, 12
 SAMPLES = 24_000 // FPS

@@ -25,11 +25,11 @@ from knot_live.events import Recorded
 from knot_live.fragmented_mp4 import nal_units
 from knot_live.hub import Hub
 from knot_live.limits import Limits
-from knot_live.live_session import Made
 from knot_live.media_encoder import has_opus
 from knot_live.protocol import CAMERA, FMP4, H264, INITIALISATION, KEY_FRAME, OPUS, PCM16, SPEECH, Header
 from knot_live.references import References
 from knot_live.server import Address, LiveServer, Services, running
+from knot_live.sources import Made
 
 from .serving import FPS, FRAMES, SAMPLES, SIZE, WORDS, PlainSession, pictures, served, tone, wire
 
@@ -363,7 +363,7 @@ def test_a_host_may_compute_in_a_thread_of_its_own_and_be_attached_to():
             seen = []
 
             def compute():
-                with hosted.showing() as show:
+                with hosted.source.showing() as show:
                     for chunk in session.chunks():
                         show(chunk)
                         seen.append(chunk.chunk)
