@@ -1,0 +1,98 @@
+"""What chunks cost: seconds of a device by shape and by how many sessions are drawn together, as measured."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+_PIXELS = 4  # pixel frames of a latent frame
+
+
+class Shape(NamedTuple):
+    """What the chunks of sessions must have in common to be drawn together."""
+
+    steps: int
+    num_chunk_frames: int  # latent frames
+    schedule: Any = None  # whatever else must be equal, such as size or noise levels; hashable
+
+
+class Measured(NamedTuple):
+    """Seconds of a group of `sessions` whose chunks have `num_chunk_frames`: of one step, and of all the rest."""
+
+    num_chunk_frames: int
+    sessions: int
+    step: float
+    rest: float  # commit, decode
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Cost curves of one device, of which `lanes` groups are drawn at once, such as one on each core.
+
+    Between measured numbers of sessions, and of latent frames, the curves are straight; beyond them sessions are drawn
+    in several groups, so that nothing is claimed that was not measured.
+    """
+
+    measured: tuple[Measured, ...]
+    fps: int
+    lanes: int = 1
+    factor: float = 1.0  # by which everything takes longer now than when it was measured
+    _seconds: dict[tuple[int, int, int], float] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        assert self.measured, "nothing was measured"
+        assert all(one.step >= 0 and one.rest >= 0 and one.step + one.rest > 0 for one in self.measured)
+
+    def length(self, shape: Shape) -> float:
+        """Seconds of pictures in a chunk."""
+        return _PIXELS * shape.num_chunk_frames / self.fps
+
+    def most_together(self) -> int:
+        """The largest group that was measured."""
+        return max(one.sessions for one in self.measured)
+
+    def seconds(self, shape: Shape, sessions: int = 1) -> float:
+        """Seconds until the next chunks of a group are drawn."""
+        key = shape.steps, shape.num_chunk_frames, sessions
+        if key not in self._seconds:
+            self._seconds[key] = self._found(*key)
+        return self._seconds[key]
+
+    def share(self, shape: Shape, sessions: int) -> float:
+        """The share of the device that so many sessions of a shape take, drawn in groups of the best size."""
+        if not sessions:
+            return 0.0
+        best = min(self.seconds(shape, size) / size for size in range(1, min(sessions, self.most_together()) + 1))
+        return sessions * best / self.length(shape) / self.lanes
+
+    def slower(self, factor: float) -> "Costs":
+        """Where everything takes that many times as long."""
+        return replace(self, factor=self.factor * factor, _seconds={})
+
+    def to_json(self) -> dict[str, Any]:
+        return {"fps": self.fps, "lanes": self.lanes, "measured": [list(one) for one in self.measured]}
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> "Costs":
+        return cls(tuple(Measured(*one) for one in told["measured"]), told["fps"], told["lanes"])
+
+    def _found(self, steps: int, chunk: int, sessions: int) -> float:
+        most = self.most_together()
+        if sessions > most:
+            whole, left = divmod(sessions, most)
+            return whole * self._found(steps, chunk, most) + (self._found(steps, chunk, left) if left else 0.0)
+        by_chunk = {}
+        for one in self.measured:
+            seconds = self.factor * (steps * one.step + one.rest)
+            by_chunk.setdefault(one.num_chunk_frames, []).append((one.sessions, seconds))
+        return _on_line([(length, _on_line(points, sessions)) for length, points in by_chunk.items()], chunk)
+
+
+def _on_line(points: Sequence[tuple[int, float]], at: int) -> float:
+    """Straight between the points; before the first and behind the last in proportion to them."""
+    points = sorted(points)
+    for (left, low), (right, high) in pairwise(points):
+        if left <= at <= right:
+            return low + (high - low) * (at - left) / (right - left)
+    place, value = points[0] if at < points[0][0] else points[-1]
+    return value * at / place
