@@ -51,8 +51,12 @@ def detect_faces(picture: np.ndarray) -> tuple[str, list[Box]]:
     """
     for name, detect in installed_detectors().items():
         if faces := detect(picture):
-            return name, sorted(faces, key=lambda box: box.width * box.height, reverse=True)
+            return name, largest_first(faces)
     return "", []
+
+
+def largest_first(faces: list[Box]) -> list[Box]:
+    return sorted(faces, key=lambda box: box.width * box.height, reverse=True)
 
 
 def installed_detectors() -> dict[str, Detect]:
@@ -61,7 +65,7 @@ def installed_detectors() -> dict[str, Detect]:
     return {name: detect for name, detect in opened.items() if detect is not None}
 
 
-def _import(name: str) -> ModuleType | None:
+def import_optional(name: str) -> ModuleType | None:
     """An optional package; one that is installed but does not load is said, for the user meant it to be used."""
     try:
         return importlib.import_module(name)
@@ -75,7 +79,7 @@ def _import(name: str) -> ModuleType | None:
 
 
 def _mediapipe() -> Detect | None:
-    package = _import("mediapipe")
+    package = import_optional("mediapipe")
     if package is None or not hasattr(package, "solutions"):
         return None
 
@@ -110,7 +114,7 @@ def _overlap(a: Box, b: Box) -> float:
 
 
 def _opencv() -> Detect | None:
-    package = _import("cv2")
+    package = import_optional("cv2")
     if package is None or not hasattr(package, "CascadeClassifier") or not hasattr(package, "data"):
         return None
     file = Path(package.data.haarcascades, _CASCADE)
