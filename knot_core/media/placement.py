@@ -24,11 +24,11 @@ class Placement:
     whole: tuple[int, int]  # height and width of the whole picture
 
     def to_whole(self, points: Tensor) -> Tensor:
-        """Points of the cut-out, complex of any shape, in the whole picture."""
+        """Points of the cut-out, complex [...], in the whole picture."""
         return self.origin + self.scale * points
 
     def to_cut_out(self, points: Tensor) -> Tensor:
-        """Points of the whole picture, complex of any shape, in the cut-out."""
+        """Points of the whole picture, complex [...], in the cut-out."""
         return (points - self.origin) / self.scale
 
     def at_size(self, height: int, width: int) -> "Placement":
