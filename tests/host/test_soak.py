@@ -88,8 +88,11 @@ def figures(stats: Json) -> Json:
 
 
 def test_twenty_prompts_half_of_them_interrupted_leak_nothing(server: Server) -> None:
-    """Queued all at once, videos and lists of chunks: memory within 3 %, the same threads and open files, nothing new
-    in temp, and one state of the stream stopped last in output/states."""
+    """Queued all at once, videos and lists of chunks: memory within 1 %, the same threads and open files, nothing new
+    in temp, and one state of the stream stopped last in output/states.
+
+    Memory is what is allocated, which repeats to 0.1 %: what the system counts moves by 8 % from round to round,
+    because glibc keeps some of what each thread has freed."""
     fill_pool(server)
     temp, states = server.base / "temp" / "knot_forcing", server.base / "output" / "states"
     queue_all(server, [a_prompt(number) for number in range(8)], stopped=range(0, 8, 2))
@@ -97,7 +100,8 @@ def test_twenty_prompts_half_of_them_interrupted_leak_nothing(server: Server) ->
     ends = queue_all(server, [a_prompt(100 + number) for number in range(20)], stopped=range(0, 20, 2))
     assert ends == ["interrupted", "success"] * 10
     after = held(server)
-    assert after["pages"] < 1.03 * before["pages"]
+    assert after["allocated"] < 1.01 * before["allocated"]
+    assert after["objects"] < 1.03 * before["objects"]  # ComfyUI remembers 200 of each prompt that it ran
     assert after["threads"] <= before["threads"] + 1
     assert after["files"] <= before["files"] + 2
     assert names_in(temp) == there
@@ -151,10 +155,11 @@ def queue_all(server: Server, prompts: list[Json], stopped: range) -> list[str]:
 
 
 def held(server: Server) -> dict[str, int]:
-    """By ComfyUI's process: pages of memory, threads, open files."""
+    """By ComfyUI's process: bytes that it has allocated, Python objects, threads, open files."""
+    run = succeed(server, {"1": {"class_type": "StandInMemory", "inputs": {"number": uuid.uuid4().int % 2**31}}})
     place = Path(f"/proc/{server.process.pid}")
     return {
-        "pages": int((place / "statm").read_text().split()[1]),
+        **{name: value for name, (value,) in run.outputs["1"].items()},
         "threads": len(list((place / "task").iterdir())),
         "files": len(list((place / "fd").iterdir())),
     }

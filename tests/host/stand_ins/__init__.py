@@ -1,5 +1,7 @@
 """Nodes for the tests' ComfyUI, in place of encoders whose weights would have to be downloaded."""
 
+import ctypes
+import gc
 import zlib
 from collections import UserDict
 from typing import Any
@@ -156,6 +158,33 @@ class StandInSound:
         return (made[kind](),)
 
 
+class StandInMemory:
+    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "look", "tests", True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI's name
+        return {"required": {"number": ("INT", {})}}
+
+    def look(self, number: int) -> dict[str, Any]:  # noqa: ARG002 - so that it runs again
+        """Bytes that the process has allocated and not freed, and Python objects that the collector knows.
+
+        What the system counts beside it is what glibc keeps of freed memory for each thread, which is chance.
+        """
+        gc.collect()
+        info = ctypes.CDLL("libc.so.6").mallinfo2
+        info.restype = _MallocInfo
+        told = info()
+        return {"ui": {"allocated": [told.uordblks + told.hblkhd], "objects": [len(gc.get_objects())]}}
+
+
+class _MallocInfo(ctypes.Structure):
+    """glibc's struct mallinfo2."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+    )]  # fmt: skip
+
+
 NODE_CLASS_MAPPINGS = {
     kind.__name__: kind
     for kind in (
@@ -167,5 +196,6 @@ NODE_CLASS_MAPPINGS = {
         StandInSharedMemory,
         StandInList,
         StandInSound,
+        StandInMemory,
     )
 }
