@@ -69,7 +69,7 @@ class Anchor:
         return replace(self, conditioning=self.conditioning.on(device), **tensors, **layers)
 
     def at(self, position: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Keys as if encoded at `position`, and values, layer by layer."""
+        """Keys as if encoded at `position`, and values, layer by layer; each [B, L, N, K]."""
         for keys, values in zip(self.keys, self.values, strict=True):
             yield rotate_time(keys, position), values
 

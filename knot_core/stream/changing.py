@@ -1,4 +1,4 @@
-"""What a stream's next chunk is drawn under, and how that is changed while the stream runs.
+"""The conditions of a stream's next chunk, and changes to them while the stream runs.
 
 Shapes: B batch (of one), T text tokens, D text dim.
 """
@@ -183,7 +183,7 @@ def change_settings(saved: Snapshot, settings: StreamSettings) -> Snapshot:
 
 
 def told_under(told: Conditioning, was: Anchor, now: Anchor) -> Conditioning:
-    """What a stream is told once it has another anchor: see `Changeable.set_anchor`."""
+    """The stream's conditioning once it has another anchor: see `Changeable.set_anchor`."""
     own = now.conditioning
     if was.made_under(told):
         return own

@@ -26,7 +26,7 @@ from .solvers import solver
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Conditions:
-    """What a chunk is drawn under."""
+    """The conditions of a chunk: the same for each of its denoising steps."""
 
     knot_BMCHW: Tensor | None  # clean latents of the first frames, or what begins the stream; None: nothing is known
     rope: RopeTable
@@ -79,7 +79,7 @@ def generate_chunk(
 
 
 def fused(plan: ChunkPlan, knot_BMCHW: Tensor | None, x0_BFCHW: Tensor) -> Tensor:
-    """The prediction with the knot fused into it; as it is where chunks share no frames (Knot Forcing, eq. 5)."""
+    """The prediction [B, F, C, H, W] with the knot fused into it (Knot Forcing, eq. 5); without a knot, unchanged."""
     return fuse(knot_BMCHW, x0_BFCHW, plan.fusion) if knot_BMCHW is not None and plan.num_knot_frames else x0_BFCHW
 
 

@@ -109,7 +109,10 @@ class ChunkPasses(Changeable):
         self._placed = (anchors, position)
 
     def _run_recache(self, begun: Begun) -> None:
-        """What the chunk sees, again; done twice it is the same, so a chunk that does not happen needs no undoing."""
+        """Compute the window anew where that was asked for.
+
+        Doing it twice gives the same, so a chunk that does not happen needs no undoing.
+        """
         state = begun.state
         if state.recache and state.recent_BFCHW is not None:
             with self.lock:

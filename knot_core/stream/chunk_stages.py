@@ -46,7 +46,7 @@ class Chunk:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Begun:
-    """What a chunk is drawn under, whatever the stream is told meanwhile."""
+    """The conditions of one chunk, fixed when it begins, whatever is changed meanwhile."""
 
     plan: ChunkPlan
     state: StreamState  # before it
@@ -127,12 +127,12 @@ class Drawn:
         return self.x0_BFCHW[:, : self.plan.num_frames].clone()
 
     def recent(self) -> Tensor:
-        """The last settled latents, this chunk's at their end."""
+        """The last settled latents [B, F, C, H, W] that the stream keeps; this chunk's stand at their end."""
         begun, settled = self.begun, self.x0_BFCHW[:, : self.plan.num_frames]
         return kept_latents(num_kept_latents(begun.settings), begun.state.recent_BFCHW, settled)
 
     def after(self, memory: DecoderMemory | None) -> StreamState:
-        """Where the stream stands once it is committed and decoded."""
+        """The stream's state behind this chunk, once it is committed and decoded."""
         plan = self.plan
         return replace(
             self.begun.state,
@@ -165,7 +165,7 @@ class Ahead(Protocol):
 
     @property
     def next_clock(self) -> Clock:
-        """Where the next chunk begins that has not begun."""
+        """The clock of the next chunk that has not begun."""
 
     def snapshot(self) -> Snapshot:
-        """Where the stream stands, whatever is drawn ahead of it."""
+        """The stream behind the last chunk that was given, whatever is drawn ahead of it."""

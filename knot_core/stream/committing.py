@@ -34,7 +34,7 @@ class Window:
     sinks: Sinks
 
     def before_step(self, plan: ChunkPlan, step: int) -> None:
-        """Where the step's pass writes, if it does."""
+        """Say where the step's pass writes its keys and values, if passes write in place."""
         if self.settings.commit == "in_place":
             self.cache.write_in_place(place_in_ring(self.settings, (plan.start - plan.begin) // plan.num_frames, step))
 
@@ -120,7 +120,7 @@ def num_kept_latents(settings: StreamSettings) -> int:
 
 
 def kept_latents(count: int, recent_BFCHW: Tensor | None, latents_BFCHW: Tensor) -> Tensor:
-    """The last `count` settled latents, of those kept so far and a chunk's."""
+    """The last `count` latents [B, count, C, H, W] of those kept so far and a chunk's settled ones."""
     settled = latents_BFCHW if recent_BFCHW is None else torch.cat([recent_BFCHW, latents_BFCHW], dim=1)
     return settled[:, -count:].clone()
 

@@ -1,5 +1,4 @@
-"""What a stream is told beside its reference and its driving: the prompt, now and over time, and the reference's CLIP
-tokens.
+"""Conditioning beside reference and driving: the prompt, now and over time, and the reference's CLIP tokens.
 
 Shapes: B batch (of one), T text or image tokens, D text dim, E image dim.
 """

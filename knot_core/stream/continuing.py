@@ -94,7 +94,7 @@ def restart_driving(saved: Snapshot) -> Snapshot:
 
 
 def driving_played(saved: Snapshot) -> int:
-    """Where in the driving's own time the next chunk begins, in pixel frames.
+    """The next chunk's beginning in the driving's own time, in pixel frames.
 
     A driving that begins there plays 3 pixel frames later, and this is -3: of the latent frame in which a driving
     begins, its first pixel frame is the last one.

@@ -1,4 +1,4 @@
-"""What somebody who watches asks of a stream: wait, go on, finish. It is heeded between two chunks."""
+"""Pause, go on and finish, for somebody who watches a stream; they take effect between two chunks."""
 
 from collections.abc import Callable
 from threading import Condition
@@ -23,6 +23,7 @@ class StreamControl:
 
     @property
     def finishing(self) -> bool:
+        """Whether the stream is to end after the chunk at hand."""
         return self._state == FINISHING
 
     def ask(self, action: str) -> str:

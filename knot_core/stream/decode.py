@@ -27,6 +27,6 @@ def decode(
 
 
 def to_uint8(pixels_TCHW: Tensor) -> Tensor:
-    """0..1 -> 0..255, rounded, channels last."""
+    """[T, C, H, W] in 0..1 -> uint8 [T, H, W, C], rounded."""
     scaled = pixels_TCHW.float().clamp(0, 1).mul(255).round().to(torch.uint8)
     return rearrange(scaled, "t c h w -> t h w c").contiguous()

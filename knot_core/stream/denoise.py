@@ -61,7 +61,7 @@ class Denoiser:
         return rope_table(positions, grid, self.model.config.head_dim, device=self.model.device, dtype=dtype)
 
     def driving(self, signal_BFTQ: Tensor, num_frames: int, *, starts: bool = False) -> DrivingFeatures:
-        """What the blocks take of the driving of `num_frames` latent frames; `starts`: the first is its very first.
+        """Driving features of `num_frames` latent frames; `starts`: the first of them is the driving's first.
 
         Raises `DrivingError` where the signal is not of the adapter's shape.
         """
@@ -79,7 +79,7 @@ class Denoiser:
         return encode_signal(model.network, model.config, signal_BFTQ, starts=starts, compute_dtype=model.dtype)
 
     def no_signal(self, num_frames: int) -> DrivingFeatures:
-        """What frames without any driving are fed: zeros, all flags off."""
+        """Driving features of frames that nothing drives: a signal of zeros, all flags off."""
         adapter = self.model.config.adapter
         if adapter is None:
             return NO_DRIVING
@@ -98,7 +98,7 @@ class Denoiser:
         return replace(self, context=context, guides=tuple(under(guide, context) for guide in self.guides))
 
     def velocity(self, frames: "Frames", cache: AttentionCache) -> Tensor:
-        """One pass over the network, or one for each branch of guidance."""
+        """The predicted velocity [B, F, C, H, W]: one pass over the network, or one for each branch of guidance."""
         if not self.guides:
             return self._pass(frames, self.context, cache)
         found = []
@@ -136,7 +136,7 @@ class Frames:
 
 
 def capture(denoiser: Denoiser, reference_BFCHW: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Keys and values of the clean reference, wholly known, that sees only itself; at position 0, per layer."""
+    """Keys and values [B, L, N, K] of each layer for the clean reference, which sees only itself, at position 0."""
     cache = CapturingCache()
     num_frames = reference_BFCHW.shape[1]
     frames = Frames(

@@ -84,7 +84,7 @@ def pipelined(
 
 
 class _Ahead:
-    """What is drawn of a stream and not given yet."""
+    """The chunks of a stream that are drawn and not given yet."""
 
     def __init__(self, stream: Stream, *, decode_beside: bool) -> None:
         self._stream, self._beside = stream, decode_beside
@@ -117,7 +117,7 @@ class _Ahead:
             self._take_back()
 
     def snapshot(self) -> Snapshot:
-        """Where the stream stands: the window as it was before what is committed ahead was."""
+        """The stream behind the last chunk that was given: its window before anything was committed ahead."""
         stream = self._stream
         with stream.lock:
             flights = tuple(self._flights)
@@ -231,7 +231,7 @@ def _wait_for(event: Event, stopped: Callable[[], bool]) -> None:
 
 
 def _like_here(device: torch.device, threads: int) -> Callable[[], AbstractContextManager[None]]:
-    """What is the calling thread's own, in torch: for other threads."""
+    """A context that gives other threads the calling thread's modes and CUDA stream."""
     inference = torch.is_inference_mode_enabled()
     cuda_stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
 

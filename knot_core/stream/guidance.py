@@ -53,7 +53,7 @@ def check_steps(settings: StreamSettings, model: StreamModel) -> None:
 
 
 def mixed(velocities: Sequence[Tensor], guides: Sequence[Guide]) -> Tensor:
-    """sum_i weight_i * velocity_i"""
+    """sum_i weight_i * velocity_i, all of shape [B, F, C, H, W]."""
     found = guides[0].branch.weight * velocities[0]
     for velocity, guide in zip(velocities[1:], guides[1:], strict=True):
         found = torch.add(found, velocity, alpha=guide.branch.weight)

@@ -1,4 +1,4 @@
-"""What is needed to take a stream's last chunks back: the state before each, and what its commit wrote over."""
+"""Undo of a stream's last chunks: the state before each, and the keys and values that its commit overwrote."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ MOST_KEPT = 64  # each takes the memory of a chunk's keys and values
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Before:
-    """Where a stream stood before a chunk."""
+    """The state of a stream before a chunk."""
 
     state: StreamState
     overwritten: Overwritten | None  # by the chunk's commit; None: the window was dropped since, by a cut

@@ -103,7 +103,7 @@ class LateFrames:
             self._changed.notify_all()
 
     def memory(self) -> DecoderMemory:
-        """What the decoder remembers behind them; waits for it."""
+        """The decoder's memory behind these frames; waits until they are decoded."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended)
             if self._error is not None:

@@ -1,4 +1,7 @@
-"""What a stream asks of a model, of its codec and of a driving; and how to tell two models apart."""
+"""The protocols of a model, its codec and a driving that a stream needs, and the digest that tells two models apart.
+
+Shapes: B batch (of one), F latent frames, T pixel frames, C channels, h w latent size, H W pixel size.
+"""
 
 import hashlib
 import json
@@ -23,7 +26,7 @@ class StreamCodec(Protocol):
         """[B, T, 3, H, W] in 0..1 -> [B, F, C, h, w]."""
 
     def decode(self, latents: Tensor, memory: DecoderMemory | None) -> tuple[Tensor, DecoderMemory]:
-        """The reverse, and what the decoder must remember; no memory at the stream's beginning.
+        """[B, F, C, h, w] -> [B, T, 3, H, W] in 0..1, and the decoder's memory; None at the stream's beginning.
 
         Latents are normalised, as networks have them, in float32: scale and dtype are the codec's own matter.
         """

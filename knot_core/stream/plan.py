@@ -1,4 +1,4 @@
-"""What a chunk is: which frames, where the anchor stands, what is known, at which noise levels it is denoised.
+"""A chunk as integers: its frames, the anchor's position, the known frames, and the noise levels of its steps.
 
 All frames and positions are latent frames counted from the stream's beginning, without bound.
 """
@@ -14,7 +14,7 @@ from ..flow import noise_levels, own_timesteps
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """Where a stream stands, between two chunks."""
+    """The position of a stream between two chunks."""
 
     chunk: int  # number of the next chunk
     start: int  # i: the next chunk's first frame
@@ -72,7 +72,7 @@ class ChunkPlan:
 
     @property
     def next_clock(self) -> Clock:
-        """Where the stream stands once this chunk is committed."""
+        """The clock once this chunk is committed."""
         stop = self.committed.stop
         return Clock(chunk=self.chunk + 1, start=stop, anchor_position=self.anchor_position, begin=self.begin)
 
@@ -120,7 +120,7 @@ def plan_chunk(settings: StreamSettings, clock: Clock) -> ChunkPlan:
 
 
 def place_in_ring(settings: StreamSettings, chunk: int, step: int) -> Place:
-    """Where a chunk's pass writes, if passes write in place (StreamDiffusionV2); chunks counted from the beginning.
+    """The slots that a chunk's pass writes, if passes write in place (StreamDiffusionV2); `chunk` counts from 0.
 
     The first chunks fill sinks and ring. Once the ring is full, what a chunk's first pass wrote stays in it, and its
     later passes write one chunk further on: over the oldest, and where the next chunk's first pass will write.

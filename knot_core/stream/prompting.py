@@ -33,7 +33,7 @@ def follow_prompts(stream: Stream, plan: PromptPlan, texts_BTD: Sequence[Tensor]
 
 
 def blend(texts_BTD: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """sum_i w_i text_i; a prompt of weight 1 as it is."""
+    """sum_i w_i text_i, [B, T, D]; a prompt of weight 1 is returned unchanged."""
     used = [(text, weight) for text, weight in zip(texts_BTD, weights, strict=True) if weight > 0]
     if len(used) == 1:
         return used[0][0]

@@ -153,7 +153,9 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 def fit_cloud(
     drawings: Sequence[tuple[np.ndarray, np.ndarray]], takes: str, limit: float, least_spread: float = 0.05
 ) -> Cloud:
-    """The cloud of what `draw_reference` gave for many pictures that the model renders well.
+    """The cloud of measures of many pictures that the model renders well.
+
+    `drawings`: `draw_reference`'s result for each, latents of the reference [C, h, w] and of the chunk [F, C, h, w].
 
     `least_spread` is added to every measure's standard deviation: what hardly varies among these pictures, as nothing
     does in a drawing that stands still, would otherwise weigh without bound.

@@ -65,6 +65,7 @@ class Stream(ChunkPasses, Iterator[Chunk]):
         return self.finished_at(self.state.clock)
 
     def finished_at(self, clock: Clock) -> bool:
+        """Whether the driving has been played out before the chunk that `clock` names."""
         end = self.num_pixel_frames
         return end is not None and first_pixel_frame(clock.start) >= end
 
@@ -79,7 +80,7 @@ class Stream(ChunkPasses, Iterator[Chunk]):
         )
 
     def snapshot(self) -> Snapshot:
-        """Where the stream stands: behind the last chunk that it gave, or that was written.
+        """The stream's state behind the last chunk that it gave, or that was written.
 
         The window is a view: make a stream of it, or a file, before this one goes on. Of a stream whose chunks are
         drawn ahead (`pipelined`) it is a copy, and this waits until no commit is under way.

@@ -72,7 +72,7 @@ class Sinks:
             kept[:, :, :length] = moved[: len(kept)]
 
     def overwritten(self, cache: KVCache, num_frames: int, *, wholly: bool = False) -> Overwritten:
-        """What `commit` of so many frames will write over, of window and sinks; `wholly`: all of them."""
+        """The part of window and sinks that a commit of `num_frames` will overwrite; `wholly`: all of it."""
         kept = cache.overwritten(num_frames, with_sinks=bool(self.layers), wholly=wholly)
         return replace(kept, sinks=tuple(layer.clone() for layer in self.layers))
 

@@ -21,11 +21,11 @@ class Solver(Protocol):
     """A solver for one chunk, called once after every step but the last."""
 
     def next(self, x_BFCHW: Tensor, x0_BFCHW: Tensor, velocity_BFCHW: Tensor, step: int, sigma: Level) -> Tensor:
-        """The latents of step + 1, whose noise level is `sigma`; `x0` and `velocity` are what step predicts of `x`."""
+        """Latents [B, F, C, H, W] of step + 1, at noise level `sigma`; `x0` and `velocity` are predicted from `x`."""
 
 
 class Renoise:
-    """x = (1 - sigma) * x0 + sigma * fresh noise: how few-step students are trained."""
+    """x = (1 - sigma) * x0 + sigma * fresh noise, all [B, F, C, H, W]: how few-step students are trained."""
 
     def __init__(self, noise_SBFCHW: Tensor) -> None:
         self._noise = noise_SBFCHW
@@ -35,14 +35,14 @@ class Renoise:
 
 
 class Euler:
-    """x = x0 + sigma * velocity, along the path that the network predicts."""
+    """x = x0 + sigma * velocity, all [B, F, C, H, W], along the path that the network predicts."""
 
     def next(self, x_BFCHW: Tensor, x0_BFCHW: Tensor, velocity_BFCHW: Tensor, step: int, sigma: Level) -> Tensor:  # noqa: ARG002
         return x0_BFCHW + per_frame(sigma) * velocity_BFCHW
 
 
 class UniPC:
-    """The multistep solver of diffusers (Zhao et al., arXiv 2302.04867), order 2, over the chunk's noise levels."""
+    """Diffusers' multistep solver of order 2 (Zhao et al., arXiv 2302.04867), on [B, F, C, H, W]."""
 
     def __init__(self, sigmas: Sequence[float]) -> None:
         kind = _diffusers().UniPCMultistepScheduler
@@ -57,14 +57,22 @@ class UniPC:
 
 
 def solver(sampler: str, noise_SBFCHW: Tensor, sigmas: Sequence[float]) -> Solver:
-    """A chunk's."""
+    """The solver of one chunk.
+
+    Raises:
+        SettingsError: the sampler is unipc, and diffusers does not import.
+    """
     if sampler == "euler":
         return Euler()
     return UniPC(sigmas) if sampler == "unipc" else Renoise(noise_SBFCHW)
 
 
 def check_sampler(settings: StreamSettings) -> None:
-    """SettingsError where it cannot be had."""
+    """Check that the settings' sampler can be used.
+
+    Raises:
+        SettingsError: the sampler is unipc, and diffusers does not import.
+    """
     if settings.sampler == "unipc":
         _diffusers()
 

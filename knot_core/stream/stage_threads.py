@@ -78,7 +78,7 @@ def staged(
     around: Callable[[], AbstractContextManager[Any]],
     wait: Callable[[], None] = lambda: None,
 ) -> Iterator[Any]:
-    """What the source gives, after each of the stages in turn; the source and every stage run on their own threads.
+    """The source's values after each of the stages in turn; the source and every stage run on threads of their own.
 
     Threads work within `around()`, which is entered in each, and see the caller's context variables: a host knows by
     them whose work it is. `wait` is called again and again in the caller's thread

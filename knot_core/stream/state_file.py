@@ -122,7 +122,7 @@ def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
 
 
 def _clock(header: Mapping[str, Any]) -> Clock:
-    """Where the stream stands; it began, or began anew, as many frames before as its window has ever held."""
+    """The clock; the stream began, or began anew, as many frames before it as its window has ever held."""
     clock, num_committed = header["clock"], header["window"]["num_committed"]
     if header["version"] < 3 and num_committed != clock["chunk"] * header["settings"]["num_chunk_frames"]:
         raise StateError("its clock and its window do not agree; save the stream again")
@@ -130,7 +130,7 @@ def _clock(header: Mapping[str, Any]) -> Clock:
 
 
 def _conditioning(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Conditioning:
-    """What the stream was told last, in files of every version."""
+    """The conditioning in force when the state was saved, from files of every version."""
     part, prompts = "anchor" if header["version"] == 1 else "conditioning", None
     if "prompts" in header:
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in header["prompts"].items()}
