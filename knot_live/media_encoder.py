@@ -41,7 +41,7 @@ class Formats:
     opus_head: bytes | None  # RFC 7845's; None: there is no Opus
 
     def sound(self, name: str) -> dict[str, Any]:
-        """Of the sound in that format, or in PCM where there is none; `head` is base64."""
+        """The sound format of that name, or PCM where there is none; `head` is base64."""
         if name == "opus" and self.opus_head is not None:
             return {"format": "opus", "rate": SOUND_RATE, "head": base64.b64encode(self.opus_head).decode()}
         return {"format": "pcm16", "rate": SOUND_RATE}
