@@ -78,8 +78,8 @@ class Drawing:
         """Seconds of pictures that must lie ready when the next chunk begins."""
         return pacing.lead(self._taken, self.next.length / self._fps)
 
-    def draw(self) -> Drawn | None:
-        """The next chunk; None where it was given up, which leaves all as it was."""
+    def draw(self, waited: float = 0.0) -> Drawn | None:
+        """The next chunk, due `waited` seconds ago; None where it was given up, which leaves all as it was."""
         plan, since = self.stream.plan, self._clock.now()
         self.driving.begin_chunk(plan)
         chunk = None
@@ -95,7 +95,7 @@ class Drawing:
         span = Span(chunk.index, chunk.start_frame, first, first + len(frames))
         if plan.chunk > 0:  # the first one also warms up
             # its first pictures are decoded while it is committed
-            self._taken.append(max(seconds, seconds - chunk.seconds.get("commit", 0.0) + self.decoding))
+            self._taken.append(waited + max(seconds, seconds - chunk.seconds.get("commit", 0.0) + self.decoding))
         self._made.append((span, chunk))
         return Drawn(span, frames, sound, self.driving.spoken, {**chunk.seconds, "chunk": seconds})
 

@@ -8,6 +8,7 @@ drawn: browser and encoder share the processor.
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import inf
 from pathlib import Path
 from threading import Condition, RLock
@@ -35,6 +36,7 @@ from .events import ENDED, FINISHING, PAUSED, READY, RUNNING, Event, MediaChunk
 from .pacing import Playback
 from .preparing import Speaker, Wish
 from .recording import OpenFile, Recorder
+from .scheduling import Shape
 from .session_files import load_session, open_at, save_session
 from .speed import changed_settings
 from .watching import Watching
@@ -69,6 +71,7 @@ class Session:
         decode_beside: bool = True,
         change_settings: Changed = changed_settings,
         clock: Clock | None = None,
+        changed: Condition | None = None,
         at: Snapshot | None = None,
     ) -> None:
         """A session before its first chunk; nothing is drawn.
@@ -80,7 +83,8 @@ class Session:
         from any thread and must return at once. `longest` is in seconds of pictures. `viewer` off: nobody
         acknowledges, and the clock plays. `keep` chunks can be taken back. `decode_beside` off: chunks are decoded in
         the thread that draws. `change_settings` makes new settings of old ones and changes. `state_path` is
-        where a session that breaks off leaves its state; `at` is a state to go on from.
+        where a session that breaks off leaves its state; `at` is a state to go on from. `changed` is notified of all
+        that is asked and acknowledged, for whoever draws several sessions.
         """
         self.model, self.fps, self.log = model, model.fps, ControlLog()
         self._tell, self._clock, self._state_path = on_event, clock or Clock(), state_path
@@ -92,7 +96,7 @@ class Session:
             stream, driving, self.fps, self._clock, keep, decode_beside=decode_beside, changed=change_settings
         )
         self._between = RLock()  # held while a chunk is drawn, or what it begins with is changed
-        self._changed = Condition()  # held for moments: of wishes and of the playback
+        self._changed = changed or Condition()  # held for moments: of wishes and of the playback
         self._wishes = Wishes(
             self._changed, lambda number, why: self._tell(events.Refused(number, why)),
             encode_text=encode_text, anchor_of=anchor_of, speak=speak,
@@ -102,6 +106,7 @@ class Session:
         patience = pacing.PATIENCE * self.fps if viewer else inf
         self._watching = Watching(Playback.at(begins.first, self.fps, patience), self._clock, self._changed)
         self._state, self._epoch = READY, 0
+        self._ending = "stopped", "the host has stopped the session"
         # the drawing thread's own
         self._recorder = Recorder(
             self.fps, record_to, lambda path, why: self._tell(events.Recorded(path, why)), record_with
@@ -164,45 +169,77 @@ class Session:
 
     def chunks(self, wait: Callable[[], None] | None = None) -> Iterator[MediaChunk]:
         """Draw, in this thread, until the session ends. `wait` is called again and again meanwhile, and may raise."""
+        with self.running(wait):
+            while (seconds := self.until_due()) is not None:
+                if seconds > 0:
+                    self._sleep()
+                elif (chunk := self.step()) is not None:
+                    yield chunk
+
+    @contextmanager
+    def running(self, wait: Callable[[], None] | None = None) -> Iterator[None]:
+        """For whoever draws several sessions in turn: within it, `until_due` and `step`, in one thread at a time."""
         self._wait = wait or self._wait
         self._enter(RUNNING)
-        reason, message = "stopped", "the host has stopped the session"
         try:
             with self._drawing:
-                while (ended := self._end_before_next_chunk()) is None:
-                    chunk = self._next_chunk()
-                    if chunk is not None:
-                        yield chunk
-            reason, message = ended
+                yield
         except Exception as problem:
             if not self._host_stops:
-                reason, message = "error", f"the session cannot go on: {problem}"
+                self._ending = "error", f"the session cannot go on: {problem}"
             raise
         finally:
-            self._end(reason, message)
+            self._end(*self._ending)
+
+    def until_due(self) -> float | None:
+        """Do what was asked; seconds until the next chunk should begin to be drawn, and None where the session ends."""
+        while True:
+            self._look()
+            self._heed(Control)
+            if (ending := self._why_it_ends()) is not None:
+                self._ending = ending
+                return None
+            with self._changed:
+                if not self._wishes.wait_for(Control):
+                    return self._seconds_until_due()
+
+    def rest(self) -> float:
+        """Seconds for which there is nothing to do here unless `changed` is notified, which is held meanwhile."""
+        return 0.0 if self._wishes.wait_for(Control) else self._seconds_until_due()
+
+    @property
+    def unplayed(self) -> float:
+        """Seconds until the viewer has shown all that is made for him."""
+        return self._watching.unplayed
+
+    @property
+    def shape(self) -> Shape:
+        """What its next chunk must have in common with others' to be drawn together with them."""
+        stream = self._drawing.stream
+        settings = stream.settings
+        return Shape(settings.steps, settings.num_chunk_frames, settings)
 
     def _enter(self, state: str) -> None:
         if state != self._state:
             self._state = state
             self._tell(events.StateChanged(state))
 
-    def _end_before_next_chunk(self) -> tuple[str, str] | None:
-        """None once it is time to draw another chunk, else why there is none: reason and sentence."""
-        while True:
-            self._look()
-            self._heed(Control)
-            if self._state == FINISHING:
-                return "finished", "the session was finished"
-            if self._drawing.stream.finished:
-                return "driving", "what drives the session has come to its end"
-            if self._drawing.next.first >= self._last_frame:
-                return "longest", "the session has lasted as long as it may"
-            with self._changed:
-                seconds = self._seconds_until_due()
-                if not self._wishes.wait_for(Control):
-                    if seconds <= 0:
-                        return None
-                    self._clock.wait(self._changed, min(max(seconds, _SHORTEST_WAIT), _LONGEST_WAIT))
+    def _why_it_ends(self) -> tuple[str, str] | None:
+        """Reason and sentence, or None: another chunk is to be drawn."""
+        if self._state == FINISHING:
+            return "finished", "the session was finished"
+        if self._drawing.stream.finished:
+            return "driving", "what drives the session has come to its end"
+        if self._drawing.next.first >= self._last_frame:
+            return "longest", "the session has lasted as long as it may"
+        return None
+
+    def _sleep(self) -> None:
+        """Until the next chunk is due, or something was asked; not longer than the host can wait for an answer."""
+        with self._changed:
+            seconds = self.rest()
+            if seconds > 0:
+                self._clock.wait(self._changed, min(max(seconds, _SHORTEST_WAIT), _LONGEST_WAIT))
 
     def _seconds_until_due(self) -> float:
         if self._state == PAUSED:
@@ -280,11 +317,14 @@ class Session:
         self._drawing.replace_from(first_frame)
         self._tell(events.Cut(self._epoch, first_frame))
 
-    def _next_chunk(self) -> MediaChunk | None:
-        """Draw a chunk; None where it was given up, or nothing of it can be shown in time."""
+    def step(self, waited: float = 0.0) -> MediaChunk | None:
+        """Draw the next chunk now; None where it was given up, or nothing of it can be shown in time.
+
+        `waited`: seconds since it was due, in which others were drawn.
+        """
         with self._between:
             self._before_chunk(self._drawing.stream)
-            drawn = self._drawing.draw()
+            drawn = self._drawing.draw(waited)
             if drawn is None:
                 return None
             self._book()
