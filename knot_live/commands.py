@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from threading import Thread
 
-from . import face_pose
+from . import face_pose, webrtc
 from .access import ALLOWED_ORIGINS, TOKEN, AccessError, Doors, check_exposure, listed, operators_token, plain_origins
 from .camera import Cameras
 from .client import LiveError
@@ -62,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
                        help="after which a session that is left alone is ended (default: %(default)g)")  # fmt: skip
     serve.add_argument("--session-seconds", type=float, default=Limits.session_seconds, metavar="S",
                        help="that a session lasts at most (default: %(default)g)")  # fmt: skip
+    serve.add_argument("--webrtc", action="store_true", help="offer WebRTC as well: it opens UDP ports (needs aiortc)")
+    serve.add_argument("--stun", action="append", default=[], metavar="stun:HOST:PORT",
+                       help="with --webrtc, behind a NAT: what tells this machine its address")  # fmt: skip
     serve.add_argument("--no-badge", action="store_true", help="no AI badge on the page")
     serve.add_argument("--open", action="store_true", help="open the page in the browser")
     _add_talk(commands.add_parser("talk", help="drive a server with sound or a sentence, and write what comes"))
@@ -117,12 +120,28 @@ async def _serve(options: argparse.Namespace) -> None:
     model = load_model(options.model, options.device, codec=options.codec)
     reads = None if options.text_encoder is None else load_text_encoder(options.text_encoder).encode
     studio = Studio(model, limits, badge=not options.no_badge, encode_text=reads, prompt=options.prompt)
-    async with live_server(studio, address, token) as at:
+    async with live_server(studio, address, token, _ice_servers(options)) as at:
         sys.stderr.write(f"open {at.url} in a browser; Ctrl-C ends the server\n")
         if options.open:
             # beside everything else: where there is no window, it may be a browser in this very terminal
             Thread(target=webbrowser.open, args=(at.url,), daemon=True).start()
         await _interrupted()
+
+
+def _ice_servers(options: argparse.Namespace) -> tuple[str, ...] | None:
+    """The STUN servers of WebRTC; None where it is not offered.
+
+    Raises:
+        AccessError: it cannot be, or a server is none.
+    """
+    if not options.webrtc and options.stun:
+        raise AccessError("--stun is WebRTC's; give --webrtc as well")
+    if options.webrtc and not webrtc.available():
+        raise AccessError('WebRTC needs aiortc, and a PyAV with Opus: pip install "knot-forcing[webrtc]"')
+    wrong = [url for url in options.stun if not url.startswith(("stun:", "stuns:"))]
+    if wrong:
+        raise AccessError(f"got {wrong[0]!r:.80} for --stun, wanted such as stun:stun.example.com:3478")
+    return tuple(options.stun) if options.webrtc else None
 
 
 async def _talk(options: argparse.Namespace) -> None:
@@ -141,8 +160,10 @@ async def _talk(options: argparse.Namespace) -> None:
 
 
 @asynccontextmanager
-async def live_server(studio: Studio, address: Address, token: str | None = None) -> AsyncIterator[Address]:
-    """A server of that studio's sessions while it listens, warmed up.
+async def live_server(
+    studio: Studio, address: Address, token: str | None = None, ice_servers: tuple[str, ...] | None = None
+) -> AsyncIterator[Address]:
+    """A server of that studio's sessions while it listens, warmed up; `ice_servers` as in `Services`.
 
     Raises:
         AccessError: others reach that address, and there is no token.
@@ -154,7 +175,7 @@ async def live_server(studio: Studio, address: Address, token: str | None = None
         hub = Hub(studio.make, studio.limits, lambda live: cameras.forget(live.source))
         camera = None if face_pose.missing() else lambda live, jpeg: cameras.see(live.source, jpeg)
         services = Services(about=studio.about, add_reference=studio.references.add,
-                            portraits=studio.references.bundled, camera=camera)  # fmt: skip
+                            portraits=studio.references.bundled, camera=camera, ice_servers=ice_servers)  # fmt: skip
         origins = plain_origins(listed(os.environ.get(ALLOWED_ORIGINS, "")))
         doors = Doors(listens=(address.host,), origins=origins, server="server")
         async with running(LiveServer(hub, services, doors, token), address, token) as at:

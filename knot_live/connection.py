@@ -1,13 +1,13 @@
-"""One WebSocket of a client: its first message, its later ones under limits, and what it is sent."""
+"""A client's connection: its first message, its later ones under limits, and what it is sent, whatever carries it."""
 
 import asyncio
 import contextlib
 import logging
 import time
 from collections.abc import Callable
+from typing import Protocol
 
-from aiohttp import WSCloseCode, WSMsgType, web
-
+from . import controls
 from .access import same_token
 from .hub import Hub
 from .limits import Limits, RateLimit
@@ -32,8 +32,32 @@ from .protocol import (
 logger = logging.getLogger(__name__)
 
 _ENDING = 5.0  # seconds in which the last messages must be taken
-_CLOSED = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
 _ONES_OWN_FAULT = {"too_fast", "not_created"}  # after these the connection ends; after others it goes on
+
+
+class Transport(Protocol):
+    """What carries the messages of a connection: a WebSocket, or a peer connection of WebRTC.
+
+    A transport that `plays` does what a client does on a WebSocket: pictures and sound, in the formats that it names,
+    leave when their time has come, and count as shown then. `played_frame` is the last one.
+    """
+
+    plays: tuple[str, str] | None
+    played_frame: int | None
+
+    def begin(self, fps: int, rate: int, *, drives: bool) -> None:
+        """A session is there: its frame rate, and the sample rate of the speech that is to come."""
+
+    async def receive(self, seconds: float | None = None) -> str | bytes | None:
+        """The next message; None once it has ended; a TimeoutError if none comes in time."""
+
+    async def send(self, message: str | bytes) -> None: ...
+
+    async def close(self) -> None:
+        """With what was sent."""
+
+    def abort(self) -> None:
+        """At once."""
 
 
 class Connection:
@@ -43,21 +67,18 @@ class Connection:
         self._hub, self._token, self._camera = hub, token, camera
         self._limits: Limits = hub.limits
         limits = self._limits
-        self._socket = web.WebSocketResponse(
-            heartbeat=limits.heartbeat_seconds, max_msg_size=limits.max_message_bytes, compress=False
-        )
         self._outbox = Outbox(limits.max_waiting_messages, limits.max_waiting_bytes)
         self._messages = RateLimit(limits.messages_per_second, 4 * limits.messages_per_second)
         self._bytes = RateLimit(limits.bytes_per_second, 8 * limits.bytes_per_second)
         self._live: LiveSession | None = None
         self._client: Client | None = None
 
-    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+    async def serve(self, transport: Transport) -> None:
         """Until it is closed."""
-        await self._socket.prepare(request)
+        self._transport = transport
         writer = asyncio.create_task(self._write())
         try:
-            if await self._open(request):
+            if await self._open():
                 await self._read()
         finally:
             if self._live is not None:
@@ -66,29 +87,22 @@ class Connection:
             done, _ = await asyncio.wait([writer], timeout=_ENDING)
             if not done:
                 writer.cancel()
-                _abort(request)
-            with contextlib.suppress(asyncio.TimeoutError, ConnectionError):
-                await asyncio.wait_for(self._socket.close(), _ENDING)
-        return self._socket
+                transport.abort()
+            await transport.close()
 
-    async def _open(self, request: web.Request) -> bool:
+    async def _open(self) -> bool:
         """Take the first message; whether the client has a session now."""
         try:
-            message = await self._socket.receive(timeout=self._limits.opening_seconds)
+            message = await self._transport.receive(self._limits.opening_seconds)
         except asyncio.TimeoutError:
             self._say("error", code="not_created", message="no first message came in time")
             return False
-        if message.type is not WSMsgType.TEXT:
+        if not isinstance(message, str):
             return False
         try:
-            wish = parse_opening(message.data)
+            wish = parse_opening(message)
             live = await self._session(wish)
-            drives = not isinstance(wish, View)
-            client = Client(self._outbox, wish.video, wish.sound, drives, cut_off=lambda: _abort(request))
-            if drives:
-                live.drive(client, wish.last_frame if isinstance(wish, Resume) else live.acknowledged)
-            else:
-                live.watch(client)
+            self._client = self._enter(live, wish)
         except ProtocolError as problem:
             self._refuse(problem)
             return False
@@ -96,10 +110,23 @@ class Connection:
             logger.exception("a session cannot be made")
             self._say("error", code="internal", message="the session cannot be made; the server's log says why")
             return False
-        self._live, self._client = live, client
-        if drives:
-            live.words = live.words.with_speech(wish.speech)
+        self._live = live
         return True
+
+    def _enter(self, live: LiveSession, wish: Create | Resume | View | Attach) -> Client:
+        """Drive the session, or watch it."""
+        drives, transport = not isinstance(wish, View), self._transport
+        video, sound = transport.plays or (wish.video, wish.sound)
+        client = Client(self._outbox, video, sound, drives, cut_off=transport.abort)
+        if not drives:
+            transport.begin(live.made.fps, 0, drives=False)
+            live.watch(client)
+            return client
+        transport.begin(live.made.fps, wish.speech.rate, drives=True)
+        told = isinstance(wish, Resume) and transport.plays is None  # what a transport plays, its client cannot count
+        live.drive(client, wish.last_frame if told else live.acknowledged)
+        live.words = live.words.with_speech(wish.speech)
+        return client
 
     async def _session(self, wish: Create | Resume | View | Attach) -> LiveSession:
         if not isinstance(wish, Create):
@@ -110,12 +137,12 @@ class Connection:
 
     async def _read(self) -> None:
         while True:
-            message = await self._socket.receive()
-            if message.type in _CLOSED:
+            message = await self._transport.receive()
+            if message is None:
                 return
             try:
-                self._check_rate(len(message.data))
-                self._take(message.data)
+                self._check_rate(len(message))
+                self._take(message)
             except ProtocolError as problem:
                 self._refuse(problem)
                 if problem.code in _ONES_OWN_FAULT:
@@ -141,6 +168,8 @@ class Connection:
             raise ProtocolError("read_only", "a viewer only watches", received.event_id)
         elif isinstance(request, Acknowledge):
             self._live.acknowledge(request.epoch, request.frame)
+        elif isinstance(request, controls.Cancel) and self._transport.plays is not None:
+            self._live.wish(self._client, received.event_id, controls.Cancel(self._transport.played_frame))
         elif isinstance(request, CameraPicture):
             if self._camera is None:
                 raise ProtocolError("no_camera", "this server reads no faces: install the extra [pose]")
@@ -159,14 +188,5 @@ class Connection:
         """Send what comes into the outbox; then close."""
         with contextlib.suppress(ConnectionError):
             while (message := await self._outbox.take()) is not None:
-                if isinstance(message, str):
-                    await self._socket.send_str(message)
-                else:
-                    await self._socket.send_bytes(message)
-            await self._socket.close(code=WSCloseCode.OK)
-
-
-def _abort(request: web.Request) -> None:
-    """Whatever waits in its socket; a client that does not read would never see a proper end."""
-    if request.transport is not None:
-        request.transport.abort()
+                await self._transport.send(message)
+            await self._transport.close()

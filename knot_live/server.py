@@ -16,7 +16,9 @@ from .connection import Connection
 from .hub import Hub
 from .live_session import LiveSession
 from .page_files import page_file
-from .protocol import VERSION
+from .protocol import VERSION, said
+from .webrtc import MOST_OFFER, OfferError, Peers
+from .websocket import serve_websocket
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _UPLOAD_SECONDS = 30.0
+_SDP = "application/sdp"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -40,6 +43,7 @@ class Services:
     add_reference: Callable[[bytes], str]  # a picture's name; a ValueError with a sentence where it is none
     portraits: dict[str, Path]  # bundled references
     camera: Callable[[LiveSession, bytes], None] | None = None
+    ice_servers: tuple[str, ...] | None = None  # that WebRTC may ask for this machine's addresses; None: no WebRTC
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error
@@ -56,6 +60,7 @@ class LiveServer:
     def __init__(self, hub: Hub, services: Services, doors: Doors, token: str | None = None) -> None:
         self._hub, self._services, self._doors, self._token = hub, services, doors, token
         self._num_connections = 0
+        self._peers = None if services.ice_servers is None else Peers(hub.limits, services.ice_servers)
 
     def application(self) -> web.Application:
         """Ready to be run."""
@@ -66,6 +71,8 @@ class LiveServer:
         app.router.add_get("/static/{name:.+}", self._static)
         app.router.add_get("/v1/info", self._info)
         app.router.add_get("/v1/session", self._session)
+        app.router.add_post("/v1/whep", self._peer)
+        app.router.add_delete("/v1/whep/{name}", self._end_peer)
         app.router.add_post("/v1/references", self._reference)
         app.router.add_get("/v1/references/{name}", self._portrait)
         app.router.add_get("/v1/sessions/{id}/recording", self._recording)
@@ -83,6 +90,8 @@ class LiveServer:
     async def _shut_down(self, _: web.Application) -> None:
         """Before connections are closed, so that clients are told why."""
         await self._hub.close()
+        if self._peers is not None:
+            await self._peers.close()
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -126,18 +135,59 @@ class LiveServer:
     async def _info(self, _: web.Request) -> web.Response:
         hub = self._hub
         return web.json_response({
-            "version": VERSION, "token_needed": self._token is not None, "sessions": hub.num_sessions,
+            "version": VERSION, "token_needed": self._token is not None, "webrtc": self._peers is not None,
+            "sessions": hub.num_sessions,
             "max_sessions": hub.limits.max_sessions, **self._services.about(),
         })  # fmt: skip
 
     async def _session(self, request: web.Request) -> web.StreamResponse:
-        if self._num_connections >= self._hub.limits.max_connections:
-            raise Refused(503, "server_full", "there are too many connections; come back later")
+        self._check_room()
         self._num_connections += 1
         try:
-            return await Connection(self._hub, self._token, self._services.camera).serve(request)
+            return await serve_websocket(self._connection(), request, self._hub.limits)
         finally:
             self._num_connections -= 1
+
+    def _check_room(self) -> None:
+        if self._num_connections + len(self._peers or ()) >= self._hub.limits.max_connections:
+            raise Refused(503, "server_full", "there are too many connections; come back later")
+
+    def _connection(self) -> Connection:
+        return Connection(self._hub, self._token, self._services.camera)
+
+    async def _peer(self, request: web.Request) -> web.Response:
+        """WHEP: an offer's answer. Without a data channel in it, a session's view token shows that session."""
+        if self._peers is None:
+            raise Refused(
+                404, "no_webrtc", "this server offers no WebRTC; start it with --webrtc, or use the WebSocket"
+            )
+        bearer = _bearer(request)
+        views = any(same_token(bearer, live.view_token) for live in self._hub.sessions.values())
+        if self._token is not None and not (views or self._knows(bearer)):
+            raise Refused(401, "unauthorized", "the token is missing, or opens nothing here")
+        self._check_room()
+        offer = await self._offer(request)
+        first = said("session.view", view_token=bearer) if views and "\nm=application" not in offer else None
+        try:
+            name, answer = await self._peers.open(self._connection(), offer, first, request.remote)
+        except OfferError as problem:
+            raise Refused(422, "bad_offer", str(problem)) from None
+        return web.Response(status=201, text=answer, content_type=_SDP, headers={"Location": f"/v1/whep/{name}"})
+
+    async def _offer(self, request: web.Request) -> str:
+        if request.content_type != _SDP:
+            raise Refused(415, "bad_offer", f"got {request.content_type!r:.80}, wanted an offer as {_SDP}")
+        if (request.content_length or MOST_OFFER + 1) > MOST_OFFER:
+            raise Refused(413, "too_large", f"wanted an offer of at most {MOST_OFFER} bytes, and its length")
+        try:
+            return (await asyncio.wait_for(request.read(), _UPLOAD_SECONDS)).decode()
+        except (asyncio.TimeoutError, UnicodeDecodeError):
+            raise Refused(400, "bad_offer", "the offer did not come in time, or is no text") from None
+
+    async def _end_peer(self, request: web.Request) -> web.Response:
+        if self._peers is None or not self._peers.delete(request.match_info["name"]):
+            raise Refused(404, "not_found", "there is no such connection")
+        return web.Response()
 
     async def _reference(self, request: web.Request) -> web.Response:
         if self._token is not None and not self._knows(_bearer(request)):

@@ -18,6 +18,7 @@ from server import PromptServer
 from ...knot_core import KnotError
 from ...knot_live.connection import Connection
 from ...knot_live.page_files import page_file
+from ...knot_live.websocket import serve_websocket
 from .live_hub import CHANGE, HUB, LIMITS, PAGE, SESSION, camera, edit_of
 from .routes import Refused, answered, body_of, check_post, check_sender
 
@@ -43,7 +44,7 @@ async def session(request: web.Request) -> web.StreamResponse:
         return web.json_response({"error": str(refusal)}, status=refusal.status)
     _open[0] += 1
     try:
-        return await Connection(HUB, None, camera()).serve(request)
+        return await serve_websocket(Connection(HUB, None, camera()), request, LIMITS)
     finally:
         _open[0] -= 1
 

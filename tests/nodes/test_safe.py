@@ -43,7 +43,8 @@ LIVE = {  # a server that a command starts, whose refusals tests/live tries; acc
     "access.py": {"import urllib.parse"},
     "client.py": {"import aiohttp", "import asyncio"},
     "commands.py": {"import asyncio", "import webbrowser"},
-    "connection.py": {"import aiohttp", "import asyncio"},
+    "connection.py": {"import asyncio"},
+    "due_media.py": {"import asyncio"},
     "hub.py": {"import asyncio"},
     "live_session.py": {"import asyncio"},
     "livekit.py": {"import asyncio"},
@@ -53,6 +54,8 @@ LIVE = {  # a server that a command starts, whose refusals tests/live tries; acc
     "server.py": {"import aiohttp", "import asyncio", "import ssl", "a route: app.router"},
     "speaking.py": {"import subprocess"},  # espeak-ng alone, and without a shell
     "talk.py": {"import asyncio"},
+    "webrtc.py": {"import asyncio"},  # peer connections by aiortc, where an operator wants them
+    "websocket.py": {"import aiohttp", "import asyncio"},
 }
 
 HTML_OR_CODE = (
