@@ -32,7 +32,7 @@ ROWS = {
          "page_files", "voice", "face_motion", "idle_blocks"},
         {"signals", "driving", "speed"},
         {"wishes", "watching", "drawing", "recording", "session_files", "media_encoder", "sources", "due_media"},
-        {"session"},
+        {"session", "ticker"},
         {"live_session", "hub", "studio", "camera", "connection", "websocket", "webrtc", "server",
          "client", "talk"},
         {"bench", "commands"},

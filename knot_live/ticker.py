@@ -1,0 +1,174 @@
+"""Several sessions of one process, drawn by few threads: those first whose viewers run out of pictures first."""
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from math import inf
+from threading import Condition, Lock, Thread
+from typing import Protocol
+
+from .clock import Clock
+from .events import MediaChunk
+from .scheduling import Costs, Shape, Waiting, next_group
+
+logger = logging.getLogger(__name__)
+
+FIRST = 1.0  # seconds in which a session's first pictures are drawn, so that who joins does not push others aside
+_LONGEST_WAIT = 0.05  # seconds, between two looks at sessions whose time passes by another clock
+
+
+class Drawable(Protocol):
+    """What a ticker needs of a session: `Session`, made with the ticker's `changed`, is one."""
+
+    @property
+    def unplayed(self) -> float: ...
+
+    @property
+    def shape(self) -> Shape: ...
+
+    def running(self): ...  # noqa: ANN201 - a context manager
+
+    def until_due(self) -> float | None: ...
+
+    def rest(self) -> float: ...
+
+    def step(self, waited: float = 0.0) -> MediaChunk | None: ...
+
+
+class _Task:
+    """A session with whom it is shown to. It is in the hands of one thread at a time, which sets `drawn`."""
+
+    def __init__(
+        self, session: Drawable, show: Callable[[MediaChunk], None], ended: Callable[[Exception | None], None]
+    ) -> None:
+        self.session, self.show, self._ended = session, show, ended
+        self.drawn, self._shown = False, False
+        self._dry = 0.0
+        self._running = ExitStack()
+
+    def begin(self, now: float) -> None:
+        self._dry = now + FIRST
+        self._running.enter_context(self.session.running())
+
+    def waiting(self, number: int, due: float, now: float) -> Waiting:
+        """As of now, when its next chunk is due in so many seconds. A viewer who waits goes on waiting: he has run dry
+        when he did, and the longer ago that was, the less slack there is.
+        """
+        unplayed = self.session.unplayed
+        if unplayed > 0:
+            self._dry = now + unplayed
+        elif self._shown:
+            self._dry = min(self._dry, now)
+        return Waiting(number, self.session.shape, self._dry, self._dry - unplayed + due if self._shown else now)
+
+    def draw(self, waited: float) -> None:
+        chunk = self.session.step(waited)
+        if chunk is not None:
+            self._shown = True
+            self.show(chunk)
+
+    def end(self, problem: Exception | None) -> None:
+        try:
+            self._running.__exit__(type(problem) if problem else None, problem, None)
+        except Exception as found:  # a session raises what broke it
+            problem = found
+        self._ended(problem)
+
+
+class Ticker:
+    """Draws sessions in `lanes` threads, each one chunk at a time, with the least slack first.
+
+    Sessions share `changed`. What makes one fail ends that one alone.
+    """
+
+    def __init__(self, costs: Costs, lanes: int = 1, clock: Clock | None = None) -> None:
+        self.costs, self.changed, self._clock = costs, Condition(), clock or Clock()
+        self._tasks: dict[int, _Task] = {}
+        self._choosing = Lock()  # one thread at a time looks at the sessions
+        self._closing, self._number = False, 0
+        self._threads = [Thread(target=self._run, name=f"knot-live-lane-{lane}", daemon=True) for lane in range(lanes)]
+        for thread in self._threads:
+            thread.start()
+
+    def add(
+        self, session: Drawable, show: Callable[[MediaChunk], None], ended: Callable[[Exception | None], None]
+    ) -> None:
+        """Draw it, too. `show` gets its chunks and `ended` what broke it, or None, on a thread of the ticker."""
+        task = _Task(session, show, ended)
+        task.begin(self._clock.now())
+        with self.changed:
+            self._number += 1
+            self._tasks[self._number] = task
+            self.changed.notify_all()
+
+    def close(self) -> None:
+        """End the threads and all sessions; waits for the chunks under way."""
+        with self.changed:
+            self._closing = True
+            self.changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+        for number in list(self._tasks):
+            self._end(number, None)
+
+    def _run(self) -> None:
+        while not self._closing:
+            chosen = self._choose()
+            if chosen is None:
+                self._sleep()
+            else:
+                self._draw(*chosen)
+
+    def _choose(self) -> tuple[_Task, int, float] | None:
+        """The session to draw now, its number, and the seconds since that was due; it is this thread's until then."""
+        with self._choosing:
+            now, waiting = self._clock.now(), {}
+            for number, task in self._free():
+                due = self._until_due(number, task)
+                if due is not None and due < inf:
+                    waiting[number] = task.waiting(number, due, now)
+            group = next_group(waiting.values(), now, self.costs)
+            if group is None:
+                return None
+            number = group.keys[0]
+            task = self._tasks[number]
+            task.drawn = True
+            return task, number, now - waiting[number].ready
+
+    def _draw(self, task: _Task, number: int, waited: float) -> None:
+        try:
+            task.draw(waited)
+        except Exception as problem:
+            logger.exception("a session ends")
+            self._end(number, problem)
+        finally:
+            with self.changed:
+                task.drawn = False
+                self.changed.notify_all()
+
+    def _until_due(self, number: int, task: _Task) -> float | None:
+        try:
+            due = task.session.until_due()
+        except Exception as problem:
+            logger.exception("a session ends")
+            self._end(number, problem)
+            return None
+        if due is None:
+            self._end(number, None)
+        return due
+
+    def _end(self, number: int, problem: Exception | None) -> None:
+        with self.changed:
+            task = self._tasks.pop(number)
+        task.end(problem)
+
+    def _free(self) -> list[tuple[int, _Task]]:
+        with self.changed:
+            return [(number, task) for number, task in self._tasks.items() if not task.drawn]
+
+    def _sleep(self) -> None:
+        """Until a session is due that nobody draws, or something is asked."""
+        with self.changed:
+            seconds = min([_LONGEST_WAIT, *(task.session.rest() for _, task in self._free())])
+            if seconds > 0 and not self._closing:
+                self._clock.wait(self.changed, seconds)

@@ -1,0 +1,147 @@
+"""Several sessions drawn by one thread: nobody waits for others while there is room, and none breaks another."""
+
+from contextlib import contextmanager
+from itertools import islice, pairwise
+from threading import Event
+
+import numpy as np
+import pytest
+
+from knot_core import load_model, open_image
+from knot_core.model import ASSETS
+from knot_live import controls
+from knot_live.engine import StreamSettings
+from knot_live.pacing import Playback
+from knot_live.scheduling import Costs, Shape
+from knot_live.scheduling.costs import Measured
+from knot_live.session import Session
+from knot_live.ticker import Ticker
+
+from .simulated import SimulatedClock
+
+FPS, FRAMES = 25, 12
+LENGTH = FRAMES / FPS
+
+
+class Played:
+    """A session whose chunks take `seconds` by the simulated clock, and are played as they come."""
+
+    def __init__(self, clock, seconds, *, fails_at=None, lasts=10**6):
+        self.clock, self.seconds, self.fails_at, self.lasts = clock, seconds, fails_at, lasts
+        self.shape, self.times, self.drawing, self.ended = Shape(4, 3), [], False, 0
+        self.playback = Playback.at(0, FPS, float("inf"))
+
+    @property
+    def unplayed(self):
+        return self.playback.unplayed(self.clock.now())
+
+    @property
+    def ratio(self):
+        return self.playback.ratio(self.clock.now())
+
+    @contextmanager
+    def running(self):
+        try:
+            yield
+        finally:
+            self.ended += 1
+
+    def until_due(self):
+        return None if len(self.times) >= self.lasts else self.rest()
+
+    def rest(self):
+        return max(0.0, self.unplayed - LENGTH)
+
+    def step(self, waited=0.0):
+        assert waited >= 0
+        assert not self.drawing, "two threads draw one session"
+        self.drawing = True
+        self.clock.pass_until(self.clock.now() + self.seconds)
+        self.drawing = False
+        if len(self.times) == self.fails_at:
+            raise ValueError("this session is broken")
+        self.times.append(self.clock.now())
+        self.playback = self.playback.with_made(self.playback.made + FRAMES, self.clock.now())
+
+
+@pytest.fixture
+def drawn():
+    """Sessions by the time at which they join, drawn for so many simulated seconds; what broke which."""
+
+    def run(joining, seconds, clock):
+        costs, over, problems = Costs((Measured(3, 1, 0.0, 0.05),), fps=FPS), Event(), {}
+        for time, session in joining:
+            clock.at(time, lambda session=session: ticker.add(
+                session, lambda _: None, lambda problem, session=session: problems.update({session: problem})
+            ))  # fmt: skip
+        clock.at(seconds, over.set)
+        begin = Event()
+        clock.at(0.0, begin.wait)  # until there is a ticker
+        ticker = Ticker(costs, clock=clock)
+        begin.set()
+        assert over.wait(60)
+        ticker.close()
+        return problems
+
+    return run
+
+
+def test_as_many_sessions_as_there_is_time_for_play_without_a_stall(drawn):
+    clock = SimulatedClock()
+    sessions = [Played(clock, 0.05) for _ in range(8)]
+    drawn([(0.2 + 0.07 * place, session) for place, session in enumerate(sessions)], 60, clock)
+    assert min(session.ratio for session in sessions) > 0.999
+    assert max(session.ended for session in sessions) == 1
+
+
+def test_beyond_that_all_wait_alike_and_nobody_starves(drawn):
+    clock = SimulatedClock()
+    sessions = [Played(clock, 0.05) for _ in range(14)]  # 1.46 of what there is time for
+    drawn([(0.2, session) for session in sessions], 60, clock)
+    counts = [len(session.times) for session in sessions]
+    assert max(counts) - min(counts) <= 2
+    assert max(later - earlier for one in sessions for earlier, later in pairwise(one.times)) <= 2 * 14 * 0.05
+
+
+def test_who_joins_and_leaves_stalls_nobody(drawn):
+    clock = SimulatedClock()
+    here = [Played(clock, 0.05) for _ in range(4)]
+    coming = [Played(clock, 0.05, lasts=5 + place % 7) for place in range(100)]
+    problems = drawn([*((0.2, one) for one in here), *((1 + 1.2 * i, one) for i, one in enumerate(coming))], 130, clock)
+    assert min(session.ratio for session in here) > 0.999
+    assert all(problems[session] is None and len(session.times) == session.lasts for session in coming)
+
+
+def test_a_session_that_fails_ends_alone(drawn):
+    clock = SimulatedClock()
+    good, bad = Played(clock, 0.05), Played(clock, 0.05, fails_at=3)
+    problems = drawn([(0.2, good), (0.2, bad)], 20, clock)
+    assert str(problems[bad]) == "this session is broken"
+    assert problems[good] is None
+    assert len(good.times) > 35
+    assert bad.ended == good.ended == 1
+
+
+def test_sessions_that_share_threads_give_what_each_gives_alone():
+    model = load_model("knot-tiny", device="cpu")
+    settings = StreamSettings(steps=1, num_window_frames=4)
+    anchor = model.encode_anchor(open_image(ASSETS / "portraits" / "ada.png"), size=(64, 64))
+
+    def session(seed, **options):
+        made = Session(model, anchor, settings, seed=seed, viewer=False, **options)
+        made.apply(controls.SetControls({"yaw": seed / 10}))
+        return made
+
+    alone = {seed: [np.asarray(chunk.frames) for chunk in islice(session(seed).chunks(), 4)] for seed in (1, 2, 3)}
+    ticker, given = Ticker(Costs((Measured(3, 1, 0.01, 0.01),), fps=FPS), lanes=2), {seed: [] for seed in alone}
+    ended = {seed: Event() for seed in alone}
+    for seed in alone:
+        ticker.add(
+            session(seed, changed=ticker.changed, longest=1.5), given[seed].append, lambda _, s=seed: ended[s].set()
+        )
+    assert all(event.wait(60) for event in ended.values())
+    ticker.close()
+    for seed, chunks in given.items():
+        assert [chunk.chunk for chunk in chunks] == [0, 1, 2, 3]
+        for chunk, frames in zip(chunks, alone[seed], strict=True):
+            assert np.array_equal(np.asarray(chunk.frames), frames)
