@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from .picture import Fit
+
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
@@ -49,6 +51,20 @@ class Placement:
         height, width = self.whole
         within = (places.real >= 0) & (places.real <= width) & (places.imag >= 0) & (places.imag <= height)
         return float(within.float().mean())
+
+
+def fitted_placement(picture: tuple[int, int], height: int, width: int, fit: Fit = "crop") -> Placement:
+    """What `fit_image` makes of a picture (height, width): its middle, or all of it between bars."""
+    ratios = (height / picture[0], width / picture[1])
+    factor = 1 / (max(ratios) if fit == "crop" else min(ratios))
+    corner = complex(picture[1] - factor * width, picture[0] - factor * height) / 2
+    return Placement(scale=complex(factor), origin=corner, size=(height, width), whole=picture)
+
+
+def within(placement: Placement, box: tuple[int, ...], picture: tuple[int, int]) -> Placement:
+    """A placement in a part of a picture (height, width), the box (top, left, height, width), in the picture itself."""
+    top, left, *_ = box
+    return replace(placement, origin=placement.origin + complex(left, top), whole=picture)
 
 
 def pixel_centres(height: int, width: int) -> Tensor:

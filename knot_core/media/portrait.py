@@ -12,6 +12,7 @@ from ..errors import MediaError
 from .face_detectors import INSTALL, detect_faces, installed_detectors
 from .head_outline import SURE, FaceRegion, find_by_outline
 from .picture import fit_image
+from .placement import Placement, fitted_placement, within
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +61,11 @@ def portrait_box(face: FaceRegion, picture: tuple[int, int], shape: tuple[int, i
     return min(max(top, 0), picture[0] - height), min(max(left, 0), picture[1] - width), height, width
 
 
-def crop_portrait(image: Tensor, height: int, width: int, room: float = 2.8) -> tuple[Tensor, FaceRegion]:
-    """[H, W, 3] -> [height, width, 3] around the face, and where the face was; `room`: see `portrait_box`."""
+def crop_portrait(image: Tensor, height: int, width: int, room: float = 2.8) -> tuple[Tensor, FaceRegion, Placement]:
+    """[H, W, 3] -> [height, width, 3] around the face, where the face was, and where the crop lies in the picture.
+
+    `room`: see `portrait_box`.
+    """
     if image.ndim != 3 or image.shape[-1] < 3 or 0 in image.shape:
         raise MediaError(f"the picture has shape {list(image.shape)}; it must be [height, width, 3]: give RGB")
     if not 1 <= room <= 10:
@@ -69,7 +73,9 @@ def crop_portrait(image: Tensor, height: int, width: int, room: float = 2.8) -> 
     face = find_face(image)
     if not face.found:
         logger.warning("%s (score %.2f of %.2f)", describe_face(face), face.score, SURE)
-    if face.found:
-        top, left, inner_height, inner_width = portrait_box(face, tuple(image.shape[:2]), (height, width), room)
-        image = image[top : top + inner_height, left : left + inner_width]
-    return fit_image(image, height, width), face
+    picture = tuple(image.shape[:2])
+    box = portrait_box(face, picture, (height, width), room) if face.found else (0, 0, *picture)
+    top, left, inner_height, inner_width = box
+    image = image[top : top + inner_height, left : left + inner_width]
+    placement = within(fitted_placement((inner_height, inner_width), height, width), box, picture)
+    return fit_image(image, height, width), face, placement

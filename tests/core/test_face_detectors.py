@@ -64,7 +64,7 @@ def test_without_a_detector_the_outline_looks_and_how_to_get_one_is_said(caplog)
     assert installed_detectors() == {}
     assert detect_faces(PICTURE) == ("", [])
     with caplog.at_level(logging.WARNING):
-        _, face = crop_portrait(torch.full((90, 120, 3), 0.5), 64, 64)
+        _, face, _ = crop_portrait(torch.full((90, 120, 3), 0.5), 64, 64)
     assert not face.found
     assert "no face found by the outline" in caplog.text
     assert "mediapipe" in caplog.text

@@ -54,7 +54,7 @@ def test_where_there_is_no_face_the_centre_is_taken_and_said(kind, caplog):
         "stripes": (torch.arange(200) // 10 % 2).float()[None, :, None].expand(120, 200, 3),
     }[kind]
     with caplog.at_level(logging.WARNING):
-        cropped, face = crop_portrait(image, 64, 64)
+        cropped, face, _ = crop_portrait(image, 64, 64)
     assert not face.found
     assert "centre is taken" in caplog.text
     torch.testing.assert_close(cropped.mean(), image[:, 40:160].mean(), atol=0.02, rtol=0)
@@ -62,7 +62,7 @@ def test_where_there_is_no_face_the_centre_is_taken_and_said(kind, caplog):
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 64), (64, 96)])
 def test_the_crop_has_the_size_that_was_asked_for(size):
-    cropped, face = crop_portrait(in_a_larger_picture("ben", 150, 100, 0, 50, 0), *size)
+    cropped, face, _ = crop_portrait(in_a_larger_picture("ben", 150, 100, 0, 50, 0), *size)
     assert cropped.shape == (*size, 3)
     assert face.found
     assert 0 <= cropped.min() <= cropped.max() <= 1
@@ -181,7 +181,7 @@ def test_an_installed_detector_finds_the_face_of_a_photo(package, photo, monkeyp
     assert face.left + face.width / 2 == pytest.approx(x, abs=0.2 * width)
     assert face.top + face.height / 2 == pytest.approx(y, abs=0.3 * width)
     assert 0.7 < face.width / width < 1.4
-    cropped, _ = crop_portrait(image, 128, 128)
+    cropped, *_ = crop_portrait(image, 128, 128)
     assert cropped.shape == (128, 128, 3)
 
 
