@@ -54,7 +54,7 @@ class Placement:
 
 
 def fitted_placement(picture: tuple[int, int], height: int, width: int, fit: Fit = "crop") -> Placement:
-    """What `fit_image` makes of a picture (height, width): its middle, or all of it between bars."""
+    """The placement of what `fit_image` makes of a picture (height, width): its middle, or all of it between bars."""
     ratios = (height / picture[0], width / picture[1])
     factor = 1 / (max(ratios) if fit == "crop" else min(ratios))
     corner = complex(picture[1] - factor * width, picture[0] - factor * height) / 2
