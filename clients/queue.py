@@ -28,7 +28,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import Any, BinaryIO
@@ -51,6 +51,14 @@ PREVIEW_IMAGE, PNG = 1, 2  # a binary message: its kind and its format, big-endi
 
 class FailedError(Exception):
     """What went wrong, in one sentence for whoever runs this."""
+
+
+class SilentError(FailedError):
+    """No ComfyUI answers there, or it no longer does."""
+
+
+class RefusedError(FailedError):
+    """ComfyUI does not take what it was sent."""
 
 
 def say(text: object) -> None:
@@ -80,7 +88,7 @@ class Comfy:
         try:
             return urllib.request.urlopen(request, timeout=PATIENCE)
         except urllib.error.HTTPError as refusal:
-            raise FailedError(complaint(refusal.read(), f"{refusal.code} {refusal.reason}: {path}")) from refusal
+            raise RefusedError(complaint(refusal.read(), f"{refusal.code} {refusal.reason}: {path}")) from refusal
         except (OSError, http.client.HTTPException) as problem:
             raise self._silent(problem) from problem
 
@@ -101,7 +109,7 @@ class Comfy:
         answer = self.ask("/prompt", {"prompt": prompt, "client_id": self.client})
         if answer.get("node_errors"):  # ComfyUI runs the part of a workflow that it understands; this does not
             self.stop(answer["prompt_id"])
-            raise FailedError(complaint(json.dumps(answer), ""))
+            raise RefusedError(complaint(json.dumps(answer), ""))
         return answer["prompt_id"]
 
     def stop(self, prompt_id: str) -> None:
@@ -132,7 +140,7 @@ class Comfy:
             except websocket.WebSocketTimeoutException:
                 yield ""
             except (OSError, websocket.WebSocketException) as problem:
-                raise FailedError(f"the connection to {self.url} broke ({problem}); the stream may go on") from problem
+                raise SilentError(f"the connection to {self.url} broke ({problem}); the stream may go on") from problem
 
     def fetch(self, place: Json, folder: Path) -> Path:
         """A file of its output or temp folder, whole or not at all."""
@@ -148,8 +156,8 @@ class Comfy:
             part.unlink(missing_ok=True)
         return target
 
-    def _silent(self, problem: Exception) -> FailedError:
-        return FailedError(
+    def _silent(self, problem: Exception) -> SilentError:
+        return SilentError(
             f"no ComfyUI answers at {self.url} ({one_line(problem):.100}); start it, or name another with --server"
         )
 
@@ -181,6 +189,7 @@ class Run:
     num_previews: int = 0
     written: dict[str, list[Json]] = field(default_factory=dict)  # by node: the files that it streams into
     running: dict[str, Json] = field(default_factory=dict)  # by stream: what it is controlled with
+    tell: Callable[[object], None] = say  # of its progress
 
     def hear(self, message: str | bytes) -> None:
         if isinstance(message, bytes):
@@ -199,9 +208,9 @@ class Run:
             files = self.written.setdefault(data["node"], [])
             if data["file"] not in files:
                 files.append(data["file"])
-            say(chunk_line(data))
+            self.tell(chunk_line(data))
         elif kind == "progress" and data["node"] not in self.written:
-            say(f"{self._title(data['node'])}: {data['value']} of {data['max']}")
+            self.tell(f"{self._title(data['node'])}: {data['value']} of {data['max']}")
         elif kind in ENDS:
             if self.state != "error":  # some errors are followed by a success
                 self.state = kind.removeprefix("execution_")
@@ -262,16 +271,28 @@ def watch(comfy: Comfy, run: Run) -> None:
     heeded = 0
     with CtrlC() as ctrl_c:
         say(f"queued as {run.prompt_id}")  # whoever reads this may press Ctrl-C already
-        for message in comfy.messages():
-            if message:
-                run.hear(message)
-            elif not comfy.knows(run.prompt_id):  # nothing is told of a prompt that somebody takes out of the queue
-                _is_out_of_the_queue(comfy, run, stopped=heeded > 1)
-                return
-            if run.ended:
-                return
+
+        def stopping() -> bool:
+            nonlocal heeded
             if ctrl_c.presses > heeded:
                 heeded = _heed(comfy, run, ctrl_c.presses)
+            return heeded > 1
+
+        follow(comfy, run, stopping)
+
+
+def follow(comfy: Comfy, run: Run, stopping: Callable[[], bool]) -> None:
+    """Until its end. `stopping` is asked again and again: True if it was stopped, and may be missing from the queue."""
+    stopped = False
+    for message in comfy.messages():
+        if message:
+            run.hear(message)
+        elif not comfy.knows(run.prompt_id):  # nothing is told of a prompt that somebody takes out of the queue
+            _is_out_of_the_queue(comfy, run, stopped=stopped)
+            return
+        if run.ended:
+            return
+        stopped = stopping()
 
 
 def _heed(comfy: Comfy, run: Run, presses: int) -> int:

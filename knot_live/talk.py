@@ -42,7 +42,7 @@ def sound_of(path: Path) -> tuple[np.ndarray, int]:
     return audio.samples.mean(dim=0).numpy(), audio.sample_rate
 
 
-async def talk(url: str, reference: str, what: Talk, out: Path, token: str | None = None) -> float:
+async def talk(url: str, reference: str, what: Talk, out: Path, token: str | None = None, *, seed: int = 0) -> float:
     """Drive a session until all is said; seconds of the MP4 file that was written.
 
     Raises:
@@ -54,7 +54,8 @@ async def talk(url: str, reference: str, what: Talk, out: Path, token: str | Non
     elif ":" not in reference:
         reference = f"builtin:{reference}"
     speech = {"rate": what.rate, "mode": "reply"}
-    async with connect(url, token=token, reference=reference, video="fmp4", speech=speech) as session:
+    wish = {"reference": reference, "seed": seed, "video": "fmp4", "speech": speech}
+    async with connect(url, token=token, **wish) as session:
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("wb") as file:
             listener = _Listener(session, what, file)

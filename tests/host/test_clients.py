@@ -1,4 +1,4 @@
-"""clients/queue.py as its users run it: a process, a folder for the result, an exit code."""
+"""clients/queue.py and farm.py as their users run them: a process, a folder for the result, an exit code."""
 
 import json
 import os
@@ -23,6 +23,7 @@ from .test_run import FPS, check_video, node_of, num_chunks, succeed, workflow
 pytestmark = pytest.mark.host
 
 SCRIPT = PACK / "clients" / "queue.py"
+FARM = PACK / "clients" / "farm.py"
 API = PACK / "workflows" / "api"
 
 
@@ -269,3 +270,39 @@ def test_help_tells_every_option() -> None:
     assert run.stderr == ""
     wrong = subprocess.run([sys.executable, str(SCRIPT), "--sede", "1"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
+
+
+def farm(server: Server, jobs: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    """With a second machine that nobody ever reached."""
+    machines = ["--comfy", f"127.0.0.1:{server.port}", "--comfy", f"127.0.0.1:{free_port()}"]
+    line = [sys.executable, str(FARM), str(jobs), *machines, "--backoff", "0.2", "--give-up", "1", "--out", str(out)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=RUN_LIMIT, check=False)
+
+
+def test_a_farm_makes_a_video_of_each_row(server: Server, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (160, 160, 3), dtype=np.uint8)).save(tmp_path / "me.png")
+    with wave.open(str(tmp_path / "voice.wav"), "wb") as file:
+        file.setparams((1, 2, 24_000, 0, "NONE", ""))
+        file.writeframes(rng.integers(-9000, 9000, 24_000, dtype=np.int16).tobytes())
+    rows = [
+        "name,reference,audio,seed,seconds,4.width,4.height",
+        "mine,me.png,voice.wav,3,0,,",
+        "bundled,,,4,1,160,128",
+        "no,,,5,-2,,",
+    ]
+    (tmp_path / "jobs.csv").write_text("\n".join(rows), encoding="utf-8")
+    run = farm(server, tmp_path / "jobs.csv", tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert run.returncode == 1, run.stderr
+    assert {job["name"]: job["state"] for job in found["jobs"]} == {
+        "mine": "done",
+        "bundled": "done",
+        "no": "failed",
+    }, run.stderr
+    assert next(job for job in found["jobs"] if job["name"] == "no")["reason"]
+    files = {job["name"]: job["files"] for job in found["jobs"] if job["state"] == "done"}
+    assert check_video(tmp_path / "out" / files["mine"][0], seconds=1.0, sound=True).shape[1:] == (128, 128, 3)
+    assert check_video(tmp_path / "out" / files["bundled"][0], seconds=1.0, sound=True).shape[1:] == (128, 160, 3)
+    again = farm(server, tmp_path / "jobs.csv", tmp_path / "out")
+    assert "3 jobs, 2 of them done before" in again.stderr
