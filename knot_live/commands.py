@@ -80,6 +80,8 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument(
         "--runs", nargs="+", default=[], metavar="RUN", help="slider, onset, barge-in, mirror; default: all"
     )
+    bench.add_argument("--minutes", type=int, metavar="N", help="one session that lasts so long, instead of the events")
+    bench.add_argument("--changing", action="store_true", help="everything changes in it, and the connection is lost")
 
 
 async def _bench(options: argparse.Namespace) -> None:
@@ -92,7 +94,10 @@ async def _bench(options: argparse.Namespace) -> None:
         sys.stderr.write(f"{line}\n")
 
     runs = tuple(options.runs or command.RUNS)
-    found = await asyncio.to_thread(command.bench, options.events, tuple(options.chunks), runs, say)
+    if options.minutes is not None:
+        found = await asyncio.to_thread(command.bench_long, options.minutes, say, changing=options.changing)
+    else:
+        found = await asyncio.to_thread(command.bench, options.events, tuple(options.chunks), runs, say)
     sys.stdout.write(command.write(found, options.json) + "\n")
 
 

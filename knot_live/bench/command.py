@@ -17,6 +17,7 @@ from ..client import LiveError
 from ..engine import ASSETS, load_model, open_image
 from ..session import Session
 from . import figures
+from .long_run import long_run
 
 PROBE = Path(__file__).with_name("probe.js")
 _FLAGS = ("--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--use-fake-ui-for-media-stream",
@@ -25,6 +26,20 @@ _FLAGS = ("--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--use-f
 _SEED = 7
 _SETTLE = 4.0  # seconds until a session stands still
 RUNS = ("slider", "onset", "barge-in", "mirror")
+
+
+def bench_long(minutes: int, say: Callable[[str], None], *, changing: bool) -> dict[str, Any]:
+    """Figures of one session that lasts so many minutes: see `long_run`.
+
+    Raises:
+        LiveError: there is no browser, or no Playwright to drive it with.
+    """
+    with _server() as (url, server), _browser() as (browser, _):
+        page = _open(browser, url, mode="reply", chunk=3)
+        found = long_run(page, server, minutes, say, changing=changing)
+        page.evaluate("knotLive.finish()")
+        page.close()
+    return {"changing run" if changing else "long run": found}
 
 
 def bench(events: int, chunks: tuple[int, ...], runs: tuple[str, ...], say: Callable[[str], None]) -> dict[str, Any]:

@@ -79,23 +79,22 @@ window.bench = {
     async onsets(count) {
         const found = [];
         for (let i = 0; i < count; i++) {
-            found.push(await bench.visible("mouth", () => {
-                knotLive.sendSpeech(voice(0.9));
-                knotLive.send("input_audio_buffer.commit");
-            }));
+            found.push(await bench.visible("mouth", () => bench.say(0.9)));
             await pause(1500 + 480 * Math.random());
         }
         return found;
+    },
+
+    say(seconds) {
+        knotLive.sendSpeech(voice(seconds));
+        knotLive.send("input_audio_buffer.commit");
     },
 
     // A long sentence, and somebody who falls into it.
     async bargeIns(count) {
         const rest = bench.now("mouth"), found = [];
         for (let i = 0; i < count; i++) {
-            await bench.visible("mouth", () => {
-                knotLive.sendSpeech(voice(4));
-                knotLive.send("input_audio_buffer.commit");
-            });
+            await bench.visible("mouth", () => bench.say(4));
             await pause(900 + 480 * Math.random());
             const since = performance.now();
             knotLive.silence();

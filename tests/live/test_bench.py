@@ -2,7 +2,7 @@
 
 import pytest
 
-from knot_live.bench import figures
+from knot_live.bench import figures, long_run
 
 
 def test_what_was_missed_is_counted_and_in_no_percentile():
@@ -35,3 +35,18 @@ def test_a_control_is_taken_at_once_while_a_chunk_is_drawn():
 
     found = figures.spread(control_times(200), unit=1.0)
     assert found["p50"] < 0.005
+
+
+def a_minute(late, memory, played=1500):
+    return {"played": played, "seconds": 60.0, "stalls": 0, "late_ms": [late, late + 5.0], "apart_ms_p99": late + 5.0,
+            "memory_mib": memory}  # fmt: skip
+
+
+def test_a_long_run_shows_drift_and_growth():
+    calm = long_run.summary([a_minute(8.0, 400.0)] * 9)
+    assert (calm["play_ratio"], calm["drift_ms_an_hour"], calm["memory_last_third_over_first"]) == (1.0, 0.0, 1.0)
+    worse = long_run.summary([a_minute(float(minute), 400.0 + minute, played=1450) for minute in range(9)])
+    assert worse["play_ratio"] == 0.9667
+    assert worse["drift_ms_an_hour"] == 60.0
+    assert worse["memory_last_third_over_first"] == round(407 / 401, 4)
+    assert worse["sound_and_picture_apart_ms_p99"] == 13.0
