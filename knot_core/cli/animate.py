@@ -19,7 +19,9 @@ from ..config import StreamSettings
 from ..driving import Driving
 from ..errors import MediaError, SettingsError
 from ..geometry import first_pixel_frame, latent_size
-from ..media import AudioFile, SoundTrack, fit_image, open_image, open_writer, save_contact_sheet
+from ..media import AudioFile, SoundTrack, open_image, open_writer, save_contact_sheet
+from ..media.paste_back import PasteBack, even_sided
+from ..media.reference_crop import ReferenceCrop, crop_reference, is_aligned
 from ..model import Model
 from ..run import LateFile, Run, StreamLog, StreamStats, length_of, write_chunks
 from ..stream import Chunk, Snapshot, begin_stream, continue_stream, leave_state, load_stream
@@ -67,14 +69,17 @@ def animate(options: Namespace, load: Callable[[], Model]) -> int:
     log = StreamLog(fps=model.fps, device=model.device, dtype=model.dtype)
     opened = nullcontext() if options.audio is None else closing(AudioFile(options.audio))
     with Interrupt() as interrupt, opened as audio:
-        reference = None if options.resume else fitted(open_image(options.reference), model, options)
+        whole = None if options.resume else open_image(options.reference)
+        crop = None if whole is None else cropped(whole, model, options)
+        reference = None if crop is None else crop.picture
         saved = _resumed(options, model, log) if reference is None else _begun(options, model, reference, log)
+        paste = _pasting(whole, crop) if options.paste_back else None
         run = _run(options, model, saved, directed_driving(options, model, audio), log, interrupt)
         sheet = None if options.sheet is None else Sheet(reference, model.fps)
         start = first_pixel_frame(saved.state.clock.start) / model.fps  # of the sound too, which lasts as the stream
         try:
             write_video(run, options.out, None if audio is None else audio.again(seconds=start), options.format,
-                        None if sheet is None else sheet.add)  # fmt: skip
+                        None if sheet is None else sheet.add, paste)  # fmt: skip
         except Exception:
             if options.save_state is not None and run.num_made:
                 leave_state(run.stream, options.save_state)
@@ -92,10 +97,14 @@ def write_video(
     sound: SoundTrack | None,
     video_format: str | None,
     watch: Callable[[Chunk], None] | None = None,
+    shown: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
-    """A run into a file, chunk by chunk, with a progress bar; `video_format` None: the one that the suffix names."""
+    """A run into a file, chunk by chunk, with a progress bar; `video_format` None: the one that the suffix names.
+
+    `shown` makes of frames uint8 [T, h, w, 3] those that are written.
+    """
     opened = partial(open_writer, path, audio=sound, video_format=video_format)
-    with progress_bar(run, path.name, sound) as bar, closing(LateFile(run, opened)) as file:
+    with progress_bar(run, path.name, sound) as bar, closing(LateFile(run, opened, shown)) as file:
 
         def after(chunk: Chunk) -> bool:
             if watch is not None:
@@ -137,10 +146,18 @@ def _check(options: Namespace) -> None:
     if (options.reference is None) == (options.resume is None):
         raise SettingsError("give --reference to begin a stream, or --resume to go on with a saved one, and not both")
     _check_prompt(options)
+    _check_picture(options)
     check_written(options)
     if options.resume is not None and (given_settings(options) or options.size is not None):
         given = ["size"] * (options.size is not None) + list(given_settings(options))
         raise SettingsError(f"a saved stream keeps its own settings; leave out {', '.join(given)}")
+
+
+def _check_picture(options: Namespace) -> None:
+    given = [name for name in ("points", "paste_back") if getattr(options, name)]
+    if options.resume is not None and given:
+        names = " and ".join("--" + name.replace("_", "-") for name in given)
+        raise SettingsError(f"a saved stream has its reference, but not the whole picture; leave out {names}")
 
 
 def _check_prompt(options: Namespace) -> None:
@@ -159,9 +176,19 @@ def video_size(model: Model, options: Namespace) -> tuple[int, int]:
     return options.size or (model.preset.height, model.preset.width)
 
 
-def fitted(picture: Tensor, model: Model, options: Namespace) -> Tensor:
-    """The picture [H, W, 3] in 0..1, fitted to the video's size by the option --fit."""
-    return fit_image(picture, *video_size(model, options), options.fit)
+def cropped(picture: Tensor, model: Model, options: Namespace) -> ReferenceCrop:
+    """The reference in a picture [H, W, 3] in 0..1: aligned where the model or an option asks for it, else fitted."""
+    points = " ".join(options.points or ())
+    aligned = is_aligned(options.align, points, by_family=model.preset.aligns_faces)
+    crop = crop_reference(picture, video_size(model, options), fit=options.fit, aligned=aligned, points=points)
+    if crop.said:
+        logger.info("%s", crop.said)
+    return crop
+
+
+def _pasting(picture: Tensor, crop: ReferenceCrop) -> Callable[[Tensor], Tensor]:
+    paste = PasteBack(picture, crop.placement)
+    return lambda frames: even_sided(paste(frames))
 
 
 def _begun(options: Namespace, model: Model, reference: Tensor, log: StreamLog) -> Snapshot:

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from ..media import FITS
+from ..media.reference_crop import ALIGNS
 from .animate import animate
 from .bench.engine_command import ATTENTION
 from .bench.file_benchmark import bench
@@ -52,6 +53,12 @@ def _add_animate(parser: ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, help="length of this video (default: that of the sound or controls)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fit", choices=FITS, default="crop", help="how to fit the picture to the output aspect ratio")
+    parser.add_argument("--align", choices=ALIGNS, default="auto", help="bring the face to where the model has faces; "
+                        "auto: for models whose faces are aligned, or with --points")  # fmt: skip
+    parser.add_argument("--points", nargs=3, metavar="X,Y", help="the eyes and the mouth in pixels of the picture, "
+                        "where no face is found or not the one that is meant")  # fmt: skip
+    parser.add_argument("--paste-back", action="store_true", help="write the whole picture, with the animated part in "
+                        "its place")  # fmt: skip
     parser.add_argument(
         "--sheet", type=Path, metavar="PNG", help="also write a contact sheet, one picture per half second"
     )

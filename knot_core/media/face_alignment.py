@@ -6,7 +6,6 @@ is said. Points are pairs (x, y) in pixels from the picture's upper left corner.
 Shapes: H W height and width of a picture.
 """
 
-import logging
 import math
 from dataclasses import dataclass
 
@@ -14,9 +13,7 @@ from torch import Tensor
 
 from ..errors import MediaError, short
 from .face_mesh import mesh_points
-from .placement import Placement, cut_out
-
-logger = logging.getLogger(__name__)
+from .placement import Placement
 
 # Where faces lie in training, in pixels of a square of this side: the renderer of `knot_lab` puts its heads there.
 SIDE = 256
@@ -125,20 +122,6 @@ def places_of_points() -> tuple[Point, Point, Point]:
     """Left eye, right eye and mouth in the square of training."""
     x, y = EYES_MIDPOINT
     return (x - EYE_DISTANCE / 2, y), (x + EYE_DISTANCE / 2, y), MOUTH
-
-
-def align_face(image: Tensor, height: int, width: int, points: FacePoints | None = None) -> tuple[Tensor, Placement]:
-    """[H, W, 3] in 0..1 -> [height, width, 3] with the face where training has it, and where that lies in the picture.
-
-    `points` None: they are found.
-
-    Raises:
-        MediaError: no face is found.
-    """
-    points = points or find_face_points(image)
-    placement = place_face(points, tuple(image.shape[:2]), height, width)
-    logger.info("%s", describe_alignment(points, placement))
-    return cut_out(image, placement), placement
 
 
 def describe_alignment(points: FacePoints, placement: Placement) -> str:

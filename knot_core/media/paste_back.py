@@ -66,6 +66,11 @@ class PasteBack:
         return rearrange(sampled, "1 c h w -> h w c")
 
 
+def even_sided(frames_THWC: Tensor) -> Tensor:
+    """[T, H, W, 3] without a last row or column where these are odd, which videos cannot hold."""
+    return frames_THWC[:, : frames_THWC.shape[1] // 2 * 2, : frames_THWC.shape[2] // 2 * 2]
+
+
 def _as(picture: Tensor, dtype: torch.dtype) -> Tensor:
     """A picture [H, W, 3] as frames of that kind are, uint8 or floating in 0..1."""
     if picture.dtype.is_floating_point == dtype.is_floating_point:
@@ -106,7 +111,7 @@ def _mask(places: Tensor, placement: Placement, feather: float) -> Tensor:
 
 
 def _inner_sides(placement: Placement) -> list[bool]:
-    """Of the frames' upper, right, lower and left side, whether any of it lies within the picture."""
+    """Whether any of the upper, right, lower and left side of the frames lies within the picture."""
     corners, (height, width) = placement.to_whole(_corners(placement)), placement.whole
     outside = [
         {

@@ -94,7 +94,7 @@ def fit_image(image: Tensor, height: int, width: int, fit: Fit = "crop") -> Tens
     Raises:
         MediaError: `fit` is not one of `FITS`, or the image is not [H, W, C >= 3].
     """
-    _check_image(image)
+    check_image(image)
     if fit not in FITS:
         raise MediaError(f"fit is {fit!r}; choose one of {', '.join(FITS)}")
     if fit == "crop":
@@ -132,7 +132,12 @@ def _without_long_ends(image: Tensor, height: int, width: int) -> Tensor:
     return image[top : top + longest[0], left : left + longest[1]]
 
 
-def _check_image(image: Tensor) -> None:
+def check_image(image: Tensor) -> None:
+    """Refuse what is no picture [H, W, C >= 3] of finite values.
+
+    Raises:
+        MediaError: it is none.
+    """
     if image.ndim != 3 or image.shape[-1] < 3 or 0 in image.shape:
         raise MediaError(
             f"the picture has shape {list(image.shape)}; it must be [height, width, 3]: give one RGB picture"

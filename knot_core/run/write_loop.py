@@ -5,6 +5,8 @@ from contextlib import closing
 from functools import partial
 from time import perf_counter
 
+from torch import Tensor
+
 from ..geometry import first_pixel_frame
 from ..media import Writer
 from ..stream import Chunk, Stream, pipelined
@@ -46,20 +48,24 @@ class Run:
 class LateFile:
     """A video file that is opened for its first chunk: a run that cannot start leaves no file, and replaces none.
 
-    `opened` is called with width, height and fps. The time of writing is in the run's figures.
+    `opened` is called with width, height and fps. The time of writing is in the run's figures. `shown` makes of a
+    chunk's frames, uint8 [T, h, w, 3], those that are written.
     """
 
-    def __init__(self, run: Run, opened: Callable[..., Writer]) -> None:
-        self._run, self._opened = run, opened
+    def __init__(
+        self, run: Run, opened: Callable[..., Writer], shown: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        self._run, self._opened, self._shown = run, opened, shown
         self.writer: Writer | None = None
 
     def write(self, chunk: Chunk) -> None:
         """Append a chunk; called on the thread that writes."""
         since = perf_counter()
+        frames = chunk.pixel_frames if self._shown is None else self._shown(chunk.pixel_frames)
         if self.writer is None:
-            height, width = chunk.pixel_frames.shape[1:3]
+            height, width = frames.shape[1:3]
             self.writer = self._opened(width=width, height=height, fps=self._run.log.fps)
-        self.writer.write(chunk.pixel_frames)
+        self.writer.write(frames)
         self._run.log.add(chunk, write=perf_counter() - since)
 
     def close(self) -> None:

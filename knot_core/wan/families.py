@@ -41,6 +41,7 @@ class Preset:
     timing: Timing = "own"
     takes_guidance: bool = False  # whether it was trained with prompt and sound left out at times, and not distilled
     needs_text: bool = True  # UMT5 tokens of a prompt; a family without text cannot use one
+    aligns_faces: bool = False  # whether its references have their face where `media/face_alignment.py` says
     timestep_dtype: str = "float32"  # what the timestep is rounded to before the network is fed
     unknown_frames: str = "zeros"  # what stands in the condition channels of frames that are not known
     known_in_x: bool = False  # whether known frames stand in x as well

@@ -212,6 +212,13 @@ def test_resuming_past_the_end_is_refused(run, tmp_path):
         ("--reference face.png --idle --sheet ./face.png", "--sheet face.png would be written over --reference"),
         ("--reference face.png --controls nod.json --save-state nod.json", "would be written over --controls"),
         ("--reference face.png --idle --codec nod.json", "nod.json is no PyTorch file, or damaged"),
+        ("--reference face.png --idle --points 1,2 3,4 nose", "give eyes and mouth in pixels, such as 97,112"),
+        (
+            "--reference face.png --idle --points 10,20 30,20 20,70",
+            "20,70 lies outside of the picture of 40x50",
+        ),
+        ("--reference face.png --idle --points 10,20 30,20 20,35 --align off", "leave the points out, or set align"),
+        ("--resume saved --idle --paste-back", "has its reference, but not the whole picture; leave out --paste-back"),
     ],
 )
 def test_mistakes_get_one_sentence_and_lose_nothing(run, tmp_path, options, says):
@@ -227,6 +234,24 @@ def test_mistakes_get_one_sentence_and_lose_nothing(run, tmp_path, options, says
 
 
 IDLE = ("--reference", "face.png", "--idle", "--seconds", 0.4)
+
+
+def test_the_whole_picture_is_written_with_the_animated_part_in_its_place(run, tmp_path, files, caplog):
+    """Points near the lower right of a larger picture: what is far from them stays as it was."""
+    picture = Image.new("RGB", (161, 120), (40, 90, 160))
+    picture.paste(Image.open(files / "face.png"), (110, 60))
+    picture.save(tmp_path / "photo.png")
+    points = ("--points", "120,85", "140,85", "130,106")
+    with caplog.at_level(logging.INFO):
+        code, _, _ = run("animate", "--reference", tmp_path / "photo.png", "--idle", "--seconds", 0.2, *points,
+                         "--paste-back", "--out", tmp_path / "v.mp4")  # fmt: skip
+    assert code == 0
+    assert "the face aligned by your three points: 20 pixels between the eyes" in caplog.text
+    frames = frames_of(tmp_path / "v.mp4")
+    assert frames.shape[1:] == (120, 160, 3)  # of 161 columns the last one is left out
+    assert np.abs(frames[:, :, :60].astype(int) - (40, 90, 160)).max() < 12
+    before = np.asarray(picture)[70:110, 115:145].astype(int)
+    assert np.abs(frames[:, 70:110, 115:145] - before).mean() > 40  # the tiny model's weights are random
 
 
 @pytest.mark.parametrize(

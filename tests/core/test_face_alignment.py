@@ -1,7 +1,6 @@
 """Faces are brought to where training has them, by three points, in pictures of any size, place and turn."""
 
 import cmath
-import logging
 import sys
 
 import numpy as np
@@ -9,17 +8,17 @@ import pytest
 import torch
 
 from knot_core.errors import MediaError
-from knot_core.media import face_alignment, open_image
+from knot_core.media import face_alignment, fit_image, open_image
 from knot_core.media.face_alignment import (
     FacePoints,
-    align_face,
     describe_alignment,
     find_face_points,
     given_points,
     place_face,
     places_of_points,
 )
-from knot_core.media.placement import Placement, cut_out
+from knot_core.media.placement import Placement, cut_out, fitted_placement
+from knot_core.media.reference_crop import crop_reference, is_aligned
 from knot_core.model import ASSETS
 
 ADA = "203,215 309,215 256,331"  # the eyes and the mouth of the sample portrait, 512 x 512
@@ -39,6 +38,10 @@ def moved(scale: complex, origin: complex) -> list[tuple[float, float]]:
 
 def points_at(places: list[tuple[float, float]]) -> FacePoints:
     return FacePoints(left_eye=places[0], right_eye=places[1], mouth=places[2])
+
+
+def as_text(places: list[tuple[float, float]]) -> str:
+    return " ".join(f"{x},{y}" for x, y in places)
 
 
 @pytest.mark.parametrize(
@@ -77,20 +80,19 @@ def test_the_cut_out_shows_what_lies_at_the_points():
     image = torch.zeros(900, 1000, 3)
     for channel, (px, py) in enumerate(places):
         image[..., channel] = (((x - px) ** 2 + (y - py) ** 2) < 20**2).float()
-    aligned, _ = align_face(image, 256, 256, points_at(places))
+    aligned = crop_reference(image, (256, 256), aligned=True, points=as_text(places)).picture
     y, x = torch.meshgrid(torch.arange(256) + 0.5, torch.arange(256) + 0.5, indexing="ij")
     for channel, (px, py) in enumerate(places_of_points()):
         weight = aligned[..., channel] / aligned[..., channel].sum()
         assert (float((weight * x).sum()), float((weight * y).sum())) == pytest.approx((px, py), abs=0.1)
 
 
-def test_a_drawn_portrait_is_aligned_by_three_points_and_it_is_said(caplog):
+def test_a_drawn_portrait_is_aligned_by_three_points_and_it_is_said():
     image = open_image(ASSETS / "portraits" / "ada.png")
-    height, width = image.shape[:2]
-    with caplog.at_level(logging.INFO):
-        aligned, placement = align_face(image, 256, 256, given_points(ADA, (height, width)))
-    assert "the face aligned by your three points" in caplog.text
-    assert placement.whole == (height, width)
+    crop = crop_reference(image, (256, 256), aligned=True, points=ADA)
+    assert crop.said.startswith("the face aligned by your three points: 106 pixels between the eyes, turned by 0")
+    assert crop.placement.whole == tuple(image.shape[:2])
+    aligned = crop.picture
     for x, y in places_of_points()[:2]:  # pupils, and the whites of the eyes beside them
         eye = aligned[round(y) - 12 : round(y) + 12, round(x) - 12 : round(x) + 12]
         assert eye.amax(dim=-1).min() < 0.2
@@ -165,13 +167,44 @@ def test_a_picture_without_a_face_is_refused_with_a_way_on():
         find_face_points(torch.rand(64, 64, 3))
 
 
-def test_of_several_faces_the_largest_is_taken_and_said(monkeypatch, caplog):
+def test_of_several_faces_the_largest_is_taken_and_said(monkeypatch):
     places = moved(1, 0)
     monkeypatch.setattr(face_alignment, "mesh_points", lambda _image: (*places, 3))
-    with caplog.at_level(logging.INFO):
-        _, placement = align_face(torch.rand(256, 256, 3), 256, 256)
-    assert "the largest of 3 faces aligned by MediaPipe: 62 pixels between the eyes, turned by 0 degrees" in caplog.text
-    assert placement.scale == pytest.approx(1)
+    crop = crop_reference(torch.rand(256, 256, 3), (256, 256), aligned=True)
+    assert crop.said == "the largest of 3 faces aligned by MediaPipe: 62 pixels between the eyes, turned by 0 degrees"
+    assert crop.placement.scale == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("align", "points", "by_family", "wanted"),
+    [
+        ("auto", "", False, False),
+        ("auto", "", True, True),
+        ("auto", ADA, False, True),
+        ("on", "", False, True),
+        ("off", "  ", True, False),
+    ],
+)
+def test_faces_are_aligned_where_the_family_the_points_or_the_user_ask_for_it(align, points, by_family, wanted):
+    assert is_aligned(align, points, by_family=by_family) == wanted
+
+
+def test_points_without_alignment_are_refused():
+    with pytest.raises(MediaError, match="leave the points out, or set align to on"):
+        is_aligned("off", ADA, by_family=True)
+    with pytest.raises(MediaError, match="align is 'maybe'; choose one of auto, on, off"):
+        is_aligned("maybe", "", by_family=True)
+
+
+def test_what_is_not_aligned_is_fitted_as_before_and_placed():
+    image = torch.rand(50, 80, 3)
+    crop = crop_reference(image, (32, 32), fit="letterbox")
+    assert torch.equal(crop.picture, fit_image(image, 32, 32, "letterbox"))
+    assert crop.placement == fitted_placement((50, 80), 32, 32, "letterbox")
+    assert not crop.said
+    for aligned in (True, False):
+        with pytest.raises(MediaError, match=r"must be \[height, width, 3\]"):
+            crop_reference(torch.zeros(8, 8), (32, 32), aligned=aligned, points="1,1 2,2 3,3")
 
 
 def test_the_mesh_is_looked_for_around_the_largest_face(monkeypatch):

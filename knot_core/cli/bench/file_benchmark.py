@@ -13,13 +13,13 @@ import torch
 
 from ...errors import SettingsError
 from ...geometry import first_pixel_frame, latent_size
-from ...media import open_image
+from ...media import fit_image, open_image
 from ...model import ASSETS, Model
 from ...run import Run, StreamLog, StreamStats
 from ...stream import open_stream
 from ...text import NUM_TEXT_TOKENS
 from ...threads import threads_inside
-from ..animate import fitted, settings_of, video_size, write_video
+from ..animate import settings_of, video_size, write_video
 from ..interrupt import INTERRUPTED, Interrupt
 from ..options import given_settings
 from ..outputs import check_written
@@ -75,12 +75,11 @@ def _streamed(options: Namespace, model: Model, path: Path, interrupt: Interrupt
     settings, size = settings_of(options, model), video_size(model, options)
     pictures = sorted((ASSETS / "portraits").glob("*.png"))
     picture = open_image(pictures[0]) if pictures else torch.full((128, 128, 3), 0.5)
-    options.fit = "crop"
     nothing_said = torch.zeros(1, NUM_TEXT_TOKENS, model.config.text_dim) if model.preset.needs_text else None
     since = perf_counter()
     threads = model.threads_for(settings, latent_size(*size))
     with threads_inside(threads):
-        anchor = model.encode_anchor(fitted(picture, model, options), size=size, text=nothing_said)
+        anchor = model.encode_anchor(fit_image(picture, *size), size=size, text=nothing_said)
     log.book("anchor", since)
     driving = some_driving(model, first_pixel_frame(num_chunks * settings.num_chunk_frames))
     stream = open_stream(model, anchor, settings, driving, should_stop=lambda: interrupt.asked)
