@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import logging
 import os
 import signal
 import sys
@@ -14,12 +13,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from threading import Thread
 
-from . import face_pose, webrtc
+from . import face_pose, metrics, webrtc
 from .access import ALLOWED_ORIGINS, TOKEN, AccessError, Doors, check_exposure, listed, operators_token, plain_origins
 from .camera import Cameras
 from .client import LiveError
 from .engine import KnotError, load_model, load_text_encoder
+from .health import Health
 from .hub import Hub
+from .json_logs import log_to_stderr
 from .limits import Limits
 from .server import Address, LiveServer, Services, running
 from .sound_bytes import SOUND_RATE
@@ -29,8 +30,8 @@ from .talk import Talk, sound_of, talk
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. What the user got wrong is said in one sentence."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = _parser().parse_args(arguments)
+    log_to_stderr(options.log_format)
     try:
         return asyncio.run(options.run(options)) or 0
     except (KnotError, AccessError, LiveError, OSError) as problem:
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m knot_live", description="Live sessions.")
+    parser.set_defaults(log_format="text")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="a page and a WebSocket for live sessions")
     serve.set_defaults(run=_serve)
@@ -65,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--webrtc", action="store_true", help="offer WebRTC as well: it opens UDP ports (needs aiortc)")
     serve.add_argument("--stun", action="append", default=[], metavar="stun:HOST:PORT",
                        help="with --webrtc, behind a NAT: what tells this machine its address")  # fmt: skip
+    serve.add_argument("--metrics", action="store_true",
+                       help="show /metrics to whoever reaches the server, not only for its token")  # fmt: skip
+    serve.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="of what is logged (default: %(default)s)"
+    )
     serve.add_argument("--no-badge", action="store_true", help="no AI badge on the page")
     serve.add_argument("--open", action="store_true", help="open the page in the browser")
     _add_talk(commands.add_parser("talk", help="drive a server with sound or a sentence, and write what comes"))
@@ -119,13 +126,16 @@ async def _serve(options: argparse.Namespace) -> None:
     token = operators_token(options.token_file)
     tls = None if options.tls_cert is None else (options.tls_cert, options.tls_key)
     address = Address(host=options.host, port=options.port, tls=tls)
+    if options.metrics and (why := metrics.missing()) is not None:
+        raise AccessError(why)
     limits = Limits(max_sessions=options.max_sessions, idle_seconds=options.idle_seconds,
                     session_seconds=options.session_seconds)  # fmt: skip
     check_exposure(address.host, token)  # before a model is loaded
     model = load_model(options.model, options.device, codec=options.codec)
     reads = None if options.text_encoder is None else load_text_encoder(options.text_encoder).encode
     studio = Studio(model, limits, badge=not options.no_badge, encode_text=reads, prompt=options.prompt)
-    async with live_server(studio, address, token, _ice_servers(options)) as at:
+    ice_servers = _ice_servers(options)
+    async with live_server(studio, address, token, ice_servers, open_metrics=options.metrics) as at:
         sys.stderr.write(f"open {at.url} in a browser; Ctrl-C ends the server\n")
         if options.open:
             # beside everything else: where there is no window, it may be a browser in this very terminal
@@ -166,9 +176,16 @@ async def _talk(options: argparse.Namespace) -> None:
 
 @asynccontextmanager
 async def live_server(
-    studio: Studio, address: Address, token: str | None = None, ice_servers: tuple[str, ...] | None = None
+    studio: Studio,
+    address: Address,
+    token: str | None = None,
+    ice_servers: tuple[str, ...] | None = None,
+    *,
+    open_metrics: bool = False,
 ) -> AsyncIterator[Address]:
     """A server of that studio's sessions while it listens, warmed up; `ice_servers` as in `Services`.
+
+    Its figures are shown for the token, or with `open_metrics` to everybody who reaches it.
 
     Raises:
         AccessError: others reach that address, and there is no token.
@@ -177,10 +194,15 @@ async def live_server(
     cameras = Cameras()
     try:
         await asyncio.to_thread(studio.warm)
-        hub = Hub(studio.make, studio.limits, lambda live: cameras.forget(live.source))
+        observer = None if metrics.missing() else metrics.Metrics()
+        hub = Hub(studio.make, studio.limits, lambda live: cameras.forget(live.source), observer)
+        if observer is not None:
+            observer.watch(hub)
+        health = Health(metrics=observer, token=None if open_metrics else token)
         camera = None if face_pose.missing() else lambda live, jpeg: cameras.see(live.source, jpeg)
         services = Services(about=studio.about, add_reference=studio.references.add,
-                            portraits=studio.references.bundled, camera=camera, ice_servers=ice_servers)  # fmt: skip
+                            portraits=studio.references.bundled, camera=camera, ice_servers=ice_servers,
+                            health=health)  # fmt: skip
         origins = plain_origins(listed(os.environ.get(ALLOWED_ORIGINS, "")))
         doors = Doors(listens=(address.host,), origins=origins, server="server")
         async with running(LiveServer(hub, services, doors, token), address, token) as at:

@@ -10,6 +10,7 @@ from typing import Protocol
 from . import controls
 from .access import same_token
 from .hub import Hub
+from .json_logs import SESSION
 from .limits import Limits, RateLimit
 from .live_session import Client, LiveSession
 from .outbox import Outbox
@@ -102,8 +103,10 @@ class Connection:
         try:
             wish = parse_opening(message)
             live = await self._session(wish)
+            SESSION.set(live.session_id)
             self._client = self._enter(live, wish)
         except ProtocolError as problem:
+            self._hub.observer.refused(problem.code)
             self._refuse(problem)
             return False
         except Exception:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from .access import same_token
 from .limits import Limits
 from .live_session import LiveSession
+from .observing import Observer
 from .protocol import Attach, Create, ProtocolError, Resume, View
 from .sources import Made
 
@@ -32,12 +33,14 @@ class Hub:
         make: Callable[[Create], Made],
         limits: Limits,
         ended: Callable[[LiveSession], None] = lambda _: None,
+        observer: Observer | None = None,
     ) -> None:
         """`make` is called on a thread of its own; `ended` in the loop, of each session once."""
         self._make, self.limits, self._ended = make, limits, ended
         self.sessions: dict[str, LiveSession] = {}
         self._left: dict[str, _Left] = {}
         self._opening = 0
+        self.observer, self.closing = observer or Observer(), False
 
     @property
     def num_sessions(self) -> int:
@@ -63,9 +66,10 @@ class Hub:
 
     def add(self, made: Made) -> LiveSession:
         """A session that is made already, such as by a node of ComfyUI; whoever adds it says where it computes."""
-        live = LiveSession(made, self.limits, self._forget)
+        live = LiveSession(made, self.limits, self._forget, self.observer)
         live.alone_since = time.monotonic()
         self.sessions[live.session_id] = live
+        self.observer.began()
         return live
 
     def find(self, wish: Resume | View | Attach) -> LiveSession:
@@ -118,6 +122,7 @@ class Hub:
 
     async def close(self) -> None:
         """End all sessions."""
+        self.closing = True
         sessions = list(self.sessions.values())
         for live in sessions:
             live.end("server", "the server was stopped")
@@ -125,6 +130,7 @@ class Hub:
 
     def _forget(self, live: LiveSession) -> None:
         self.sessions.pop(live.session_id, None)
+        self.observer.ended(live.ended_because[0])
         if live.recording is not None:
             self._left[live.session_id] = _Left(live.resume_token, live.recording, time.monotonic())
         self._ended(live)

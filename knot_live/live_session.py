@@ -6,14 +6,17 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import controls
 from .events import Applied, Cut, Ended, Event, Recorded, Refused, StateChanged
+from .json_logs import SESSION
 from .limits import Limits
 from .media_encoder import EncodedChunk
+from .observing import Observer, SessionFigures
 from .outbox import Outbox
 from .protocol import ProtocolError, said
 from .sources import Audience, Made, Source
@@ -55,7 +58,13 @@ class Client:
 class LiveSession:
     """A session that its source draws, and the clients that it is shown to. All of it runs in the loop."""
 
-    def __init__(self, made: Made, limits: Limits, ended: Callable[["LiveSession"], None]) -> None:
+    def __init__(
+        self,
+        made: Made,
+        limits: Limits,
+        ended: Callable[["LiveSession"], None],
+        observer: Observer | None = None,
+    ) -> None:
         self.session_id, self.resume_token, self.view_token = (secrets.token_urlsafe(24) for _ in range(3))
         self.made, self.limits, self.words = made, limits, made.words
         self.began = self.last_wish = time.monotonic()
@@ -70,7 +79,10 @@ class LiveSession:
         self._names: dict[int, str | None] = {}  # event ids by control number
         self._recent: deque[EncodedChunk] = deque(maxlen=_KEPT_PIECES)
         self._loop = asyncio.get_running_loop()
-        self.source: Source = made.source()
+        self.figures, self._observer = SessionFigures(made.fps), observer or Observer()
+        self._context = copy_context()
+        self._context.run(SESSION.set, self.session_id)  # what is logged of it, names it
+        self.source: Source = self._context.run(made.source)
         self.source.listen(
             Audience(
                 show=lambda chunk: self._in_loop(self._spread, chunk),
@@ -108,6 +120,7 @@ class LiveSession:
         for chunk in self._behind(last_frame):
             if self._has(chunk, client):
                 client.send(*client.chunk(chunk, self.source.formats.initialisation))
+        logger.info("a client drives the session", extra={"facts": {"video": client.video, "last_frame": last_frame}})
         if self._paused_by_us:
             self._paused_by_us = False
             self.source.apply(controls.GoOn())
@@ -117,6 +130,7 @@ class LiveSession:
     def acknowledge(self, epoch: int, frame: int) -> None:
         """The driver has shown that frame."""
         self.acknowledged = max(self.acknowledged, frame)
+        self.figures.acknowledged(frame, time.monotonic())
         self.source.acknowledge(epoch, frame)
 
     def watch(self, client: Client) -> None:
@@ -132,6 +146,7 @@ class LiveSession:
         self.viewers.discard(client)
         if client is self.driver:
             self.driver, self.alone_since = None, time.monotonic()
+            logger.info("nobody drives the session")
             if self.ended_because is None:
                 self._paused_by_us = True
                 self.source.apply(controls.Pause())
@@ -140,6 +155,7 @@ class LiveSession:
         """A control from whoever drives; its first receipt is sent at once."""
         self.last_wish = time.monotonic()
         number = self.source.apply(control)
+        self.figures.asked(number, self.last_wish)
         if event_id is not None:
             self._names[number] = event_id
         client.send(said("control.received", event_id=event_id, number=number))
@@ -160,7 +176,7 @@ class LiveSession:
 
     def _in_loop(self, function: Callable[..., None], *arguments: Any) -> None:
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(function, *arguments)
+            self._loop.call_soon_threadsafe(function, *arguments, context=self._context)
 
     def _spread(self, chunk: EncodedChunk) -> None:
         if chunk.epoch < self._cut.epoch and chunk.first_frame >= self._cut.first_frame:
@@ -171,18 +187,30 @@ class LiveSession:
         for client in self.clients:
             if self._has(chunk, client):
                 client.send(*client.chunk(chunk, self.source.formats.initialisation))
+        self._note(chunk, time.monotonic())
+
+    def _note(self, chunk: EncodedChunk, now: float) -> None:
+        self.figures.sent(chunk.first_frame, chunk.end, now)
+        for seconds in self.figures.answers(chunk.about["applied"], now):
+            self._observer.answered(seconds)
+        if chunk.key:  # its first piece
+            self._observer.drew(self.source.worker, chunk.about["seconds"])
 
     def _tell(self, event: Event) -> None:
         """An event of the session to those whom it concerns."""
+        if isinstance(event, Refused):
+            self.figures.forget(event.number)
         if isinstance(event, Applied | Refused):
             if self.driver is not None:
                 self.driver.send(_receipt(event, self._names.pop(event.number, None)))
         elif isinstance(event, Cut):
             self._cut = event
+            self.figures.cut(event.first_frame, time.monotonic())
             while self._recent and self._recent[-1].first_frame >= event.first_frame:
                 self._recent.pop()
             self._say("output_audio_buffer.cleared", epoch=event.epoch, first_frame=event.first_frame)
         elif isinstance(event, StateChanged):
+            self.figures.stand(time.monotonic())
             self._say("session.state", state=event.state)
         elif isinstance(event, Recorded):
             self._tell_of_recording(event)
@@ -204,6 +232,7 @@ class LiveSession:
 
     def _finish(self, why: tuple[str, str]) -> None:
         self.ended_because = self.ended_because or why
+        logger.info("the session has ended", extra={"facts": {"reason": self.ended_because[0]}})
         for client in self.clients:
             self._say_end(client)
         self._on_end(self)

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from aiohttp import web
 
 from .access import Doors, check_exposure, same_token
 from .connection import Connection
+from .health import Health
 from .hub import Hub
 from .live_session import LiveSession
 from .page_files import page_file
@@ -43,6 +44,7 @@ class Services:
     add_reference: Callable[[bytes], str]  # a picture's name; a ValueError with a sentence where it is none
     portraits: dict[str, Path]  # bundled references
     camera: Callable[[LiveSession, bytes], None] | None = None
+    health: Health = field(default_factory=Health)
     ice_servers: tuple[str, ...] | None = None  # that WebRTC may ask for this machine's addresses; None: no WebRTC
 
 
@@ -76,6 +78,7 @@ class LiveServer:
         app.router.add_post("/v1/references", self._reference)
         app.router.add_get("/v1/references/{name}", self._portrait)
         app.router.add_get("/v1/sessions/{id}/recording", self._recording)
+        app.add_routes(self._services.health.routes(self._hub))
         app.cleanup_ctx.append(self._running)
         app.on_shutdown.append(self._shut_down)
         return app

@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -31,6 +32,7 @@ class Source(Protocol):
     """One session as its clients' server sees it."""
 
     formats: Formats
+    worker: str  # the name of what draws it, for figures and logs
 
     def listen(self, audience: Audience) -> None:
         """Tell these of all that comes from here on; called once, before `start`."""
@@ -81,11 +83,14 @@ class Made:
 class LocalSource:
     """A session that is drawn and encoded in two threads of this process."""
 
+    worker = "local"
+
     def __init__(self, made: Made) -> None:
         self._made, self._encoder = made, ChunkEncoder(made.width, made.height, made.fps)
         self.formats = self._encoder.formats
         self._audience: Audience | None = None
-        self._thread = threading.Thread(target=self._compute, name="knot-live-session", daemon=True)
+        here = copy_context()  # what is logged in its thread, names the session
+        self._thread = threading.Thread(target=here.run, args=(self._compute,), name="knot-live-session", daemon=True)
 
     def listen(self, audience: Audience) -> None:
         """Tell these of all that comes from here on."""

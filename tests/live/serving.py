@@ -105,7 +105,7 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(*, token=None, make=PlainSession, services=None, **limits):
+async def served(*, token=None, make=PlainSession, services=None, observer=None, **limits):
     """A server with these limits; `make` a session."""
     found = Served("", None)
 
@@ -119,7 +119,7 @@ async def served(*, token=None, make=PlainSession, services=None, **limits):
         found.pictures.append(data)
         return f"upload:{len(found.pictures)}"
 
-    found.hub = Hub(studio, Limits(**limits))
+    found.hub = Hub(studio, Limits(**limits), observer=observer)
     services = services or Services(about=dict, add_reference=add, portraits={})
     server = LiveServer(found.hub, services, Doors(listens=("127.0.0.1",), server="server"), token)
     async with running(server, Address(port=0), token) as at:

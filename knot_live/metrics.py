@@ -1,0 +1,162 @@
+"""The figures of a server in Prometheus' text format; the library prometheus_client is part of the extra [cluster]."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+try:
+    import prometheus_client
+    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.registry import Collector
+except ImportError:  # the server goes without
+    prometheus_client, Collector = None, object
+
+from .hub import Hub
+from .live_session import LiveSession
+from .observing import Observer
+
+_ANSWERS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)  # seconds: upper ends
+_CHUNKS = (0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0)
+_MOST_NAMES = 64  # of reasons, codes and stages: a label with any number of values would fill Prometheus
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerFigures:
+    """A process that draws sessions, as it stands."""
+
+    name: str
+    num_sessions: int
+    draining: bool = False
+    checkpoint_age: float | None = None  # seconds: the oldest newest one of its sessions; None: it makes none
+
+
+def missing() -> str | None:
+    """Why there are no metrics here, and how that is mended."""
+    if prometheus_client is None:
+        return 'metrics need prometheus_client: pip install "knot-forcing[cluster]"'
+    return None
+
+
+class Metrics(Observer):
+    """Counts what it is told, and asks the hub and the workers for the rest whenever it is read."""
+
+    def __init__(self, workers: Callable[[], Iterable[WorkerFigures]] | None = None) -> None:
+        """`workers` tells of processes that draw; None: this one alone does."""
+        self._registry = prometheus_client.CollectorRegistry()
+        self._workers = workers
+
+        def make(kind: Any, name: str, text: str, labels: tuple[str, ...] = (), **options: Any) -> Any:
+            return kind(f"knot_live_{name}", text, labels, registry=self._registry, **options)
+
+        counter, histogram = prometheus_client.Counter, prometheus_client.Histogram
+        self._begun = make(counter, "sessions_begun", "Sessions that were made")
+        self._refused = make(counter, "sessions_refused", "Sessions that were asked for and not made", ("code",))
+        self._ended = make(counter, "sessions_ended", "Sessions that have ended", ("reason",))
+        self._answers = make(
+            histogram, "answer_seconds", "From a control's receipt until pictures that it holds in are sent",
+            buckets=_ANSWERS,
+        )  # fmt: skip
+        self._chunks = make(
+            histogram, "chunk_seconds", "A chunk's time by stage; the stage chunk is all of it", ("worker", "stage"),
+            buckets=_CHUNKS,
+        )  # fmt: skip
+        self._names: set[str] = set()
+
+    def watch(self, hub: Hub) -> None:
+        """Ask this one for what there is when the figures are read."""
+        self._registry.register(_Now(hub, self._workers))
+
+    def text(self) -> bytes:
+        """All of it, as of now."""
+        return prometheus_client.generate_latest(self._registry)
+
+    def began(self) -> None:
+        """A session was made."""
+        self._begun.inc()
+
+    def refused(self, code: str) -> None:
+        """None was made, and the client was told this code."""
+        self._refused.labels(self._one_of_few(code)).inc()
+
+    def ended(self, reason: str) -> None:
+        """A session has ended."""
+        self._ended.labels(self._one_of_few(reason)).inc()
+
+    def drew(self, worker: str, seconds: Mapping[str, float]) -> None:
+        """A worker has drawn a chunk."""
+        for stage, value in seconds.items():
+            self._chunks.labels(worker, self._one_of_few(stage)).observe(value)
+
+    def answered(self, seconds: float) -> None:
+        """A control shows."""
+        self._answers.observe(seconds)
+
+    def _one_of_few(self, name: str) -> str:
+        if name not in self._names and len(self._names) >= _MOST_NAMES:
+            return "other"
+        self._names.add(name)
+        return name
+
+
+class _Now(Collector):
+    """Gauges of what there is while they are read."""
+
+    def __init__(self, hub: Hub, workers: Callable[[], Iterable[WorkerFigures]] | None) -> None:
+        self._hub, self._workers = hub, workers
+
+    def collect(self) -> Iterator[Any]:
+        """Every gauge."""
+        lives, now = list(self._hub.sessions.values()), time.monotonic()
+        yield from _of_sessions(lives, now)
+        yield GaugeMetricFamily(
+            "knot_live_sessions_max", "Sessions that may run at a time", self._hub.limits.max_sessions
+        )
+        yield from _of_workers(self._by_worker(lives) if self._workers is None else self._workers())
+
+    @staticmethod
+    def _by_worker(lives: list[LiveSession]) -> list[WorkerFigures]:
+        names = sorted({"local", *(live.source.worker for live in lives)})
+        return [
+            WorkerFigures(name=name, num_sessions=sum(live.source.worker == name for live in lives)) for name in names
+        ]
+
+
+def _of_sessions(lives: list[LiveSession], now: float) -> Iterator[Any]:
+    driven = sum(live.driver is not None for live in lives)
+    sessions = GaugeMetricFamily("knot_live_sessions", "Sessions that run", labels=("state",))
+    sessions.add_metric(("driven",), driven)
+    sessions.add_metric(("waiting",), len(lives) - driven)  # for a client that lost its connection
+    yield sessions
+    clients = GaugeMetricFamily("knot_live_clients", "Connections that are shown a session", labels=("role",))
+    clients.add_metric(("driver",), driven)
+    clients.add_metric(("viewer",), sum(len(live.viewers) for live in lives))
+    yield clients
+    ratios = sorted(live.figures.ratio(now) for live in lives) or [1.0]
+    play = GaugeMetricFamily("knot_live_play_ratio", "Share of a session's time without stall", labels=("of",))
+    play.add_metric(("worst",), ratios[0])
+    play.add_metric(("mean",), sum(ratios) / len(ratios))
+    yield play
+    yield GaugeMetricFamily(
+        "knot_live_sessions_smooth",
+        "Sessions with a play ratio of at least 0.99",
+        sum(r >= 0.99 for r in ratios[: len(lives)]),
+    )
+    slack = min((live.figures.unplayed(now) for live in lives if live.driver is not None), default=0.0)
+    yield GaugeMetricFamily("knot_live_slack_seconds", "Until the first driver's pictures run out", slack)
+    waiting = sum(client.outbox.num_messages for live in lives for client in live.clients)
+    yield GaugeMetricFamily("knot_live_queue_messages", "Messages that wait to be sent to clients", waiting)
+
+
+def _of_workers(workers: Iterable[WorkerFigures]) -> Iterator[Any]:
+    sessions = GaugeMetricFamily("knot_live_worker_sessions", "Sessions that a worker draws", labels=("worker",))
+    draining = GaugeMetricFamily("knot_live_worker_draining", "1 while a worker takes no more", labels=("worker",))
+    ages = GaugeMetricFamily(
+        "knot_live_checkpoint_age_seconds", "Age of the oldest of a worker's newest checkpoints", labels=("worker",)
+    )
+    for one in workers:
+        sessions.add_metric((one.name,), one.num_sessions)
+        draining.add_metric((one.name,), one.draining)
+        if one.checkpoint_age is not None:
+            ages.add_metric((one.name,), one.checkpoint_age)
+    yield from (sessions, draining, ages)
