@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from knot_core.codec.taehv import CodecConfig
+from knot_core.codec.warping import WarpingConfig
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.errors import SettingsError
 
@@ -51,6 +52,32 @@ class CodecRecipe(StageRecipe):
     face: float = 1.0
     features: float = 3.0
     first: int = 0  # the first identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceCodecRecipe(StageRecipe):
+    """The video autoencoder that moves a reference picture."""
+
+    codec: WarpingConfig = field(default_factory=WarpingConfig)
+    size: int = 256
+    clips: int = 2
+    warped_size: int = 128  # side of the warped pictures, of which there are more
+    warped_clips: int = 6
+    groups: int = 2  # latent frames of a clip
+    rendered: float = 0.65  # share of the steps that take rendered heads, once there are some
+    portraits: float = 0.05  # share of the steps that take drawn portraits
+    textured: float = 0.4  # share of the rendered heads that get a texture
+    noise: float = 0.1  # standard deviation of what is added to the latents
+    noise_ramp: int = 500  # steps until the noise is whole
+    tint: float = 0.05  # how much brightness and colours change that the encoder sees, of reference and frames apart
+    pull: float = 0.01
+    edges: float = 1.0
+    copied: float = 0.5  # how much the copy counts by itself, where the reference shows the place
+    flow: float = 0.02  # a pixel
+    masked: float = 0.02
+    face: float = 2.0
+    features: float = 3.0
+    adversarial: float = 0.0  # how strongly a discriminator of pictures pulls, as a share of the other gradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +173,7 @@ class Recipe:
     # Stages that learn from drawn portraits; None where the recipe has none.
     codec: CodecRecipe | None = None
     decoder: CodecRecipe | None = None  # the codec's decoder, trained on
+    face_codec: FaceCodecRecipe | None = None
     clips: ClipRecipe | None = None
     stills: ClipRecipe | None = None  # pictures of many more people
     student: RegressionRecipe | None = None
@@ -249,7 +277,19 @@ WAN_1_3B = Recipe(
     micro_batch=1,
     recompute=True,
 )  # fmt: skip
-RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (KNOT_TINY, WAN_1_3B)}
+# A person's photo moves: pixels are copied from it, so the latents are few and the network stays small.
+KNOT_FACE = Recipe(
+    name="knot-face",
+    network=TINY_NETWORK,
+    face_codec=FaceCodecRecipe(steps=20_000, lr=1e-3, muon_lr=2e-3, average=0.998, save_every=100, sample_every=100),
+    teacher=StageRecipe(steps=6000, lr=1.5e-3, muon_lr=4e-3),
+    causal=CausalRecipe(steps=2000, lr=5e-4, muon_lr=1.5e-3),
+    distill=DistillRecipe(steps=2000, lr=2e-4, muon_lr=5e-4, critic_lr=2e-4, critic_updates=3, warmup=20),
+    height=256,
+    width=256,
+    optimizer="muon",
+)
+RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (KNOT_TINY, KNOT_FACE, WAN_1_3B)}
 
 
 def find_recipe(name: str) -> Recipe:

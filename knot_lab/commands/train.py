@@ -20,6 +20,7 @@ from knot_core.wan.checkpoint import open_checkpoint
 from ..changes import changed
 from ..data.clips import load, prepare
 from ..data.examples import open_examples
+from ..data.face_pictures import FacePictures
 from ..data.pictures import Pictures
 from ..data.portraits import Portraits
 from ..data.videos import prepare_videos
@@ -29,6 +30,8 @@ from ..study.variant_training import train_variants, trainable
 from ..training import calibrate
 from ..training.codec import build_codec, build_decoder
 from ..training.export import codec_weights, export, write_samples
+from ..training.face_codec import NAME as FACE_CODEC
+from ..training.face_codec import build_face_codec, export_face_codec
 from ..training.knot_lora import NAME as KNOT_LORA
 from ..training.knot_lora import build_knot_lora
 from ..training.loop import Outputs, train_stage
@@ -89,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=Path, help="the clips' folder; FOLDER/videos, or else FOLDER/clips")
+    parser.add_argument("--bank", type=Path, help="face-codec: a folder of rendered clips; FOLDER/bank")
     parser.add_argument("--codec", type=Path, help="the clips' codec: a Wan VAE or a tiny one; knot-tiny has its own")
     parser.add_argument(
         "--shards", type=int, default=NUM_SHARDS, help="shards of 64 clips, or of 256 people's pictures"
@@ -118,6 +122,16 @@ def _decoder(args: argparse.Namespace, recipe: Recipe) -> None:
     with _team(args) as team:
         stage = build_decoder(recipe, team, _trained_codec(args))
         train_stage(stage, Pictures(own=recipe.decoder), Outputs(folder=args.folder))
+
+
+def _face_codec(args: argparse.Namespace, recipe: Recipe) -> None:
+    source = FacePictures(own=recipe.face_codec, bank=args.bank or args.folder / "bank")
+    with _team(args) as team:
+        train_stage(build_face_codec(recipe, team), source, Outputs(folder=args.folder))
+
+
+def _face_export(args: argparse.Namespace, _: Recipe) -> None:
+    sys.stderr.write(f"wrote {export_face_codec(args.folder, args.assets)}\n")
 
 
 def _clips(args: argparse.Namespace, recipe: Recipe) -> None:
@@ -191,6 +205,8 @@ def _calibrate(args: argparse.Namespace, _: Recipe) -> None:
 _COMMANDS = {
     "codec": _codec,
     "decoder": _decoder,
+    FACE_CODEC: _face_codec,
+    "face-export": _face_export,
     "clips": _clips,
     "stills": _stills,
     "student": _student,

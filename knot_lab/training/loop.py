@@ -175,7 +175,8 @@ def _draw(stage: Stage, source: Source, step: int, outputs: Outputs, board: Any)
     made = stage.sample(stage, batch, dice)
     if stage.team.is_first:
         path = outputs.folder / f"{stage.name}-samples" / f"{step:06d}.png"
-        sheet = draw_sheet(path, batch, made, outputs.pictures)
+        draw = stage.sheet or partial(draw_sheet, pictures=outputs.pictures)
+        sheet = draw(path, batch, made)
         if board is not None:
             board.add_image("samples", sheet, step, dataformats="HWC")
     stage.team.wait()

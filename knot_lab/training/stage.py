@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -80,6 +81,7 @@ class Stage:
     fixed: Mapping[str, str]  # what a training cannot change on its way
     write: Callable[[Stage, Mapping[str, Tensor], Path, int], None]  # the result's weights, after so many steps
     sample: Callable[[Stage, Batch, Dice], Tensor] | None = None  # clips by the averaged weights, to look at
+    sheet: Callable[[Path, Batch, Tensor], np.ndarray] | None = None  # draws them; None: as latents
     measure: Callable[[Stage], dict[str, float]] | None = None  # figures of what is saved
     beside: Mapping[str, Stateful] = field(default_factory=dict)
     is_saved: Callable[[str], bool] = lambda _: True  # whether a weight of this name changes

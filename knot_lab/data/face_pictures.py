@@ -1,0 +1,185 @@
+"""Batches for the face codec: warped pictures, drawn portraits, and rendered heads from a bank that may still grow.
+
+The bank is a folder of npz files, one clip each: frames uint8 [T, S, S, 3], reference uint8 [S, S, 3], flow float16
+[T, S/2, S/2, 2] (how far away in the reference a pixel lies, in pixels), visible bool [T, S/2, S/2]; T = 1 + 4 n.
+Shapes: B clips, T pixel frames (whole groups of four), H W pixels.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as fn
+
+from knot_core.codec.warping import warp
+
+from ..parallel import Team
+from ..recipes import FaceCodecRecipe, Recipe
+from ..rng import Dice, DiceOf
+from ..synthetic import avatars
+from ..synthetic.avatars import box_mask
+from ..synthetic.motion import lively_controls
+from .face_batch import FaceClips, stacked
+from .warped_pictures import Painter, paint_shapes, warped_clip
+
+_LOOK_AGAIN = 50  # steps after which new files of the bank are looked for
+_POOL = 48  # painted pictures that are at hand in a step
+
+
+@dataclass(kw_only=True, eq=False)
+class FacePictures:
+    """`bank`: a folder, or None. A step is of one kind; without a bank its share goes to the others."""
+
+    own: FaceCodecRecipe
+    bank: Path | None = None
+    paint: Painter = paint_shapes
+    renderer: Callable = field(default_factory=avatars.compiled_draw)
+
+    def __post_init__(self) -> None:
+        self._files: list[Path] = []
+        self._step, self._looked = 0, -_LOOK_AGAIN
+        self._pool: dict[tuple[int, int], np.ndarray] = {}  # by number and side
+
+    def draw(self, _: Recipe, team: Team, dice_of: DiceOf) -> Iterator[tuple[FaceClips, Dice]]:
+        """This process's part of one update."""
+        own, lots = self.own, dice_of(())
+        self._look(lots.step)
+        lot = lots.shared_uniform()
+        rendered = own.rendered if self._files else 0.0
+        if lot < rendered:
+            make, count = self._rendered, own.clips
+        elif lot < rendered + own.portraits:
+            make, count = self._portrait, own.clips
+        else:
+            make, count = self._warped, own.warped_clips
+        for rows in team.rows(count, max(1, count // team.size)):
+            dice = lots.of(rows)
+            yield stacked([make(rng) for rng in dice.numpy()]), dice
+
+    def batch(self, _: Recipe, dice: Dice) -> FaceClips:
+        """Clips to look at, of every kind in turn."""
+        self._look(dice.step)
+        kinds = [self._portrait, self._whole_warped] + 2 * [self._rendered if self._files else self._whole_warped]
+        return stacked([kinds[i % len(kinds)](rng) for i, rng in enumerate(dice.numpy())])
+
+    def _look(self, step: int) -> None:
+        self._step = step
+        if self.bank is not None and abs(step - self._looked) >= _LOOK_AGAIN:
+            self._files, self._looked = sorted(self.bank.glob("*.npz")), step
+
+    def _warped(self, rng: np.random.Generator) -> FaceClips:
+        return warped_clip(rng, self.own.warped_size, 4 * self.own.groups, self._painted)
+
+    def _whole_warped(self, rng: np.random.Generator) -> FaceClips:
+        return warped_clip(rng, self.own.size, 4 * self.own.groups, self._painted)
+
+    def _painted(self, rng: np.random.Generator, side: int) -> np.ndarray:
+        """A picture is met for `_POOL` steps, turned and in other colours, because painting takes time."""
+        number = self._step + int(rng.integers(_POOL))
+        if (number, side) not in self._pool:
+            self._pool = {key: kept for key, kept in self._pool.items() if self._step <= key[0]}
+            self._pool[number, side] = self._new(np.random.default_rng([self.own.seed, number]), side)
+        picture = np.rot90(self._pool[number, side], int(rng.integers(4)))
+        return picture[:, :: rng.choice([-1, 1]), rng.permutation(3)]
+
+    def _new(self, rng: np.random.Generator, side: int) -> np.ndarray:
+        """By the painter, or a part of a rendered picture."""
+        if not self._files or rng.random() < 0.6:
+            return self.paint(rng, side)
+        with np.load(self._files[rng.integers(len(self._files))]) as stored:
+            picture = _tensor(stored["reference"])[None]
+        crop = int(rng.integers(picture.shape[-1] // 2, picture.shape[-1] + 1))
+        top, left = rng.integers(0, picture.shape[-1] - crop + 1, 2)
+        part = fn.interpolate(picture[..., top : top + crop, left : left + crop], size=(side, side), mode="bicubic")
+        return part[0].movedim(0, -1).clamp(0, 1).mul(255).byte().numpy()
+
+    def _portrait(self, rng: np.random.Generator) -> FaceClips:
+        """Drawn people, of whose flow nothing is known."""
+        size, count = self.own.size, 4 * self.own.groups
+        values = avatars.stack_identities([avatars.identity(int(rng.integers(1 << 40)))])
+        controls = torch.cat([lively_controls(rng, 1, count), lively_controls(rng, 1, 4)[:, :1]], dim=1)
+        pixels = avatars.render(values, controls, size, draw=self.renderer)
+        where = (values[:, None], controls[:, :count], size)
+        features = torch.maximum(box_mask(avatars.eye_boxes(*where), size).amax(-3),
+                                 box_mask(avatars.mouth_box(*where), size))  # fmt: skip
+        weight = 1 + self.own.face * box_mask(avatars.face_box(*where), size) + self.own.features * features
+        nothing = torch.zeros(1, count, 1, size // 2, size // 2)
+        return FaceClips(
+            frames_BT3HW=pixels[:, :count], reference_B3HW=pixels[:, count], flow_BT2HW=nothing.repeat(1, 1, 2, 1, 1),
+            visible_BT1HW=nothing, hidden_BT1HW=nothing, weight_B1HW=_mean_one(weight.amax(1, keepdim=True)),
+        )  # fmt: skip
+
+    def _rendered(self, rng: np.random.Generator) -> FaceClips:
+        """A part of a clip of the bank; as it is, mirrored, or with texture on it."""
+        clip = None
+        while clip is None:
+            clip = _read(self._files[rng.integers(len(self._files))], rng, self.own.groups)
+        if rng.random() < 0.5:
+            clip = _mirrored(clip)
+        if rng.random() < self.own.textured:
+            clip = _textured(clip, self.paint(rng, self.own.size), rng.uniform(0.1, 0.6))
+        return FaceClips(**vars(clip) | {"weight_B1HW": _face_weight(self.own)})
+
+
+def _read(path: Path, rng: np.random.Generator, groups: int) -> FaceClips | None:
+    """Some groups of a clip; a quarter begin like a stream, with the first picture four times. None: unfinished."""
+    try:
+        with np.load(path) as stored:
+            frames, reference, flow, visible = (stored[name] for name in ("frames", "reference", "flow", "visible"))
+    except (zipfile.BadZipFile, EOFError, KeyError, ValueError, OSError):
+        return None
+    last = (len(frames) - 1) // 4 - groups
+    first = int(rng.integers(-1, last + 1))
+    rows = np.r_[[0] * 4, 1 : 4 * groups - 3] if first < 0 else 1 + 4 * first + np.arange(4 * groups)
+    seen = torch.from_numpy(visible[rows].astype(np.float32))[None, :, None]
+    moved = torch.from_numpy(flow[rows].astype(np.float32)).movedim(-1, 1)[None]
+    return FaceClips(
+        frames_BT3HW=_tensor(frames[rows])[None], reference_B3HW=_tensor(reference)[None], flow_BT2HW=moved,
+        visible_BT1HW=seen, hidden_BT1HW=1 - seen, weight_B1HW=torch.ones(1, 1, *reference.shape[:2]),
+    )  # fmt: skip
+
+
+def _mirrored(clip: FaceClips) -> FaceClips:
+    parts = {name: part.flip(-1) for name, part in vars(clip).items()}
+    return FaceClips(**parts | {"flow_BT2HW": parts["flow_BT2HW"] * torch.tensor([-1.0, 1.0])[:, None, None]})
+
+
+def _textured(clip: FaceClips, texture: np.ndarray, strength: float) -> FaceClips:
+    """What the reference shows gets a texture that moves with it: detail that only copying gives back."""
+    grain = strength * (_tensor(texture)[None] - 0.5)
+    flow = fn.interpolate(clip.flow_BT2HW[0], scale_factor=2, mode="bilinear")
+    seen = fn.interpolate(clip.visible_BT1HW[0], scale_factor=2, mode="bilinear")
+    moved = warp(grain.expand(len(flow), -1, -1, -1), flow, 1) * seen
+    frames = (clip.frames_BT3HW * (1 + moved[None])).clamp(0, 1)
+    return FaceClips(
+        **vars(clip) | {"frames_BT3HW": frames, "reference_B3HW": (clip.reference_B3HW * (1 + grain)).clamp(0, 1)}
+    )
+
+
+def _face_weight(own: FaceCodecRecipe) -> Tensor:
+    """What a pixel of an aligned face counts, [1, 1, S, S]: eyes at 112/256 and the mouth at 178/256 of the height."""
+    axis = torch.linspace(0, 1, own.size)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    weight = 1 + own.face * _bump(x, y, (0.5, 0.56), (0.22, 0.3))
+    eyes = sum(_bump(x, y, (0.5 + side * 0.121, 0.4375), (0.1, 0.07)) for side in (-1, 1))
+    return _mean_one(weight + own.features * (eyes + _bump(x, y, (0.5, 0.7), (0.15, 0.11))))[None, None]
+
+
+def _bump(x: Tensor, y: Tensor, centre: tuple[float, float], width: tuple[float, float]) -> Tensor:
+    distance = ((x - centre[0]) / width[0]).square() + ((y - centre[1]) / width[1]).square()
+    return torch.exp(-(distance.square()))
+
+
+def _mean_one(weight: Tensor) -> Tensor:
+    return weight / weight.mean()
+
+
+def _tensor(pixels: np.ndarray) -> Tensor:
+    """uint8 [..., H, W, 3] -> [..., 3, H, W] in 0..1."""
+    return torch.from_numpy(np.array(pixels)).movedim(-1, -3).float() / 255

@@ -1,0 +1,114 @@
+"""The autoencoder that moves a reference: chunk by chunk equals at once, the reference comes back, clear errors."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from knot_core.codec.warping import ReadReference, WarpingCodec, WarpingConfig, warp
+from knot_core.errors import CheckpointError
+
+NARROW = WarpingConfig(encoder=(4, 6, 8, 10), decoder=(12, 8, 6), reference=4)
+
+
+@pytest.fixture(scope="module")
+def codec() -> WarpingCodec:
+    torch.manual_seed(0)
+    codec = WarpingCodec(NARROW)
+    for head in (codec.decoder.coarse, codec.decoder.head):  # those of a new codec say that all stands still
+        torch.nn.init.normal_(head.weight, std=0.1)
+    return codec.double().eval()
+
+
+@pytest.fixture(scope="module")
+def reference(codec: WarpingCodec) -> ReadReference:
+    with torch.no_grad():
+        return codec.read_reference(_picture(2, 64, 96))
+
+
+def _picture(batch: int, height: int, width: int) -> Tensor:
+    """Of whole 255ths, as a picture in a file is."""
+    return (torch.rand(batch, 3, height, width, dtype=torch.float64) * 255).round() / 255
+
+
+@pytest.mark.parametrize("lengths", [(7,), (1, 6), (3, 3, 1), (1, 1, 1, 1, 1, 1, 1)])
+@torch.no_grad()
+def test_decoding_in_chunks_equals_decoding_at_once(
+    codec: WarpingCodec, reference: ReadReference, lengths: tuple[int, ...]
+) -> None:
+    latents = torch.randn(2, 7, 16, 4, 6, dtype=torch.float64)
+    whole, _ = codec.decode(latents, None, reference)
+    parts, memory = [], None
+    for part in latents.split(lengths, dim=1):
+        pixels, memory = codec.decode(part, memory, reference)
+        parts.append(pixels)
+    assert parts[0].shape[1] == 1 + 4 * (lengths[0] - 1)
+    assert torch.allclose(torch.cat(parts, dim=1), whole, atol=1e-12)
+
+
+@torch.no_grad()
+def test_the_memory_is_a_value_that_may_be_used_twice(codec: WarpingCodec, reference: ReadReference) -> None:
+    first, latents = (torch.randn(2, 3, 16, 4, 6, dtype=torch.float64) for _ in range(2))
+    _, memory = codec.decode(first, None, reference)
+    kept = [tensor.clone() for tensor in memory]
+    assert torch.equal(codec.decode(latents, memory, reference)[0], codec.decode(latents, memory, reference)[0])
+    assert all(torch.equal(a, b) for a, b in zip(kept, memory, strict=True))
+
+
+@torch.no_grad()
+def test_the_latents_of_the_reference_give_the_reference(codec: WarpingCodec) -> None:
+    """Whatever the weights are, and whatever moved before."""
+    picture = _picture(1, 64, 128)
+    reference = codec.read_reference(picture)
+    _, memory = codec.decode(torch.randn(1, 2, 16, 4, 8, dtype=torch.float64), None, reference)
+    still = codec.encode(picture[:, None]).expand(-1, 3, -1, -1, -1)
+    pixels, _ = codec.decode(still, memory, reference)
+    assert torch.equal(pixels, picture[:, None].expand(-1, 12, -1, -1, -1))
+    moved, _ = codec.decode(still + 1, memory, reference)
+    assert not torch.allclose(moved, pixels, atol=0.01)
+
+
+@torch.no_grad()
+def test_a_picture_that_stands_still_has_the_latents_of_one_picture(codec: WarpingCodec) -> None:
+    picture = _picture(1, 32, 32)[:, None]
+    latents = codec.encode(picture.expand(-1, 9, -1, -1, -1))
+    assert torch.allclose(latents, codec.encode(picture).expand(-1, 3, -1, -1, -1), atol=1e-12)
+
+
+@torch.no_grad()
+def test_a_latent_frame_sees_its_own_pixel_frames_alone(codec: WarpingCodec) -> None:
+    pixels = torch.rand(1, 13, 3, 32, 48, dtype=torch.float64)
+    changed = pixels.clone()
+    changed[:, 5:9] = 0
+    before, after = codec.encode(pixels), codec.encode(changed)
+    assert before.shape == (1, 4, 16, 2, 3)
+    same = [torch.equal(before[:, frame], after[:, frame]) for frame in range(4)]
+    assert same == [True, True, False, True]
+
+
+def test_a_flow_points_to_where_a_pixel_comes_from() -> None:
+    picture = torch.rand(1, 3, 8, 16)
+    flow = torch.tensor([3.0, -2.0])[None, :, None, None].expand(1, 2, 8, 16)
+    moved = warp(picture, flow, 1)
+    assert torch.allclose(moved[..., 2:, :13], picture[..., :6, 3:], atol=1e-5)
+    assert torch.allclose(moved[..., 0, :13], picture[..., 0, 3:], atol=1e-5), "beyond the edge the edge is repeated"
+
+
+def test_widths_come_from_the_file(codec: WarpingCodec) -> None:
+    loaded = WarpingCodec.from_state_dict(codec.state_dict())
+    assert loaded.config == NARROW
+
+
+def test_a_file_without_a_tensor_is_refused_by_its_name(codec: WarpingCodec) -> None:
+    state = dict(codec.state_dict())
+    del state["decoder.up.bias"]
+    with pytest.raises(CheckpointError, match=r"decoder\.up\.bias"):
+        WarpingCodec.from_state_dict(state)
+    state = dict(codec.state_dict()) | {"decoder.first.bias": torch.zeros(2, 2)}
+    with pytest.raises(CheckpointError, match=r"decoder\.first\.bias"):
+        WarpingCodec.from_state_dict(state)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 3, 32, 32), (1, 5, 3, 32, 24)])
+def test_what_cannot_be_encoded_is_refused(codec: WarpingCodec, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="cannot encode"):
+        codec.encode(torch.zeros(shape, dtype=torch.float64))
