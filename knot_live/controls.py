@@ -212,6 +212,18 @@ class Settings(Control):
 
 
 @dataclass(frozen=True)
+class Degrade(Control):
+    """Be drawn as that rung of the session's ladder says, from the next chunk on; 0: as it was asked for.
+
+    A session asks itself for it, where chunks come late or there is room again. In its log it has the number 0, and
+    whoever replays the log asks for it.
+    """
+
+    kind = "degrade"
+    rung: int
+
+
+@dataclass(frozen=True)
 class Cancel(Control):
     """Be silent: speech is forgotten, and what is made and not played of it is cut. `played_frame` was shown last."""
 
@@ -257,7 +269,7 @@ class StopRecording(Control):
 CONTROLS: Mapping[str, type[Control]] = {
     cls.kind: cls
     for cls in (SetControls, SetPose, Gesture, Look, SetLiveliness, Speech, CommitSpeech, ClearSpeech, Say, Prompt,
-                Reference, Settings, Cancel, Pause, GoOn, Finish, StartRecording, StopRecording)
+                Reference, Settings, Degrade, Cancel, Pause, GoOn, Finish, StartRecording, StopRecording)
 }  # fmt: skip
 
 

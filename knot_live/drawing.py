@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import pacing
+from .adapting import Adapting
 from .clock import Clock
 from .engine import Chunk, LateChunk, LateDecoder, Stream, StreamSettings
 from .pacing import Span
@@ -50,9 +51,11 @@ class Drawing:
         *,
         decode_beside: bool = True,
         changed: Changed = changed_settings,
+        adapting: Adapting | None = None,
     ) -> None:
         self.stream, self.driving, self._fps, self._clock = stream, driving, fps, clock
         self._changed = changed
+        self.adapting = adapting or Adapting(stream.settings, stream.settings.num_chunk_frames)
         self._made: deque[tuple[Span, Chunk | LateChunk]] = deque(maxlen=keep)
         self._taken: deque[float] = deque(maxlen=pacing.NUM_MEASURED)  # seconds until a chunk's first pictures
         self._cut: list[tuple[Span, Chunk | LateChunk]] = []  # shown until what replaces them is there
@@ -111,7 +114,20 @@ class Drawing:
         Raises:
             SettingsError: one of them cannot be, or cannot change while a stream runs.
         """
-        self.stream.set_settings(self._changed(self.stream.settings, settings))
+        asked = self._changed(self.adapting.asked, settings)
+        self._set(self.adapting.ask(asked))
+
+    def degrade(self, rung: int) -> None:
+        """Be drawn as that rung of the ladder says, from the next chunk on."""
+        self._set(self.adapting.stand_on(rung))
+
+    def other_rung(self, drawn: Drawn) -> int | None:
+        """Where chunks come late, or there is room again: the rung to be drawn on; asked once after each chunk."""
+        late = pacing.slowest(self._taken)
+        return None if late is None else self.adapting.judge(late * self._fps / drawn.span.length, drawn.seconds)
+
+    def _set(self, settings: StreamSettings) -> None:
+        self.stream.set_settings(settings)
         self._taken.clear()  # chunks may take longer now
 
     def fall_silent(self, played_frame: int, position: float) -> int:

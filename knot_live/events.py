@@ -32,6 +32,7 @@ class MediaChunk:
     seconds: Mapping[str, float]  # by stage, and "chunk" of all
     buffer: float  # seconds of pictures that were unplayed when it was ready
     keyframe: bool = True  # it can be decoded without what came before
+    every: int = 1  # of its pictures, every so manieth need be shown, beginning with the stream's first
 
     def pieces(self, fps: int) -> Iterator["MediaChunk"]:
         """The same in pieces, as its pictures come; waits for them. Controls took hold with the first."""
@@ -61,6 +62,20 @@ class Refused:
     """A control cannot be; the message says why, and the session goes on without it."""
 
     number: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Degraded:
+    """From that chunk on the session is drawn as a rung of its ladder says; 0: as it was asked for.
+
+    `settings` are what a client may know of it, and `message` says why.
+    """
+
+    rung: int
+    chunk: int
+    frame: int
+    settings: Mapping[str, int]  # steps, num_chunk_frames, every (of so many pictures, one is shown)
     message: str
 
 
@@ -95,4 +110,4 @@ class Ended:
     message: str
 
 
-Event = Applied | Refused | Cut | StateChanged | Recorded | Ended
+Event = Applied | Refused | Degraded | Cut | StateChanged | Recorded | Ended

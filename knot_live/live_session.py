@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import controls
-from .events import Applied, Cut, Ended, Event, Recorded, Refused, StateChanged
+from .events import Applied, Cut, Degraded, Ended, Event, Recorded, Refused, StateChanged
 from .json_logs import SESSION
 from .limits import Limits
 from .media_encoder import EncodedChunk
@@ -209,6 +209,9 @@ class LiveSession:
             while self._recent and self._recent[-1].first_frame >= event.first_frame:
                 self._recent.pop()
             self._say("output_audio_buffer.cleared", epoch=event.epoch, first_frame=event.first_frame)
+        elif isinstance(event, Degraded):
+            self._say("session.updated", rung=event.rung, settings=dict(event.settings), chunk=event.chunk,
+                      frame=event.frame, message=event.message)  # fmt: skip
         elif isinstance(event, StateChanged):
             self.figures.stand(time.monotonic())
             self._say("session.state", state=event.state)

@@ -165,10 +165,11 @@ class ChunkEncoder:
         """The messages of a chunk or a piece of one, ready to be sent."""
         start = first_sample(chunk.first_frame, self.fps)
         samples = (np.clip(chunk.sound, -1, 1) * 32767).astype("<i2")
-        units = self._video.encode(np.asarray(chunk.frames), key=chunk.keyframe)
+        places = _shown(chunk)
+        units = self._video.encode(np.asarray(chunk.frames)[places], key=chunk.keyframe)
         media = {
             "h264": tuple(self._header(chunk, H264, chunk.first_frame + place, key=chunk.keyframe and place == 0) + unit
-                          for place, unit in enumerate(units)),
+                          for place, unit in zip(places, units, strict=True)),
             "pcm16": (self._header(chunk, PCM16, start) + samples.tobytes(),),
         }  # fmt: skip
         packets = []
@@ -178,21 +179,32 @@ class ChunkEncoder:
         if "fmp4" in self.wanted:
             media["fmp4"] = (
                 self._header(chunk, FMP4, chunk.first_frame, key=chunk.keyframe)
-                + self._fragment(chunk, units, packets),
+                + self._fragment(chunk, dict(zip(places, units, strict=True)), packets),
             )
-        return EncodedChunk(epoch=chunk.epoch, chunk=chunk.chunk, first_frame=chunk.first_frame,
-                            num_frames=len(units), key=chunk.keyframe, about=_about(chunk), media=media)  # fmt: skip
+        return EncodedChunk(
+            epoch=chunk.epoch, chunk=chunk.chunk, first_frame=chunk.first_frame, num_frames=len(chunk.frames),
+            key=chunk.keyframe, about=_about(chunk), media=media,
+        )  # fmt: skip
 
-    def _fragment(self, chunk: MediaChunk, units: list[bytes], packets: list[tuple[int, bytes]]) -> bytes:
+    def _fragment(self, chunk: MediaChunk, units: Mapping[int, bytes], packets: list[tuple[int, bytes]]) -> bytes:
         self._number += 1
         scale = OPUS_SCALE // SOUND_RATE
-        pictures = [Sample(unit, 1, key=chunk.keyframe and place == 0) for place, unit in enumerate(units)]
+        ends = [*units, len(chunk.frames)][1:]
+        pictures = [
+            Sample(unit, end - place, key=chunk.keyframe and place == 0)
+            for (place, unit), end in zip(units.items(), ends, strict=True)
+        ]
         sound = [Sample(packet, _OPUS_SAMPLES * scale) for _, packet in packets]
         begins = packets[0][0] * scale if packets else 0
         return fragment(self._number, (chunk.first_frame, pictures), (begins, sound))
 
     def _header(self, chunk: MediaChunk, kind: int, position: int, *, key: bool = False) -> bytes:
         return Header(kind, KEY_FRAME * key, chunk.epoch, chunk.chunk, position).pack()
+
+
+def _shown(chunk: MediaChunk) -> list[int]:
+    """Places of the pictures that are sent: the first, and of the stream's every so manieth."""
+    return [place for place in range(len(chunk.frames)) if place == 0 or (chunk.first_frame + place) % chunk.every == 0]
 
 
 def _about(chunk: MediaChunk) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from threading import Condition, RLock
 from typing import Any
 
 from . import controls, events, pacing
+from .adapting import Adapting
 from .clock import Clock
 from .control_log import ControlLog, LogEntry
 from .controls import Control, DrivingControl
@@ -70,6 +71,8 @@ class Session:
         keep: int = 2,
         decode_beside: bool = True,
         change_settings: Changed = changed_settings,
+        degrades: bool = False,
+        adapting: Adapting | None = None,
         clock: Clock | None = None,
         changed: Condition | None = None,
         at: Snapshot | None = None,
@@ -82,9 +85,11 @@ class Session:
         opened by `record_with`. `before_chunk` is called in the thread that draws, of every chunk. `on_event` is called
         from any thread and must return at once. `longest` is in seconds of pictures. `viewer` off: nobody
         acknowledges, and the clock plays. `keep` chunks can be taken back. `decode_beside` off: chunks are decoded in
-        the thread that draws. `change_settings` makes new settings of old ones and changes. `state_path` is
-        where a session that breaks off leaves its state; `at` is a state to go on from. `changed` is notified of all
-        that is asked and acknowledged, for whoever draws several sessions.
+        the thread that draws. `change_settings` makes new settings of old ones and changes. `degrades`: where chunks
+        come late it is drawn with fewer steps, longer chunks, fewer pictures, until there is room again; `adapting`
+        says how far that went where `at` was made. `state_path` is where a session that breaks off leaves its state;
+        `at` is a state to go on from. `changed` is notified of all that is asked and acknowledged, for whoever draws
+        several sessions.
         """
         self.model, self.fps, self.log = model, model.fps, ControlLog()
         self._tell, self._clock, self._state_path = on_event, clock or Clock(), state_path
@@ -93,8 +98,10 @@ class Session:
         at = begin_stream(model, anchor, settings, seed) if at is None else at
         stream = open_at(model, at, driving, self._breaks_off, keep)
         self._drawing = Drawing(
-            stream, driving, self.fps, self._clock, keep, decode_beside=decode_beside, changed=change_settings
-        )
+            stream, driving, self.fps, self._clock, keep, decode_beside=decode_beside, changed=change_settings,
+            adapting=adapting or Adapting(stream.settings, model.settings.num_chunk_frames),
+        )  # fmt: skip
+        self.degrades = degrades  # may be changed at any time: who replays a log decides nothing himself
         self._between = RLock()  # held while a chunk is drawn, or what it begins with is changed
         self._changed = changed or Condition()  # held for moments: of wishes and of the playback
         self._wishes = Wishes(
@@ -128,7 +135,8 @@ class Session:
         at, notes = load_session(path, model)
         clock = options.setdefault("clock", Clock())
         driving = LiveDriving.from_state(notes["driving"], model, beneath=options.pop("beneath", None), clock=clock.now)
-        session = cls(model, at.anchor, at.settings, driving=driving, at=at, **options)
+        adapting = Adapting.from_state(notes.get("adapting", {}), at.settings, model.settings.num_chunk_frames)
+        session = cls(model, at.anchor, at.settings, driving=driving, at=at, adapting=adapting, **options)
         session._wishes.number, session._epoch = notes["number"], notes["epoch"]
         return session
 
@@ -143,7 +151,13 @@ class Session:
         return self._watching.ratio
 
     def apply(self, control: Control) -> int:
-        """Ask for something; returns its number at once. `Applied` or `Refused` is told of that number later."""
+        """Ask for something; returns its number at once. `Applied` or `Refused` is told of that number later.
+
+        `Degrade` is the session's own: it has the number 0, and `Degraded` is told of it.
+        """
+        if isinstance(control, controls.Degrade):
+            self._wishes.ask_itself(control)
+            return 0
         return self._wishes.ask(control)
 
     def acknowledge(self, epoch: int, frame: int) -> None:  # noqa: ARG002 - frames are counted on over epochs
@@ -159,7 +173,10 @@ class Session:
             StateError: the files cannot be written.
         """
         with self._between:
-            notes = {"number": self._wishes.number, "epoch": self._epoch, "driving": self._drawing.driving.to_state()}
+            notes = {
+                "number": self._wishes.number, "epoch": self._epoch, "driving": self._drawing.driving.to_state(),
+                "adapting": self._drawing.adapting.to_state(),
+            }  # fmt: skip
             save_session(path, self._drawing.stream, notes)
 
     def snapshot(self) -> Snapshot:
@@ -268,7 +285,9 @@ class Session:
         span, wishes, self._heeded = self._drawing.next, self._heeded, []
         for wish, taken_back in wishes:
             self.log.add(LogEntry(wish.number, wish.control, span.chunk, span.first, taken_back))
-            if wish.number not in self._applied:
+            if isinstance(wish.control, controls.Degrade):
+                self._tell(self._drawing.adapting.told(span))
+            elif wish.number not in self._applied:
                 self._applied[wish.number] = None
                 self._tell(events.Applied(wish.number, span.chunk, span.first))
 
@@ -283,6 +302,8 @@ class Session:
                 self._drawing.stream.set_anchor(made, cut=control.cut)
             case controls.Settings():
                 self._drawing.change(control.changes)
+            case controls.Degrade():
+                self._drawing.degrade(control.rung)
             case controls.Cancel():
                 return self._cut(control.played_frame)
             case controls.Pause() if self._state == RUNNING:
@@ -328,6 +349,9 @@ class Session:
             if drawn is None:
                 return None
             self._book()
+        every = self._drawing.adapting.rung.every
+        if self.degrades and (rung := self._drawing.other_rung(drawn)) is not None:
+            self.apply(controls.Degrade(rung))
         span = drawn.span
         replaced = self._watching.first_replaced(self._drawing.decoding) if self._cutting else span.first
         first = max(span.first, replaced)
@@ -345,7 +369,7 @@ class Session:
         applied, self._applied = tuple(self._applied), {}
         return MediaChunk(
             epoch=self._epoch, chunk=span.chunk, first_frame=first, frames=frames, sound=sound, speech=speech,
-            applied=applied, seconds=drawn.seconds, buffer=buffer,
+            applied=applied, seconds=drawn.seconds, buffer=buffer, every=every,
         )  # fmt: skip
 
     def _breaks_off(self) -> bool:

@@ -110,6 +110,7 @@ class Studio:
             session = Session(
                 self.model, anchor, settings, seed=wish.seed, anchor_of=self.anchor, change_settings=self._change,
                 encode_text=self._encode_text, speak=self._speak, record_to=self._new_recording, on_event=events,
+                degrades=True,
             )  # fmt: skip
         except KnotError as problem:
             raise ProtocolError("bad_value", str(problem)) from None

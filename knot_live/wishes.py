@@ -37,6 +37,10 @@ class Wishes:
             self._preparing.start(number, control)
         return number
 
+    def ask_itself(self, control: Control) -> None:
+        """A control that has no number: nobody asked for it."""
+        self._add([Wish(0, control)])
+
     def take(self, kind: type[Control]) -> Wish | None:
         """The oldest, if it is of that kind."""
         with self._changed:

@@ -142,6 +142,7 @@ class App {
             "control.applied": () => this.figures.onApplied(message),
             "video.chunk_metadata": () => this.onChunk(message),
             "output_audio_buffer.cleared": () => this.onCut(message),
+            "session.updated": () => this.view.problem(message.rung ? sentence(message.message) : ""),
             "session.state": () => this.onSessionState(message.state),
             "recording.ready": () => this.recording.fetch(message.url),
             error: () => this.client?.state === "open" && this.onError(message),

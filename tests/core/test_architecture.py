@@ -30,7 +30,7 @@ ROWS = {
          "message_fields", "held", "sound_bytes", "speech_queue", "scheduling", "json_logs"},
         {"control_log", "preparing", "protocol", "sound", "speaking", "face_pose", "references", "fragmented_mp4",
          "page_files", "voice", "face_motion", "idle_blocks", "observing"},
-        {"signals", "driving", "speed"},
+        {"signals", "driving", "speed", "adapting"},
         {"wishes", "watching", "drawing", "recording", "session_files", "media_encoder", "sources", "due_media"},
         {"session", "ticker"},
         {"live_session", "hub", "studio", "camera", "connection", "websocket", "webrtc", "server",

@@ -254,8 +254,9 @@ class Scene:
         monkeypatch.setattr(sessions, "open_at", open_at)
         monkeypatch.setattr(preparing, "ThreadPoolExecutor", AtOnce)
         self.session = sessions.Session(
-            SimpleNamespace(fps=FPS), None, settings or StreamSettings(), driving=self.driving,
-            clock=self.clock, on_event=self._hear, viewer=viewer, **{"decode_beside": False, **options},
+            SimpleNamespace(fps=FPS, settings=StreamSettings()), None, settings or StreamSettings(),
+            driving=self.driving, clock=self.clock, on_event=self._hear, viewer=viewer,
+            **{"decode_beside": False, **options},
         )  # fmt: skip
         self.viewer = Viewer(self.clock, self.session, every=acknowledged_every) if viewer else None
 

@@ -21,6 +21,7 @@ EXAMPLES = (
     controls.Say("Good morning.", "en"),
     controls.Prompt("a sunny day"),
     controls.Reference("builtin:ada", cut=True),
+    controls.Degrade(2),
     controls.Settings({"steps": 2}),
     controls.Cancel(17),
     controls.Pause(),
