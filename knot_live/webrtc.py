@@ -34,6 +34,7 @@ _VIDEO_RATE, _SOUND_RATE = 90_000, 48_000  # of RTP's clocks: RFC 6184, RFC 7587
 _MOST_WAITING = 256  # messages that came and were not read
 _ENDING = 3.0  # seconds in which what is left is played
 _ACKNOWLEDGED = 2  # frames: of so many, one is acknowledged
+_PLACED = 0.01  # seconds: by so much the pictures' places may differ from what the client was told of
 _CANDIDATE = re.compile(r"^a=(candidate:.*|end-of-candidates|ice-options:.*)\r?\n", re.MULTILINE)
 
 
@@ -46,8 +47,8 @@ def available() -> bool:
     return importlib.util.find_spec("aiortc") is not None and has_opus()
 
 
-def _track(kind: str, playing: Playing, left: Callable[[int, Piece], None]) -> Any:
-    """A track of what `playing` holds; `left` is called with each piece that leaves."""
+def _track(kind: str, playing: Playing, left: Callable[[int, Piece, float], None]) -> Any:
+    """A track of what `playing` holds; `left` is called with each piece that leaves, and RTP's time in seconds."""
     from aiortc import MediaStreamTrack
 
     of, rate = (H264, _VIDEO_RATE) if kind == "video" else (OPUS, _SOUND_RATE)
@@ -62,7 +63,7 @@ def _track(kind: str, playing: Playing, left: Callable[[int, Piece], None]) -> A
             packet = av.Packet(piece.data)
             self._last = max(self._last + 1, round(at * rate))
             packet.pts, packet.time_base = self._last, Fraction(1, rate)
-            left(of, piece)
+            left(of, piece, self._last / rate)
             return packet
 
     return Track()
@@ -82,6 +83,7 @@ class Peer:
         self._inbox: asyncio.Queue[str | bytes | None] = asyncio.Queue(_MOST_WAITING)
         self._waiting: list[str] = []  # texts, until the data channel is open
         self._rate, self._drives, self._tasks = 0, False, set()
+        self._place = -1.0  # RTP's time of frame 0, as the client knows it
         self._peer.on("connectionstatechange", self._on_state)
         self._peer.on("datachannel", self._on_channel)
         self._peer.on("track", self._on_track)
@@ -215,8 +217,14 @@ class Peer:
             for heard in resampler.resample(frame):
                 self._came(Header(SPEECH).pack() + heard.to_ndarray().tobytes())
 
-    def _left(self, kind: int, piece: Piece) -> None:
-        if kind == H264 and self._drives and piece.number % _ACKNOWLEDGED == 0:
+    def _left(self, kind: int, piece: Piece, seconds: float) -> None:
+        if kind != H264:
+            return
+        place = seconds - piece.seconds
+        if abs(place - self._place) > _PLACED and self._channel is not None and self._channel.readyState == "open":
+            self._place = place
+            self._channel.send(said("playback.place", frame=piece.number, seconds=round(seconds, 4)))
+        if self._drives and piece.number % _ACKNOWLEDGED == 0:
             self._came(said("playback.ack", epoch=piece.epoch, frame=piece.number))
 
 

@@ -48,29 +48,40 @@ class PromptTimeline:
 
     def plan(self, num_chunk_frames: int, fps: int) -> "PromptPlan":
         """Over chunks of so many latent frames."""
-        starts = tuple(_chunk_at(time, num_chunk_frames, fps) for time in self.times)
-        return PromptPlan(starts=starts, blend_chunks=self.blend_chunks, recache=self.recache)
+        latents = tuple(_latent_at(time, fps) for time in self.times)
+        return PromptPlan(latents=latents, num_chunk_frames=num_chunk_frames, blend_chunks=self.blend_chunks,
+                          recache=self.recache)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptPlan:
-    """The chunk with which each prompt begins."""
+    """The latent frame at which each prompt begins, and the length of the chunks that it was asked for."""
 
-    starts: tuple[int, ...]
+    latents: tuple[int, ...]
+    num_chunk_frames: int
     blend_chunks: int
     recache: bool = False
 
-    def weights(self, chunk: int) -> tuple[float, ...]:
-        """The weight of each prompt in that chunk; they sum to 1.
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The chunk with which each prompt begins, where all chunks are of that length."""
+        return tuple(-(-latent // self.num_chunk_frames) for latent in self.latents)
 
-        The n-th chunk of a prompt, from 1 on, has min(1, n / (blend_chunks + 1)) of it, and else what was before.
+    def weights(self, chunk: int) -> tuple[float, ...]:
+        """`weights_at` that chunk, where all chunks are of the plan's length."""
+        return self.weights_at(chunk * self.num_chunk_frames, self.num_chunk_frames)
+
+    def weights_at(self, start: int, num_chunk_frames: int) -> tuple[float, ...]:
+        """The weight of each prompt in the chunk that begins at latent frame `start`; they sum to 1.
+
+        The n-th chunk of a prompt, from 1 on, has min(1, n / (blend_chunks + 1)) of it, and else what was before;
+        where chunks were of another length before, they count as if they had been as long as this one.
         """
-        weights = [1.0] + [0.0] * (len(self.starts) - 1)
-        ends = [*(start - 1 for start in self.starts[1:]), chunk]
-        for number, (start, end) in enumerate(zip(self.starts, ends, strict=True)):
-            last = min(end, chunk)
-            if number and last >= start:
-                share = min(1.0, (last - start + 1) / (self.blend_chunks + 1))
+        begun = [max(0, (start - latent) // num_chunk_frames + 1) for latent in self.latents]
+        weights = [1.0] + [0.0] * (len(begun) - 1)
+        for number, (count, after) in enumerate(zip(begun, [*begun[1:], 0], strict=True)):
+            if number and count > after:
+                share = min(1.0, (count - after) / (self.blend_chunks + 1))
                 weights = [(1 - share) * weight for weight in weights]
                 weights[number] += share
         return tuple(weights)
@@ -97,11 +108,10 @@ def describe(timeline: PromptTimeline, num_chunk_frames: int, fps: int) -> str:
     return "\n".join(f"chunk {start} at {format_clock(second)}: {prompt}" for start, second, prompt in rows)
 
 
-def _chunk_at(seconds: float, num_chunk_frames: int, fps: int) -> int:
-    """The first chunk whose first pixel frame lies there or later."""
+def _latent_at(seconds: float, fps: int) -> int:
+    """The first latent frame whose first pixel frame lies there or later."""
     pixel_frame = math.ceil(seconds * fps - 1e-6)
-    latent_frame = 0 if pixel_frame <= 0 else -(-(pixel_frame + TEMPORAL - 1) // TEMPORAL)
-    return -(-latent_frame // num_chunk_frames)
+    return 0 if pixel_frame <= 0 else -(-(pixel_frame + TEMPORAL - 1) // TEMPORAL)
 
 
 def _short(text: str) -> str:

@@ -148,6 +148,7 @@ class Changeable:
         """The chunk after `state`, under what is set now."""
         with self.lock:
             asked, self.recache = self.recache, ""
+            self._driving = ending_with_chunks(self._driving, state.clock.start - self.origin, self.settings)
             return Begun(
                 plan=self._plan_at(state.clock),
                 state=replace(state, driving_origin=self.origin, recache=asked),
@@ -180,6 +181,14 @@ def change_settings(saved: Snapshot, settings: StreamSettings) -> Snapshot:
     check_change(saved.settings, settings)
     changed = replace(saved, settings=settings)
     return changed if saved.state.clock.num_committed else anew(changed)
+
+
+def ending_with_chunks(driving: StreamDriving, start: int, settings: StreamSettings) -> StreamDriving:
+    """The same; one that ends where a chunk does, with one of the length that chunks have now, from `start` on."""
+    chunks = getattr(driving, "chunks", None)
+    if chunks is None or chunks[1] == settings.num_chunk_frames:
+        return driving
+    return driving.in_whole_chunks(start, settings.num_chunk_frames)
 
 
 def told_under(told: Conditioning, was: Anchor, now: Anchor) -> Conditioning:

@@ -22,7 +22,7 @@ def follow_prompts(stream: Stream, plan: PromptPlan, texts_BTD: Sequence[Tensor]
         )
     set_before = None
     while True:
-        weights = plan.weights(stream.plan.chunk)
+        weights = plan.weights_at(stream.plan.start, stream.settings.num_chunk_frames)
         if weights != set_before:
             stream.set_text(blend(texts_BTD, weights), recache=plan.recache and set_before is not None)
             set_before = weights

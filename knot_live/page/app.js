@@ -1,11 +1,12 @@
 // The page: it starts a session, shows it, and hands on what is done by hand.
 
-import { choosePlayer, socketUrl, takeFragment } from "./choose_player.js";
+import { choosePlayer, peerPlayer, socketUrl, takeFragment } from "./choose_player.js";
 import { Devices } from "./devices.js";
 import { byId } from "./elements.js";
 import { Figures } from "./figures.js";
 import { KIND, LiveClient } from "./live_client.js";
 import { Panel } from "./panel.js";
+import { PeerSocket } from "./peer_socket.js";
 import { Recording } from "./recording.js";
 import { References } from "./references.js";
 import { Stage } from "./stage.js";
@@ -58,6 +59,7 @@ class App {
         this.view.begin(this.info);
         this.panel.begin(this.info);
         this.references.load(this.info.references);
+        this.panel.offerPeer(!!peerPlayer(this.info));
         const { Player, reason } = await chosen;
         this.Player = Player;
         if (!Player) return this.view.problem(text(reason));
@@ -72,7 +74,8 @@ class App {
         this.token = this.view.token || this.token;
         this.figures = new Figures();
         this.spoken = []; // what is known of the newest chunks
-        const player = this.player = new this.Player({
+        const Player = this.panel.overPeer ? peerPlayer(this.info) : this.Player;
+        const player = this.player = new Player({
             canvas: byId("canvas"), video: byId("video"), fps: this.info?.fps ?? 25,
             onPlayed: (epoch, frame) => this.client?.send("playback.ack", { epoch, frame }),
             onPaint: (_epoch, frame, now) => this.onPaint(frame, now),
@@ -80,22 +83,37 @@ class App {
         });
         this.setSound(this.soundOn);
         this.client = new LiveClient({
-            url: socketUrl(), onMessage: (message) => this.hear(message), onMedia: (media) => player.accept(media),
+            url: socketUrl(), dial: Player.peer && (() => this.dial(player)), onMessage: (message) => this.hear(message), onMedia: (media) => player.accept(media),
             onState: (state, reason, message) => this.onState(state, reason, message), lastFrame: () => player.playedFrame,
         });
         try {
-            const [created] = await Promise.all([this.client.open(this.wish()), player.start()]);
+            const [created] = await Promise.all([this.client.open(this.wish(Player)), player.start()]);
             this.begin(created);
         } catch (problem) {
-            this.refused(problem);
+            if (Player.peer && problem.code === "unreachable") this.startOverSocket();
+            else this.refused(problem);
         }
     }
 
-    wish() {
+    dial(player) {
+        return new PeerSocket({
+            token: this.client.created?.resume_token ?? this.token, onStream: (stream, peer) => player.attach(stream, peer),
+        });
+    }
+
+    // Networks may let no WebRTC through.
+    startOverSocket() {
+        this.stop("idle", "");
+        this.panel.overPeer = false;
+        this.start();
+        this.view.notice(text("notice.fallback.peer"));
+    }
+
+    wish(Player) {
         return {
             type: "session.create", ...(this.token ? { token: this.token } : {}), reference: this.references.chosen,
             seed: Math.floor(Math.random() * 2 ** 31), settings: { num_chunk_frames: this.panel.numChunkFrames },
-            ...this.Player.formats, speech: { rate: 24_000, mode: "mirror" },
+            ...Player.formats, speech: { rate: 24_000, mode: "mirror" },
         };
     }
 
@@ -143,6 +161,7 @@ class App {
             "video.chunk_metadata": () => this.onChunk(message),
             "output_audio_buffer.cleared": () => this.onCut(message),
             "session.updated": () => this.view.problem(message.rung ? sentence(message.message) : ""),
+            "playback.place": () => this.player.place?.(message.frame, message.seconds),
             "session.state": () => this.onSessionState(message.state),
             "recording.ready": () => this.recording.fetch(message.url),
             error: () => this.client?.state === "open" && this.onError(message),
@@ -246,7 +265,12 @@ class App {
     }
 
     sendSpeech(pcm) {
-        this.client?.sendMedia(KIND.speech, pcm);
+        if (!this.client?.socket?.sendSound) this.client?.sendMedia(KIND.speech, pcm);
+    }
+
+    // A peer connection takes the microphone itself.
+    sendSound(track) {
+        this.client?.socket?.sendSound?.(track);
     }
 
     sendCamera(jpeg) {

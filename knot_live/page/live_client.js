@@ -34,9 +34,11 @@ export function writeMedia(kind, index, position, payload) {
 
 // States: idle, connecting, open, lost (it tries to come back), closed.
 export class LiveClient {
-    // `onMessage(message)`, `onMedia(media)`, `onState(state, reason)`; `lastFrame()` gives the last frame that was shown.
-    constructor({ url, onMessage = () => {}, onMedia = () => {}, onState = () => {}, lastFrame = () => -1 }) {
+    // `onMessage(message)`, `onMedia(media)`, `onState(state, reason)`; `lastFrame()` gives the last frame that was shown;
+    // `dial()` gives what the messages go over, where that is no WebSocket.
+    constructor({ url, dial, onMessage = () => {}, onMedia = () => {}, onState = () => {}, lastFrame = () => -1 }) {
         Object.assign(this, { url, onMessage, onMedia, onState, lastFrame });
+        this.dial = dial ?? (() => new WebSocket(url));
         this.state = "idle";
         this.created = null;
         this.numbers = { event: 0, [KIND.speech]: 0, [KIND.camera]: 0 };
@@ -56,7 +58,7 @@ export class LiveClient {
     connect(first) {
         let socket;
         try {
-            socket = new WebSocket(this.url);
+            socket = this.dial();
         } catch { // the browser forbids it
             return this.onClosed(1006, "");
         }

@@ -27,6 +27,10 @@ export class Microphone {
         this.context.createMediaStreamSource(this.media).connect(this.node);
     }
 
+    get track() {
+        return this.media.getTracks()[0];
+    }
+
     stop() {
         for (const track of this.media?.getTracks() ?? []) track.stop();
         this.media = null;

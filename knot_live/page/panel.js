@@ -50,6 +50,7 @@ export class Panel {
     // While no session runs only the portrait, the chunk's length and the token can be chosen.
     setRunning(running) {
         for (const part of this.live) part.disabled = !running;
+        this.wayRow.disabled = running;
     }
 
     // What this session's model can do.
@@ -156,7 +157,29 @@ export class Panel {
 
     stream() {
         const prompt = this.prompt();
-        return group("panel.settings", this.liveliness(), this.chunkLength(), prompt);
+        return group("panel.settings", this.liveliness(), this.chunkLength(), this.connection(), prompt);
+    }
+
+    // Which way the stream comes; where there are two.
+    connection() {
+        const id = `${this.scope}connection`;
+        this.way = make("select", { id }, ...["socket", "peer"].map((value) =>
+            make("option", { value, textContent: text(`panel.connection.${value}`) })));
+        this.wayRow = make("fieldset", { className: "plain", hidden: true },
+            make("label", { "for": id, textContent: text("panel.connection") }), this.way);
+        return this.wayRow;
+    }
+
+    offerPeer(offered) {
+        this.wayRow.hidden = !offered;
+    }
+
+    get overPeer() {
+        return !this.wayRow.hidden && this.way.value === "peer";
+    }
+
+    set overPeer(chosen) {
+        this.way.value = chosen ? "peer" : "socket";
     }
 
     liveliness() {

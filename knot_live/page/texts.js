@@ -30,6 +30,8 @@ const TEXTS = {
         + "through Media Source instead, some tenths of a second later.",
     "notice.fallback.missing": "This browser has no WebCodecs for H.264. It plays through Media Source instead, some tenths of a "
         + "second later.",
+    "notice.fallback.peer": "WebRTC does not get through to this server. It goes over the WebSocket instead, which comes late where "
+        + "packets are lost.",
     "notice.silent": "The browser plays no sound; the picture moves all the same.",
     "problem.player": "This browser plays neither WebCodecs nor Media Source with H.264. Chrome, Edge, Firefox and Safari of the last "
         + "years do.",
@@ -99,6 +101,9 @@ const TEXTS = {
     "panel.chunk": "Length of a chunk",
     "panel.fast": "Fast answers",
     "panel.best": "Best picture",
+    "panel.connection": "Connection",
+    "panel.connection.socket": "WebSocket",
+    "panel.connection.peer": "WebRTC (for lossy networks)",
     "panel.prompt": "Prompt",
     "panel.promptSend": "Use it",
     "control.yaw": "Turn", "control.pitch": "Nod", "control.roll": "Tilt", "control.gaze": "Gaze", "control.blink": "Blink",

@@ -251,7 +251,7 @@ class LiveRun:
         if prompts is None or prompts.texts_BTD is None:
             return
         plan = prompts.timeline.plan(stream.settings.num_chunk_frames, self.made.fps)
-        wanted = prompts, plan.weights(stream.plan.chunk)
+        wanted = prompts, plan.weights_at(stream.plan.start, stream.settings.num_chunk_frames)
         if wanted != self._set_before:
             recache = plan.recache and self._set_before is not None
             stream.set_text(blend(prompts.texts_BTD, wanted[1]), recache=recache)

@@ -13,7 +13,7 @@ import torch
 from knot_core import SettingsError, pipelined
 from knot_core import cache as cache_module
 from knot_core.config import StreamSettings
-from knot_core.geometry import first_pixel_frame
+from knot_core.geometry import first_pixel_frame, whole_chunks
 from knot_core.stream import (
     change_anchor,
     change_settings,
@@ -362,3 +362,29 @@ def test_while_a_chunk_is_under_way_nothing_is_taken_back(model, anchor, waves):
     stream.keep(2)
     assert same(take(stream, 3), whole)
     assert len(found) == 4
+
+
+class Ending:
+    """A driving of some pixel frames that ends where a chunk does."""
+
+    def __init__(self, waves, length, chunks) -> None:
+        self._waves, self._length, self.chunks = waves, length, chunks
+        self.signal = waves.signal
+
+    @property
+    def num_pixel_frames(self):
+        return whole_chunks(*self.chunks, self._length)
+
+    def in_whole_chunks(self, start, num_chunk_frames):
+        return Ending(self._waves, self._length, (start, num_chunk_frames))
+
+
+@pytest.mark.parametrize(("longer", "frames"), [(1, 41), (2, 45), (5, 41)])
+def test_a_driving_of_whole_chunks_ends_with_a_chunk_of_the_length_they_have_now(model, anchor, waves, longer, frames):
+    settings = replace(SETTINGS, num_chunk_frames=3)
+    stream = open_stream(model, anchor, settings, Ending(waves(), 38, (0, 3)))
+    made = len(next(stream).pixel_frames) + len(next(stream).pixel_frames)
+    stream.set_settings(replace(settings, num_chunk_frames=longer))
+    lengths = [len(chunk.pixel_frames) for chunk in stream]
+    assert set(lengths) == {4 * longer}, "none is cut short"
+    assert made + sum(lengths) == frames

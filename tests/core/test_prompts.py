@@ -192,3 +192,32 @@ def test_prompts_that_do_not_fit_are_refused(model, anchor, waves):
     plan = PromptTimeline(times=(0, 1), prompts=("a", "b")).plan(2, 25)
     with pytest.raises(SettingsError, match="got 1 encoded prompts"):
         next(follow_prompts(stream, plan, [text(model, 1)]))
+
+
+def test_where_chunks_change_their_length_a_prompt_still_begins_at_its_time(model, waves):
+    calm, laughing = text(model, 1), text(model, 2)
+    plan = PromptTimeline(times=(0, 1.2), prompts=("calm", "laughing")).plan(2, 25)
+    stream = open_stream(model, model.anchor(text=calm), StreamSettings(**SHORT), waves(60))
+    told, set_text = [], stream.set_text
+
+    def tell(prompt, **options):
+        told.append((stream.plan.start, torch.equal(prompt, laughing)))
+        set_text(prompt, **options)
+
+    stream.set_text = tell
+    for chunk in follow_prompts(stream, plan, [calm, laughing]):
+        if chunk.index == 1:
+            stream.set_settings(replace(stream.settings, num_chunk_frames=1))
+    (first, says), (changed, laughs) = told
+    assert (first, says, laughs) == (0, False, True)
+    assert first_pixel_frame(changed - 1) < 1.2 * 25 <= first_pixel_frame(changed)
+
+
+@settings(max_examples=60, deadline=None)
+@given(timelines, st.integers(0, 4), st.integers(1, 4), st.integers(1, 4))
+def test_weights_by_place_are_those_by_number_and_know_no_other_grid(times, blend_chunks, planned, length):
+    names = tuple(f"p{number}" for number in range(len(times)))
+    timeline = PromptTimeline(times=tuple(t / 10 for t in times), prompts=names, blend_chunks=blend_chunks)
+    by_number, by_place = timeline.plan(length, 25), timeline.plan(planned, 25)
+    for chunk in range(80):
+        assert by_place.weights_at(chunk * length, length) == by_number.weights(chunk)
