@@ -89,17 +89,26 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     )
     bench.add_argument("--minutes", type=int, metavar="N", help="one session that lasts so long, instead of the events")
     bench.add_argument("--changing", action="store_true", help="everything changes in it, and the connection is lost")
+    with contextlib.suppress(ModuleNotFoundError):  # an installed pack has no bench, and says so when it is run
+        from .bench import server_command
+
+        server_command.add_options(bench)
 
 
 async def _bench(options: argparse.Namespace) -> None:
     try:
-        from .bench import command
+        from .bench import command, server_command
     except ModuleNotFoundError:
-        raise LiveError("measuring needs a clone of the repository; this is an installed pack") from None
+        raise LiveError("bench", "measuring needs a clone of the repository; this is an installed pack") from None
 
     def say(line: str) -> None:
         sys.stderr.write(f"{line}\n")
 
+    if server_command.asked(options):
+        found = await server_command.measure(options, say)
+        command.write_json(found, options.json)
+        sys.stdout.write(server_command.written(found) + "\n")
+        return
     runs = tuple(options.runs or command.RUNS)
     if options.minutes is not None:
         found = await asyncio.to_thread(command.bench_long, options.minutes, say, changing=options.changing)

@@ -21,7 +21,7 @@ class Health:
     trouble: Callable[[], str | None] = lambda: None
 
     def routes(self, hub: Hub) -> list[web.RouteDef]:
-        """Of that hub's server."""
+        """The routes for the server of that hub."""
 
         async def alive(_: web.Request) -> web.Response:
             return web.json_response({"alive": True})

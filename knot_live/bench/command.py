@@ -49,7 +49,7 @@ def bench(events: int, chunks: tuple[int, ...], runs: tuple[str, ...], say: Call
         LiveError: there is no browser, no Playwright to drive it with, or no such run.
     """
     if unknown := sorted(set(runs) - set(RUNS)):
-        raise LiveError(f"there is no run {', '.join(unknown)}; there are {', '.join(RUNS)}")
+        raise LiveError("bench", f"there is no run {', '.join(unknown)}; there are {', '.join(RUNS)}")
     found: dict[str, Any] = {"control taken": figures.spread(control_times(), unit=1.0)}
     say(f"control taken: {found['control taken']}")
     with _server() as (url, server), _browser() as (browser, processes):
@@ -151,7 +151,7 @@ def _server() -> Iterator[tuple[str, int]]:
         try:
             address = next(filter(None, (re.search(r"open (http://\S+)", line) for line in process.stderr)), None)
             if address is None:
-                raise LiveError("the live server did not begin; run python -m knot_live serve to see why")
+                raise LiveError("bench", "the live server did not begin; run python -m knot_live serve to see why")
             threading.Thread(target=process.stderr.read, daemon=True).start()
             yield address[1], process.pid
         finally:
@@ -164,10 +164,10 @@ def _browser() -> Iterator[tuple[Any, Callable[[], list[int]]]]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        raise LiveError("measuring needs Playwright: pip install playwright") from None
+        raise LiveError("bench", "measuring needs Playwright: pip install playwright") from None
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
-        raise LiveError("measuring needs Chromium: apt install chromium, or your system's package of it")
+        raise LiveError("bench", "measuring needs Chromium: apt install chromium, or your system's package of it")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(_FLAGS))
         try:
@@ -198,7 +198,12 @@ def _processor_seconds(process: int) -> float:
 
 def write(found: dict[str, Any], path: Path | None) -> str:
     """The figures as JSON to that file, and as a table."""
+    write_json(found, path)
+    return figures.table(found)
+
+
+def write_json(found: dict[str, Any], path: Path | None) -> None:
+    """All figures to that file, if there is to be one."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    return figures.table(found)

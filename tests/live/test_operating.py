@@ -40,7 +40,7 @@ def metrics():
 
 
 def values(text):
-    """Of each line, by its name with its labels."""
+    """The value of each line, by its name with its labels."""
     lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in lines}
 
