@@ -10,6 +10,7 @@ from .encode_anchor import EncodeAnchor
 from .interactive import Live
 from .loaders import FromModel, LoadModel, SamplePortrait, SampleSpeech
 from .output import StreamToVideo
+from .paste_back import PasteBack
 from .sampling import ModelSettings, Settings, Stream
 from .state import BeginStream, LoadState, NewDriving, SampleChunks, SaveState
 from .stats import Stats
@@ -24,6 +25,7 @@ NODES: list[type[io.ComfyNode]] = [
     DrivingFromEncodedAudio,
     DrivingIdle,
     *DRIVING_TOOLS,
+    PasteBack,
     Settings,
     ModelSettings,
     Stream,

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from . import adapters
 from .adapters import directing
-from .types import ADVANCED, CATEGORY, KnotAnchor, KnotDriving, KnotModel, KnotSettings, node_schema
+from .types import ADVANCED, CATEGORY, KnotAnchor, KnotDriving, KnotModel, KnotPlacement, KnotSettings, node_schema
 from .widget_checks import valid
 
 EXPRESSION = """{
@@ -369,7 +369,13 @@ class PortraitCrop(io.ComfyNode):
             outputs=[
                 io.Image.Output(
                     display_name="image", tooltip="The cropped images, one for each input image, all of that size."
-                )
+                ),
+                KnotPlacement.Output(
+                    display_name="placement",
+                    is_output_list=True,
+                    tooltip="The picture, and where its crop lies in it: for Paste Back and Stream to Video. One for "
+                    "each input image.",
+                ),
             ],
         )
 
@@ -379,7 +385,7 @@ class PortraitCrop(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Any, width: int, height: int, room: float) -> io.NodeOutput:
-        return io.NodeOutput(directing.crop_portraits(image, width, height, room))
+        return io.NodeOutput(*directing.crop_portraits(image, width, height, room))
 
 
 NODES = [ExpressionTimeline, PromptTimeline, PoseFromVideo, CombineDriving, DrivingPreview, PortraitCrop]

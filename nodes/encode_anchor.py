@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from . import adapters
-from .types import CATEGORY, KnotAnchor, KnotModel, node_schema
+from .types import CATEGORY, KnotAnchor, KnotModel, KnotPlacement, node_schema
 from .widget_checks import valid
 
 SIZE_RANGE = {"default": 0, "min": 0, "max": 2048, "step": 16}
@@ -93,6 +93,21 @@ class EncodeAnchor(io.ComfyNode):
                     tooltip="The negative prompt, for models with guidance (Wan2.1, OmniAvatar, InfiniteTalk): "
                     "from CLIP Text Encode. Not connected: no words. Few-step models take none.",
                 ),
+                io.Combo.Input(
+                    "align",
+                    options=adapters.ALIGN_CHOICES,
+                    default=adapters.ALIGN_CHOICES[0],
+                    optional=True,
+                    tooltip="Bring the face to where the model has faces. auto: for models whose faces are aligned, or "
+                    "if there are points; knot-tiny's are not. on: always. off: never; fit applies.",
+                ),
+                io.String.Input(
+                    "points",
+                    default="",
+                    optional=True,
+                    tooltip="The two eyes and the mouth in pixels of the picture, such as 97,112 159,112 128,178: "
+                    "click them in the picture below. Empty: the face is found, if MediaPipe is installed.",
+                ),
             ],
             outputs=[
                 KnotAnchor.Output(
@@ -100,13 +115,22 @@ class EncodeAnchor(io.ComfyNode):
                     is_output_list=True,
                     tooltip="The reference's keys and values, and the prompt; immutable. For several images there is "
                     "one anchor each, and a stream runs for each in turn.",
-                )
+                ),
+                KnotPlacement.Output(
+                    display_name="placement",
+                    is_output_list=True,
+                    tooltip="The picture, and where the reference lies in it: for Paste Back and Stream to Video.",
+                ),
             ],
         )
 
     @classmethod
-    def validate_inputs(cls, width: int | None = None, height: int | None = None) -> bool | str:
-        return valid(cls, lambda: adapters.picture_size(height, width), width=width, height=height)
+    def validate_inputs(
+        cls, width: int | None = None, height: int | None = None, align: str | None = None, points: str | None = None
+    ) -> bool | str:
+        sized = valid(cls, lambda: adapters.picture_size(height, width), width=width, height=height)
+        aligned = valid(cls, lambda: adapters.check_align(align, points), align=align, points=points)
+        return aligned if sized is True else sized
 
     @classmethod
     def execute(  # noqa: PLR0913, PLR0917 - one for every cable and widget
@@ -121,10 +145,14 @@ class EncodeAnchor(io.ComfyNode):
         vae: Any = None,
         pictures: str = adapters.PICTURES[0],
         negative: Any = None,
+        align: str = adapters.ALIGN_CHOICES[0],
+        points: str = "",
     ) -> io.NodeOutput:
-        size = adapters.picture_size(height, width)
-        anchors = [
-            adapters.encode_anchor(model, one, fit, size, conditioning, clip_vision_output, vae, negative)
-            for one in adapters.chosen_pictures(image, pictures)
-        ]
-        return io.NodeOutput(anchors)
+        size, given = adapters.picture_size(height, width), (conditioning, clip_vision_output, vae, negative)
+        chosen = adapters.chosen_pictures(image, pictures)
+        if image is None:
+            return io.NodeOutput([adapters.encode_anchor(model, None, fit, size, *given)], [adapters.NO_VALUE])
+        taken = [adapters.take_reference(model, one, fit, size, align, points) for one in chosen]
+        anchors = [adapters.encode_anchor(model, one.given, fit, size, *given) for one in taken]
+        shown = ui.PreviewImage(torch.cat([one.shown for one in taken]))
+        return io.NodeOutput(anchors, [one.placed for one in taken], ui=shown)

@@ -4,7 +4,7 @@ from comfy_api.latest import InputImpl, io, ui
 
 from . import adapters
 from .sampling import run_outputs, settings_input, state_input, stream_inputs, whole_chunks_input
-from .types import ADVANCED, CATEGORY, node_schema
+from .types import ADVANCED, CATEGORY, KnotPlacement, node_schema
 from .widget_checks import valid
 
 
@@ -67,6 +67,12 @@ class StreamToVideo(io.ComfyNode):
                     "nowhere. in temp, from older workflows, means the one file.",
                 ),
                 whole_chunks_input(),
+                KnotPlacement.Input(
+                    "placement",
+                    optional=True,
+                    tooltip="From Portrait Crop or Encode Reference Anchor: the video is the whole picture, with the "
+                    "animated part in its place. Not connected: the animated part alone.",
+                ),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The file itself; no frames are held in memory."),
@@ -102,6 +108,7 @@ class StreamToVideo(io.ComfyNode):
         video_format: str = adapters.FORMAT_NAMES[0],
         if_stopped: str = adapters.KEEPING[0],
         whole_chunks: bool = False,
+        placement: adapters.Placed | None = None,
     ) -> io.NodeOutput:
         begun = adapters.begun_or_given(model, anchor, settings, seed, state)
         target = adapters.output_target(filename_prefix, video_format, begun, cls.hidden)
@@ -109,10 +116,14 @@ class StreamToVideo(io.ComfyNode):
             written = adapters.write_stream(
                 run, target.path, video_format=video_format, audio=audio, keep_state=if_stopped,
                 played=adapters.seconds_played(model, begun), workflow=adapters.workflow_id(cls.hidden.extra_pnginfo),
-                metadata=adapters.container_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo),
+                metadata=adapters.container_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo), placed=placement,
             )  # fmt: skip
-        adapters.written(cls.hidden.prompt, written.path, whole=not written.cut_short)
-        return io.NodeOutput(video_of(written), written.state, written.stats, ui=shown(written, target.subfolder))
+        return handed_on(written, target.subfolder, cls.hidden.prompt)
+
+
+def handed_on(written: adapters.Written, subfolder: str, prompt: object) -> io.NodeOutput:
+    adapters.written(prompt, written.path, whole=not written.cut_short)
+    return io.NodeOutput(video_of(written), written.state, written.stats, ui=shown(written, subfolder))
 
 
 def video_of(written: adapters.Written) -> io.Video.Type:

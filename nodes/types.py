@@ -16,6 +16,7 @@ KnotDriving = io.Custom("KNOT_FORCING_DRIVING")
 KnotSettings = io.Custom("KNOT_FORCING_SETTINGS")
 KnotState = io.Custom("KNOT_FORCING_STATE")
 KnotStats = io.Custom("KNOT_FORCING_STATS")
+KnotPlacement = io.Custom("KNOT_FORCING_PLACEMENT")
 
 # For a widget that a beginner never touches: the editor folds it away, where it can.
 ADVANCED = adapters.known_to(io.Int.Input, {"advanced": True})

@@ -29,6 +29,7 @@ from .models import (
     open_model,
 )
 from .names import check_prefix
+from .placing import ALIGN_CHOICES, Placed, check_align, paste_back, take_reference
 from .results import fingerprint, written
 from .routes import add_routes
 from .runs import (
@@ -65,6 +66,7 @@ from .writing import NO_VALUE, Written, container_metadata, output_target, workf
 DEFAULTS = StreamSettings()
 
 __all__ = [
+    "ALIGN_CHOICES",
     "AUTO",
     "BUILT_IN_MODEL",
     "DEFAULTS",
@@ -86,6 +88,7 @@ __all__ = [
     "Frames",
     "HostAudio",
     "Model",
+    "Placed",
     "Snapshot",
     "StreamSettings",
     "StreamStats",
@@ -95,6 +98,7 @@ __all__ = [
     "begin",
     "begins_at",
     "begun_or_given",
+    "check_align",
     "check_prefix",
     "check_seconds",
     "check_state_name",
@@ -119,6 +123,7 @@ __all__ = [
     "open_model",
     "output_target",
     "parse_changes",
+    "paste_back",
     "picture_size",
     "played_out",
     "portrait_names",
@@ -137,6 +142,7 @@ __all__ = [
     "stream_chunks",
     "stream_settings",
     "streaming",
+    "take_reference",
     "to_latent",
     "warn_of_other_rates",
     "warn_on_node",

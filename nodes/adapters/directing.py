@@ -34,6 +34,7 @@ from ...knot_core.stream.prompting import follow_prompts
 from ...knot_core.text import padded
 from ...knot_core.wan.families import check_inputs
 from .media import to_picture
+from .placing import Placed
 from .recipes import Recipe, remembered
 from .warnings import say
 
@@ -150,10 +151,14 @@ def check_portrait_size(height: int, width: int) -> None:
         raise KnotError(f"got {width}x{height}, wanted multiples of 16 (a token of the network is 16 x 16 pixels)")
 
 
-def crop_portraits(image_BHWC: Tensor, width: int, height: int, room: float) -> Tensor:
-    """[B, height, width, 3]"""
+def crop_portraits(image_BHWC: Tensor, width: int, height: int, room: float) -> tuple[Tensor, list[Placed]]:
+    """[B, height, width, 3], and where each lies in its picture."""
     check_portrait_size(height, width)
-    crops = [crop_portrait(to_picture(image[None]), height, width, room) for image in image_BHWC]
-    if found := [describe_face(face) for _, face in crops if face.found]:  # the others are warned of
+    pictures = [to_picture(image[None]) for image in image_BHWC]
+    crops = [crop_portrait(picture, height, width, room) for picture in pictures]
+    if found := [describe_face(face) for _, face, _ in crops if face.found]:  # the others are warned of
         say("\n".join(found))
-    return torch.stack([picture for picture, _ in crops])
+    placed = [
+        Placed(picture=picture[..., :3], placement=crop[2]) for picture, crop in zip(pictures, crops, strict=True)
+    ]
+    return torch.stack([picture for picture, *_ in crops]), placed

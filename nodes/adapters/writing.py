@@ -16,6 +16,7 @@ from ...knot_core.run import LateFile, write_chunks
 from .live import Live
 from .media import HostAudio, OutputFile, to_audio
 from .names import next_free
+from .placing import Placed, pasting
 from .running_streams import controlled
 from .runs import HostRun
 from .states import filled_prefix, state_kept
@@ -50,6 +51,7 @@ def write_stream(  # noqa: PLR0913 - what a video is made of
     metadata: dict[str, str],
     keep_state: str,
     workflow: object = None,
+    placed: Placed | None = None,
 ) -> Written:
     """Append chunk by chunk; whatever ends the stream, also stop, the file is closed properly and kept.
 
@@ -61,7 +63,7 @@ def write_stream(  # noqa: PLR0913 - what a video is made of
     with (
         state_kept(run, keep_state),
         controlled() as one,
-        closing(LateFile(run, opened)) as file,
+        closing(LateFile(run, opened, pasting(placed))) as file,
         Live(run, one, path, sound, workflow) as live,
     ):
 

@@ -12,7 +12,7 @@ from .test_states import WRITER, idle
 
 pytestmark = pytest.mark.host
 HERE = {"KnotForcingDrivingFromEncodedAudio", "KnotForcingPromptTimeline", "KnotForcingModelSettings"}
-ELSEWHERE = {"KnotForcingPoseFromVideo"}  # test_directing.py
+ELSEWHERE = {"KnotForcingPoseFromVideo", "KnotForcingPasteBack"}  # test_directing.py, test_paste_back.py
 
 
 def test_every_node_stands_in_something_that_is_executed() -> None:

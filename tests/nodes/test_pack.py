@@ -14,6 +14,7 @@ ADAPTERS = sorted((NODES / "adapters").glob("*.py"))
 EXTRA = {
     "KnotForcingDrivingFromEncodedAudio",  # the second best way, so in no template
     "KnotForcingPoseFromVideo",  # needs a package that not everybody has; tests/host runs it
+    "KnotForcingPasteBack",  # for a picture that is larger than its portrait, which the bundled ones are not
 }
 NODE_IDS = re.findall(r'node_id="(\w+)"', "".join(path.read_text(encoding="utf-8") for path in SOURCES))
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
