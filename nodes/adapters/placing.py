@@ -65,7 +65,7 @@ def paste_back(images_BHWC: Tensor, placed: Placed, feather: float) -> Tensor:
 
 
 def pasting(placed: Placed | None) -> Callable[[Tensor], Tensor] | None:
-    """What makes of a stream's frames, uint8 [T, h, w, 3], those of the whole picture that a video can hold."""
+    """Turns a stream's frames, uint8 [T, h, w, 3], into those of the whole picture that a video can hold."""
     if placed is None:
         return None
     paste = PasteBack(placed.picture, placed.placement)
