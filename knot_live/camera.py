@@ -27,6 +27,10 @@ class Cameras:
         if not waits:
             self._pool.submit(self._follow, session)
 
+    def recentre(self, session: Any) -> None:
+        """The next second of that driver's face is neutral."""
+        self._pool.submit(self._recentre, session)
+
     def forget(self, session: Any) -> None:
         """It has ended."""
         with self._lock:
@@ -53,6 +57,10 @@ class Cameras:
             return
         if found is not None:
             session.apply(SetPose(found))
+
+    def _recentre(self, session: Any) -> None:
+        if session in self._faces:
+            self._faces[session].recentre()
 
     def _let_go(self, session: Any) -> None:
         face = self._faces.pop(session, None)

@@ -208,9 +208,9 @@ async def live_server(
         if observer is not None:
             observer.watch(hub)
         health = Health(metrics=observer, token=None if open_metrics else token)
-        camera = None if face_pose.missing() else lambda live, jpeg: cameras.see(live.source, jpeg)
         services = Services(about=studio.about, add_reference=studio.references.add,
-                            portraits=studio.references.bundled, camera=camera, ice_servers=ice_servers,
+                            portraits=studio.references.bundled, cameras=None if face_pose.missing() else cameras,
+                            ice_servers=ice_servers,
                             health=health)  # fmt: skip
         origins = plain_origins(listed(os.environ.get(ALLOWED_ORIGINS, "")))
         doors = Doors(listens=(address.host,), origins=origins, server="server")

@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 from . import controls
 from .access import same_token
+from .camera import Cameras
 from .hub import Hub
 from .json_logs import SESSION
 from .limits import Limits, RateLimit
@@ -22,6 +22,7 @@ from .protocol import (
     Ping,
     ProtocolError,
     Received,
+    RecentreCamera,
     Resume,
     View,
     parse,
@@ -64,8 +65,9 @@ class Transport(Protocol):
 class Connection:
     """From its opening to its end."""
 
-    def __init__(self, hub: Hub, token: str | None, camera: Callable[[LiveSession, bytes], None] | None) -> None:
-        self._hub, self._token, self._camera = hub, token, camera
+    def __init__(self, hub: Hub, token: str | None, cameras: Cameras | None) -> None:
+        """`cameras`: what follows drivers' faces, where faces can be found here."""
+        self._hub, self._token, self._cameras = hub, token, cameras
         self._limits: Limits = hub.limits
         limits = self._limits
         self._outbox = Outbox(limits.max_waiting_messages, limits.max_waiting_bytes)
@@ -173,12 +175,18 @@ class Connection:
             self._live.acknowledge(request.epoch, request.frame)
         elif isinstance(request, controls.Cancel) and self._transport.plays is not None:
             self._live.wish(self._client, received.event_id, controls.Cancel(self._transport.played_frame))
-        elif isinstance(request, CameraPicture):
-            if self._camera is None:
-                raise ProtocolError("no_camera", "this server reads no faces: install the extra [pose]")
-            self._camera(self._live, request.jpeg)
+        elif isinstance(request, CameraPicture | RecentreCamera):
+            self._see(request)
         else:
             self._live.wish(self._client, received.event_id, request)
+
+    def _see(self, request: CameraPicture | RecentreCamera) -> None:
+        if self._cameras is None:
+            raise ProtocolError("no_camera", "this server reads no faces: install the extra [pose]")
+        if isinstance(request, CameraPicture):
+            self._cameras.see(self._live.source, request.jpeg)
+        else:
+            self._cameras.recentre(self._live.source)
 
     def _refuse(self, problem: ProtocolError) -> None:
         self._say("error", code=problem.code, message=str(problem), event_id=problem.event_id)

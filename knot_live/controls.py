@@ -178,6 +178,16 @@ class ClearSpeech(DrivingControl):
 
 
 @dataclass(frozen=True)
+class CancelReply(DrivingControl):
+    """The reply ends: forget what is not spoken yet of it, sentences that are still being made among it."""
+
+    kind = "cancel_reply"
+
+    def drive(self, driving: Any) -> None:
+        driving.clear_speech()
+
+
+@dataclass(frozen=True)
 class Say(Control):
     """Speak a sentence."""
 
@@ -268,8 +278,8 @@ class StopRecording(Control):
 
 CONTROLS: Mapping[str, type[Control]] = {
     cls.kind: cls
-    for cls in (SetControls, SetPose, Gesture, Look, SetLiveliness, Speech, CommitSpeech, ClearSpeech, Say, Prompt,
-                Reference, Settings, Degrade, Cancel, Pause, GoOn, Finish, StartRecording, StopRecording)
+    for cls in (SetControls, SetPose, Gesture, Look, SetLiveliness, Speech, CommitSpeech, ClearSpeech, CancelReply,
+                Say, Prompt, Reference, Settings, Degrade, Cancel, Pause, GoOn, Finish, StartRecording, StopRecording)
 }  # fmt: skip
 
 

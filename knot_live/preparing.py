@@ -51,6 +51,7 @@ class Preparing:
         }
         self._pool = ThreadPoolExecutor(1, "knot-live-preparing")
         self._room = BoundedSemaphore(_MOST_WAITING)
+        self._silenced = 0  # a control's number: sentences that were asked for before it are not spoken
 
     def takes(self, control: Control) -> bool:
         """Whether a control must be prepared."""
@@ -66,19 +67,30 @@ class Preparing:
         else:
             self._pool.submit(self._prepare, prepare, number, control)
 
+    def silence(self, number: int) -> None:
+        """Forget the sentences that were asked for before that control."""
+        self._silenced = number
+
     def close(self) -> None:
         """What has not begun is dropped; what has begun ends unheard."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _prepare(self, prepare: Callable[[int, Any], Sequence[Wish]], number: int, control: Control) -> None:
         try:
-            self._done(prepare(number, control))
+            made = () if self._is_silenced(number, control) else prepare(number, control)
+            if self._is_silenced(number, control):
+                self._refused(number, "it was cancelled before it was spoken")
+            else:
+                self._done(made)
         except ValueError as problem:
             self._refused(number, str(problem))
         except Exception as problem:  # a host's own, on a thread where nobody else would hear of it
             self._refused(number, f"{control.kind} failed: {problem}")
         finally:
             self._room.release()
+
+    def _is_silenced(self, number: int, control: Control) -> bool:
+        return isinstance(control, Say) and number < self._silenced
 
 
 def _encode(encode_text: Callable[[str], Any], number: int, prompt: Prompt) -> Sequence[Wish]:

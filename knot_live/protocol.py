@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import controls
+from .gestures import STRENGTHS
 from .message_fields import (
     LARGEST,
     MOST_NAME,
@@ -150,6 +151,11 @@ class CameraPicture:
     """A JPEG of the driver's face."""
 
     jpeg: bytes
+
+
+@dataclass(frozen=True)
+class RecentreCamera:
+    """As the driver sits now is straight ahead."""
 
 
 class Received(NamedTuple):
@@ -328,7 +334,7 @@ def _interaction_shape(words: Vocabulary) -> Shape:
     return {
         "controls": values(words.controls, given_back=True),
         "pose": values(words.controls, given_back=False),
-        "gesture": inner({"name": Needed(choice(words.gestures)), "strength": number(0, 1)}),
+        "gesture": inner({"name": Needed(choice(words.gestures)), "strength": number(*STRENGTHS)}),
         "look": inner({"x": Needed(number(-1, 1)), "y": Needed(number(-1, 1))}),
         "prompt": text(_MOST_PROMPT),
     }
@@ -360,9 +366,10 @@ _MESSAGES: Mapping[str, tuple[Callable[[Vocabulary], Shape], Callable[[Vocabular
     ),
     "input_audio_buffer.commit": _plain(controls.CommitSpeech),
     "input_audio_buffer.clear": _plain(controls.ClearSpeech),
-    "response.cancel": _plain(controls.ClearSpeech),
+    "response.cancel": _plain(controls.CancelReply),
     "output_audio_buffer.clear": _plain(controls.Cancel, played_frame=Needed(whole(-1, LARGEST))),
     "playback.ack": _plain(Acknowledge, epoch=Needed(whole(0, LARGEST)), frame=Needed(whole(-1, LARGEST))),
+    "camera.recentre": _plain(RecentreCamera),
     "session.pause": _plain(controls.Pause),
     "session.go_on": _plain(controls.GoOn),
     "session.finish": _plain(controls.Finish),

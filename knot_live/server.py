@@ -12,10 +12,10 @@ from typing import Any
 from aiohttp import web
 
 from .access import Doors, check_exposure, same_token
+from .camera import Cameras
 from .connection import Connection
 from .health import Health
 from .hub import Hub
-from .live_session import LiveSession
 from .page_files import page_file
 from .protocol import VERSION, said
 from .webrtc import MOST_OFFER, OfferError, Peers
@@ -43,7 +43,7 @@ class Services:
     about: Callable[[], dict[str, Any]]  # what anybody may know: /v1/info
     add_reference: Callable[[bytes], str]  # a picture's name; a ValueError with a sentence where it is none
     portraits: dict[str, Path]  # bundled references
-    camera: Callable[[LiveSession, bytes], None] | None = None
+    cameras: Cameras | None = None  # what follows drivers' faces
     health: Health = field(default_factory=Health)
     ice_servers: tuple[str, ...] | None = None  # that WebRTC may ask for this machine's addresses; None: no WebRTC
 
@@ -156,7 +156,7 @@ class LiveServer:
             raise Refused(503, "server_full", "there are too many connections; come back later")
 
     def _connection(self) -> Connection:
-        return Connection(self._hub, self._token, self._services.camera)
+        return Connection(self._hub, self._token, self._services.cameras)
 
     async def _peer(self, request: web.Request) -> web.Response:
         """WHEP: an offer's answer. Without a data channel in it, a session's view token shows that session."""

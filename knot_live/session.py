@@ -129,12 +129,15 @@ class Session:
     def resume(cls, path: str | os.PathLike[str], model: Model, **options: Any) -> "Session":
         """Go on, bit for bit, from what `save` wrote; `options` as when it was made, but for the seed.
 
+        `encoder` and `window` as in `LiveDriving`, for models that are driven by wav2vec2 features.
+
         Raises:
             StateError: the files are none of a session, damaged, or of another model.
         """
         at, notes = load_session(path, model)
         clock = options.setdefault("clock", Clock())
-        driving = LiveDriving.from_state(notes["driving"], model, beneath=options.pop("beneath", None), clock=clock.now)
+        own = {name: options.pop(name, None) for name in ("beneath", "encoder", "window")}
+        driving = LiveDriving.from_state(notes["driving"], model, clock=clock.now, **own)
         adapting = Adapting.from_state(notes.get("adapting", {}), at.settings, model.settings.num_chunk_frames)
         session = cls(model, at.anchor, at.settings, driving=driving, at=at, adapting=adapting, **options)
         session._wishes.number, session._epoch = notes["number"], notes["epoch"]

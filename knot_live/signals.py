@@ -25,8 +25,8 @@ from .engine import (
 )
 from .face_motion import FaceMotion
 from .sound import Timeline
+from .voice_gate import LOOKS_BACK, voiced
 
-_VOICED = 10 ** (-50 / 20)  # root mean square of a pixel frame in which somebody speaks, of full scale
 _LEAD, _HANG = 2, 8  # pixel frames around them in which the mouth is the speech's as well
 _OPENS, _OPEN_AT_MOST = (-45.0, -10.0), 0.7  # dB of full scale between which a mouth opens, and how far
 _OPEN, _WIDE = (CONTROLS.index(name) for name in ("mouth_open", "mouth_wide"))
@@ -120,8 +120,8 @@ class FaceSignals:
     def _spoken(self, frames: np.ndarray) -> np.ndarray:
         """Whether somebody speaks in a pixel frame, or nearly: bool [P]."""
         first, stop = int(frames[0]), int(frames[-1]) + 1
-        voiced = self._timeline.levels(first - _HANG, stop + _LEAD) > _VOICED
-        around = np.lib.stride_tricks.sliding_window_view(voiced, _HANG + 1 + _LEAD)
+        loud = voiced(self._timeline.levels(first - _HANG - LOOKS_BACK, stop + _LEAD))
+        around = np.lib.stride_tricks.sliding_window_view(loud, _HANG + 1 + _LEAD)
         return around.any(axis=1)
 
 

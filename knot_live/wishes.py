@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from threading import Condition
 from typing import Any
 
-from .controls import Control
+from .controls import Cancel, CancelReply, Control
 from .preparing import Preparing, Wish
 
 _MOST_WAITING = 10_000
@@ -29,6 +29,8 @@ class Wishes:
         with self._changed:
             self.number += 1
             number, refusal = self.number, self._refusal()
+            if isinstance(control, CancelReply | Cancel):
+                self._preparing.silence(number)
             if refusal is None and not prepared:
                 self._add([Wish(number, control)])
         if refusal is not None:

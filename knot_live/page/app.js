@@ -31,7 +31,7 @@ class App {
             chunkLength: (frames) => this.client && this.send("session.update", { settings: { num_chunk_frames: frames } }),
             prompt: (prompt) => this.interact({ prompt }), reference: (name, cut) => this.references.choose(name, cut),
             upload: (file) => this.references.upload(file), microphone: () => this.devices.toggleMicrophone(),
-            camera: () => this.devices.toggleCamera(),
+            camera: () => this.devices.toggleCamera(), recentre: () => this.send("camera.recentre"),
         });
         this.view.panel = this.panel;
         this.devices = new Devices(this);
@@ -214,7 +214,7 @@ class App {
     }
 
     gesture(name) {
-        this.interact({ gesture: { name } });
+        this.interact({ gesture: { name, strength: this.panel.strength } });
     }
 
     // Silent at once; what is made already is cut as soon as the server has heard it.

@@ -108,9 +108,23 @@ export class Panel {
         const keys = tick("panel.keys", true);
         keys.element.title = text("panel.keysHint");
         this.keys = keys.box;
-        const made = group("panel.gestures", this.buttons, keys.element);
+        const made = group("panel.gestures", this.buttons, this.gestureStrength(), keys.element);
         this.live.push(made);
         return made;
+    }
+
+    gestureStrength() {
+        const id = `${this.scope}strength`;
+        this.strengths = make("input", { type: "range", id, min: 0.25, max: 2, step: 0.05, value: 1 });
+        const value = make("output", { "for": id, textContent: "1.00" });
+        this.strengths.addEventListener("input", () => { value.textContent = this.strength.toFixed(2); });
+        return make("div", { className: "slider wide" },
+            make("label", { "for": id, textContent: text("panel.strength") }), this.strengths, value);
+    }
+
+    // Of gestures; 1 is as they are drawn.
+    get strength() {
+        return Number(this.strengths.value);
     }
 
     // In the page's own order; what it does not know comes last.
@@ -132,11 +146,14 @@ export class Panel {
         this.preview = make("video", { className: "preview", muted: true, playsInline: true, hidden: true });
         this.microphone.addEventListener("click", () => this.actions.microphone());
         this.camera.addEventListener("click", () => this.actions.camera());
+        this.centre = make("button", { type: "button", className: "small", hidden: true });
+        dress(this.centre, "reset", text("panel.recentre"), text("panel.recentre.hint"));
+        this.centre.addEventListener("click", () => this.actions.recentre());
         this.cameraHint = hint("panel.cameraHint");
         this.showDevices({});
         const made = group("panel.you",
             make("div", { className: "device" }, this.microphone, this.level, hint("panel.microphoneHint")),
-            make("div", { className: "device" }, this.camera, this.preview, this.cameraHint));
+            make("div", { className: "device" }, this.camera, this.preview, this.centre, this.cameraHint));
         this.live.push(made);
         return made;
     }
@@ -146,7 +163,7 @@ export class Panel {
         dress(this.camera, "camera", text(camera ? "panel.cameraStop" : "panel.camera"));
         this.microphone.setAttribute("aria-pressed", microphone);
         this.camera.setAttribute("aria-pressed", camera);
-        this.preview.hidden = !camera;
+        this.preview.hidden = this.centre.hidden = !camera;
         if (!microphone) this.level.value = 0;
     }
 

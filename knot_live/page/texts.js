@@ -96,6 +96,9 @@ const TEXTS = {
     "panel.cameraStop": "Stop the camera",
     "panel.cameraHint": "At most 15 pictures a second go to this page's own server, which reads the pose of your head and face from them "
         + "and keeps none.",
+    "panel.recentre": "I look straight ahead",
+    "panel.recentre.hint": "Look straight ahead for a second: from there on that is the middle",
+    "panel.strength": "Strength",
     "panel.settings": "Stream",
     "panel.liveliness": "Liveliness while idle",
     "panel.chunk": "Length of a chunk",

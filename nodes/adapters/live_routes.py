@@ -19,7 +19,7 @@ from ...knot_core import KnotError
 from ...knot_live.connection import Connection
 from ...knot_live.page_files import page_file
 from ...knot_live.websocket import serve_websocket
-from .live_hub import CHANGE, HUB, LIMITS, PAGE, SESSION, camera, edit_of
+from .live_hub import CHANGE, HUB, LIMITS, PAGE, SESSION, cameras, edit_of
 from .routes import Refused, answered, body_of, check_post, check_sender
 
 _open = [0]  # connections
@@ -44,7 +44,7 @@ async def session(request: web.Request) -> web.StreamResponse:
         return web.json_response({"error": str(refusal)}, status=refusal.status)
     _open[0] += 1
     try:
-        return await serve_websocket(Connection(HUB, None, camera()), request, LIMITS)
+        return await serve_websocket(Connection(HUB, None, cameras()), request, LIMITS)
     finally:
         _open[0] -= 1
 

@@ -27,7 +27,7 @@ ROWS = {
     ),
     LIVE: (
         {"engine", "clock", "controls", "events", "gestures", "pacing", "pictures", "access", "limits", "outbox",
-         "message_fields", "held", "sound_bytes", "speech_queue", "scheduling", "json_logs"},
+         "message_fields", "held", "sound_bytes", "speech_queue", "voice_gate", "scheduling", "json_logs"},
         {"control_log", "preparing", "protocol", "sound", "speaking", "face_pose", "references", "fragmented_mp4",
          "page_files", "voice", "face_motion", "idle_blocks", "observing"},
         {"signals", "driving", "speed", "adapting"},

@@ -18,6 +18,7 @@ EXAMPLES = (
     controls.Speech((SOUND * 3000).astype(np.int16), 16_000, "mirror"),
     controls.CommitSpeech(),
     controls.ClearSpeech(),
+    controls.CancelReply(),
     controls.Say("Good morning.", "en"),
     controls.Prompt("a sunny day"),
     controls.Reference("builtin:ada", cut=True),

@@ -21,7 +21,7 @@ from PIL import Image
 from knot_live import controls
 from knot_live.access import AccessError, Doors
 from knot_live.engine import MediaError
-from knot_live.events import Recorded
+from knot_live.events import Recorded, Refused
 from knot_live.fragmented_mp4 import nal_units
 from knot_live.hub import Hub
 from knot_live.limits import Limits
@@ -237,11 +237,17 @@ def test_a_session_that_nobody_drives_is_ended():
         async with served(resume_seconds=0.3) as at:
             async with wire(at.url, "session.create") as driver:
                 await driver.until("session.created")
+                created = driver.texts()[0]
             while at.hub.sessions:
                 await asyncio.sleep(0.05)
-            return at.sessions[0].wishes
+            secret = {name: created[name] for name in ("session_id", "resume_token")}
+            async with wire(at.url, "session.resume", **secret) as late:
+                return at.sessions[0].wishes, await late.end()
 
-    assert controls.Finish() in run(live())
+    wishes, last = run(live())
+    assert controls.Finish() in wishes
+    assert last["code"] == "unknown_session"
+    assert "has ended" in last["message"]
 
 
 def test_finish_ends_the_session_and_its_connection():
@@ -529,6 +535,46 @@ def test_a_camera_is_refused_where_nothing_reads_faces():
             return await driver.until("error")
 
     assert run(live())["code"] == "no_camera"
+
+
+def test_a_camera_s_pictures_and_its_middle_go_to_what_follows_faces():
+    class Cameras:
+        def __init__(self):
+            self.asked = []
+
+        def see(self, session, jpeg):
+            self.asked.append((session, jpeg))
+
+        def recentre(self, session):
+            self.asked.append((session, "recentre"))
+
+    cameras = Cameras()
+    services = Services(about=dict, add_reference=str, portraits={}, cameras=cameras)
+
+    async def live():
+        async with served(services=services) as at, wire(at.url, "session.create") as driver:
+            await driver.until("session.created")
+            await driver.socket.send_bytes(Header(CAMERA).pack() + b"\xff\xd8\xff\xe0")
+            await driver.say("camera.recentre")
+            await driver.say("ping")
+            await driver.until("pong")
+            return [one.source for one in at.hub.sessions.values()]
+
+    (source,) = run(live())
+    assert cameras.asked == [(source, b"\xff\xd8\xff\xe0"), (source, "recentre")]
+
+
+def test_a_prompt_where_none_is_read_is_refused_with_a_sentence():
+    async def live():
+        async with served() as at, wire(at.url, "session.create") as driver:
+            await driver.until("session.created")
+            session = at.sessions[0]
+            session.apply = lambda _: session.listener(Refused(7, "this model reads no prompt")) or 7
+            await driver.say("session.interaction", event_id="words", prompt="she smiles")
+            return await driver.until("error")
+
+    told = run(live())
+    assert (told["code"], told["message"], told["number"]) == ("refused", "this model reads no prompt", 7)
 
 
 # over HTTP

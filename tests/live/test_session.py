@@ -4,13 +4,15 @@ import gc
 import random
 import sys
 from collections import deque
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
 from knot_live import controls
-from knot_live.engine import StateError, first_pixel_frame
+from knot_live import session as sessions
+from knot_live.engine import StateError, StreamSettings, first_pixel_frame
 from knot_live.events import Applied, Cut, Ended, Recorded, Refused, StateChanged
 from knot_live.pacing import TRANSPORT
 
@@ -354,3 +356,21 @@ def test_hours_of_random_controls_leave_memory_flat(scene, hours, monkeypatch):
     assert max(held) < 1.02 * held[0]
     assert len(here.session.log) == 100
     assert here.session.play_ratio > 0.98
+
+
+def test_a_session_that_goes_on_hears_through_the_encoder_it_is_given(scene, monkeypatch):
+    here, told = scene(), {}
+
+    def from_state(state, _, **others):
+        told.update(others, state=state)
+        return here.driving
+
+    at = SimpleNamespace(anchor=None, settings=StreamSettings())
+    monkeypatch.setattr(sessions, "LiveDriving", SimpleNamespace(from_state=from_state))
+    monkeypatch.setattr(sessions, "load_session", lambda *_: (at, {"driving": "kept", "number": 7, "epoch": 2}))
+    monkeypatch.setattr(sessions, "open_at", lambda _, at, *others: here.stream)  # noqa: ARG005
+    model = SimpleNamespace(fps=25, settings=StreamSettings())
+    sessions.Session.resume("path", model, encoder="encoder", window="window", clock=here.clock, decode_beside=False)
+    assert {name: told[name] for name in ("state", "encoder", "window", "beneath")} == {
+        "state": "kept", "encoder": "encoder", "window": "window", "beneath": None,
+    }  # fmt: skip
