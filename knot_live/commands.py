@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ from .server import Address, LiveServer, Services, running
 from .sound_bytes import SOUND_RATE
 from .studio import Studio
 from .talk import Talk, sound_of, talk
+
+logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,7 +148,7 @@ async def _serve(options: argparse.Namespace) -> None:
     studio = Studio(model, limits, badge=not options.no_badge, encode_text=reads, prompt=options.prompt)
     ice_servers = _ice_servers(options)
     async with live_server(studio, address, token, ice_servers, open_metrics=options.metrics) as at:
-        sys.stderr.write(f"open {at.url} in a browser; Ctrl-C ends the server\n")
+        logger.info("open %s in a browser; Ctrl-C ends the server", at.url)
         if options.open:
             # beside everything else: where there is no window, it may be a browser in this very terminal
             Thread(target=webbrowser.open, args=(at.url,), daemon=True).start()
