@@ -18,10 +18,18 @@ from .free_memory import free_memory
 Attended = tuple[Tensor, Tensor, Tensor | None]  # keys and values [B, S, N, K]; which a row sees [B, S], None: all
 
 
+@dataclass(frozen=True, eq=False)
+class AttendedApart:
+    """Tokens that lie side by side in a pass and attend to different keys: the first `lengths[0]` to `parts[0]`."""
+
+    lengths: tuple[int, ...]
+    parts: tuple[Attended, ...]
+
+
 class AttentionCache(Protocol):
     """The keys and values that passes attend to. Keys arrive rotated to their positions."""
 
-    def extend(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> Attended:
+    def extend(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> Attended | AttendedApart:
         """Put a pass's keys and values into their slots. Returns what the pass attends to, its own included."""
 
     def commit(self, num_frames: int) -> None:
@@ -51,6 +59,24 @@ class NoCache:
 
     def commit(self, num_frames: int) -> None:  # noqa: ARG002
         raise AssertionError("nothing to commit into")
+
+
+class SideBySide:
+    """Several caches as one `AttentionCache`, for a pass over the tokens of several streams, one stream's behind the
+    other's. Nothing is copied: each extends its own cache and attends to it.
+    """
+
+    def __init__(self, caches: "Sequence[AttentionCache]", lengths: Sequence[int]) -> None:
+        """`lengths`: the tokens of each."""
+        self._caches, self._lengths = caches, tuple(lengths)
+
+    def extend(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> AttendedApart:
+        keys, values = (x.split(self._lengths, dim=1) for x in (k_BLNK, v_BLNK))
+        parts = (cache.extend(layer, *kv) for cache, *kv in zip(self._caches, keys, values, strict=True))
+        return AttendedApart(self._lengths, tuple(parts))
+
+    def commit(self, num_frames: int) -> None:  # noqa: ARG002
+        raise AssertionError("each stream commits into its own cache")
 
 
 class CapturingCache(NoCache):

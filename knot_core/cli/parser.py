@@ -108,3 +108,6 @@ def _add_engine(parser: ArgumentParser) -> None:
         "--attention", choices=ATTENTION, default="auto", help="attention kernel (default: torch chooses)"
     )
     group.add_argument("--compile", action="store_true", help="compile the network's forward with torch.compile")
+    group.add_argument(
+        "--streams", metavar="N,N", help="chunks a second of so many streams: together, apart, and in processes"
+    )

@@ -22,7 +22,7 @@ _PUBLIC_WIDTHS = CodecConfig().decoder
 
 
 def load_codec(path: str | os.PathLike[str], kind: str = "auto") -> TAEHV | WanVideoCodec:
-    """A codec in float32 on the CPU, from a file or a folder that diffusers saved.
+    """A codec in float32 on the CPU, from a file or a folder that diffusers saved; a file in float32 stays mapped.
 
     `kind`: taew2_1 (tiny, normalised latents), lighttaew2_1 (tiny, the VAE's own latents), wan_vae, or auto. The two
     tiny ones have the same tensors: see `tiny_kind`.
@@ -46,7 +46,7 @@ def load_codec(path: str | os.PathLike[str], kind: str = "auto") -> TAEHV | WanV
     if kind == "wan_vae":
         codec: TAEHV | WanVideoCodec = WanVideoCodec(_wan_vae(file, tensors))
     else:
-        codec = TAEHV.from_state_dict(tensors, vae_latents=kind == "lighttaew2_1")
+        codec = TAEHV.from_state_dict(tensors, vae_latents=kind == "lighttaew2_1", copy=False)
     return codec.eval().requires_grad_(False)
 
 

@@ -135,13 +135,16 @@ class TAEHV(nn.Module):
         )  # fmt: skip
 
     @staticmethod
-    def from_state_dict(state: Mapping[str, Tensor], *, vae_latents: bool = False) -> TAEHV:
-        """Build with the widths that the tensors have, and load them; ``CheckpointError`` where they do not fit."""
+    def from_state_dict(state: Mapping[str, Tensor], *, vae_latents: bool = False, copy: bool = True) -> TAEHV:
+        """Build with the widths that the tensors have, and load them; ``CheckpointError`` where they do not fit.
+
+        Without ``copy`` the tensors themselves become its weights, which may lie in a mapped file.
+        """
         config = replace(read_config(state), vae_latents=vae_latents)
         check_shapes(state, config)
         codec = TAEHV(config)
         try:
-            codec.load_state_dict(state)
+            codec.load_state_dict(state, assign=not copy)
         except RuntimeError as error:
             raise CheckpointError(f"this is no TAEHV autoencoder ({short(error, str)}); get it again") from error
         return codec.eval()

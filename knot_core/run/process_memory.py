@@ -13,6 +13,17 @@ def resident_bytes() -> int:
     return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def private_bytes() -> int:
+    """Bytes of the machine's memory that only this process holds: not those of files that others map as well. 0 where
+    the system does not tell.
+    """
+    rollup = Path("/proc/self/smaps_rollup")
+    if not rollup.exists():
+        return 0
+    lines = (line.split() for line in rollup.read_text(encoding="ascii").splitlines())
+    return sum(1024 * int(words[1]) for words in lines if words[0].startswith("Private_"))
+
+
 def peak_rss_mib() -> float | None:
     """The most MiB that this process has held; None where the system does not tell (Windows)."""
     try:

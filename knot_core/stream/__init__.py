@@ -18,12 +18,14 @@ from .continuing import (
 )
 from .control import ACTIONS, FINISH, GO_ON, PAUSE, StreamControl
 from .drawn_ahead import pipelined
+from .grouping import Grouping, choose_grouping
 from .late_decoding import LateChunk, LateDecoder, LateFrames
 from .model import StreamCodec, StreamDriving, StreamModel, fingerprint
 from .plan import ChunkPlan, plan_chunk
 from .sampler import Stream
 from .snapshot import Snapshot
 from .state_file import load_stream, save_stream
+from .together import Together, next_chunks
 
 __all__ = [
     "ACTIONS",
@@ -35,6 +37,7 @@ __all__ = [
     "Chunk",
     "ChunkPlan",
     "Conditioning",
+    "Grouping",
     "LateChunk",
     "LateDecoder",
     "LateFrames",
@@ -45,9 +48,11 @@ __all__ = [
     "StreamDriving",
     "StreamModel",
     "TimedPrompts",
+    "Together",
     "begin_stream",
     "change_anchor",
     "change_settings",
+    "choose_grouping",
     "continue_stream",
     "driving_played",
     "encode_anchor",
@@ -55,6 +60,7 @@ __all__ = [
     "in_whole_chunks",
     "leave_state",
     "load_stream",
+    "next_chunks",
     "open_stream",
     "pipelined",
     "placed",

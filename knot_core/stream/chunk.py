@@ -6,6 +6,9 @@ Functions of what they are given; what lasts is the cache, which belongs to the 
     commit_chunk(denoiser, conditions, plan, x0, cache)
     cache.commit(plan.num_frames)
 
+Each is written in pieces (pieces.py), so that several streams can be drawn together; under its plain name it is
+computed at once.
+
 Shapes: S denoising steps, B batch, F latent frames, M known latent frames, C channels, H W latent size.
 """
 
@@ -20,6 +23,7 @@ from ..geometry import num_tokens
 from ..wan.adapters import NO_DRIVING, DrivingFeatures
 from ..wan.rope import RopeTable
 from .denoise import Denoiser, Frames
+from .pieces import Pieces, at_once
 from .plan import ChunkPlan
 from .solvers import solver
 
@@ -45,14 +49,14 @@ class Conditions:
         )
 
 
-def generate_chunk(
+def generate_pieces(
     denoiser: Denoiser,
     conditions: Conditions,
     plan: ChunkPlan,
     noise_SBFCHW: Tensor,
     cache: AttentionCache,
     before_step: Callable[[int], None] = lambda _step: None,
-) -> Tensor:
+) -> Pieces[Tensor]:
     """Clean latents of all frames that the chunk denoises, fused with the knot, [B, F, C, H, W].
 
     The cache is extended by every step and committed by none. `noise`: what the first step begins with, then what later
@@ -71,11 +75,15 @@ def generate_chunk(
     for step, sigma_BF in enumerate(levels):
         before_step(step)
         timestep_BF = None if plan.timesteps is None else per_frame(plan.timesteps[step])
-        velocity = denoiser.velocity(_frames(conditions, x, sigma_BF, shown, timestep_BF), cache)
+        frames = _frames(conditions, x, sigma_BF, shown, timestep_BF)
+        velocity = yield from denoiser.velocity_pieces(frames, cache)
         x0 = layout.pin(to_x0(x, velocity, sigma_BF), shown)
         if step + 1 < len(levels):
             x = layout.pin(step_on.next(x, x0, velocity, step, levels[step + 1]), shown)
     return fused(plan, conditions.knot_BMCHW, x0)
+
+
+generate_chunk = at_once(generate_pieces)
 
 
 def fused(plan: ChunkPlan, knot_BMCHW: Tensor | None, x0_BFCHW: Tensor) -> Tensor:
@@ -83,9 +91,9 @@ def fused(plan: ChunkPlan, knot_BMCHW: Tensor | None, x0_BFCHW: Tensor) -> Tenso
     return fuse(knot_BMCHW, x0_BFCHW, plan.fusion) if knot_BMCHW is not None and plan.num_knot_frames else x0_BFCHW
 
 
-def commit_chunk(
+def commit_pieces(
     denoiser: Denoiser, conditions: Conditions, plan: ChunkPlan, x0_BFCHW: Tensor, cache: AttentionCache
-) -> None:
+) -> Pieces[None]:
     """The clean pass over the frames that a chunk settles, `conditions` being those of all that it denoised.
 
     It leaves their keys and values in the cache's slots for a pass. The caller's `cache.commit` keeps them: a stream
@@ -93,13 +101,19 @@ def commit_chunk(
     """
     known = denoiser.layout.known_at_commit(conditions.knot_BMCHW, from_reference=plan.from_reference)
     settled = conditions.first(plan.num_frames, num_tokens(*x0_BFCHW.shape[-2:]), known)
-    clean_pass(denoiser, settled, x0_BFCHW[:, : plan.num_frames], cache)
+    yield from clean_pieces(denoiser, settled, x0_BFCHW[:, : plan.num_frames], cache)
 
 
-def clean_pass(denoiser: Denoiser, conditions: Conditions, x0_BFCHW: Tensor, cache: AttentionCache) -> None:
+commit_chunk = at_once(commit_pieces)
+
+
+def clean_pieces(denoiser: Denoiser, conditions: Conditions, x0_BFCHW: Tensor, cache: AttentionCache) -> Pieces[None]:
     """One pass over settled frames, at noise level 0."""
     sigma_BF = x0_BFCHW.new_zeros(x0_BFCHW.shape[:2])
-    denoiser.velocity(_frames(conditions, x0_BFCHW, sigma_BF, conditions.knot_BMCHW), cache)
+    yield from denoiser.velocity_pieces(_frames(conditions, x0_BFCHW, sigma_BF, conditions.knot_BMCHW), cache)
+
+
+clean_pass = at_once(clean_pieces)
 
 
 def _frames(

@@ -13,12 +13,13 @@ from ..cache import Overwritten
 from ..transfer import to_device
 from .anchor import Anchor
 from .changing import Changeable
-from .chunk import generate_chunk
+from .chunk import generate_pieces
 from .chunk_stages import Begun, Drawn
 from .committing import Window, check_recache, stronger
 from .filled_cache import filled_cache
 from .kept import Before, Kept
 from .model import StreamDriving, StreamModel, latent_dtype
+from .pieces import Pieces
 from .sinks import Sinks
 from .snapshot import Snapshot, StreamState, state_anew
 from .timing import mark
@@ -63,14 +64,14 @@ class ChunkPasses(Changeable):
                 self.kept.drop_windows()
                 self._cut, self._changed, self.recache = False, False, ""
 
-    def draw(self, begun: Begun, before_stage: Callable[[int, int], None]) -> Drawn:
+    def draw(self, begun: Begun, before_stage: Callable[[int, int], None]) -> Pieces[Drawn]:
         """Denoise the chunk's frames and fuse the knot into them; nothing that lasts is written."""
         plan = begun.plan
         assert self._cache.index.num_committed == plan.start - plan.begin, "the cache and the clock disagree"
         with self.lock:
             self._cache.make_room(begun.settings.num_pass_frames)
         self._place_anchor(begun)
-        self._run_recache(begun)
+        yield from self._run_recache(begun)
         conditions = begun.conditions()
         noise, rng_state = self._draw_noise(begun)
 
@@ -79,7 +80,7 @@ class ChunkPasses(Changeable):
             with self.lock:
                 self._window.before_step(plan, step)
 
-        x0 = generate_chunk(begun.denoiser, conditions, plan, noise, self._cache, before_step)
+        x0 = yield from generate_pieces(begun.denoiser, conditions, plan, noise, self._cache, before_step)
         drawn = Drawn(
             begun=begun,
             conditions=conditions,
@@ -108,7 +109,7 @@ class ChunkPasses(Changeable):
             self._cache.place_anchor(layer, keys, values)
         self._placed = (anchors, position)
 
-    def _run_recache(self, begun: Begun) -> None:
+    def _run_recache(self, begun: Begun) -> Pieces[None]:
         """Compute the window anew where that was asked for.
 
         Doing it twice gives the same, so a chunk that does not happen needs no undoing.
@@ -117,12 +118,14 @@ class ChunkPasses(Changeable):
         if state.recache and state.recent_BFCHW is not None:
             with self.lock:
                 check_recache(begun.settings, state.recent_BFCHW, state.clock)
-                self._window.recache(begun.denoiser, begun.plan, state.recent_BFCHW, begun.conditions_of, state.recache)
+                yield from self._window.recache(
+                    begun.denoiser, begun.plan, state.recent_BFCHW, begun.conditions_of, state.recache
+                )
 
-    def run_commit(self, drawn: Drawn) -> None:
+    def run_commit(self, drawn: Drawn) -> Pieces[None]:
         """The network's passes over settled latents; the window is written after them."""
         begun = drawn.begun
-        self._window.run(begun.denoiser, begun.plan, drawn.conditions, drawn.recent(), begun.conditions_of)
+        return self._window.run(begun.denoiser, begun.plan, drawn.conditions, drawn.recent(), begun.conditions_of)
 
     def write_window(self, drawn: Drawn, *, keep: bool = False) -> Overwritten | None:
         """Write the passes' results into the window; `keep`: return what they overwrote."""

@@ -12,8 +12,9 @@ from torch import Tensor
 from ..cache import KVCache, Overwritten
 from ..config import StreamSettings
 from ..errors import SettingsError
-from .chunk import Conditions, clean_pass, commit_chunk
+from .chunk import Conditions, clean_pieces, commit_pieces
 from .denoise import Denoiser
+from .pieces import Pieces
 from .plan import ChunkPlan, Clock, place_in_ring
 from .recaching import Recached
 from .sinks import Sinks
@@ -45,17 +46,18 @@ class Window:
         conditions: Conditions,
         recent_BFCHW: Tensor,
         conditions_of: ConditionsOf,
-    ) -> None:
+    ) -> Pieces[None]:
         """`conditions` of all that was denoised; `recent`: the last settled latents, the chunk's at their end."""
         if self.settings.commit == "recompute":
             before = 0
             for frames in self._recomputed(plan):
                 self.cache.pass_alone(before)
                 latents = _of(recent_BFCHW, plan.committed.stop, frames)
-                clean_pass(denoiser, conditions_of(frames), latents, self.cache)
+                yield from clean_pieces(denoiser, conditions_of(frames), latents, self.cache)
                 before += len(frames)
         elif self.settings.commit == "clean" and self.settings.num_window_frames + self.settings.num_sink_frames > 0:
-            commit_chunk(denoiser, conditions, plan, recent_BFCHW[:, -plan.num_frames :], self.cache)
+            settled = recent_BFCHW[:, -plan.num_frames :]
+            yield from commit_pieces(denoiser, conditions, plan, settled, self.cache)
 
     def write(self, plan: ChunkPlan, *, keep: bool = False) -> Overwritten | None:
         """Write the passes' results into the window; `keep`: return what they overwrote."""
@@ -77,7 +79,7 @@ class Window:
 
     def recache(
         self, denoiser: Denoiser, plan: ChunkPlan, recent_BFCHW: Tensor, conditions_of: ConditionsOf, sinks: str
-    ) -> None:
+    ) -> Pieces[None]:
         """Compute what the next chunk sees again, from the latents before it, in one pass that sees all of itself
         (LongLive's KV recache): the window, and a chunk before it.
 
@@ -89,7 +91,7 @@ class Window:
         latents = recent_BFCHW[:, self.settings.num_sink_frames :] if keeps else recent_BFCHW
         recached = Recached(self.cache, self.sinks, num_frames=latents.shape[1], kept_sinks=start if keeps else None)
         frames = range(plan.start - latents.shape[1], plan.start)
-        clean_pass(denoiser, conditions_of(frames), latents, recached)
+        yield from clean_pieces(denoiser, conditions_of(frames), latents, recached)
         recached.commit(latents.shape[1])
 
 

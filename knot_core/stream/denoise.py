@@ -4,7 +4,7 @@ Shapes: B batch, F latent frames, M known latent frames, C channels, H W latent 
 frames, D text dim, Q signal dim.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,8 +20,38 @@ from ..wan.branches import Branch
 from ..wan.forward import CrossContext, FrameInputs, encode_context, wan_forward
 from ..wan.layouts import Layout, layout_of
 from ..wan.rope import RopeTable, rope_table
+from ..wan.side_by_side import PassInputs, apart, kind_of_prompt, side_by_side
 from .guidance import Guide, OfBranch, mixed, under
 from .model import StreamModel, latent_dtype
+from .pieces import Pieces, at_once
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pass:
+    """A pass over a network, to be computed."""
+
+    model: StreamModel
+    of: PassInputs
+
+    @property
+    def joins(self) -> Hashable:
+        """Passes over one network, of one latent size and kind of prompt, whatever frames each has."""
+        x_BFCHW = self.of.inputs.x_BFCHW
+        batch, _, *frame = x_BFCHW.shape
+        return Pass, id(self.model.network), self.model.dtype, batch, *frame, x_BFCHW.dtype, kind_of_prompt(
+            self.of.context)  # fmt: skip
+
+    def compute(self) -> Tensor:
+        """The velocity of every frame, [B, F, C, H, W]."""
+        return self._forward(self.of)
+
+    def compute_with(self, others: "Sequence[Pass]") -> list[Tensor]:
+        """The velocity of each pass's frames, [B, F, C, H, W], from one pass over all."""
+        parts = [self.of, *(other.of for other in others)]
+        return apart(self._forward(side_by_side(parts)), parts)
+
+    def _forward(self, of: PassInputs) -> Tensor:
+        return wan_forward(self.model.network, of.inputs, of.context, of.cache, compute_dtype=self.model.dtype)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,18 +127,21 @@ class Denoiser:
         """The same with another prompt."""
         return replace(self, context=context, guides=tuple(under(guide, context) for guide in self.guides))
 
-    def velocity(self, frames: "Frames", cache: AttentionCache) -> Tensor:
+    def velocity_pieces(self, frames: "Frames", cache: AttentionCache) -> Pieces[Tensor]:
         """The predicted velocity [B, F, C, H, W]: one pass over the network, or one for each branch of guidance."""
         if not self.guides:
-            return self._pass(frames, self.context, cache)
-        found = []
+            (velocity,) = yield [self._pass(frames, self.context, cache)]
+            return velocity
+        passes = []
         for number, guide in enumerate(self.guides):
             seen = replace(frames, driving=frames.silence) if guide.branch.silent else frames
             of_branch = OfBranch(cache, number * self.model.config.num_layers)
-            found.append(self._pass(seen, guide.context, of_branch))
-        return mixed(found, self.guides)
+            passes.append(self._pass(seen, guide.context, of_branch))
+        return mixed((yield passes), self.guides)
 
-    def _pass(self, frames: "Frames", context: CrossContext, cache: AttentionCache) -> Tensor:
+    velocity = at_once(velocity_pieces)
+
+    def _pass(self, frames: "Frames", context: CrossContext, cache: AttentionCache) -> Pass:
         timestep_BF = to_timestep(frames.sigma_BF) if frames.timestep_BF is None else frames.timestep_BF
         inputs = FrameInputs(
             x_BFCHW=self.layout.channels(
@@ -118,7 +151,7 @@ class Denoiser:
             rope=frames.rope,
             driving=frames.driving,
         )
-        return wan_forward(self.model.network, inputs, context, cache, compute_dtype=self.model.dtype)
+        return Pass(model=self.model, of=PassInputs(inputs=inputs, context=context, cache=cache))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -28,6 +28,7 @@ from .chunk_stages import Begun, Chunk, Drawn
 from .decode import decode
 from .device_streams import second_stream
 from .model import DecoderMemory
+from .pieces import alone
 from .sampler import DRAWN_AHEAD, Stopped, Stream
 from .snapshot import Snapshot
 from .stage_threads import staged
@@ -146,7 +147,7 @@ class _Ahead:
         first = True  # nothing is drawn beside the first chunk's decoding: somebody waits for it
         while (flight := self._begin()) is not None:
             try:
-                flight.drawn = stream.draw(flight.begun, before_stage)
+                flight.drawn = alone(stream.draw(flight.begun, before_stage))
                 flight.latents = flight.drawn.latents()
                 flight.ready = mark(stream.model.device)
                 if self._beside:
@@ -175,7 +176,7 @@ class _Ahead:
 
     def _commit(self, flight: _Flight) -> None:
         stream, began = self._stream, mark(self._stream.model.device)
-        stream.run_commit(flight.drawn)
+        alone(stream.run_commit(flight.drawn))
         with stream.lock:
             flight.overwritten = stream.write_window(flight.drawn, keep=True)
             self._reached = flight.drawn.after(None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..cache import Attended, AttentionCache
+from ..cache import Attended, AttendedApart, AttentionCache
 from ..config import StreamSettings
 from ..errors import SettingsError
 from ..wan.branches import Branch, branches
@@ -34,7 +34,7 @@ class OfBranch:
     cache: AttentionCache
     first_layer: int
 
-    def extend(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> Attended:
+    def extend(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> Attended | AttendedApart:
         return self.cache.extend(self.first_layer + layer, k_BLNK, v_BLNK)
 
     def commit(self, num_frames: int) -> None:  # noqa: ARG002

@@ -25,6 +25,7 @@ from .chunk_stages import Drawn
 from .decode import decode
 from .device_streams import second_stream
 from .model import DecoderMemory
+from .pieces import Pieces
 from .sampler import Stream
 from .timing import Mark, StageSeconds, mark
 
@@ -178,8 +179,19 @@ class LateDecoder:
             raise self._error
         return self._stream.happens(self._next_chunk)
 
-    def _next_chunk(self) -> LateChunk:
-        drawn = self._stream.draw_next()
+    @property
+    def threads(self) -> int | None:
+        """Inside the operations that draw: as in `Stream`."""
+        return self._stream.threads
+
+    def pieces(self) -> Pieces[LateChunk | None]:
+        """The next chunk as `next_chunk` gives it, in pieces: for together.py."""
+        if self._error is not None:
+            raise self._error
+        return (yield from self._stream.wholly(self._next_chunk))
+
+    def _next_chunk(self) -> Pieces[LateChunk]:
+        drawn = yield from self._stream.draw_next()
         plan, end = drawn.plan, drawn.begun.end
         stop = first_pixel_frame(plan.committed.stop)
         first, stop = first_pixel_frame(plan.start), stop if end is None else min(stop, end)
@@ -187,7 +199,7 @@ class LateDecoder:
         began = mark(self._model.device)
         self._jobs.put(_Job(frames, drawn, latents, began))
         try:
-            committed = self._stream.commit_drawn(drawn, LateMemory(frames))
+            committed = yield from self._stream.commit_drawn(drawn, LateMemory(frames))
         except BaseException:
             frames.cancel()
             raise

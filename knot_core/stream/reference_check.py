@@ -28,6 +28,7 @@ from ..geometry import first_pixel_frame
 from .anchor import Anchor
 from .continuing import open_stream
 from .model import StreamModel
+from .pieces import alone
 
 GOOD_ENOUGH = 0.5  # the score from which on nothing is said
 MEASURES = ("answer", "strength", "error", "contrast", "detail", "sharpness", "stillness")
@@ -100,7 +101,7 @@ def draw_reference(model: StreamModel, anchor: Anchor, settings: StreamSettings)
         first_timesteps=(),
     )
     stream = open_stream(model, anchor, quick, _still_then_moving())
-    drawn = stream.draw(stream.begin(stream.state), lambda _done, _stages: None)
+    drawn = alone(stream.draw(stream.begin(stream.state), lambda _done, _stages: None))
     return _numbers(anchor.reference_BFCHW[0, 0]), _numbers(drawn.x0_BFCHW[0])
 
 

@@ -13,8 +13,9 @@ from ..threads import threads_inside
 from .chunk_passes import ChunkPasses
 from .chunk_stages import Begun, Chunk, Drawn
 from .committing import stronger
-from .decode import decode
+from .decode import Decoding
 from .model import DecoderMemory, StreamDriving, StreamModel
+from .pieces import Pieces, alone
 from .plan import Clock
 from .snapshot import Snapshot, anew
 from .state_file import save_stream
@@ -120,55 +121,73 @@ class Stream(ChunkPasses, Iterator[Chunk]):
                 self.stand_before(before)
 
     def __next__(self) -> Chunk:
-        chunk = self.happens(self._next_chunk)
+        chunk = self.happens(self.chunk_pieces)
         if chunk is None:
             raise StopIteration
         return chunk
 
     @torch.no_grad()
-    def happens(self, draw: Callable[[], AnyChunk]) -> AnyChunk | None:
+    def happens(self, draw: Callable[[], Pieces[AnyChunk]]) -> AnyChunk | None:
         """Draw a chunk wholly or not at all; None where the driving has ended, or `should_stop` says so.
 
         Raises:
-            SettingsError: the stream's chunks are drawn ahead.
+            SettingsError: the stream's chunks are drawn ahead, or one is under way.
+        """
+        with threads_inside(self.threads):
+            return alone(self.wholly(draw))
+
+    def wholly(self, draw: Callable[[], Pieces[AnyChunk]]) -> Pieces[AnyChunk | None]:
+        """The same in pieces. Where they are no longer asked for, the chunk does not happen.
+
+        Raises:
+            SettingsError: the stream's chunks are drawn ahead, or one is under way.
         """
         if self.ahead is not None:
             raise SettingsError(DRAWN_AHEAD)
+        if self._flight is not None:
+            raise SettingsError("a chunk of this stream is under way; wait for it before the next is asked for")
         if self.finished:
             return None
         try:
-            with threads_inside(self.threads):
-                return draw()
+            return (yield from draw())
         except Stopped:
             return None
         finally:
             self.undo(self._flight)
             self._flight = None
 
-    def _next_chunk(self) -> Chunk:
+    def pieces(self) -> Pieces[Chunk | None]:
+        """The next chunk as `next` gives it, in pieces: for together.py."""
+        return self.wholly(self.chunk_pieces)
+
+    def chunk_pieces(self) -> Pieces[Chunk]:
         """The host asks for the whole chunk and waits for the device once: for the pictures, while it commits."""
-        drawn = self.draw_next()
+        drawn = yield from self.draw_next()
         latents, begun = drawn.latents(), drawn.begun
-        pixel_frames, memory = decode(
-            self.model.codec, latents, begun.state.decoder_memory, begun.plan.is_late_beginning
+        to_decode = Decoding(
+            codec=self.model.codec,
+            latents_BFCHW=latents,
+            memory=begun.state.decoder_memory,
+            is_late_beginning=begun.plan.is_late_beginning,
         )
+        ((pixel_frames, memory),) = yield [to_decode]
         decoded = mark(self.model.device)
-        committed = self.commit_drawn(drawn, memory)
+        committed = yield from self.commit_drawn(drawn, memory)
         decoded.synchronize()
         marks = {"denoise": (begun.mark, drawn.mark), "decode": (drawn.mark, decoded), "commit": (decoded, committed)}
         return drawn.emit(latents[0], pixel_frames, StageSeconds(marks))
 
-    def draw_next(self) -> Drawn:
+    def draw_next(self) -> Pieces[Drawn]:
         """The next chunk, to be committed. Nothing that lasts is written before that."""
         with self.lock:
             self.make_cut()
             begun = self._flight = self.begin(self.state)
-        return self.draw(begun, self.before_stage)
+        return (yield from self.draw(begun, self.before_stage))
 
-    def commit_drawn(self, drawn: Drawn, memory: DecoderMemory | None) -> Mark:
+    def commit_drawn(self, drawn: Drawn, memory: DecoderMemory | None) -> Pieces[Mark]:
         """Commit what `draw_next` drew, and stand behind it; `memory` is the decoder's."""
         self.before_stage(drawn.begun.num_steps + 1, drawn.begun.num_steps + 1)
-        self.run_commit(drawn)
+        yield from self.run_commit(drawn)
         with self.lock:
             self.kept.add(drawn.begun.state, self.write_window(drawn, keep=self.kept.wanted))
             self.state, self._flight = drawn.after(memory), None

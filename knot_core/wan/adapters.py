@@ -5,6 +5,7 @@ N heads, K head dim, X token dim.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -51,6 +52,20 @@ class DrivingFeatures:
 
 
 NO_DRIVING = DrivingFeatures({})
+
+
+def driving_side_by_side(parts: Sequence[DrivingFeatures]) -> DrivingFeatures:
+    """The features of several streams' latent frames, one stream's behind the other's; all of one network."""
+    first = parts[0]
+    return DrivingFeatures(
+        {block: torch.cat([part.by_block[block] for part in parts], dim=1) for block in first.by_block},
+        {block: _sound_side_by_side([part.sound[block] for part in parts]) for block in first.sound},
+    )
+
+
+def _sound_side_by_side(parts: Sequence[SoundKeys]) -> SoundKeys:
+    keys, values = zip(*((part.k_BFTNK, part.v_BFTNK) for part in parts), strict=True)
+    return SoundKeys(torch.cat(keys, dim=1), torch.cat(values, dim=1))
 
 
 def encode_signal(

@@ -105,16 +105,18 @@ class Checkpoint:
         except (SettingsError, ValueError) as problem:
             raise CheckpointError(f"{self.path} does not stream here: {problem}") from problem
 
-    def weight(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-        """A copy of the tensor `name`, in its stored shape [...], in `dtype` on `device`; fp8 numbers times their
-        scale.
+    def weight(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu", *, copy: bool = True) -> Tensor:
+        """The tensor `name`, in its stored shape [...], in `dtype` on `device`; fp8 numbers times their scale.
+
+        Without `copy` it is the file's own memory where dtype and device are the file's: pages that are mapped, and
+        that all processes share which map them.
 
         Raises:
             CheckpointError: its numbers are packed in a way that is not read here.
         """
         stored, scale = self.packed[name]() if name in self.packed else self.tensors[name], self.scales.get(name)
         if scale is None and stored.dtype.is_floating_point:
-            return stored.to(device, dtype, copy=True)
+            return stored.to(device, dtype, copy=copy)
         if scale is None or stored.dtype not in _FP8 or scale.numel() not in (1, stored.shape[0]):
             kind = str(stored.dtype).removeprefix("torch.")
             raise CheckpointError(f"{self.path} holds {name} as {kind} numbers in a packing that is not read here; "
@@ -240,7 +242,8 @@ def build_network(
 ) -> WanNetwork:
     """The network with the file's weights, its matrices in `dtype`, in inference mode and without gradients.
 
-    Tensors go from the file into their places one by one: memory never holds a second copy of the weights.
+    Tensors go from the file into their places one by one: memory never holds a second copy of the weights. On a CPU
+    those that have their dtype in the file stay mapped, and processes that load the same file share their memory.
 
     Raises:
         CheckpointError: tensors are missing, left over, of another shape, or not finite.
@@ -260,7 +263,7 @@ def _placed(
     if lora is not None and name in lora.changes:
         weight = lora.merged(name, checkpoint.weight(name, torch.promote_types(dtype, torch.float32), device)).to(dtype)
     else:
-        weight = checkpoint.weight(name, dtype, device)
+        weight = checkpoint.weight(name, dtype, device, copy=False)
     if not weight.isfinite().all():
         raise CheckpointError(_not_finite(checkpoint, name, dtype, lora))
     return weight

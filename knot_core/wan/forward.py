@@ -19,7 +19,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..cache import AttentionCache
+from ..cache import Attended, AttendedApart, AttentionCache
 from ..geometry import PATCH
 from .adapters import NO_DRIVING, DrivingFeatures, SoundKeys
 from .leaves import feed
@@ -56,10 +56,18 @@ class TextAndImage:
 class CrossConstant:
     """Cross-attention to a text of one token (the null text): softmax over one key is 1, so it is o(v) everywhere."""
 
-    out_B1D: Tensor
+    out_BFD: Tensor  # of one frame, which stands for all, or of each
 
 
-CrossLayer = CrossKeys | TextAndImage | CrossConstant
+@dataclass(frozen=True, eq=False)
+class CrossApart:
+    """Tokens that lie side by side in a pass and attend to different prompts: the first `lengths[0]` to `parts[0]`."""
+
+    lengths: tuple[int, ...]
+    parts: "tuple[CrossKeys | TextAndImage, ...]"
+
+
+CrossLayer = CrossKeys | TextAndImage | CrossConstant | CrossApart
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,20 +238,41 @@ def _self_attention(attention: nn.Module, y_BFPD: Tensor, rope: RopeTable, cache
         rotate(_split_heads(feed(norm, _at_least_float32(project(y_BLD)), v.dtype), rope.head_dim), rope).to(v.dtype)
         for project, norm in ((attention.q, attention.norm_q), (attention.k, attention.norm_k))
     )
-    out_BLD = attention.o(attend(q, *cache.extend(layer, k, v)))
+    out_BLD = attention.o(_attend_to_cached(q, cache.extend(layer, k, v)))
     return rearrange(out_BLD, "b (f p) d -> b f p d", f=y_BFPD.shape[1])
+
+
+def _attend_to_cached(q_BLNK: Tensor, found: Attended | AttendedApart) -> Tensor:
+    if not isinstance(found, AttendedApart):
+        return attend(q_BLNK, *found)
+    queries = q_BLNK.split(found.lengths, dim=1)
+    return torch.cat([attend(q, *seen) for q, seen in zip(queries, found.parts, strict=True)], dim=1)
 
 
 def _cross_attention(block: nn.Module, x_BFPD: Tensor, keys: CrossLayer, dtype: torch.dtype) -> Tensor:
     if isinstance(keys, CrossConstant):
-        return keys.out_B1D[:, None].to(x_BFPD.dtype)
-    attention, parts = block.cross_attn, (keys,) if isinstance(keys, CrossKeys) else (keys.text, keys.image)
-    head_dim, kept = parts[0].k_BTNK.shape[-1], parts[0].v_BTNK.dtype
+        return rearrange(keys.out_BFD, "b f d -> b f 1 d").to(x_BFPD.dtype)
+    attention, values = block.cross_attn, _text_of(keys).v_BTNK
+    head_dim, kept = values.shape[-1], values.dtype
     y_BLD = rearrange(feed(block.norm3, x_BFPD, dtype), "b f p d -> b (f p) d").to(dtype)
     q = _split_heads(feed(attention.norm_q, _at_least_float32(attention.q(y_BLD)), dtype), head_dim).to(kept)
-    out_BLD, *more = (_attend_to(q, part) for part in parts)
-    out_BLD = attention.o(sum(more, out_BLD))
+    out_BLD = attention.o(_attend_to_prompt(q, keys))
     return rearrange(out_BLD, "b (f p) d -> b f p d", f=x_BFPD.shape[1]).to(x_BFPD.dtype)
+
+
+def _text_of(keys: CrossLayer) -> CrossKeys:
+    """The keys of a text; where there are several, of the first."""
+    first = keys.parts[0] if isinstance(keys, CrossApart) else keys
+    return first.text if isinstance(first, TextAndImage) else first
+
+
+def _attend_to_prompt(q_BLNK: Tensor, keys: CrossLayer) -> Tensor:
+    if isinstance(keys, CrossApart):
+        queries = q_BLNK.split(keys.lengths, dim=1)
+        return torch.cat([_attend_to_prompt(q, part) for q, part in zip(queries, keys.parts, strict=True)], dim=1)
+    if isinstance(keys, TextAndImage):
+        return _attend_to(q_BLNK, keys.text) + _attend_to(q_BLNK, keys.image)
+    return _attend_to(q_BLNK, keys)
 
 
 def _attend_to(q_BLNK: Tensor, keys: CrossKeys) -> Tensor:

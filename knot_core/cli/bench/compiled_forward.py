@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...cache import Attended, AttentionCache
+from ...cache import Attended, AttendedApart, AttentionCache
 from ...stream import denoise
 
 _MOST_SHAPES = 128
@@ -19,7 +19,7 @@ class _OutsideCache:
     def __init__(self, cache: AttentionCache) -> None:
         self._extend = torch.compiler.disable(cache.extend)
 
-    def extend(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> Attended:
+    def extend(self, layer: int, k_BLNK: Tensor, v_BLNK: Tensor) -> Attended | AttendedApart:
         return self._extend(layer, k_BLNK, v_BLNK)
 
 

@@ -31,7 +31,7 @@ ATTENTION = {
 
 def asks_for_engine(options: Namespace) -> bool:
     """Whether the engine alone is to be measured: asked for, or implied by an option that only it has."""
-    only_there = options.layers is not None or options.attention != "auto" or options.compile
+    only_there = options.layers is not None or options.attention != "auto" or options.compile or options.streams
     return options.engine or only_there or options.model in PUBLISHED
 
 
@@ -47,9 +47,20 @@ def bench_engine(options: Namespace, load: Callable[[], Model], given: dict[str,
             around.enter_context(sdpa_kernel(list(ATTENTION[options.attention])))
         if options.compile:
             around.enter_context(compiled_forward())
+        if options.streams:
+            return _bench_streams(options, task)
         figures = measure(task)
     figures |= {"attention": options.attention, "compiled": options.compile}
     sys.stderr.write(table(figures) + "\n")
+    sys.stdout.write(json.dumps(figures) + "\n")
+    return 0
+
+
+def _bench_streams(options: Namespace, task: Task) -> int:
+    from .streams_benchmark import counts_of, measure_streams, table_of  # it begins processes: the archive has none
+
+    figures = measure_streams(task, counts_of(options.streams), options.pairs)
+    sys.stderr.write(table_of(figures) + "\n")
     sys.stdout.write(json.dumps(figures) + "\n")
     return 0
 

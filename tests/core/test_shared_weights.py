@@ -1,0 +1,68 @@
+"""Processes that load one weights file share its memory: each of its own holds none of the weights."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from knot_core.model import ASSETS, load_model
+
+LOAD = """
+import sys, torch
+from knot_core.model import load_model
+from knot_core.run.process_memory import private_bytes
+from knot_core.stream.grouping import some_anchor
+
+def mapped(name):
+    lines, found, here = open("/proc/self/smaps").read().splitlines(), {}, False
+    for line in lines:
+        words = line.split()
+        if not words[0].endswith(":"):
+            here = line.endswith(name)
+        elif here and words[-1] == "kB":
+            found[words[0]] = found.get(words[0], 0) + int(words[1])
+    return found
+
+load_model("knot-tiny", dtype=torch.bfloat16)  # everything that a process does once
+torch.zeros(8).bfloat16().isfinite()
+before = private_bytes()
+model = load_model(sys.argv[1], dtype=torch.bfloat16, codec=sys.argv[2])
+some_anchor(model, (2, 2))  # uses them, in a pass
+found = mapped(sys.argv[1].rsplit("/", 1)[1])
+print(private_bytes() - before, found["Private_Dirty:"], found["Private_Clean:"], found["Rss:"])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="what processes share is read from /proc")
+def test_a_second_process_holds_no_weights_of_its_own(tmp_path):
+    """While this one holds them as well; bfloat16 as in the file, whose other tensors are in float32."""
+    path, codec = tmp_path / "shared.safetensors", ASSETS / "knot-tiny-codec.safetensors"
+    path.write_bytes((ASSETS / "knot-tiny.safetensors").read_bytes())
+    model = load_model(path, dtype=torch.bfloat16, codec=codec)
+    stored = load_file(path)
+    assert all(torch.equal(weight, stored[name]) for name, weight in model.network.state_dict().items())
+    command = [sys.executable, "-I", "-c", LOAD, str(path), str(codec)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    _, dirty, clean, resident = (int(word) for word in said.split())
+    assert resident > 20_000, "the file is mapped, and was read"
+    assert dirty == 0
+    assert clean == 0, "this process maps it as well"
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="where a file is mapped is read from /proc")
+def test_weights_stay_mapped_where_nothing_is_to_be_changed(tmp_path):
+    """A weight in the file's dtype lies in the file's memory; one that is cast does not."""
+    path = tmp_path / "w.safetensors"
+    path.write_bytes((ASSETS / "knot-tiny.safetensors").read_bytes())
+    codec, cast = ASSETS / "knot-tiny-codec.safetensors", "blocks.0.self_attn.q.weight"
+    for dtype, is_mapped in ((torch.bfloat16, True), (torch.float32, False)):
+        weights = load_model(path, dtype=dtype, codec=codec).network.state_dict()
+        lines = [line.split() for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()]
+        spans = [range(*(int(end, 16) for end in words[0].split("-"))) for words in lines if words[-1] == str(path)]
+        mapped = {name for name, weight in weights.items() if any(weight.data_ptr() in span for span in spans)}
+        assert "blocks.0.modulation" in mapped
+        assert (cast in mapped) is is_mapped
+        assert (mapped == weights.keys()) is is_mapped
