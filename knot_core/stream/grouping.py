@@ -32,7 +32,7 @@ COUNTS = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Rate:
-    """What was measured of one way."""
+    """The speed of one way, as measured."""
 
     workers: int  # at once; each of them draws
     threads: int  # inside operations of each

@@ -163,7 +163,7 @@ def _computed(requests: Sequence[Request], most: int | None) -> list[Any]:
 
 
 def _computed_together(requests: Sequence[Request]) -> list[Any]:
-    """Where together it fails, each is computed by itself, so that the error meets the one that it belongs to."""
+    """Each by itself where together it fails, so that the error meets the one that it belongs to."""
     if len(requests) > 1:
         try:
             return requests[0].compute_with(requests[1:])
