@@ -13,13 +13,8 @@ from torch import Tensor
 
 from ..errors import MediaError, short
 from .face_mesh import mesh_points
+from .face_places import EYE_DISTANCE, EYES_MIDPOINT, MOUTH, SIDE
 from .placement import Placement
-
-# Where faces lie in training, in pixels of a square of this side: the renderer of `knot_lab` puts its heads there.
-SIDE = 256
-EYES_MIDPOINT = (128.0, 112.0)
-EYE_DISTANCE = 62.0
-MOUTH = (128.0, 178.0)
 
 _LEAST_EYE_DISTANCE = 8.0  # pixels; of a smaller face nothing is left to animate
 _LEAST_HEIGHT = 0.3  # of the mouth below the eyes, in eye distances: profiles from above still have twice that
