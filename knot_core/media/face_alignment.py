@@ -1,7 +1,8 @@
 """A photo is brought to where faces lie in training, by the eyes and the mouth.
 
-The three points are found by MediaPipe's face mesh where that package is installed, or set by the user; which it was
-is said. Points are pairs (x, y) in pixels from the picture's upper left corner.
+The three points are found by MediaPipe's face mesh where that package is installed, else by the pack's own landmark
+network where its weights are at hand, or set by the user; which it was is said. Points are pairs (x, y) in pixels from
+the picture's upper left corner.
 
 Shapes: H W height and width of a picture.
 """
@@ -14,6 +15,7 @@ from torch import Tensor
 from ..errors import MediaError, short
 from .face_mesh import mesh_points
 from .face_places import EYE_DISTANCE, EYES_MIDPOINT, MOUTH, SIDE
+from .face_points import eyes_and_mouth, load_face_points, locate
 from .placement import Placement
 
 _LEAST_EYE_DISTANCE = 8.0  # pixels; of a smaller face nothing is left to animate
@@ -84,15 +86,18 @@ def find_face_points(image: Tensor) -> FacePoints:
     Raises:
         MediaError: there is nothing that finds them, or it finds no face; the message says what to do.
     """
-    found = mesh_points(image)
-    if found is None:
-        raise MediaError(
-            "no face found in the picture; give the two eyes and the mouth as three points, or a picture of one face "
-            "from the front"
-        )
-    *points, count = found
-    left, right, mouth = points
-    return FacePoints(left_eye=left, right_eye=right, mouth=mouth, finder="MediaPipe", count=count)
+    if (found := mesh_points(image)) is not None:
+        left, right, mouth, count = found
+        return FacePoints(left_eye=left, right_eye=right, mouth=mouth, finder="MediaPipe", count=count)
+    network = load_face_points()
+    own = None if network is None else locate(network, image)
+    if own is not None:
+        left, right, mouth = ((place.real, place.imag) for place in eyes_and_mouth(own.points))
+        return FacePoints(left_eye=left, right_eye=right, mouth=mouth, finder="the built-in landmark network")
+    raise MediaError(
+        "no face found in the picture; give the two eyes and the mouth as three points, or a picture of one face from "
+        "the front"
+    )
 
 
 def place_face(points: FacePoints, picture: tuple[int, int], height: int, width: int) -> Placement:

@@ -9,6 +9,7 @@ Shapes: B windows, S = 128 pixels a side, n pictures, P = 256 pixels of theirs, 
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -166,7 +167,7 @@ def train_face_points(folder: Path, pictures: Path, *, steps: int, seed: int = 0
     end, rng = time.monotonic() + seconds, np.random.default_rng([seed, step])
     with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
         for line in _steps(network, averaged, optimizer, (data, unseen), rng, range(step, steps)):
-            log.write(f"{line}\n")
+            log.write(json.dumps(line) + "\n")
             log.flush()
             _save(checkpoint, network, averaged, optimizer, line["step"])
             write_face_points(averaged, folder / "face-points.safetensors")
