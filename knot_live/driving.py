@@ -221,7 +221,7 @@ class LiveDriving:
         with self._lock:
             self._voice.take(frozen.laid, len(sound))
             self._face.keep(first_pixel_frame(max(0, frozen.stop - HISTORY)), frozen.gestures)
-        self.spoken = sum(take.own for take in frozen.laid.taken)
+        self.spoken = sum(take.silent * (take.own > 0) + take.own for take in frozen.laid.taken)
         self._next, self._frozen = frozen.stop, None
         self._drawn = {latent: row for latent, row in self._drawn.items() if latent >= frozen.stop - HISTORY}
         return sound

@@ -19,6 +19,8 @@ from .sound_bytes import SOUND_RATE, from_text, to_text
 MODES = ("reply", "mirror")
 REPLY_WAITS = 0.3  # seconds that the oldest sample of a reply waits for more at most
 MOST_LATE = SOUND_RATE // 5  # samples: 200 ms, by which a mirrored voice may lag behind what a chunk needs
+AHEAD = SOUND_RATE // 10  # samples: 100 ms by which a mirrored voice is ahead, for chunks that begin early
+_QUIET = 0.01  # of full scale: a mirrored voice that lags catches up where it is no louder
 PAST = 3 * SOUND_RATE // 1000  # samples: 3 ms past a pixel frame that its features hear
 _MOST_UTTERANCES = 1000
 _FADE = SOUND_RATE // 200  # samples: 5 ms, over which sound is cut without a click
@@ -39,6 +41,20 @@ def may_start(mode: str, waiting: int, needed: int, *, committed: bool, waited: 
 def too_late(mode: str, waiting: int, needed: int) -> int:
     """Samples that are dropped: of a mirrored voice, those that come later than `MOST_LATE`."""
     return max(0, waiting - needed - MOST_LATE) if mode == "mirror" else 0
+
+
+def lead_in(num_own: int, num_needed: int, waiting: int) -> int:
+    """Samples of silence before a mirrored voice that begins with this chunk, which hears `num_needed` samples.
+
+    So it is as late as it must be, wherever between two chunks it began: what has arrived ends `AHEAD` behind the
+    chunk's own.
+    """
+    return max(0, min(num_needed, num_own + AHEAD) - waiting)
+
+
+def continued(sound_S: np.ndarray, count: int) -> np.ndarray:
+    """So many samples more, of much the same spectrum: its last ones backwards."""
+    return np.resize(sound_S[::-1][: max(1, min(count, len(sound_S)))], count)
 
 
 def fade_out(sound_S: np.ndarray) -> np.ndarray:
@@ -99,13 +115,17 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Taken:
-    """What a chunk takes of an utterance: its first `raw` samples become `sound`, of which `own` are played."""
+    """What a chunk takes of an utterance: its first `raw` samples become `sound`, of which `own` are played; `silent`
+    samples before it are silence.
+    """
 
     utterance: Utterance
+    silent: int
     raw: int
     sound: np.ndarray
     own: int
     ran_dry: bool  # before the chunk's own frames ended, and more is to come
+    goes_on: bool = False  # mirrored, and more of it comes than is here
 
 
 @dataclass(frozen=True)
@@ -158,7 +178,10 @@ class SpeechQueue:
     def lay(self, num_own: int, num_needed: int, num_laid: int, now: float) -> Laid:
         """What a chunk of `num_own` samples plays, which hears `num_needed`; and what follows, up to `num_laid`."""
         taken = tuple(self._takes(num_own, num_needed, num_laid, now))
-        sound = np.concatenate([np.zeros(0, dtype=np.float32), *(take.sound for take in taken)])
+        parts = [np.pad(take.sound, (take.silent, 0)) for take in taken]
+        if taken and taken[-1].goes_on and (missing := num_laid - sum(map(len, parts))) > 0:
+            parts.append(continued(taken[-1].sound, missing))  # of the knot, until the next chunk hears what it was
+        sound = np.concatenate([np.zeros(0, dtype=np.float32), *parts])
         return Laid(np.pad(sound, (0, num_laid - len(sound))), taken, self.generation)
 
     def _takes(self, num_own: int, num_needed: int, num_laid: int, now: float) -> Iterator[Taken]:
@@ -166,17 +189,31 @@ class SpeechQueue:
         for utterance in self._utterances:
             waiting, waited = utterance.waiting, now - utterance.pieces[0][0] if utterance.pieces else 0.0
             starts = may_start(utterance.mode, waiting, num_needed, committed=utterance.committed, waited=waited)
+            silent, goes_on = 0, utterance.mode == "mirror" and not utterance.committed
+            if goes_on and not utterance.started and waiting:
+                silent = lead_in(num_own, num_needed, place + waiting)
+                starts = place + silent < num_own
             if place >= num_laid or not (utterance.started or starts):
                 return
-            late = too_late(utterance.mode, waiting, num_needed)
+            place += silent
+            late = self._late(utterance, num_own - place, num_needed)
             raw = utterance.first(num_laid - place + late)
             sound = without(raw, min(utterance.heard, len(raw) - late), late)
             own = min(len(sound), max(0, num_own - place))
             dry = place + len(sound) < num_own and not utterance.committed
-            yield Taken(utterance, len(raw), sound, own, dry)
+            yield Taken(utterance, silent, len(raw), sound, own, dry, goes_on and not dry)
             place += len(sound)
             if not utterance.committed:
                 return
+
+    def _late(self, utterance: Utterance, num_own: int, num_needed: int) -> int:
+        """Samples that are dropped: what is too late, and in a pause of a mirrored voice what it need not lag."""
+        late = too_late(utterance.mode, utterance.waiting, num_needed)
+        lag = utterance.waiting - min(num_needed, num_own + AHEAD)
+        if utterance.mode != "mirror" or utterance.committed or not utterance.started or lag <= late:
+            return late
+        pause = utterance.first(utterance.heard + lag)[utterance.heard :]
+        return lag if len(pause) == lag and np.abs(pause).max() < _QUIET else late
 
     def take(self, laid: Laid) -> None:
         """The chunk is kept: its own samples have gone."""

@@ -241,7 +241,9 @@ class Scene:
     """A session over stand-ins, with everything that it told and gave."""
 
     def __init__(self, monkeypatch, *, seconds=0.2, settings=None, viewer=True, acknowledged_every=0.1, **options):
-        self.clock, self.driving, self.events, self.chunks = SimulatedClock(), FakeDriving(), [], []
+        """`driving`: what makes one of a clock, in place of the stand-in."""
+        self.clock, self.events, self.chunks = SimulatedClock(), [], []
+        self.driving = options.pop("driving", lambda _: FakeDriving())(self.clock)
         self.on_begin = lambda _: None
         taken = seconds if callable(seconds) else lambda: seconds
 

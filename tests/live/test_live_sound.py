@@ -16,7 +16,7 @@ from knot_core.errors import DrivingError, KnotError
 from knot_core.media import Audio
 from knot_live import speech_queue
 from knot_live.sound import Intake, Timeline
-from knot_live.speech_queue import MOST_LATE, PAST, SOUND_RATE, may_start, needed_samples, too_late, without
+from knot_live.speech_queue import AHEAD, MOST_LATE, PAST, SOUND_RATE, may_start, needed_samples, too_late, without
 from knot_live.voice import MOST_WAITING
 
 from .playing import Playing, Portrait
@@ -269,8 +269,66 @@ def test_a_mirrored_voice_that_keeps_up_is_never_dropped():
         playing.chunk()
     sound = played(playing)
     start = int(np.argmax(sound != 0))
-    assert 0.6 < start / SOUND_RATE < 1.3
+    assert 0.55 < start / SOUND_RATE < 0.65, "as late as a chunk and 0.1 s"
     assert np.array_equal(sound[start:], said[: len(sound) - start])
+
+
+@pytest.mark.parametrize("begins", [0.0, 0.07, 0.2, 0.31, 0.44])
+@pytest.mark.parametrize(("num_frames", "lags"), [(3, 0.58), (1, 0.26)])
+def test_a_mirrored_voice_is_as_late_wherever_between_two_chunks_it_begins(begins, num_frames, lags):
+    """A microphone of 50 pieces a second; a chunk begins when the last one has played."""
+    playing, said, sent = Playing(num_frames=num_frames), voice(6.0) + 0.001, 0
+    begins += 1.0
+    while playing.seconds < 4:
+        while begins + sent / SOUND_RATE + 0.02 <= playing.seconds:
+            playing.driving.append_speech(said[sent : sent + 480], SOUND_RATE, "mirror")
+            sent += 480
+        playing.chunk()
+    sound = played(playing)
+    start = int(np.argmax(sound != 0))
+    assert start / SOUND_RATE - begins == pytest.approx(lags, abs=0.021)
+    assert np.array_equal(sound[start:], said[: len(sound) - start])
+
+
+def test_chunks_that_begin_up_to_100_ms_early_or_late_leave_no_gap_in_a_mirrored_voice():
+    playing, said, sent = Playing(), voice(20.0) + 0.001, 0
+    rng, now = np.random.default_rng(3), 0.0
+    while now < 15:
+        shaken = now + rng.uniform(-0.045, 0.045)  # so two of them are 90 ms nearer at most
+        while sent / SOUND_RATE + 0.02 <= shaken:
+            playing.driving.append_speech(said[sent : sent + 480], SOUND_RATE, "mirror")
+            sent += 480
+        now += len(playing.begin()) and len(playing.end()) / SOUND_RATE
+    sound = played(playing)
+    start = int(np.argmax(sound != 0))
+    assert np.array_equal(sound[start:], said[: len(sound) - start])
+
+
+def test_a_knot_that_a_mirrored_voice_has_not_reached_hears_it_go_on():
+    playing, said = Playing(), voice(6.0)
+    playing.driving.append_speech(said[: 9 * FRAME + AHEAD], SOUND_RATE, "mirror")
+    rows = playing.begin()[:, -1, :64]
+    assert torch.linalg.vector_norm(rows[3] - rows[2]) < torch.linalg.vector_norm(rows[3])
+    playing.end()
+    assert np.array_equal(playing.sound[0], said[: 9 * FRAME]), "what is played is what was said"
+    playing.driving.append_speech(said[9 * FRAME + AHEAD : 30 * FRAME], SOUND_RATE, "mirror")
+    playing.chunk()
+    assert np.array_equal(playing.sound[1], said[9 * FRAME : 21 * FRAME])
+
+
+def test_a_mirrored_voice_that_lags_catches_up_in_a_pause():
+    playing, said = Playing(), voice(8.0) + 0.001
+    pause = slice(40 * FRAME, 60 * FRAME)
+    said[pause] = 0.002
+    playing.driving.append_speech(said[: needed_samples(9, 4, FRAME) + 4000], SOUND_RATE, "mirror")
+    sent, lags = needed_samples(9, 4, FRAME) + 4000, []
+    for _ in range(6):
+        playing.chunk()
+        lags.append(playing.driving.speech_waiting)
+        playing.driving.append_speech(said[sent : sent + 12 * FRAME], SOUND_RATE, "mirror")
+        sent += 12 * FRAME
+    assert lags[0] == pytest.approx((4 * FRAME + 72 + 4000) / SOUND_RATE, abs=1e-3), "less than 200 ms is borne"
+    assert lags[-1] == pytest.approx(AHEAD / SOUND_RATE, abs=1e-3)
 
 
 def test_a_mirrored_voice_that_is_late_is_dropped_and_the_knot_keeps_what_it_heard():

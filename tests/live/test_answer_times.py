@@ -1,0 +1,103 @@
+"""How long somebody waits for the face, by a simulated clock: the session's own part of it, without a browser's.
+
+A chunk takes as long as knot-tiny's on two cores; a frame is seen when the viewer shows it. What is measured in a real
+browser stands in docs/live.md.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from knot_live import controls
+from knot_live.driving import LiveDriving
+from knot_live.engine import StreamSettings
+from knot_live.pacing import TRANSPORT
+from knot_live.speech_queue import AHEAD, SOUND_RATE
+
+from .playing import Portrait
+from .simulated import FPS, Scene
+
+PIECE = SOUND_RATE // 50
+EVENTS = 24
+SPEAKS = 64 + 8  # of a signal: whether somebody does
+
+
+class Speaking(LiveDriving):
+    """A live driving whose frames show whether somebody speaks in them."""
+
+    def frames(self, first, end):
+        """uint8 [P]"""
+        start = (first + 3) // 4
+        spoken = self.signal(start, (end + 3) // 4 - start).numpy()[:, :, SPEAKS].reshape(-1)
+        return (200 * (spoken[-(end - first) :] > 0)).astype(np.uint8)
+
+
+def voice(seconds):
+    return (9000 * np.sin(np.arange(round(seconds * SOUND_RATE)) / 20)).astype(np.int16)
+
+
+def waits(monkeypatch, chunk, drawing, ask, *, shows=200):
+    """Median and 95th percentile of the seconds from an event until the viewer shows it.
+
+    `ask(scene, time)` asks at that time, and every 3 s again.
+    """
+    settings = StreamSettings(num_chunk_frames=chunk)
+    here = Scene(monkeypatch, seconds=drawing, settings=settings,
+                 driving=lambda clock: Speaking(Portrait(), clock=clock.now))  # fmt: skip
+    times = [3 + 3 * number + 0.48 * number / EVENTS for number in range(EVENTS)]
+    for time in times:
+        ask(here, time)
+    here.run(seconds=3 * (EVENTS + 1) + 1)
+    changes = [at for (_, before), (at, now) in pairwise(here.viewer.times) if before != now and now == shows]
+    assert here.viewer.stalls <= 0.005 * FPS * here.clock.now(), "a play ratio of 0.995"
+    found = [next(at for at in changes if at >= time) - time for time in times]
+    return np.percentile(found, 50), np.percentile(found, 95)
+
+
+def mirrored(here, time):
+    """A microphone gives a word from then on, in pieces of 20 ms."""
+    said = voice(0.9)
+    for place in range(0, len(said), PIECE):
+        piece = controls.Speech(said[place : place + PIECE], SOUND_RATE, "mirror")
+        here.at(time + (place + PIECE) / SOUND_RATE, piece)
+    here.at(time + 0.92, controls.CommitSpeech())
+
+
+def replied(here, time):
+    """An agent sends a word faster than real time."""
+    here.at(time, controls.Speech(voice(0.9), SOUND_RATE))
+    here.at(time, controls.CommitSpeech())
+
+
+def interrupted(here, time):
+    """An agent speaks for long, and is told to be silent."""
+    here.at(time - 1.6, controls.Speech(voice(4), SOUND_RATE))
+    here.clock.at(time, lambda: here.session.apply(controls.Cancel(here.viewer.next - 1)))
+
+
+CASES = {3: 0.30, 1: 0.11}  # latent frames of a chunk, and the seconds in which it is drawn
+HELD = 8 / FPS  # seconds for which somebody is still taken to speak
+
+
+@pytest.mark.parametrize("chunk", CASES)
+def test_a_mirrored_voice_waits_for_a_chunk_of_it_and_for_what_lies_ready_alone(monkeypatch, chunk):
+    usual, most = waits(monkeypatch, chunk, CASES[chunk], mirrored)
+    lead = min(4 * chunk / FPS, CASES[chunk] + TRANSPORT)
+    heard = 4 * chunk / FPS + AHEAD / SOUND_RATE
+    assert usual <= heard + lead + 0.01
+    assert most <= heard + lead + 0.06, "wherever between two chunks it began"
+
+
+@pytest.mark.parametrize(("chunk", "usual", "most"), [(3, 0.68, 0.90), (1, 0.28, 0.35)])
+def test_a_reply_waits_for_what_lies_ready_and_for_a_chunk_that_cannot_be_given_up(monkeypatch, chunk, usual, most):
+    found = waits(monkeypatch, chunk, CASES[chunk], replied)
+    assert found[0] <= usual
+    assert found[1] <= most
+
+
+@pytest.mark.parametrize(("chunk", "usual", "most"), [(3, 0.72, 0.93), (1, 0.32, 0.41)])
+def test_an_interruption_waits_for_the_same(monkeypatch, chunk, usual, most):
+    found = waits(monkeypatch, chunk, CASES[chunk], interrupted, shows=0)
+    assert found[0] - HELD <= usual
+    assert found[1] - HELD <= most
