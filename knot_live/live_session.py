@@ -185,9 +185,15 @@ class LiveSession:
         while len(self._recent) > 1 and sum(map(_size, self._recent)) > _KEPT_BYTES:
             self._recent.popleft()
         for client in self.clients:
-            if self._has(chunk, client):
-                client.send(*client.chunk(chunk, self.source.formats.initialisation))
+            for piece in self._with_its_key(chunk, client):
+                if self._has(piece, client):
+                    client.send(*client.chunk(piece, self.source.formats.initialisation))
         self._note(chunk, time.monotonic())
+
+    def _with_its_key(self, chunk: EncodedChunk, client: Client) -> list[EncodedChunk]:
+        """That piece; for a driver who came back inside a chunk, after those since its key frame, which he has seen."""
+        goes_on = client is self.driver and client.num_sent == 0 and not chunk.key
+        return self._behind(chunk.first_frame - 1) if goes_on else [chunk]
 
     def _note(self, chunk: EncodedChunk, now: float) -> None:
         self.figures.sent(chunk.first_frame, chunk.end, now)
