@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import aiohttp
@@ -24,6 +24,7 @@ _BETWEEN = 3.0  # seconds between two faults
 _SILENT = 3.0  # seconds without pictures, after which a session stands still
 _FLOOD = 400  # messages without a pause
 _SAMPLED = 2.0  # seconds between two looks at the memory
+_OF_A_CLUSTER = ("kill", "kill", "drain")
 _FLAT = 1.10  # last third of the memory over the first: what is flat
 
 
@@ -78,7 +79,10 @@ def _kept(viewers: Sequence[Viewer]) -> dict[str, Any]:
 
 
 async def kill_gateway(times: int, sessions: int, cluster: str | None, say: Say) -> dict[str, Any]:
-    """SIGKILL to what holds the clients' sockets, which is begun again at once; seconds until pictures come again."""
+    """SIGKILL to what holds the clients' sockets, which is begun again at once; seconds until pictures come again.
+
+    A Ray at an address of its own has no gateway that could be killed here: `cluster` is "" or None.
+    """
     before = machine()
     with Server(serving(sessions, cluster)) as server:
         viewers = [Viewer(server.url, seed=number) for number in range(sessions)]
@@ -86,8 +90,7 @@ async def kill_gateway(times: int, sessions: int, cluster: str | None, say: Say)
             await all_see(viewers)
             for number in range(times):
                 await asyncio.sleep(_BETWEEN)
-                server.kill()
-                await asyncio.to_thread(server.begin)
+                await asyncio.to_thread(server.kill_gateway)
                 until = time.monotonic() + _PATIENCE
                 while time.monotonic() < until and any(
                     len(viewer.seen.outages) <= number and not viewer.seen.ended for viewer in viewers
@@ -98,6 +101,52 @@ async def kill_gateway(times: int, sessions: int, cluster: str | None, say: Say)
             return {"before": before, "after": machine(), "kills": times, "outage_seconds": spread(outages)} | _kept(
                 viewers
             )
+
+
+async def drain(times: int, update: str | None, sessions: int, cluster: str, say: Say) -> dict[str, Any]:
+    """Workers that are drained one after the other, then all of them for other weights: how long the clients stall."""
+    before = machine()
+    with Server(serving(sessions, cluster)) as server:
+        viewers = [Viewer(server.url, seed=number) for number in range(sessions)]
+        async with watching(viewers):
+            await all_see(viewers)
+            await asyncio.sleep(_BETWEEN)
+            found: dict[str, Any] = {}
+            if times:
+                found["drained"] = await _stalls(viewers, [_drain_busy] * times, server, say)
+            if update is not None:
+                found["updated"] = await _stalls(viewers, [lambda one: one.tell_cluster("update", update)], server, say)
+            chunk = max(viewer.created["chunk_seconds"] for viewer in viewers)
+            return {"before": before, "after": machine(), "chunk_seconds": chunk} | found | _kept(viewers)
+
+
+def _drain_busy(server: Server) -> None:
+    """The worker that has most sessions."""
+    workers = server.tell_cluster("status")["workers"]
+    server.tell_cluster("drain", max(workers, key=lambda worker: len(worker["sessions"]))["name"])
+
+
+async def _stalls(
+    viewers: Sequence[Viewer], acts: Sequence[Callable[[Server], Any]], server: Server, say: Say
+) -> dict[str, Any]:
+    """Every stall from before the first of the acts until after the last one, and without any act for comparison."""
+    quiet = await _stalls_within(viewers, asyncio.sleep(_WATCHED))
+    found: list[float] = []
+    for act in acts:
+
+        async def once(act: Callable[[Server], Any] = act) -> None:
+            await asyncio.to_thread(act, server)
+            await asyncio.sleep(_WATCHED)
+
+        found += await _stalls_within(viewers, once())
+        say(f"stalls: {spread(found)}")
+    return {"times": len(acts), "stall_seconds": spread(found), "without": spread(quiet)}
+
+
+async def _stalls_within(viewers: Sequence[Viewer], acting: Awaitable[Any]) -> list[float]:
+    before = [len(viewer.seen.stalls) for viewer in viewers]
+    await acting
+    return [stall for viewer, count in zip(viewers, before, strict=True) for stall in viewer.seen.stalls[count:]]
 
 
 async def misbehave(seconds: float, sessions: int, cluster: str | None, say: Say) -> dict[str, Any]:
@@ -168,7 +217,7 @@ _MISCHIEF = {"join": _join, "flood": _flood, "nonsense": _nonsense, "deaf": _dea
 
 
 async def chaos(seconds: float, sessions: int, cluster: str | None, seed: int, say: Say) -> dict[str, Any]:
-    """Everything at random: lost connections, joins, floods, deaf clients, and with a cluster killed workers."""
+    """Everything at random: lost connections, joins, floods, deaf clients; in a cluster workers killed and drained."""
     rng, before, counts, memory = random.Random(seed), machine(), Counter(), []
     server = Server(serving(sessions + 1, cluster))
     with server:
@@ -179,7 +228,7 @@ async def chaos(seconds: float, sessions: int, cluster: str | None, seed: int, s
             until = time.monotonic() + seconds
             while time.monotonic() < until:
                 await asyncio.sleep(2 * _BETWEEN * rng.random())
-                name = rng.choice(["lose", *_MISCHIEF, *(["kill"] if cluster is not None else [])])
+                name = rng.choice(["lose", *_MISCHIEF, *(_OF_A_CLUSTER if cluster is not None else ())])
                 counts[name] += 1
                 await _one_fault(name, server, rng.choice(viewers))
             await asyncio.sleep(2 * _BETWEEN)
@@ -201,6 +250,8 @@ async def _one_fault(name: str, server: Server, viewer: Viewer) -> None:
         await viewer.lose()
     elif name == "kill":
         os.kill(await asyncio.to_thread(busiest, server), signal.SIGKILL)
+    elif name == "drain":
+        await asyncio.to_thread(_drain_busy, server)
     else:
         await _MISCHIEF[name](server.url)
 

@@ -1,15 +1,18 @@
 """A live server as processes of its own, which can be watched, killed and begun again. Linux: it reads /proc."""
 
+import json
 import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..client import LiveError
 
@@ -17,17 +20,18 @@ _MARK = "KNOT_LIVE_BENCH"  # of the environment: what a server begins, inherits 
 _BEGINS = 180.0  # seconds in which a server must be warm
 _ENDS = 30.0  # seconds in which all of its processes must have ended
 _KEPT_LINES = 200  # of its log
-_WORKER = "ray::"  # what Ray names processes that draw; "ray::IDLE" are those that do nothing yet
+_WORKER = "ray::Worker"  # what Ray names processes that draw
+_GATEWAY = re.compile(r"-m knot_live serve .*--cluster=(\S+)")  # what a local cluster's supervisor begins again
 
 
 class Server:
-    """A server on loopback; `with Server(options)` begins and ends it."""
+    """A server on loopback, of a cluster also its Ray; `with Server(options)` begins and ends it."""
 
     def __init__(self, options: Sequence[str], environment: dict[str, str] | None = None) -> None:
         self._options, self._mark = list(options), secrets.token_hex(8)
         self._environment = os.environ | {"PYTHONUNBUFFERED": "1", _MARK: self._mark} | (environment or {})
         self.url, self.lines = "", []
-        self._port = 0
+        self._port = _free_port()  # the same for each process that holds the clients' sockets
 
     def __enter__(self) -> "Server":
         self.begin()
@@ -37,7 +41,7 @@ class Server:
         self.end()
 
     def begin(self) -> None:
-        """Until it listens; once it was killed, on the same port as before.
+        """Until it listens.
 
         Raises:
             LiveError: it does not.
@@ -54,14 +58,43 @@ class Server:
         for line in process.stderr:
             self.lines = [*self.lines[-_KEPT_LINES:], line.rstrip()]
             if (found := re.search(r"open (http://\S+)", line)) is not None:
-                self.url, self._port = found[1], int(found[1].rpartition(":")[2])
+                self.url = found[1]
                 there.set()
         there.set()
 
-    def kill(self) -> None:
-        """The process that holds the clients' sockets, at once."""
-        self._process.kill()
-        self._process.wait()
+    def kill_gateway(self) -> None:
+        """The process that holds the clients' sockets, at once; it is begun again: by its supervisor, or here."""
+        gateways = [number for number in self.processes() if _GATEWAY.search(_command(number))]
+        for number in gateways:
+            os.kill(number, signal.SIGKILL)
+        if not gateways:
+            self._process.kill()
+            self._process.wait()
+            self.begin()
+
+    def address(self) -> str:
+        """Where this server's Ray answers.
+
+        Raises:
+            LiveError: it has none.
+        """
+        found = filter(None, (_GATEWAY.search(_command(number)) for number in self.processes()))
+        gateway = next(found, None)
+        if gateway is None:
+            raise LiveError("bench", "this server has no Ray of its own; give --cluster")
+        return gateway[1]
+
+    def tell_cluster(self, *words: str) -> Any:
+        """`python -m knot_live cluster ...` to this server; what it answers.
+
+        Raises:
+            LiveError: it does not.
+        """
+        line = [sys.executable, "-m", "knot_live", "cluster", *words, "--address", self.address()]
+        run = subprocess.run(line, capture_output=True, text=True, env=self._environment, timeout=_BEGINS, check=False)
+        if run.returncode:
+            raise LiveError("bench", f"cluster {' '.join(words)}: {run.stderr.strip()[-300:]}")
+        return json.loads(run.stdout)
 
     def end(self) -> None:
         """As an operator ends it; what does not end in time is killed."""
@@ -91,7 +124,7 @@ class Server:
     def workers(self) -> list[int]:
         """Those processes that draw sessions."""
         named = [(number, _command(number)) for number in self.processes()]
-        return [number for number, name in named if name.startswith(_WORKER) and "IDLE" not in name]
+        return [number for number, name in named if name.startswith(_WORKER)]
 
     def memory(self) -> float:
         """MiB that all of them hold together, what they share counted once."""
@@ -100,6 +133,12 @@ class Server:
     def seconds_used(self) -> dict[int, float]:
         """Processor seconds so far, by process."""
         return {number: processor_seconds(number) for number in self.processes()}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def busiest(server: Server, seconds: float = 1.0) -> int:

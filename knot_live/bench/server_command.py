@@ -7,7 +7,8 @@ from typing import Any
 from ..client import LiveError
 from . import faults, load
 
-KINDS = ("load", "overhead", "kill_workers", "kill_gateway", "misbehave", "chaos")
+KINDS = ("load", "overhead", "kill_workers", "kill_gateway", "drain", "misbehave", "chaos")
+_OF_A_CLUSTER = {"overhead", "kill_workers", "drain"}
 
 
 def add_options(bench: argparse.ArgumentParser) -> None:
@@ -17,6 +18,8 @@ def add_options(bench: argparse.ArgumentParser) -> None:
     add("--overhead", action="store_true", help="a chunk's way in the cluster against the single server's")
     add("--kill-workers", type=int, metavar="N", help="SIGKILL a busy worker N times")
     add("--kill-gateway", type=int, metavar="N", help="SIGKILL what holds the clients' sockets N times")
+    add("--drain", type=int, metavar="N", help="drain a busy worker N times")
+    add("--update", metavar="MODEL", help="with --drain: then other weights, worker by worker")
     add("--misbehave", action="store_true", help="clients that join, flood and stop reading: how the others play")
     add("--chaos", type=float, metavar="SECONDS", help="all of it at random")
     add("--sessions", default="1,2,4", metavar="N,N,...", help="of --load; the others take the last (default: 1,2,4)")
@@ -38,7 +41,7 @@ async def measure(options: argparse.Namespace, say: load.Say) -> dict[str, Any]:
         LiveError: it needs a cluster, or a server does not begin.
     """
     counts, cluster = _counts(options.sessions), options.cluster
-    if cluster is None and (needs := {"overhead", "kill_workers"} & set(asked(options))):
+    if cluster is None and (needs := _OF_A_CLUSTER & set(asked(options))):
         raise LiveError("bench", f"--{min(needs).replace('_', '-')} needs --cluster")
     wish = {} if options.steps is None else {"settings": {"steps": options.steps}}
     kinds = {
@@ -46,6 +49,7 @@ async def measure(options: argparse.Namespace, say: load.Say) -> dict[str, Any]:
         "overhead": lambda: load.overhead(options.seconds, cluster, wish, say),
         "kill_workers": lambda: faults.kill_workers(options.kill_workers, counts[-1], cluster, say),
         "kill_gateway": lambda: faults.kill_gateway(options.kill_gateway, counts[-1], cluster, say),
+        "drain": lambda: faults.drain(options.drain, options.update, counts[-1], cluster, say),
         "misbehave": lambda: faults.misbehave(options.seconds, counts[-1], cluster, say),
         "chaos": lambda: faults.chaos(options.chaos, counts[-1], cluster, options.seed, say),
     }

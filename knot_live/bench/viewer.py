@@ -15,6 +15,7 @@ _ACKNOWLEDGE = 0.08  # seconds between two acknowledgements, as the page's
 _STARTS = 0.05  # seconds from the first pictures to the first that is shown, as on the page
 _WAITS = (0.1, 0.2, 0.4, 0.8, 1.0)  # seconds before each attempt to come back, the last one again and again
 _LEAVES = 10.0  # seconds in which its session must end
+_SHORTEST_STALL = 0.02  # seconds: half a frame
 _COMES_BACK = 30.0  # seconds in which it tries
 
 
@@ -37,6 +38,7 @@ class Seen:
     drawn: list[float] = field(default_factory=list)  # seconds that each chunk took
     transport: list[float] = field(default_factory=list)  # seconds from each chunk's drawing until it was here
     outages: list[float] = field(default_factory=list)  # seconds from a lost connection to the next pictures
+    stalls: list[float] = field(default_factory=list)  # seconds in which nothing new was shown
     missing: int = 0  # frames that never came
     ended: str = ""  # why it was over before the viewer left
     refused: str = ""  # why it never began
@@ -162,6 +164,9 @@ class Viewer:
             unplayed = self._running().unplayed(now)
             if unplayed > 0 and not self._greedy:
                 seen.transport.append(about["buffer"] - unplayed - self._late)
+        stall = -self._in_hand(now)
+        if stall > _SHORTEST_STALL:
+            seen.stalls.append(stall)
         seen.missing += max(0, first - self._expected)
         self._expected = max(self._expected, end) if about["epoch"] == self._epoch else end
         self._epoch = about["epoch"]
@@ -170,6 +175,11 @@ class Viewer:
         if self._lost_at is not None:
             seen.outages.append(now - self._lost_at)
             self._lost_at = None
+
+    def _in_hand(self, now: float) -> float:
+        """Seconds until the pictures run out; below 0: since they did."""
+        playback = self._playback
+        return (playback.made - playback.shown) / playback.fps - (now - playback.since)
 
     def _running(self) -> Playback:
         """With the time since it ran dry counted as a stall."""

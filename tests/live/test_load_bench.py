@@ -66,13 +66,14 @@ def test_a_stall_lowers_the_ratio_and_what_is_forgotten_does_not_count():
                 await all_see([viewer])
                 while viewer.made < 5 * 12:
                     await asyncio.sleep(0.05)
-                stalled = viewer.ratio
+                stalled, longest = viewer.ratio, max(viewer.seen.stalls)
                 viewer.forget()
                 await asyncio.sleep(0.3)
-                return stalled, viewer.ratio, viewer.seen.drawn
+                return stalled, longest, viewer.ratio, viewer.seen.drawn
 
-    stalled, after, drawn = run(live())
+    stalled, longest, after, drawn = run(live())
     assert stalled < 0.97
+    assert 0.1 < longest <= 1.5
     assert after > stalled
     assert len(drawn) < 5
 
@@ -162,8 +163,9 @@ def test_the_goal_is_what_the_frames_a_second_allow():
 @pytest.mark.parametrize(
     ("line", "said"),
     [(["--kill-workers", "3"], "--kill-workers needs --cluster"), (["--overhead"], "--overhead needs --cluster"),
+     (["--drain", "1"], "--drain needs --cluster"),
      (["--load", "--sessions", "1,x"], "wanted counts such as"), (["--load", "--sessions", "0"], "wanted counts")],
-    ids=["kill", "overhead", "text", "none"],
+    ids=["kill", "overhead", "drain", "text", "none"],
 )  # fmt: skip
 def test_what_cannot_be_measured_is_one_sentence(capsys, line, said):
     assert commands.main(["bench", *line]) == 1
@@ -190,9 +192,7 @@ def test_a_server_is_killed_begun_again_and_leaves_nothing():
         assert sum(server.seconds_used().values()) > 0.5
         with pytest.raises(LiveError, match="no worker"):
             busiest(server, 0.1)
-        server.kill()
-        assert server.processes() == []
-        server.begin()
+        server.kill_gateway()
         assert server.url == url
         assert server.processes() != before
     assert server.left_over() == []
