@@ -21,23 +21,24 @@ class Adapting:
 
     def __init__(self, asked: StreamSettings, longest_chunk: int) -> None:
         self.asked, self._longest = asked, longest_chunk
-        self._level, self._rungs = Level(), self._ladder()
+        self._level, self.ladder = Level(), self._ladder()
+        self.floor = 0  # rungs above it are not to be had: others need the time; any thread may set it
 
     @property
     def rung(self) -> Rung:
-        return self._rungs[self._level.rung]
+        return self.ladder[self._level.rung]
 
     def ask(self, settings: StreamSettings) -> StreamSettings:
         """Other settings are asked for; those to draw by. What gave way stays so unless the ladder is another now."""
-        self.asked, before = settings, self._rungs
-        self._rungs = self._ladder()
-        if [rung.shape for rung in self._rungs] != [rung.shape for rung in before]:
+        self.asked, before = settings, self.ladder
+        self.ladder = self._ladder()
+        if [rung.shape for rung in self.ladder] != [rung.shape for rung in before]:
             self._level = Level()
         return self.drawn_by()
 
     def stand_on(self, number: int) -> StreamSettings:
         """The settings to draw by on that rung, or on the last one."""
-        number = min(max(number, 0), len(self._rungs) - 1)
+        number = min(max(number, 0), len(self.ladder) - 1)
         if number != self._level.rung:
             self._level = Level(number)
         return self.drawn_by()
@@ -55,7 +56,7 @@ class Adapting:
         `load`: see `scheduling.step`; `seconds`: what the stages of the chunk took.
         """
         before = self._level.rung
-        self._level = step(self._level, load, self._costs(seconds))
+        self._level = step(self._level, load, self._costs(seconds), self.floor)
         return None if self._level.rung == before else self._level.rung
 
     def told(self, span: Span) -> Degraded:
@@ -83,7 +84,7 @@ class Adapting:
         whole = seconds.get("chunk", 0.0)
         denoise = seconds["denoise"] / whole if whole > 0 and "denoise" in seconds else _DENOISE
         here = self._passes(self.rung.shape)
-        return [1 - denoise + denoise * self._passes(rung.shape) / here for rung in self._rungs]
+        return [1 - denoise + denoise * self._passes(rung.shape) / here for rung in self.ladder]
 
     def _passes(self, shape: Shape) -> float:
         knot = self.asked.num_knot_frames

@@ -1,4 +1,4 @@
-"""The command line: `python -m knot_live serve | talk | bench`."""
+"""The command line: `python -m knot_live serve | talk | bench | simulate`."""
 
 import argparse
 import asyncio
@@ -23,6 +23,7 @@ from .health import Health
 from .hub import Hub
 from .json_logs import log_to_stderr
 from .limits import Limits
+from .scheduling import command as scheduling
 from .server import Address, LiveServer, Services, running
 from .sound_bytes import SOUND_RATE
 from .studio import Studio
@@ -79,7 +80,16 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--open", action="store_true", help="open the page in the browser")
     _add_talk(commands.add_parser("talk", help="drive a server with sound or a sentence, and write what comes"))
     _add_bench(commands.add_parser("bench", help="how long a person at the page waits, in a real browser"))
+    simulate = commands.add_parser(
+        "simulate", help="thousands of sessions over simulated cards: what the rules come to"
+    )
+    scheduling.add_options(simulate)
+    simulate.set_defaults(run=_simulate)
     return parser
+
+
+async def _simulate(options: argparse.Namespace) -> None:
+    sys.stdout.write(scheduling.run(options) + "\n")
 
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:

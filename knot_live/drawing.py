@@ -52,9 +52,11 @@ class Drawing:
         decode_beside: bool = True,
         changed: Changed = changed_settings,
         adapting: Adapting | None = None,
+        shared_lead: float = 0.0,
     ) -> None:
+        """`shared_lead`: seconds of pictures that must lie ready when a chunk begins, where others are drawn, too."""
         self.stream, self.driving, self._fps, self._clock = stream, driving, fps, clock
-        self._changed = changed
+        self._changed, self._shared_lead = changed, shared_lead
         self.adapting = adapting or Adapting(stream.settings, stream.settings.num_chunk_frames)
         self._made: deque[tuple[Span, Chunk | LateChunk]] = deque(maxlen=keep)
         self._taken: deque[float] = deque(maxlen=pacing.NUM_MEASURED)  # seconds until a chunk's first pictures
@@ -79,7 +81,8 @@ class Drawing:
     @property
     def lead(self) -> float:
         """Seconds of pictures that must lie ready when the next chunk begins."""
-        return pacing.lead(self._taken, self.next.length / self._fps)
+        length = self.next.length / self._fps
+        return max(length, self._shared_lead) if self._shared_lead else pacing.lead(self._taken, length)
 
     def draw(self, waited: float = 0.0) -> Drawn | None:
         """The next chunk, due `waited` seconds ago; None where it was given up, which leaves all as it was."""
@@ -123,8 +126,10 @@ class Drawing:
 
     def other_rung(self, drawn: Drawn) -> int | None:
         """Where chunks come late, or there is room again: the rung to be drawn on; asked once after each chunk."""
-        late = pacing.slowest(self._taken)
-        return None if late is None else self.adapting.judge(late * self._fps / drawn.span.length, drawn.seconds)
+        room = drawn.span.length / self._fps
+        if self._shared_lead:
+            room = max(room, self._shared_lead) - pacing.TRANSPORT
+        return self.adapting.judge(pacing.slowest(self._taken) / room, drawn.seconds)
 
     def _set(self, settings: StreamSettings) -> None:
         self.stream.set_settings(settings)

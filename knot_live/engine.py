@@ -32,6 +32,8 @@ if __package__.rpartition(".")[0]:
         state_of,
     )
     from ..knot_core.config import Adapter, takes_controls
+    from ..knot_core.drawing import Axis, Sheet
+    from ..knot_core.drawing import frame as plot_frame
     from ..knot_core.driving.audio import MEL_DIM, Reach, resample
     from ..knot_core.driving.audio import SAMPLE_RATE as HEARD_RATE
     from ..knot_core.driving.controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES
@@ -80,6 +82,8 @@ else:
         state_of,
     )
     from knot_core.config import Adapter, takes_controls
+    from knot_core.drawing import Axis, Sheet
+    from knot_core.drawing import frame as plot_frame
     from knot_core.driving.audio import MEL_DIM, Reach, resample
     from knot_core.driving.audio import SAMPLE_RATE as HEARD_RATE
     from knot_core.driving.controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES
@@ -115,6 +119,7 @@ __all__ = [
     "TEMPORAL",
     "Adapter",
     "Anchor",
+    "Axis",
     "Chunk",
     "Curve",
     "Driving",
@@ -129,6 +134,7 @@ __all__ = [
     "Model",
     "Reach",
     "SettingsError",
+    "Sheet",
     "Snapshot",
     "SpeechEncoder",
     "SpeechWindow",
@@ -153,6 +159,7 @@ __all__ = [
     "open_finder",
     "open_image",
     "open_stream",
+    "plot_frame",
     "resample",
     "state_of",
     "takes_controls",

@@ -30,9 +30,9 @@ def drawn_within(taken: Sequence[float], length: float) -> float:
     return sorted(taken)[math.ceil(0.95 * len(taken)) - 1] if taken else length
 
 
-def slowest(taken: Sequence[float]) -> float | None:
-    """Seconds that a chunk takes where it is slow, but for the slowest one; None where fewer than two were measured."""
-    return sorted(taken)[-2] if len(taken) > 1 else None
+def slowest(taken: Sequence[float]) -> float:
+    """Seconds that a chunk takes where it is slow, but for the slowest one; 0 where fewer than two were measured."""
+    return sorted(taken)[-2] if len(taken) > 1 else 0.0
 
 
 def may_be_drawn_again(taken: Sequence[float], unplayed: float) -> bool:

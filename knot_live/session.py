@@ -75,6 +75,7 @@ class Session:
         adapting: Adapting | None = None,
         clock: Clock | None = None,
         changed: Condition | None = None,
+        shared_lead: float = 0.0,
         at: Snapshot | None = None,
     ) -> None:
         """A session before its first chunk; nothing is drawn.
@@ -88,8 +89,8 @@ class Session:
         the thread that draws. `change_settings` makes new settings of old ones and changes. `degrades`: where chunks
         come late it is drawn with fewer steps, longer chunks, fewer pictures, until there is room again; `adapting`
         says how far that went where `at` was made. `state_path` is where a session that breaks off leaves its state;
-        `at` is a state to go on from. `changed` is notified of all that is asked and acknowledged, for whoever draws
-        several sessions.
+        `at` is a state to go on from. Where several are drawn in turn: `changed` is notified of all that is asked and
+        acknowledged, `shared_lead` is how many seconds ahead they are drawn.
         """
         self.model, self.fps, self.log = model, model.fps, ControlLog()
         self._tell, self._clock, self._state_path = on_event, clock or Clock(), state_path
@@ -97,10 +98,9 @@ class Session:
             driving = LiveDriving(model, beneath=beneath, seed=seed, clock=self._clock.now)
         at = begin_stream(model, anchor, settings, seed) if at is None else at
         stream = open_at(model, at, driving, self._breaks_off, keep)
-        self._drawing = Drawing(
-            stream, driving, self.fps, self._clock, keep, decode_beside=decode_beside, changed=change_settings,
-            adapting=adapting or Adapting(stream.settings, model.settings.num_chunk_frames),
-        )  # fmt: skip
+        adapting = adapting or Adapting(stream.settings, model.settings.num_chunk_frames)
+        self._drawing = Drawing(stream, driving, self.fps, self._clock, keep, decode_beside=decode_beside,
+                                changed=change_settings, adapting=adapting, shared_lead=shared_lead)  # fmt: skip
         self.degrades = degrades  # may be changed at any time: who replays a log decides nothing himself
         self._between = RLock()  # held while a chunk is drawn, or what it begins with is changed
         self._changed = changed or Condition()  # held for moments: of wishes and of the playback
@@ -156,7 +156,7 @@ class Session:
     def apply(self, control: Control) -> int:
         """Ask for something; returns its number at once. `Applied` or `Refused` is told of that number later.
 
-        `Degrade` is the session's own: it has the number 0, and `Degraded` is told of it.
+        `Degrade`, the session's own, has the number 0, and `Degraded` is told of it.
         """
         if isinstance(control, controls.Degrade):
             self._wishes.ask_itself(control)
@@ -178,7 +178,7 @@ class Session:
         with self._between:
             notes = {
                 "number": self._wishes.number, "epoch": self._epoch, "driving": self._drawing.driving.to_state(),
-                "adapting": self._drawing.adapting.to_state(),
+                "adapting": self.adapting.to_state(),
             }  # fmt: skip
             save_session(path, self._drawing.stream, notes)
 
@@ -233,10 +233,14 @@ class Session:
         return self._watching.unplayed
 
     @property
+    def adapting(self) -> Adapting:
+        """Its ladder, and where it stands."""
+        return self._drawing.adapting
+
+    @property
     def shape(self) -> Shape:
         """What its next chunk must have in common with others' to be drawn together with them."""
-        stream = self._drawing.stream
-        settings = stream.settings
+        settings = self._drawing.stream.settings
         return Shape(settings.steps, settings.num_chunk_frames, settings)
 
     def _enter(self, state: str) -> None:
@@ -250,9 +254,8 @@ class Session:
             return "finished", "the session was finished"
         if self._drawing.stream.finished:
             return "driving", "what drives the session has come to its end"
-        if self._drawing.next.first >= self._last_frame:
-            return "longest", "the session has lasted as long as it may"
-        return None
+        longest = self._drawing.next.first >= self._last_frame
+        return ("longest", "the session has lasted as long as it may") if longest else None
 
     def _sleep(self) -> None:
         """Until the next chunk is due, or something was asked; not longer than the host can wait for an answer."""
@@ -289,7 +292,7 @@ class Session:
         for wish, taken_back in wishes:
             self.log.add(LogEntry(wish.number, wish.control, span.chunk, span.first, taken_back))
             if isinstance(wish.control, controls.Degrade):
-                self._tell(self._drawing.adapting.told(span))
+                self._tell(self.adapting.told(span))
             elif wish.number not in self._applied:
                 self._applied[wish.number] = None
                 self._tell(events.Applied(wish.number, span.chunk, span.first))
@@ -352,7 +355,7 @@ class Session:
             if drawn is None:
                 return None
             self._book()
-        every = self._drawing.adapting.rung.every
+        every = self.adapting.rung.every
         if self.degrades and (rung := self._drawing.other_rung(drawn)) is not None:
             self.apply(controls.Degrade(rung))
         span = drawn.span

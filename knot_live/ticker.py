@@ -1,7 +1,7 @@
 """Several sessions of one process, drawn by few threads: those first whose viewers run out of pictures first."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from math import inf
 from threading import Condition, Lock, Thread
@@ -9,22 +9,31 @@ from typing import Protocol
 
 from .clock import Clock
 from .events import MediaChunk
-from .scheduling import Costs, Shape, Waiting, next_group
+from .scheduling import FIRST, ROOM, Costs, Rung, Shape, Waiting, next_group, planned
 
 logger = logging.getLogger(__name__)
 
-FIRST = 1.0  # seconds in which a session's first pictures are drawn, so that who joins does not push others aside
 _LONGEST_WAIT = 0.05  # seconds, between two looks at sessions whose time passes by another clock
 
 
+class Adaptable(Protocol):
+    """What a session can be drawn as."""
+
+    ladder: Sequence[Rung]
+    floor: int
+
+
 class Drawable(Protocol):
-    """What a ticker needs of a session: `Session`, made with the ticker's `changed`, is one."""
+    """What a ticker needs of a session: `Session` with its `changed` and `scheduling.LEAD` as `shared_lead` is one."""
 
     @property
     def unplayed(self) -> float: ...
 
     @property
     def shape(self) -> Shape: ...
+
+    @property
+    def adapting(self) -> Adaptable: ...
 
     def running(self): ...  # noqa: ANN201 - a context manager
 
@@ -78,14 +87,15 @@ class _Task:
 class Ticker:
     """Draws sessions in `lanes` threads, each one chunk at a time, with the least slack first.
 
-    Sessions share `changed`. What makes one fail ends that one alone.
+    Sessions share `changed`. What makes one fail ends that one alone. Where there are more of them than can be drawn as
+    they were asked for, all that may (`Session(degrades=True)`) give way alike.
     """
 
     def __init__(self, costs: Costs, lanes: int = 1, clock: Clock | None = None) -> None:
         self.costs, self.changed, self._clock = costs, Condition(), clock or Clock()
         self._tasks: dict[int, _Task] = {}
         self._choosing = Lock()  # one thread at a time looks at the sessions
-        self._closing, self._number = False, 0
+        self._closing, self._number, self._floor = False, 0, 0
         self._threads = [Thread(target=self._run, name=f"knot-live-lane-{lane}", daemon=True) for lane in range(lanes)]
         for thread in self._threads:
             thread.start()
@@ -99,6 +109,7 @@ class Ticker:
         with self.changed:
             self._number += 1
             self._tasks[self._number] = task
+            self._plan()
             self.changed.notify_all()
 
     def close(self) -> None:
@@ -160,7 +171,15 @@ class Ticker:
     def _end(self, number: int, problem: Exception | None) -> None:
         with self.changed:
             task = self._tasks.pop(number)
+            self._plan()
         task.end(problem)
+
+    def _plan(self) -> None:
+        """Sessions come and go: all give way as far as is needed so that there is time for each."""
+        sessions = [task.session.adapting for task in self._tasks.values()]
+        self._floor = planned(self.costs, [session.ladder for session in sessions], self._floor, ROOM)
+        for session in sessions:
+            session.floor = self._floor
 
     def _free(self) -> list[tuple[int, _Task]]:
         with self.changed:

@@ -3,12 +3,15 @@
 No threads, sockets or tensors here.
 """
 
-from .admission import Admit, Refuse, Running, decide, load
-from .costs import Costs, Shape
-from .degrading import Level, Rung, ladder, step
-from .slack import Group, Waiting, next_group
+from .admission import ROOM, Admit, Refuse, Running, decide
+from .costs import Costs, Shape, load
+from .degrading import Level, Rung, ladder, planned, step
+from .slack import FIRST, LEAD, Group, Waiting, next_group
 
 __all__ = [
+    "FIRST",
+    "LEAD",
+    "ROOM",
     "Admit",
     "Costs",
     "Group",
@@ -22,5 +25,6 @@ __all__ = [
     "ladder",
     "load",
     "next_group",
+    "planned",
     "step",
 ]

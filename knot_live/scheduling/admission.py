@@ -1,11 +1,10 @@
 """Whether one more session can be drawn in time, by what chunks cost as measured; and if not, when it may."""
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from .costs import Costs, Shape
+from .costs import Costs, Shape, load
 
 ROOM = 0.9  # of a device's time: the most that is promised; the rest is for chunks that take longer than usual
 _SOONEST, _LATEST = 1, 600  # seconds after which somebody who was refused is asked to come back
@@ -29,11 +28,6 @@ class Refuse(NamedTuple):
 
     sentence: str
     seconds: int | None
-
-
-def load(costs: Costs, shapes: Iterable[Shape]) -> float:
-    """The share of the device that sessions of these shapes take."""
-    return sum(costs.share(shape, count) for shape, count in Counter(shapes).items())
 
 
 def decide(costs: Costs, sessions: Sequence[Running], wanted: Shape, room: float = ROOM) -> Admit | Refuse:

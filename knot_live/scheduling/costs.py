@@ -1,7 +1,9 @@
 """What chunks cost: seconds of a device by shape and by how many sessions are drawn together, as measured."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -47,22 +49,24 @@ class Costs:
         """Seconds of pictures in a chunk."""
         return _PIXELS * shape.num_chunk_frames / self.fps
 
+    @cached_property
     def most_together(self) -> int:
         """The largest group that was measured."""
         return max(one.sessions for one in self.measured)
 
     def seconds(self, shape: Shape, sessions: int = 1) -> float:
         """Seconds until the next chunks of a group are drawn."""
-        key = shape.steps, shape.num_chunk_frames, sessions
-        if key not in self._seconds:
-            self._seconds[key] = self._found(*key)
-        return self._seconds[key]
+        key = shape[0], shape[1], sessions
+        found = self._seconds.get(key)
+        if found is None:
+            found = self._seconds[key] = self._found(*key)
+        return found
 
     def share(self, shape: Shape, sessions: int) -> float:
         """The share of the device that so many sessions of a shape take, drawn in groups of the best size."""
         if not sessions:
             return 0.0
-        best = min(self.seconds(shape, size) / size for size in range(1, min(sessions, self.most_together()) + 1))
+        best = min(self.seconds(shape, size) / size for size in range(1, min(sessions, self.most_together) + 1))
         return sessions * best / self.length(shape) / self.lanes
 
     def slower(self, factor: float) -> "Costs":
@@ -77,7 +81,7 @@ class Costs:
         return cls(tuple(Measured(*one) for one in told["measured"]), told["fps"], told["lanes"])
 
     def _found(self, steps: int, chunk: int, sessions: int) -> float:
-        most = self.most_together()
+        most = self.most_together
         if sessions > most:
             whole, left = divmod(sessions, most)
             return whole * self._found(steps, chunk, most) + (self._found(steps, chunk, left) if left else 0.0)
@@ -86,6 +90,11 @@ class Costs:
             seconds = self.factor * (steps * one.step + one.rest)
             by_chunk.setdefault(one.num_chunk_frames, []).append((one.sessions, seconds))
         return _on_line([(length, _on_line(points, sessions)) for length, points in by_chunk.items()], chunk)
+
+
+def load(costs: Costs, shapes: Iterable[Shape]) -> float:
+    """The share of the device that sessions of these shapes take."""
+    return sum(costs.share(shape, count) for shape, count in Counter(shapes).items())
 
 
 def _on_line(points: Sequence[tuple[int, float]], at: int) -> float:

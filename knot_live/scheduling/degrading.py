@@ -7,7 +7,7 @@ only once there has been room for it for a while; and the wait doubles each time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .costs import Shape
+from .costs import Costs, Shape, load
 
 LATE = 0.9  # of a chunk's length: where drawing takes more, the viewer's buffer is about to run dry
 ROOM = 0.7  # of it: what drawing may be expected to take where a step up is taken
@@ -50,24 +50,45 @@ def ladder(shape: Shape, *, longest_chunk: int, fixed_steps: bool = False) -> tu
     return tuple(rungs)
 
 
-def step(level: Level, load: float, seconds: Sequence[float]) -> Level:
+def step(level: Level, load: float, seconds: Sequence[float], floor: int = 0) -> Level:
     """The level for the next chunk, asked after each.
 
-    `load` is what drawing takes now, as a share of the chunk's length: as measured, of the slowest chunks lately.
-    `seconds` are what a second of pictures costs on each rung.
+    `load` is what a chunk takes from when it is due, as a share of the time that there is for it: as measured, of the
+    slowest chunks lately. `seconds` are what a second of pictures costs on each rung. Rungs above `floor` are not to be
+    had: others need the time.
     """
     since = level.since + 1
+    if level.rung < floor:
+        return Level(min(floor, len(seconds) - 1), patience=level.patience)
     if load > LATE:
         if since <= SETTLE or level.rung == len(seconds) - 1:
             return level._replace(since=since, calm=0)
         return Level(level.rung + 1, patience=_patience(level, since))
-    if level.rung == 0:
+    if level.rung == floor:
         return level._replace(since=since, calm=0)
     above = load * seconds[level.rung - 1] / seconds[level.rung]
     calm = level.calm + 1 if above <= ROOM else 0
     if calm >= level.patience:
         return Level(level.rung - 1, patience=level.patience, undone=True)
     return level._replace(since=since, calm=calm)
+
+
+def planned(costs: Costs, ladders: Sequence[Sequence[Rung]], floor: int, room: float) -> int:
+    """The floor under which all sessions of a device fit into `room` of it, or the lowest there is.
+
+    It falls by as much as is needed at once, and rises again where a tenth of the room would be left.
+    """
+
+    def taken(rung: int) -> float:
+        return load(costs, [rungs[min(rung, len(rungs) - 1)].shape for rungs in ladders])
+
+    lowest = max((len(rungs) - 1 for rungs in ladders), default=0)
+    floor = min(floor, lowest)
+    while floor < lowest and taken(floor) > room:
+        floor += 1
+    while floor > 0 and taken(floor - 1) <= 0.9 * room:
+        floor -= 1
+    return floor
 
 
 def _patience(level: Level, since: int) -> int:

@@ -6,9 +6,14 @@ late has the least of it, and drawing him puts him behind all who are not; so no
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from .costs import Costs, Shape
+
+FIRST = 1.0  # seconds in which a session's first pictures are due, so that who joins does not push others aside
+LEAD = (
+    0.48  # seconds of pictures that lie ready when a chunk may begin, or a longer chunk's length, where several share
+)
 
 
 class Waiting(NamedTuple):
@@ -28,35 +33,50 @@ class Group(NamedTuple):
     seconds: float
 
 
-def slack(session: Waiting, now: float, costs: Costs) -> float:
+class Ready(Protocol):
+    """What `next_group` needs of a session: a `Waiting` is one."""
+
+    @property
+    def key(self) -> Hashable: ...
+
+    @property
+    def shape(self) -> Shape: ...
+
+    @property
+    def dry(self) -> float: ...
+
+    @property
+    def ready(self) -> float: ...
+
+
+def slack(session: Ready, now: float, costs: Costs) -> float:
     """Seconds that drawing of its next chunk can wait."""
     return session.dry - now - costs.seconds(session.shape)
 
 
-def next_group(sessions: Iterable[Waiting], now: float, costs: Costs) -> Group | None:
+def next_group(sessions: Iterable[Ready], now: float, costs: Costs) -> Group | None:
     """What to draw now; None where nobody is ready.
 
     It begins with the session that has the least slack. Others of its shape are drawn along, in the order of theirs, as
     long as each is cheaper so, and nobody comes late for it who would be in time otherwise.
     """
-    ordered = sorted(
-        (session.dry - costs.seconds(session.shape), place, session)
-        for place, session in enumerate(sessions)
-        if session.ready <= now
-    )
-    if not ordered:
+    seconds = costs.seconds
+    found = [(one.dry - seconds(one.shape), place, one) for place, one in enumerate(sessions) if one.ready <= now]
+    if not found:
         return None
-    shape = ordered[0][2].shape
-    same = [(begin, session) for begin, _, session in ordered if session.shape == shape]
-    others = (begin for begin, _, session in ordered if session.shape != shape)
-    size = _size(same, now, next(others, inf), lambda sessions: costs.seconds(shape, sessions))
+    first = min(found)[2]
+    shape = first.shape
+    if costs.most_together == 1:
+        return Group((first.key,), shape, seconds(shape))
+    found.sort()
+    same = [(begin, session) for begin, _, session in found if session.shape == shape]
+    others = (begin for begin, _, session in found if session.shape != shape)
+    size = _size(same, now, next(others, inf), lambda sessions: seconds(shape, sessions))
     keys = tuple(session.key for _, session in same[:size])
-    return Group(keys, shape, costs.seconds(shape, size))
+    return Group(keys, shape, seconds(shape, size))
 
 
-def _size(
-    same: Sequence[tuple[float, Waiting]], now: float, next_begins: float, seconds: Callable[[int], float]
-) -> int:
+def _size(same: Sequence[tuple[float, Ready]], now: float, next_begins: float, seconds: Callable[[int], float]) -> int:
     """How many of `same`, by when each must begin, are drawn together; one of another shape begins at `next_begins`."""
     size, end = 1, now + seconds(1)
     latest = min((time for time in (same[0][1].dry, next_begins) if time >= end), default=inf)

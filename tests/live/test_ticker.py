@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from itertools import islice, pairwise
 from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from knot_core.model import ASSETS
 from knot_live import controls
 from knot_live.engine import StreamSettings
 from knot_live.pacing import Playback
-from knot_live.scheduling import Costs, Shape
+from knot_live.scheduling import LEAD, Costs, Shape, ladder
 from knot_live.scheduling.costs import Measured
 from knot_live.session import Session
 from knot_live.ticker import Ticker
@@ -26,10 +27,11 @@ LENGTH = FRAMES / FPS
 class Played:
     """A session whose chunks take `seconds` by the simulated clock, and are played as they come."""
 
-    def __init__(self, clock, seconds, *, fails_at=None, lasts=10**6):
-        self.clock, self.seconds, self.fails_at, self.lasts = clock, seconds, fails_at, lasts
+    def __init__(self, clock, seconds, *, fails_at=None, lasts=10**6, degrades=False):
+        self.clock, self.seconds, self.fails_at, self.lasts, self.degrades = clock, seconds, fails_at, lasts, degrades
         self.shape, self.times, self.drawing, self.ended = Shape(4, 3), [], False, 0
         self.playback = Playback.at(0, FPS, float("inf"))
+        self.adapting = SimpleNamespace(ladder=ladder(self.shape, longest_chunk=3), floor=0)
 
     @property
     def unplayed(self):
@@ -56,7 +58,8 @@ class Played:
         assert waited >= 0
         assert not self.drawing, "two threads draw one session"
         self.drawing = True
-        self.clock.pass_until(self.clock.now() + self.seconds)
+        steps = self.adapting.ladder[self.adapting.floor].shape.steps if self.degrades else 4
+        self.clock.pass_until(self.clock.now() + self.seconds * steps / 4)
         self.drawing = False
         if len(self.times) == self.fails_at:
             raise ValueError("this session is broken")
@@ -69,7 +72,7 @@ def drawn():
     """Sessions by the time at which they join, drawn for so many simulated seconds; what broke which."""
 
     def run(joining, seconds, clock):
-        costs, over, problems = Costs((Measured(3, 1, 0.0, 0.05),), fps=FPS), Event(), {}
+        costs, over, problems = Costs((Measured(3, 1, 0.0125, 0.0),), fps=FPS), Event(), {}
         for time, session in joining:
             clock.at(time, lambda session=session: ticker.add(
                 session, lambda _: None, lambda problem, session=session: problems.update({session: problem})
@@ -101,6 +104,17 @@ def test_beyond_that_all_wait_alike_and_nobody_starves(drawn):
     counts = [len(session.times) for session in sessions]
     assert max(counts) - min(counts) <= 2
     assert max(later - earlier for one in sessions for earlier, later in pairwise(one.times)) <= 2 * 14 * 0.05
+
+
+def test_where_there_are_too_many_all_give_way_and_take_it_back_when_some_have_left(drawn):
+    clock, floors = SimulatedClock(), {}
+    stay = [Played(clock, 0.05, degrades=True) for _ in range(7)]
+    come = [Played(clock, 0.05, degrades=True, lasts=60) for _ in range(5)]
+    for time in (5, 15, 55):
+        clock.at(time, lambda time=time: floors.update({time: {session.adapting.floor for session in stay}}))
+    drawn([*((0.2, session) for session in stay), *((10, session) for session in come)], 60, clock)
+    assert floors == {5: {0}, 15: {1}, 55: {0}}
+    assert min(session.ratio for session in stay) > 0.999
 
 
 def test_who_joins_and_leaves_stalls_nobody(drawn):
@@ -136,9 +150,8 @@ def test_sessions_that_share_threads_give_what_each_gives_alone():
     ticker, given = Ticker(Costs((Measured(3, 1, 0.01, 0.01),), fps=FPS), lanes=2), {seed: [] for seed in alone}
     ended = {seed: Event() for seed in alone}
     for seed in alone:
-        ticker.add(
-            session(seed, changed=ticker.changed, longest=1.5), given[seed].append, lambda _, s=seed: ended[s].set()
-        )
+        made = session(seed, changed=ticker.changed, shared_lead=LEAD, longest=1.5)
+        ticker.add(made, given[seed].append, lambda _, seed=seed: ended[seed].set())
     assert all(event.wait(60) for event in ended.values())
     ticker.close()
     for seed, chunks in given.items():
