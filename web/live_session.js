@@ -4,6 +4,7 @@ import { belongsHere, forgetOutputs, hostOf, nodeOf, removeWidget } from "./edit
 import { LiveSessionPlayer } from "./live_session_player.js";
 import { LiveTimelines } from "./live_timelines.js";
 import { before, forgetShown, loud, quiet } from "./node_results.js";
+import { whenAGraphCame, whenARunStopped } from "./running_nodes.js";
 import { text } from "./texts.js";
 
 // The node's player comes when its session begins, attaches to it, and goes when the node shows the recording. A session
@@ -13,7 +14,6 @@ const NODE = "KnotForcingLive";
 const EVENT = "knot_forcing.live_session";
 const WIDGET = "knot_forcing_session";
 const HEIGHT = 560; // pixels, at least
-const AFTER_A_GRAPH_CAME = [200, 600, 1500]; // milliseconds: the editor says late which workflow it shows
 
 const running = new Map(); // by session: what was told of it
 
@@ -87,23 +87,10 @@ function tell(node, detail) {
     } else if (shown?.session !== detail.session) show(node, detail);
 }
 
-// A graph that comes to be shown while its session runs: another workflow was looked at.
-function onGraph() {
-    for (const wait of AFTER_A_GRAPH_CAME) setTimeout(() => {
-        for (const detail of running.values()) {
-            const node = nodeOf(detail.node);
-            if (node?.comfyClass === NODE && belongsHere(detail)) tell(node, detail);
-        }
-    }, wait);
-}
-
-// Should the session's own word of its end be lost.
-function onStopped({ detail }) {
-    for (const known of running.values()) if (known.prompt_id === detail?.prompt_id) {
-        running.delete(known.session);
-        nodeOf(known.node)?.knotForcingSession?.player.end("stopped", "");
-    }
-}
+const onGraph = whenAGraphCame(running, (node, detail) => {
+    if (node.comfyClass === NODE && belongsHere(detail)) tell(node, detail);
+});
+const onStopped = whenARunStopped(running, (node) => node.knotForcingSession?.player.end("stopped", ""));
 
 app.registerExtension({
     name: "KnotForcing.LiveSession",

@@ -30,11 +30,12 @@ export class LiveSessionPlayer {
         });
         this.element = this.parts.element;
         this.controls = new Panel(this.parts.panel, {
-            controls: (controls) => this.interact({ controls }), gesture: (name) => this.interact({ gesture: { name } }),
+            controls: (controls) => this.interact({ controls }), gesture: (name) => this.interact({ gesture: { name, strength: this.controls.strength } }),
             liveliness: (liveliness) => this.send("session.update", { liveliness }),
             chunkLength: (frames) => this.send("session.update", { settings: { num_chunk_frames: frames } }),
             prompt: (prompt) => this.interact({ prompt }),
             microphone: () => this.devices.toggleMicrophone(), camera: () => this.devices.toggleCamera(),
+            recentre: () => this.send("camera.recentre"),
         }, { parts: ["gestures", "move", "you", "stream"], scope: `kfs${count++}-` });
         this.devices = new Devices(this.asPage());
         this.measured = new Figures();

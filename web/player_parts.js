@@ -1,7 +1,7 @@
 // What the live player consists of: its elements, with their labels and styles, and nothing that happens.
 
 import { element } from "./element.js";
-import { icon } from "./icons.js";
+import { icon } from "../../knot_forcing/live/page/icons.js";
 import { canPopOut } from "./pop_out.js";
 import { text } from "./texts.js";
 

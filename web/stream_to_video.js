@@ -3,6 +3,7 @@ import { app } from "../../scripts/app.js";
 import { belongsHere, forgetOutputs, hostOf, nodeOf, removeWidget, showsResults } from "./editor_graph.js";
 import { LivePlayer } from "./live_player.js";
 import { before, forgetShown, loud, quiet, shownVideo } from "./node_results.js";
+import { whenAGraphCame, whenARunStopped } from "./running_nodes.js";
 import { askStream } from "./stream_control.js";
 
 // Left to itself the editor shows live stills in place of the results for as long as it has any, and on the next run
@@ -14,7 +15,6 @@ const EVENT = "knot_forcing.live";
 const WIDGET = "knot_forcing_live";
 const PLAYER_HEIGHT = 250; // pixels
 const HAND_OVER_TRIES = 50; // a tenth of a second each
-const AFTER_A_GRAPH_CAME = [200, 600, 1500]; // milliseconds: the editor says late which workflow it shows
 
 // Of streams that run: what was told of each last, put together. So a graph that is shown again has its player again.
 const running = new Map();
@@ -133,25 +133,14 @@ function hasMoved({ host, player }, { node, ended }) {
     return !ended && !player.away() && host !== hostOf(node);
 }
 
-// A graph that comes to be shown while its streams run: another workflow was looked at, or the page was loaded again.
-function onGraph() {
-    for (const wait of AFTER_A_GRAPH_CAME) setTimeout(() => {
-        for (const detail of running.values()) {
-            const node = nodeOf(detail.node);
-            if (node?.comfyClass !== NODE || isStranger(node, detail)) continue;
-            if (node.knotForcingLive?.stream !== detail.stream) tell(node, detail);
-        }
-    }, wait);
-}
-
-// Should the stream's own word of its end be lost.
-function onStopped({ detail }) {
-    for (const [stream, known] of running) if (known.prompt_id === detail?.prompt_id) {
-        running.delete(stream);
-        const player = nodeOf(known.node)?.knotForcingLive?.player;
-        if (player && !player.ended) player.end(false);
-    }
-}
+const onGraph = whenAGraphCame(running, (node, detail) => {
+    if (node.comfyClass !== NODE || isStranger(node, detail)) return;
+    if (node.knotForcingLive?.stream !== detail.stream) tell(node, detail);
+});
+const onStopped = whenARunStopped(running, ({ knotForcingLive }) => {
+    const player = knotForcingLive?.player;
+    if (player && !player.ended) player.end(false);
+});
 
 app.registerExtension({
     name: "KnotForcing.StreamToVideo",

@@ -4,6 +4,7 @@ import { choosePlayer, peerPlayer, socketUrl, takeFragment } from "./choose_play
 import { Devices } from "./devices.js";
 import { byId } from "./elements.js";
 import { Figures } from "./figures.js";
+import { speakTheBrowsersLanguage } from "./language.js";
 import { KIND, LiveClient } from "./live_client.js";
 import { Panel } from "./panel.js";
 import { PeerSocket } from "./peer_socket.js";
@@ -285,6 +286,7 @@ class App {
     }
 }
 
+speakTheBrowsersLanguage();
 const app = new App();
 window.knotLive = app; // for whoever looks at it from the console, and for the tests
 app.load();

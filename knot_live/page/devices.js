@@ -26,7 +26,7 @@ export class Devices {
             onEnd: () => this.stopMicrophone(),
         });
         if (!(await this.begin("microphone"))) return;
-        app.sendSound(this.microphone.track);
+        app.sendSound?.(this.microphone.track); // a host that has no peer connections has none
         this.soundBefore = app.soundOn;
         app.setSound(false);
         app.view.notice(text("notice.mirror"));
@@ -34,7 +34,7 @@ export class Devices {
 
     stopMicrophone() {
         if (!this.microphone) return;
-        this.app.sendSound(null);
+        this.app.sendSound?.(null);
         this.microphone.stop();
         this.microphone = null;
         this.app.send("input_audio_buffer.commit");

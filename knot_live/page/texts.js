@@ -1,4 +1,4 @@
-// Every sentence that the page says. The server's own sentences come with its errors.
+// Every sentence that the page says; texts_zh.js has them in Chinese. The server's own sentences come with its errors.
 
 const TEXTS = {
     "state.idle": "Ready",
@@ -55,6 +55,7 @@ const TEXTS = {
     "camera.missing": "There is no camera.",
     "camera.busy": "Another program uses the camera.",
     "camera.failed": "The camera cannot be used.",
+    "bar.label": "Stream",
     "bar.silence": "Stop speaking",
     "bar.silence.hint": "Stop speaking at once (Esc)",
     "bar.pause": "Pause",
@@ -73,6 +74,18 @@ const TEXTS = {
     "bar.large.hint": "Full screen (F)",
     "bar.finish": "End",
     "bar.finish.hint": "End this session",
+    "show.label": "Picture",
+    "show.stage": "Picture of the stream",
+    "show.canvas": "The portrait, moving",
+    "show.badge": "This picture and its sound are generated.",
+    "show.figures": "Figures",
+    "say.label": "Sentence to say",
+    "say.placeholder": "Type a sentence, and it says it",
+    "say.voice": "Voice",
+    "say.button": "Say it",
+    "entry.label": "Token of the server",
+    "entry.placeholder": "Token of this server",
+    "panel.label": "Controls",
     "panel.portrait": "Portrait",
     "panel.rights": "I have the rights to this picture, and the consent of whoever it shows.",
     "panel.upload": "Upload a picture",
@@ -122,6 +135,7 @@ const TEXTS = {
     "figures.stalls": "{stalls} stalls",
     "figures.stalls.1": "1 stall",
     "figures.none": "Here it says how fast it answers.",
+    "view.sound": "Turn the sound on",
     "view.noToken": "This address has no token in it: copy the link again with “OBS link”.",
     "view.ended": "The stream is over.",
     "view.lost": "The connection is lost. Trying to get it back …",

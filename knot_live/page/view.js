@@ -2,9 +2,11 @@
 
 import { choosePlayer, socketUrl, takeFragment } from "./choose_player.js";
 import { byId } from "./elements.js";
+import { speakTheBrowsersLanguage } from "./language.js";
 import { LiveClient } from "./live_client.js";
 import { text } from "./texts.js";
 
+speakTheBrowsersLanguage();
 const values = takeFragment();
 if (values.get("background")) document.body.dataset.background = values.get("background");
 

@@ -131,11 +131,25 @@ def test_a_template_says_in_which_language_it_is_written():
         assert json.loads(path.read_text(encoding="utf-8"))["extra"]["knot_forcing"] == {"texts": "en"}
 
 
-def test_what_the_live_page_says_in_a_node_is_said_in_chinese():
-    """Of what its panel, devices and figures say, each sentence; and none that the page does not know."""
-    key = re.compile(r'"((?:notice|problem|microphone|camera|panel|control|gesture|figures)\.[\w.]+)":')
-    page = set(key.findall((LOCALES.parent / "knot_live" / "page" / "texts.js").read_text(encoding="utf-8")))
-    chinese = set(key.findall((LOCALES.parent / "web" / "live_session_texts.js").read_text(encoding="utf-8")))
-    assert chinese <= page
-    shown = {name for name in page if name.partition(".")[0] in {"microphone", "camera", "control", "gesture"}}
-    assert shown <= chinese
+def test_what_the_live_page_says_is_said_in_chinese_there_and_in_a_node():
+    """Each sentence, with the same values in it; and none that the page does not know."""
+    entry = re.compile(r'"(start|[a-z]+\.[\w.]+)":\s*((?:"(?:[^"\\]|\\.)*"[\s+]*)+)')
+    page, root = LOCALES.parent / "knot_live" / "page", LOCALES.parent
+    english, chinese, node = (dict(entry.findall(path.read_text(encoding="utf-8"))) for path in (
+        page / "texts.js", page / "texts_zh.js", root / "web" / "live_session_texts.js"))  # fmt: skip
+    assert len(english) > 120
+    assert set(english) == set(chinese)
+    assert set(node) < set(chinese)
+    for name, words in {**chinese, **node}.items():
+        assert set(re.findall(r"\{\w+\}", words)) == set(re.findall(r"\{\w+\}", english[name])), name
+        assert CHINESE.search(words) or name in {"panel.connection.socket"}, name
+
+
+def test_what_the_live_page_s_elements_say_has_words():
+    page = LOCALES.parent / "knot_live" / "page"
+    texts = (page / "texts.js").read_text(encoding="utf-8")
+    for name in ("index.html", "view.html"):
+        elements = (page / name).read_text(encoding="utf-8")
+        asked = re.findall(r'data-(?:text|label|placeholder|title)="([^"]+)"', elements)
+        assert asked
+        assert not [key for key in asked if f'"{key}": ' not in texts]
