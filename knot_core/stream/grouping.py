@@ -18,12 +18,14 @@ import torch
 from torch import Tensor
 
 from ..config import StreamSettings
+from ..errors import SettingsError
 from ..threads import num_processors, threads_inside
 from .anchor import Anchor, encode_anchor
 from .continuing import open_stream
 from .model import StreamModel, latent_dtype
 from .sampler import Stream
 from .snapshot import Snapshot
+from .thread_choice import candidates
 from .together import next_chunks
 
 _GAIN = 1.05  # by so much more a larger group, or more processes, must draw
@@ -119,20 +121,28 @@ def choose_grouping(  # noqa: PLR0913 - what is measured, and how long
     """Draw chunks of `counts` streams in each way, and choose the one that gives most chunks a second.
 
     `anchor`: of the size, and with the prompt, that streams will have; `some_anchor` where none is at hand. On a CPU
-    the ways are one worker with a thread for each of the `processors` (None: those of this process), and a worker of
-    one thread for each; the latter are measured as threads of this process, which is slower than processes are. A
-    larger group is not tried where the one before it gained nothing, nor any after so many `seconds`.
+    the ways are workers of 1, 2, 4 ... threads each, as many as use all `processors` (None: those of this process);
+    workers are measured as threads of this process, which is slower than processes are. A larger group is not tried
+    where the one before it gained nothing, where there is no memory for its caches, nor after so many `seconds`.
+
+    Raises:
+        SettingsError: there is no memory for one stream more than a stream that was drawn to begin with.
     """
     stop = time.perf_counter() + seconds
     processors = num_processors() if processors is None else processors
     on_cpu = model.device.type == "cpu"
     warm = warm_snapshot(model, settings, anchor)
-    ways = {1: processors, processors: 1} if on_cpu else {1: torch.get_num_threads()}
+    counts_of_threads = candidates(processors) if on_cpu else (torch.get_num_threads(),)
     measured: list[Rate] = []
-    for workers, threads in ways.items():
-        before = 0.0
+    for threads in counts_of_threads:
+        workers, before = processors // threads if on_cpu else 1, 0.0
         for count in counts:
-            rate = _rate(model, warm, (workers, threads, count), num_rounds)
+            try:
+                rate = _rate(model, warm, (workers, threads, count), num_rounds)
+            except SettingsError:  # no memory for so many caches
+                if not measured:
+                    raise
+                break
             measured.append(rate)
             if rate.chunks_a_second < _GAIN * before or time.perf_counter() > stop:
                 break

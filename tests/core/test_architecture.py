@@ -20,7 +20,7 @@ ROWS = {
         {"flow", "cache", "transfer", "drawing", "free_memory", "files", "threads", "settings_text"},
         {"wan", "codec", "media", "driving", "text"},
         {"stream"},
-        {"model"},
+        {"model", "shared_weights"},
         {"run"},
         {"cli", "inspection", "train"},
         {"__init__", "__main__"},

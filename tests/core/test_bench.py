@@ -90,6 +90,7 @@ def test_a_shallow_network_says_so_and_what_the_whole_would_take_stands_apart(be
         (("--model", "tiny", "--layers", 4), "layers is 4; this network has 1 to 3"),
         (("--model", "tiny", "--chunks", 0), "chunks is 0"),
         (("--model", "tiny", "--plain", -1), "plain is -1"),
+        (("--model", "tiny", "--streams", "2,0"), "streams is '2,0'"),
         (("--model", "tiny", "--size", "30x30"), "30x30 does not divide into tokens"),
     ],
 )
@@ -97,6 +98,20 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence(bench, arguments, sent
     code, _, said = bench(*arguments)
     assert code == 1
     assert sentence in said
+
+
+def test_several_streams_are_measured_way_by_way(bench, monkeypatch):
+    monkeypatch.setattr("knot_core.cli.bench.streams_benchmark.num_processors", lambda: 2)
+    code, figures, said = bench("--model", "tiny", "--streams", "1,2", "--pairs", 1)
+    assert code == 0
+    assert [row["streams"] for row in figures["streams"]] == [1, 2]
+    for row in figures["streams"]:
+        assert row["together_times_apart"] == pytest.approx(
+            row["together_chunks_per_s"] / row["apart_chunks_per_s"], rel=0.01)  # fmt: skip
+        assert row["workers_chunks_per_s"] > 0
+        assert row["cache_mib"] > 0
+    assert figures["workers"] == 2
+    assert figures["chosen"] in said
 
 
 def test_random_weights_keep_numbers_of_order_one(tiny):

@@ -14,7 +14,16 @@ from torch.overrides import TorchFunctionMode
 
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import LAYOUT_CHANNELS, AdapterConfig, AudioCrossConfig, NetworkConfig, StreamSettings
-from knot_core.stream import Stream, changing, chunk_passes, conditioning, encode_anchor, open_stream, sampler
+from knot_core.stream import (
+    Stream,
+    changing,
+    chunk_passes,
+    conditioning,
+    encode_anchor,
+    next_chunks,
+    open_stream,
+    sampler,
+)
 from knot_core.stream import anchor as anchor_module
 from knot_core.stream.timing import HostMark
 from knot_core.wan.families import ROWS, Preset, plain
@@ -160,7 +169,7 @@ def few_steps(settings: StreamSettings) -> StreamSettings:
 @pytest.mark.parametrize(("as_trained", "dtype"), [(False, torch.bfloat16), (True, torch.float32)],
                          ids=["knot and anchor, bfloat16", "as trained, float32"])  # fmt: skip
 @pytest.mark.parametrize("row", ROWS, ids=[row.family for row in ROWS])
-def test_nothing_of_a_stream_mixes_devices_or_reads_a_value(row, as_trained, dtype):
+def test_nothing_of_a_stream_mixes_devices_or_reads_a_value(row, as_trained, dtype, caplog):
     settings = few_steps(plain(row.settings) if as_trained else row.settings)
     stream = begin(row, settings, dtype)
     num_chunks = 2 + (settings.num_window_frames + settings.num_sink_frames) // settings.num_chunk_frames
@@ -173,6 +182,8 @@ def test_nothing_of_a_stream_mixes_devices_or_reads_a_value(row, as_trained, dty
     if row.needs_text:
         resumed.set_text(torch.ones(1, 512, resumed.model.config.text_dim))
         assert next(resumed).latents.device.type == "cuda"
+    assert [chunk.latents.device.type for chunk in next_chunks([stream, resumed])] == ["cuda", "cuda"]
+    assert "could not be computed together" not in caplog.text
 
 
 @pytest.mark.usefixtures("mode")

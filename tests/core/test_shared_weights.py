@@ -9,11 +9,14 @@ import torch
 from safetensors.torch import load_file
 
 from knot_core.model import ASSETS, load_model
+from knot_core.shared_weights import share_weights
+from knot_core.stream import fingerprint
 
 LOAD = """
 import sys, torch
 from knot_core.model import load_model
 from knot_core.run.process_memory import private_bytes
+from knot_core.shared_weights import SharedWeights
 from knot_core.stream.grouping import some_anchor
 
 def mapped(name):
@@ -26,12 +29,16 @@ def mapped(name):
             found[words[0]] = found.get(words[0], 0) + int(words[1])
     return found
 
-load_model("knot-tiny", dtype=torch.bfloat16)  # everything that a process does once
-torch.zeros(8).bfloat16().isfinite()
+def used(load):
+    model = load()
+    some_anchor(model, (2, 2))  # in a pass
+    return model
+
+path, codec, dtype, kind = sys.argv[1:]
+used(lambda: load_model("knot-tiny", dtype=torch.float32))  # everything that a process does once
 before = private_bytes()
-model = load_model(sys.argv[1], dtype=torch.bfloat16, codec=sys.argv[2])
-some_anchor(model, (2, 2))  # uses them, in a pass
-found = mapped(sys.argv[1].rsplit("/", 1)[1])
+model = used(SharedWeights(path=path, codec=codec, dtype=dtype, codec_kind=kind).load)
+found = mapped(path.rsplit("/", 1)[1])
 print(private_bytes() - before, found["Private_Dirty:"], found["Private_Clean:"], found["Rss:"])
 """
 
@@ -44,12 +51,33 @@ def test_a_second_process_holds_no_weights_of_its_own(tmp_path):
     model = load_model(path, dtype=torch.bfloat16, codec=codec)
     stored = load_file(path)
     assert all(torch.equal(weight, stored[name]) for name, weight in model.network.state_dict().items())
-    command = [sys.executable, "-I", "-c", LOAD, str(path), str(codec)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    _, dirty, clean, resident = (int(word) for word in said.split())
+    _, dirty, clean, resident = in_another_process(path, codec, torch.bfloat16)
     assert resident > 20_000, "the file is mapped, and was read"
     assert dirty == 0
     assert clean == 0, "this process maps it as well"
+
+
+def in_another_process(path, codec, dtype, kind="auto"):
+    """Bytes that it holds for itself, and KiB of the file: dirty, clean, shared or not."""
+    arguments = map(str, (path, codec, str(dtype).removeprefix("torch."), kind))
+    said = subprocess.run([sys.executable, "-I", "-c", LOAD, *arguments], capture_output=True, text=True, check=True)
+    return [int(word) for word in said.stdout.split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="what processes share is read from /proc")
+def test_weights_in_another_dtype_are_shared_through_a_copy(tmp_path):
+    """In float32, as knot-tiny is computed where there is no bfloat16; autoencoder included."""
+    model = load_model("knot-tiny", dtype=torch.float32)
+    shared = share_weights(model, tmp_path)
+    assert share_weights(model, tmp_path) == shared
+    assert {file.name for file in tmp_path.iterdir()} == {Path(shared.path).name, Path(shared.codec).name}
+    mine = shared.load()
+    assert fingerprint(mine) == fingerprint(model)
+    assert (mine.settings, mine.fps, mine.config, mine.dtype) == (model.settings, model.fps, model.config, model.dtype)
+    own, dirty, clean, resident = in_another_process(shared.path, shared.codec, torch.float32, shared.codec_kind)
+    assert resident > 40_000, "the file is mapped, and was read"
+    assert dirty == clean == 0
+    assert own < 10 * 2**20, "of 58 MiB of weights"
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="where a file is mapped is read from /proc")

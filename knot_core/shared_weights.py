@@ -1,0 +1,76 @@
+"""A model's weights as several processes of one machine share them: in files, in the dtype that they are computed in.
+
+A weights file is mapped, and its memory shared, where nothing has to be cast (wan/checkpoint.py). Where the dtype is
+another (float32, of a file in bfloat16), each process would hold a copy of its own; so one writes a copy for all.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from .codec.taehv import TAEHV
+from .errors import SettingsError
+from .model import Model, load_model
+from .stream import fingerprint
+from .stream.reference_check import Cloud
+from .wan.checkpoint import save_network
+from .wan.network import WanNetwork
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedWeights:
+    """Where they lie, as plain values that can be sent to another process."""
+
+    path: str
+    codec: str
+    codec_kind: str
+    dtype: str
+    good_references: Cloud | None = None  # as in `Model`
+
+    def load(self) -> Model:
+        """The model, on the CPU, whose weights are shared by all processes that load it from here.
+
+        Raises:
+            CheckpointError: the files are not there any more, or damaged.
+        """
+        dtype = getattr(torch, self.dtype)
+        model = load_model(self.path, "cpu", dtype, self.codec, codec_kind=self.codec_kind)
+        return replace(model, good_references=self.good_references)
+
+
+def share_weights(model: Model, folder: str | os.PathLike[str]) -> SharedWeights:
+    """Write the model's weights, as it computes with them, into the folder, unless they lie there already.
+
+    Raises:
+        SettingsError: the model is not on the CPU, or is not of our own network and a tiny autoencoder.
+    """
+    network, codec = model.network, model.codec
+    if model.device.type != "cpu" or not isinstance(network, WanNetwork) or not isinstance(codec, TAEHV):
+        raise SettingsError(f"the weights of {model!r} cannot be shared; share those of a model on the CPU that was "
+                            "loaded by load_model, with a tiny autoencoder")  # fmt: skip
+    stem = Path(folder) / fingerprint(model)
+    path, beside = stem.with_suffix(".safetensors"), Path(f"{stem}-codec.safetensors")
+    _write(beside, lambda file: save_file({name: x.contiguous() for name, x in codec.state_dict().items()}, file))
+    _write(path, lambda file: save_network(file, network, model.preset))
+    return SharedWeights(
+        path=str(path),
+        codec=str(beside),
+        codec_kind="lighttaew2_1" if codec.config.vae_latents else "taew2_1",
+        dtype=str(model.dtype).removeprefix("torch."),
+        good_references=model.good_references,
+    )
+
+
+def _write(path: Path, write: Callable[[Path], None]) -> None:
+    """Whole or not at all: others may be reading it, or writing the same."""
+    if path.exists():
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        unfinished = Path(folder) / path.name
+        write(unfinished)
+        unfinished.replace(path)
