@@ -1,4 +1,4 @@
-"""The command line: `python -m knot_live serve | talk | bench | simulate`."""
+"""The command line: `python -m knot_live serve | cluster | talk | bench | simulate`."""
 
 import argparse
 import asyncio
@@ -9,15 +9,18 @@ import os
 import signal
 import sys
 import webbrowser
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from . import face_pose, metrics, webrtc
 from .access import ALLOWED_ORIGINS, TOKEN, AccessError, Doors, check_exposure, listed, operators_token, plain_origins
 from .camera import Cameras
 from .client import LiveError
+from .cluster.commands import add_commands, add_serve, serve_cluster
+from .cluster.local import ClusterError
 from .engine import KnotError, load_model, load_text_encoder
 from .health import Health
 from .hub import Hub
@@ -38,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log_to_stderr(options.log_format)
     try:
         return asyncio.run(options.run(options)) or 0
-    except (KnotError, AccessError, LiveError, OSError) as problem:
+    except (KnotError, AccessError, LiveError, ClusterError, OSError) as problem:
         sys.stderr.write(f"error: {problem}\n")
         return 1
     except KeyboardInterrupt:
@@ -78,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--no-badge", action="store_true", help="no AI badge on the page")
     serve.add_argument("--open", action="store_true", help="open the page in the browser")
+    add_serve(serve)
+    add_commands(commands.add_parser("cluster", help="look at a cluster, drain a worker, change the weights"))
     _add_talk(commands.add_parser("talk", help="drive a server with sound or a sentence, and write what comes"))
     _add_bench(commands.add_parser("bench", help="how long a person at the page waits, in a real browser"))
     simulate = commands.add_parser(
@@ -142,7 +147,7 @@ def _add_talk(talk: argparse.ArgumentParser) -> None:
     talk.add_argument("--token-file", type=Path, metavar="FILE", help=f"or {TOKEN} in the environment")
 
 
-async def _serve(options: argparse.Namespace) -> None:
+async def _serve(options: argparse.Namespace) -> int:
     if (options.tls_cert is None) != (options.tls_key is None):
         raise AccessError("--tls-cert and --tls-key go together")
     token = operators_token(options.token_file)
@@ -153,16 +158,31 @@ async def _serve(options: argparse.Namespace) -> None:
     limits = Limits(max_sessions=options.max_sessions, idle_seconds=options.idle_seconds,
                     session_seconds=options.session_seconds)  # fmt: skip
     check_exposure(address.host, token)  # before a model is loaded
+    if options.cluster is not None:
+
+        def listen(studio: Any, standing: Callable[[], Sequence[Any]]) -> Awaitable[int]:
+            return _listen(options, studio, address, token, standing)
+
+        return await serve_cluster(options, limits, listen, _asked_to_end)
     model = load_model(options.model, options.device, codec=options.codec)
     reads = None if options.text_encoder is None else load_text_encoder(options.text_encoder).encode
     studio = Studio(model, limits, badge=not options.no_badge, encode_text=reads, prompt=options.prompt)
+    return await _listen(options, studio, address, token)
+
+
+async def _listen(
+    options: argparse.Namespace, studio: Any, address: Address, token: str | None,
+    standing: Callable[[], Sequence[Any]] = tuple,
+) -> int:  # fmt: skip
+    """Until Ctrl-C."""
     ice_servers = _ice_servers(options)
-    async with live_server(studio, address, token, ice_servers, open_metrics=options.metrics) as at:
+    async with live_server(studio, address, token, ice_servers, open_metrics=options.metrics, standing=standing) as at:
         logger.info("open %s in a browser; Ctrl-C ends the server", at.url)
         if options.open:
             # beside everything else: where there is no window, it may be a browser in this very terminal
             Thread(target=webbrowser.open, args=(at.url,), daemon=True).start()
         await _interrupted()
+    return 0
 
 
 def _ice_servers(options: argparse.Namespace) -> tuple[str, ...] | None:
@@ -204,10 +224,12 @@ async def live_server(
     ice_servers: tuple[str, ...] | None = None,
     *,
     open_metrics: bool = False,
+    standing: Callable[[], Sequence[Any]] = tuple,
 ) -> AsyncIterator[Address]:
     """A server of that studio's sessions while it listens, warmed up; `ice_servers` as in `Services`.
 
-    Its figures are shown for the token, or with `open_metrics` to everybody who reaches it.
+    Its figures are shown for the token, or with `open_metrics` to everybody who reaches it. `standing` are sessions
+    that another process of it began.
 
     Raises:
         AccessError: others reach that address, and there is no token.
@@ -218,6 +240,8 @@ async def live_server(
         await asyncio.to_thread(studio.warm)
         observer = None if metrics.missing() else metrics.Metrics()
         hub = Hub(studio.make, studio.limits, lambda live: cameras.forget(live.source), observer)
+        for made in await asyncio.to_thread(standing):
+            hub.add(made).take_over()
         if observer is not None:
             observer.watch(hub)
         health = Health(metrics=observer, token=None if open_metrics else token)
@@ -236,8 +260,13 @@ async def live_server(
 
 async def _interrupted() -> None:
     """Until Ctrl-C, or until the process is asked to end."""
+    await _asked_to_end().wait()
+
+
+def _asked_to_end() -> asyncio.Event:
+    """Set by Ctrl-C, or when the process is asked to end."""
     asked, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: there Ctrl-C raises KeyboardInterrupt
             loop.add_signal_handler(number, asked.set)
-    await asked.wait()
+    return asked

@@ -15,6 +15,7 @@ from . import pacing
 from .adapting import Adapting
 from .clock import Clock
 from .engine import Chunk, LateChunk, LateDecoder, Stream, StreamSettings
+from .journal import Begun, GivenUp, Journal, Kept, digest
 from .pacing import Span
 from .pictures import Pictures
 from .speed import changed_settings
@@ -53,10 +54,11 @@ class Drawing:
         changed: Changed = changed_settings,
         adapting: Adapting | None = None,
         shared_lead: float = 0.0,
+        journal: Journal | None = None,
     ) -> None:
         """`shared_lead`: seconds of pictures that must lie ready when a chunk begins, where others are drawn, too."""
         self.stream, self.driving, self._fps, self._clock = stream, driving, fps, clock
-        self._changed, self._shared_lead = changed, shared_lead
+        self._changed, self._shared_lead, self._journal = changed, shared_lead, journal or Journal()
         self.adapting = adapting or Adapting(stream.settings, stream.settings.num_chunk_frames)
         self._made: deque[tuple[Span, Chunk | LateChunk]] = deque(maxlen=keep)
         self._taken: deque[float] = deque(maxlen=pacing.NUM_MEASURED)  # seconds until a chunk's first pictures
@@ -86,16 +88,31 @@ class Drawing:
 
     def draw(self, waited: float = 0.0) -> Drawn | None:
         """The next chunk, due `waited` seconds ago; None where it was given up, which leaves all as it was."""
+        self.begin()
+        return self.finish(waited)
+
+    def begin(self) -> None:
+        """Freeze what the next chunk is drawn under."""
+        self.driving.begin_chunk(self.stream.plan)
+        self._journal.write(Begun(self._journal.at))
+
+    def give_up(self) -> None:
+        """The chunk that was begun is not drawn: the driving stands where the stream does."""
+        self.driving.take_back(self.stream.plan.start)
+        self._journal.write(GivenUp())
+
+    def finish(self, waited: float = 0.0) -> Drawn | None:
+        """Draw the chunk that was begun, due `waited` seconds ago; None where it was given up."""
         plan, since = self.stream.plan, self._clock.now()
-        self.driving.begin_chunk(plan)
         chunk = None
         try:
             chunk = next(self.stream, None) if self._late is None else self._late.next_chunk()
         finally:
-            if chunk is None:  # given up, or an error: the driving stands where the stream does
-                self.driving.take_back(plan.start)
+            if chunk is None:  # given up, or an error
+                self.give_up()
         if chunk is None:
             return None
+        self._journal.write(Kept(chunk.index, digest(chunk.latents)))
         sound, seconds, first = self.driving.end_chunk(), self._clock.now() - since, chunk.first_pixel_frame
         frames = _pictures(chunk)
         span = Span(chunk.index, chunk.start_frame, first, first + len(frames))
@@ -117,8 +134,11 @@ class Drawing:
         Raises:
             SettingsError: one of them cannot be, or cannot change while a stream runs.
         """
-        asked = self._changed(self.adapting.asked, settings)
-        self._set(self.adapting.ask(asked))
+        self.ask(self._changed(self.adapting.asked, settings))
+
+    def ask(self, settings: StreamSettings) -> None:
+        """These settings from the next chunk on, as far as nothing has to give way."""
+        self._set(self.adapting.ask(settings))
 
     def degrade(self, rung: int) -> None:
         """Be drawn as that rung of the ladder says, from the next chunk on."""
@@ -142,6 +162,11 @@ class Drawing:
         """
         drawn = pacing.drawn_within(self._taken, self.next.length / self._fps)
         count = pacing.num_cut([span for span, _ in self._made], position, drawn, self._fps)
+        self.take_back(count, played_frame)
+        return count
+
+    def take_back(self, count: int, played_frame: int) -> None:
+        """Forget all speech, and the last `count` chunks; `played_frame` was shown last."""
         self.driving.clear_speech()
         if count:
             self._cut += [self._made.pop() for _ in range(count)]
@@ -150,7 +175,6 @@ class Drawing:
             # a chunk of which nothing was heard counts as begun: its first frames are shown as they were, and what is
             # said next would lose them
             self.driving.take_back(first.start, heard_until=max(played_frame, first.first) + 1)
-        return count
 
     def replace_from(self, first_frame: int) -> None:
         """Show nothing of the chunks that were taken back from that frame on."""

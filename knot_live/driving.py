@@ -280,6 +280,7 @@ class LiveDriving:
             shape = list(self._drawn[drawn[0]].shape) if drawn else [0, 0]
             return {
                 "seed": self.seed,
+                "now": self._clock(),
                 "next": self._next,
                 "drawn": {"latents": drawn, "shape": shape, "values": [to_text(self._drawn[one]) for one in drawn]},
                 "face": self._face.to_state(),
@@ -293,8 +294,9 @@ class LiveDriving:
         drawn = state["drawn"]
         values = [from_text(text).reshape(drawn["shape"]) for text in drawn["values"]]
         self._next, self._drawn = state["next"], dict(zip(drawn["latents"], values, strict=True))
-        self._face.restore(state["face"])
-        self._voice.restore(state["voice"], self._clock())
+        later = self._clock() - state["now"] if "now" in state else None
+        self._face.restore(state["face"], later)
+        self._voice.restore(state["voice"], self._clock(), later)
         return self
 
 

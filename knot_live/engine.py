@@ -52,7 +52,7 @@ if __package__.rpartition(".")[0]:
     from ..knot_core.media.downmix import MEAN, chosen, mixed
     from ..knot_core.media.samples import check_rate, to_samples
     from ..knot_core.model import ASSETS
-    from ..knot_core.stream import LateChunk, LateDecoder
+    from ..knot_core.stream import LateChunk, LateDecoder, fingerprint, stream_of_parts, stream_parts
     from ..knot_core.threads import num_processors
 else:
     from knot_core import (
@@ -102,7 +102,7 @@ else:
     from knot_core.media.downmix import MEAN, chosen, mixed
     from knot_core.media.samples import check_rate, to_samples
     from knot_core.model import ASSETS
-    from knot_core.stream import LateChunk, LateDecoder
+    from knot_core.stream import LateChunk, LateDecoder, fingerprint, stream_of_parts, stream_parts
     from knot_core.threads import num_processors
 
 __all__ = [
@@ -146,6 +146,7 @@ __all__ = [
     "check_rate",
     "chosen",
     "continue_stream",
+    "fingerprint",
     "first_pixel_frame",
     "fit_image",
     "load_model",
@@ -162,6 +163,8 @@ __all__ = [
     "plot_frame",
     "resample",
     "state_of",
+    "stream_of_parts",
+    "stream_parts",
     "takes_controls",
     "to_controls",
     "to_samples",

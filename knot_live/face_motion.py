@@ -227,15 +227,19 @@ class FaceMotion:
 
     def to_state(self) -> Mapping[str, Any]:
         return {
-            "wanted": self._wanted,
+            "wanted": dict(self._wanted),
             "liveliness": self._liveliness,
             "asked": [asdict(gesture) for gesture in self._asked.values()],
             "begun": [[first, asdict(gesture)] for first, gesture in self._begun],
             "held": {name: held.to_state() for name, held in self._held.items()},
             "stood": [[frame, row.tolist()] for frame, row in self._stood.items()],
+            "seen": [[at, dict(values)] for at, values in self._seen],
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any], later: float | None = None) -> None:
+        """What `to_state` gave. `later`: how much more this clock says now than that one did; None: no camera."""
+        if later is not None:
+            self._seen.extend((at + later, values) for at, values in state["seen"])
         self._wanted, self._liveliness = dict(state["wanted"]), state["liveliness"]
         self._asked = {one["name"]: _read_gesture(one) for one in state["asked"]}
         self._begun = [(first, _read_gesture(one)) for first, one in state["begun"]]

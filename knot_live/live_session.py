@@ -65,7 +65,8 @@ class LiveSession:
         ended: Callable[["LiveSession"], None],
         observer: Observer | None = None,
     ) -> None:
-        self.session_id, self.resume_token, self.view_token = (secrets.token_urlsafe(24) for _ in range(3))
+        own = made.identity or tuple(secrets.token_urlsafe(24) for _ in range(3))
+        self.session_id, self.resume_token, self.view_token = own
         self.made, self.limits, self.words = made, limits, made.words
         self.began = self.last_wish = time.monotonic()
         self.alone_since: float | None = None  # monotonic seconds: since when nobody drives it
@@ -91,6 +92,11 @@ class LiveSession:
                 ended=lambda why: self._in_loop(self._finish, why),
             )
         )
+
+    def take_over(self) -> None:
+        """It was begun by another process of the server, which may have let it pause; whoever drives it goes on."""
+        self._paused_by_us = True
+        self.source.take_over()
 
     @property
     def clients(self) -> list[Client]:

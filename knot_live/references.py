@@ -40,11 +40,15 @@ class References:
         with self._decoding:  # one at a time: each takes its pixels twelvefold
             picture = fit_image(open_image(io.BytesIO(data)), *self._size)
         name = UPLOADED + secrets.token_urlsafe(16)
+        self.put(name, picture)
+        return name
+
+    def put(self, name: str, picture: Any) -> None:
+        """A picture of the right size, float32 [height, width, 3], by a name that it has already."""
         with self._lock:
             self._uploaded[name] = picture
             while len(self._uploaded) > self._most_pictures:
                 self._uploaded.popitem(last=False)
-        return name
 
     def get(self, name: str) -> Any:
         """The picture of that name.

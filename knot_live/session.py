@@ -17,9 +17,8 @@ from typing import Any
 from . import controls, events, pacing
 from .adapting import Adapting
 from .clock import Clock
-from .control_log import ControlLog, LogEntry
 from .controls import Control, DrivingControl
-from .drawing import Changed, Drawing
+from .drawing import Changed, Drawing, Drawn
 from .driving import LiveDriving
 from .engine import (
     Anchor,
@@ -34,11 +33,13 @@ from .engine import (
     state_of,
 )
 from .events import ENDED, FINISHING, PAUSED, READY, RUNNING, Event, MediaChunk
+from .journal import Did, Journal
 from .pacing import Playback
-from .preparing import Speaker, Wish
+from .preparing import Speaker
+from .receipts import Receipts
 from .recording import OpenFile, Recorder
 from .scheduling import Shape
-from .session_files import load_session, open_at, save_session
+from .session_files import load_session, open_at, restored, save_session
 from .speed import changed_settings
 from .watching import Watching
 from .wishes import Wishes
@@ -76,6 +77,7 @@ class Session:
         clock: Clock | None = None,
         changed: Condition | None = None,
         shared_lead: float = 0.0,
+        journal: Journal | None = None,
         at: Snapshot | None = None,
     ) -> None:
         """A session before its first chunk; nothing is drawn.
@@ -90,17 +92,19 @@ class Session:
         come late it is drawn with fewer steps, longer chunks, fewer pictures, until there is room again; `adapting`
         says how far that went where `at` was made. `state_path` is where a session that breaks off leaves its state;
         `at` is a state to go on from. Where several are drawn in turn: `changed` is notified of all that is asked and
-        acknowledged, `shared_lead` is how many seconds ahead they are drawn.
+        acknowledged, `shared_lead` is how many seconds ahead they are drawn. `journal` is written what was done.
         """
-        self.model, self.fps, self.log = model, model.fps, ControlLog()
+        self.model, self.fps = model, model.fps
         self._tell, self._clock, self._state_path = on_event, clock or Clock(), state_path
+        self._journal = journal or Journal(clock=self._clock.now)
         if driving is None:
-            driving = LiveDriving(model, beneath=beneath, seed=seed, clock=self._clock.now)
+            driving = LiveDriving(model, beneath=beneath, seed=seed, clock=self._journal.now)
         at = begin_stream(model, anchor, settings, seed) if at is None else at
         stream = open_at(model, at, driving, self._breaks_off, keep)
         adapting = adapting or Adapting(stream.settings, model.settings.num_chunk_frames)
         self._drawing = Drawing(stream, driving, self.fps, self._clock, keep, decode_beside=decode_beside,
-                                changed=change_settings, adapting=adapting, shared_lead=shared_lead)  # fmt: skip
+                                changed=change_settings, adapting=adapting, shared_lead=shared_lead,
+                                journal=self._journal)  # fmt: skip
         self.degrades = degrades  # may be changed at any time: who replays a log decides nothing himself
         self._between = RLock()  # held while a chunk is drawn, or what it begins with is changed
         self._changed = changed or Condition()  # held for moments: of wishes and of the playback
@@ -108,10 +112,10 @@ class Session:
             self._changed, lambda number, why: self._tell(events.Refused(number, why)),
             encode_text=encode_text, anchor_of=anchor_of, speak=speak,
         )  # fmt: skip
-        begins = self._drawing.next
-        self._last_frame = begins.first + longest * self.fps
+        first = self._drawing.next.first
+        self._last_frame = first + longest * self.fps
         patience = pacing.PATIENCE * self.fps if viewer else inf
-        self._watching = Watching(Playback.at(begins.first, self.fps, patience), self._clock, self._changed)
+        self._watching = Watching(Playback.at(first, self.fps, patience), self._clock, self._changed)
         self._state, self._epoch = READY, 0
         self._ending = "stopped", "the host has stopped the session"
         # the drawing thread's own
@@ -121,8 +125,8 @@ class Session:
         self._wait: Callable[[], None] = lambda: None
         self._before_chunk = before_chunk
         self._host_stops = False
-        self._heeded: list[tuple[Wish, int]] = []  # for the next chunk; and how many were taken back
-        self._applied: dict[int, None] = {}  # their numbers, for the next chunk that is given
+        self._receipts = Receipts(on_event, self._drawing.adapting.told)
+        self.log = self._receipts.log
         self._cutting, self._drawn_again = False, -1  # whether a cut is to be drawn; the last chunk that was given up
 
     @classmethod
@@ -136,10 +140,7 @@ class Session:
         """
         at, notes = load_session(path, model)
         clock = options.setdefault("clock", Clock())
-        own = {name: options.pop(name, None) for name in ("beneath", "encoder", "window")}
-        driving = LiveDriving.from_state(notes["driving"], model, clock=clock.now, **own)
-        adapting = Adapting.from_state(notes.get("adapting", {}), at.settings, model.settings.num_chunk_frames)
-        session = cls(model, at.anchor, at.settings, driving=driving, at=at, adapting=adapting, **options)
+        session = cls(model, at.anchor, at.settings, **restored(at, notes, model, clock.now, options))
         session._wishes.number, session._epoch = notes["number"], notes["epoch"]
         return session
 
@@ -153,15 +154,14 @@ class Session:
         """The share without stall of the time in which it was shown, by acknowledgements and made frames."""
         return self._watching.ratio
 
-    def apply(self, control: Control) -> int:
-        """Ask for something; returns its number at once. `Applied` or `Refused` is told of that number later.
-
-        `Degrade`, the session's own, has the number 0, and `Degraded` is told of it.
+    def apply(self, control: Control, number: int | None = None) -> int:
+        """Ask for something; returns its number at once, which is `number` where somebody else counts. `Applied` or
+        `Refused` is told of it later. `Degrade`, the session's own, has the number 0, and `Degraded` is told of it.
         """
         if isinstance(control, controls.Degrade):
             self._wishes.ask_itself(control)
             return 0
-        return self._wishes.ask(control)
+        return self._wishes.ask(control, number)
 
     def acknowledge(self, epoch: int, frame: int) -> None:  # noqa: ARG002 - frames are counted on over epochs
         """The viewer has shown that pixel frame: drawing keeps in step with him."""
@@ -176,11 +176,15 @@ class Session:
             StateError: the files cannot be written.
         """
         with self._between:
-            notes = {
-                "number": self._wishes.number, "epoch": self._epoch, "driving": self._drawing.driving.to_state(),
-                "adapting": self.adapting.to_state(),
-            }  # fmt: skip
-            save_session(path, self._drawing.stream, notes)
+            save_session(path, self._drawing.stream, self._notes())
+
+    def checkpoint(self) -> tuple[Snapshot, dict[str, Any]]:
+        """Copies of where it stands, and of what the engine does not know of it; in the thread that draws."""
+        return state_of(self._drawing.stream), {**self._notes(), "state": self._state}
+
+    def _notes(self) -> dict[str, Any]:
+        return {"number": self._wishes.number, "epoch": self._epoch, "driving": self._drawing.driving.to_state(),
+                "adapting": self.adapting.to_state()}  # fmt: skip
 
     def snapshot(self) -> Snapshot:
         """Where the stream stands after the last chunk that was drawn; waits for one under way."""
@@ -280,22 +284,14 @@ class Session:
         while (wish := self._wishes.take(kind)) is not None:
             with self._between:
                 try:
-                    self._heeded.append((wish, self._do(wish.control, wish.made)))
+                    taken_back = self._do(wish.control, wish.made)
+                    self._receipts.heed(wish, taken_back)
+                    asked = self._drawing.adapting.asked.to_dict() if wish.control.kind == "settings" else None
+                    self._journal.write(Did(wish.number, wish.control, self._journal.at, taken_back, asked))
                 except ValueError as problem:
                     self._tell(events.Refused(wish.number, str(problem)))
         if kind is Control:
-            self._book()
-
-    def _book(self) -> None:
-        """What was heeded takes hold with the next chunk."""
-        span, wishes, self._heeded = self._drawing.next, self._heeded, []
-        for wish, taken_back in wishes:
-            self.log.add(LogEntry(wish.number, wish.control, span.chunk, span.first, taken_back))
-            if isinstance(wish.control, controls.Degrade):
-                self._tell(self.adapting.told(span))
-            elif wish.number not in self._applied:
-                self._applied[wish.number] = None
-                self._tell(events.Applied(wish.number, span.chunk, span.first))
+            self._receipts.book(self._drawing.next)
 
     def _do(self, control: Control, made: Any) -> int:
         """How many chunks were taken back for it."""
@@ -354,8 +350,7 @@ class Session:
             drawn = self._drawing.draw(waited)
             if drawn is None:
                 return None
-            self._book()
-        every = self.adapting.rung.every
+            self._receipts.book(self._drawing.next)
         if self.degrades and (rung := self._drawing.other_rung(drawn)) is not None:
             self.apply(controls.Degrade(rung))
         span = drawn.span
@@ -367,15 +362,18 @@ class Session:
         self._watching.add(span.end)
         if self._cutting:
             self._begin_epoch(first)
-        frames = drawn.frames[first - span.first :]
+        return self._shown(drawn, first, buffer)
+
+    def _shown(self, drawn: Drawn, first: int, buffer: float) -> MediaChunk:
+        """A chunk from that frame on, as it is given; `buffer` seconds were unplayed when it was ready."""
+        span, frames = drawn.span, drawn.frames[first - drawn.span.first :]
         skipped = pacing.first_sample(first, self.fps) - pacing.first_sample(span.first, self.fps)
         sound, speech = drawn.sound[skipped:], max(0, drawn.speech - skipped)
         self._recorder.shown.add(first, frames, sound)
         self._recorder.hand_on(int(self._watching.position))
-        applied, self._applied = tuple(self._applied), {}
         return MediaChunk(
             epoch=self._epoch, chunk=span.chunk, first_frame=first, frames=frames, sound=sound, speech=speech,
-            applied=applied, seconds=drawn.seconds, buffer=buffer, every=every,
+            applied=self._receipts.take(), seconds=drawn.seconds, buffer=buffer, every=self.adapting.rung.every,
         )  # fmt: skip
 
     def _breaks_off(self) -> bool:
@@ -385,8 +383,7 @@ class Session:
         chunk = self._drawing.next.chunk
         if chunk == self._drawn_again or self._cutting or not self._drawing.can_begin_again(self._watching.unplayed):
             return False
-        committed = any(isinstance(wish.control, controls.CommitSpeech) for wish, _ in self._heeded)
-        if self._wishes.wait_for(controls.Cancel) or self._drawing.would_speak(committed=committed):
+        if self._wishes.wait_for(controls.Cancel) or self._drawing.would_speak(committed=self._receipts.committed):
             self._drawn_again = chunk
             return True
         return False

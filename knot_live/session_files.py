@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .adapting import Adapting
+from .driving import LiveDriving
 from .engine import Model, Snapshot, StateError, Stream, continue_stream, load_stream
 
 _VERSION = 1
@@ -17,6 +19,20 @@ def open_at(model: Model, at: Snapshot, driving: Any, should_stop: Callable[[], 
     stream.keep(keep)
     stream.threads = stream.threads or model.threads_for(at.settings, at.anchor.latent_size)
     return stream
+
+
+def restored(
+    at: Snapshot, notes: Mapping[str, Any], model: Model, now: Callable[[], float], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Options of a session that goes on from there; `encoder`, `window` and `beneath` become its driving's.
+
+    `notes` are those of a session that was saved; `now` is the driving's clock.
+    """
+    own = {name: options.get(name) for name in ("beneath", "encoder", "window")}
+    driving = LiveDriving.from_state(notes["driving"], model, clock=now, **own)
+    adapting = Adapting.from_state(notes.get("adapting", {}), at.settings, model.settings.num_chunk_frames)
+    others = {name: value for name, value in options.items() if name not in own}
+    return {**others, "driving": driving, "adapting": adapting, "at": at}
 
 
 def save_session(path: str | os.PathLike[str], stream: Stream, notes: Mapping[str, Any]) -> None:

@@ -74,6 +74,7 @@ class Made:
     words: Vocabulary
     about: Mapping[str, Any] = field(default_factory=dict)  # of session.created
     listen: Callable[[Callable[[Event], None]], None] = lambda _: None  # hand its events to that function
+    identity: tuple[str, str, str] | None = None  # session id, resume token, view token, where it has them already
 
     def source(self) -> "LocalSource":
         """What shows it."""

@@ -227,7 +227,7 @@ class SpeechQueue:
             self._utterances.popleft()
 
     def to_state(self) -> Sequence[Mapping[str, Any]]:
-        """Values that JSON holds. Times of arrival are not among them: what waits is as old as the state's reading."""
+        """Values that JSON holds."""
         return [
             {
                 "mode": one.mode,
@@ -235,12 +235,21 @@ class SpeechQueue:
                 "committed": one.committed,
                 "started": one.started,
                 "heard": one.heard,
+                "pieces": [[arrived, len(piece)] for arrived, piece in one.pieces],
             }
             for one in self._utterances
         ]
 
-    def restore(self, state: Sequence[Mapping[str, Any]], now: float) -> None:
-        """What `to_state` gave."""
+    def restore(self, state: Sequence[Mapping[str, Any]], now: float, later: float | None = None) -> None:
+        """What `to_state` gave.
+
+        What waits is as old as it was then; `later`: how much more this clock says now than that one did. None: old
+        states have no times, and what waits arrives now.
+        """
         for one in state:
             self._utterances.append(Utterance(one["mode"], one["committed"], one["started"], one["heard"]))
-            self._utterances[-1].append(from_text(one["sound"]), now)
+            sound, place = from_text(one["sound"]), 0
+            pieces = [[now, len(sound)]] if later is None else [[at + later, count] for at, count in one["pieces"]]
+            for arrived, count in pieces:
+                self._utterances[-1].append(sound[place : place + count], arrived)
+                place += count

@@ -84,6 +84,7 @@ class Studio:
         self._text = None if encode_text is None else encode_text(prompt)
         size = model.preset.height, model.preset.width
         self.references = References(*size, most_pixels=limits.picture_pixels, most_pictures=limits.max_pictures)
+        self.steps: Steps | None = None
         self._change: Changed = changed_settings  # until the machine's speed is known
         self._anchors: dict[str, Anchor] = {}
         self._encoding = Lock()
@@ -104,19 +105,30 @@ class Studio:
         """
         events = _Events()
         try:
-            anchor = self.anchor(wish.reference)
-            own = self.model.settings
-            settings = self._change(own, {"num_chunk_frames": own.num_chunk_frames, **wish.settings})
-            session = Session(
-                self.model, anchor, settings, seed=wish.seed, anchor_of=self.anchor, change_settings=self._change,
-                encode_text=self._encode_text, speak=self._speak, record_to=self._new_recording, on_event=events,
-                degrades=True,
-            )  # fmt: skip
+            session = self.session(wish, on_event=events)
         except KnotError as problem:
             raise ProtocolError("bad_value", str(problem)) from None
         height, width = self.model.preset.height, self.model.preset.width
         return Made(session=session, width=width, height=height, fps=self.model.fps, words=words_of(self.model),
-                    about=self.about() | {"steps": settings.steps}, listen=events.listen)  # fmt: skip
+                    about=self.about() | {"steps": session.shape.steps}, listen=events.listen)  # fmt: skip
+
+    def session(self, wish: Create, **others: Any) -> Session:
+        """A session as a client wants it; `others` are options of it.
+
+        Raises:
+            KnotError: its reference or its settings cannot be.
+        """
+        own = self.model.settings
+        settings = self._change(own, {"num_chunk_frames": own.num_chunk_frames, **wish.settings})
+        anchor = self.anchor(wish.reference)
+        return Session(self.model, anchor, settings, seed=wish.seed, **self.options(), **others)
+
+    def options(self) -> dict[str, Any]:
+        """Those that all its sessions have."""
+        return {
+            "anchor_of": self.anchor, "change_settings": self._change, "encode_text": self._encode_text,
+            "speak": self._speak, "record_to": self._new_recording, "degrades": True,
+        }  # fmt: skip
 
     def anchor(self, name: str) -> Anchor:
         """The reference of that name, encoded.
@@ -131,11 +143,12 @@ class Studio:
                     self._anchors.pop(next(iter(self._anchors)))
             return self._anchors[name]
 
-    def warm(self) -> None:
+    def warm(self, steps: Steps | None = None) -> None:
         """Find out how fast this machine is, and draw a chunk that nobody sees, so that the first session begins as
-        quickly as later ones, with as many steps as can be afforded.
+        quickly as later ones, with as many steps as can be afforded: those that were found before, if they are given.
         """
-        self._change = Steps(self.model, self.anchor(Create().reference)).change
+        self.steps = steps or Steps(self.model, self.anchor(Create().reference))
+        self._change = self.steps.change
         chunks = self.make(Create()).session.chunks()
         next(chunks)
         chunks.close()

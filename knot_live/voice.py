@@ -110,9 +110,9 @@ class Voice:
             "cleared": generation != self._queue.generation,
         }
 
-    def restore(self, state: Mapping[str, Any], now: float) -> None:
-        """What `to_state` gave."""
+    def restore(self, state: Mapping[str, Any], now: float, later: float | None = None) -> None:
+        """What `to_state` gave; see `SpeechQueue.restore` for the times."""
         self.timeline.restore(state["timeline"])
-        self._queue.restore(state["waiting"], now)
+        self._queue.restore(state["waiting"], now, later)
         self._again = from_text(state["again"])
         self._tail = from_text(state["tail"]), -1 if state["cleared"] else self._queue.generation

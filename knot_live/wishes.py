@@ -23,11 +23,11 @@ class Wishes:
         self.number, self._closed = 0, False
         self._preparing = Preparing(self._add, refused, **hooks)
 
-    def ask(self, control: Control) -> int:
-        """The control's number, at once."""
+    def ask(self, control: Control, number: int | None = None) -> int:
+        """The control's number, at once; it is the next one, or that which it was given elsewhere."""
         prepared = self._preparing.takes(control)
         with self._changed:
-            self.number += 1
+            self.number = self.number + 1 if number is None else number
             number, refusal = self.number, self._refusal()
             if isinstance(control, CancelReply | Cancel):
                 self._preparing.silence(number)

@@ -24,7 +24,7 @@ from .model import StreamCodec, StreamDriving, StreamModel, fingerprint
 from .plan import ChunkPlan, plan_chunk
 from .sampler import Stream
 from .snapshot import Snapshot
-from .state_file import load_stream, save_stream
+from .state_file import load_stream, save_stream, stream_of_parts, stream_parts
 from .together import Together, next_chunks
 
 __all__ = [
@@ -69,4 +69,6 @@ __all__ = [
     "resume_stream",
     "save_stream",
     "state_of",
+    "stream_of_parts",
+    "stream_parts",
 ]

@@ -40,6 +40,11 @@ def save_stream(path: str | os.PathLike[str], saved: Snapshot) -> None:
     Raises:
         StateError: the file cannot be written.
     """
+    _write(Path(path), *stream_parts(saved))
+
+
+def stream_parts(saved: Snapshot) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A snapshot as a state file holds it: values that JSON holds, and tensors by name, which are its own."""
     anchor, conditioning, state = saved.anchor, saved.conditioning, saved.state
     prompts = conditioning.prompts
     header = {
@@ -71,7 +76,7 @@ def save_stream(path: str | os.PathLike[str], saved: Snapshot) -> None:
         **_given("conditioning.negative", conditioning.negative_BTD),
         **_numbered("conditioning.prompts", _own(() if prompts is None else prompts.texts_BTD or ())),
     }
-    _write(Path(path), header, tensors)
+    return header, tensors
 
 
 def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
@@ -80,7 +85,17 @@ def load_stream(path: str | os.PathLike[str], model: StreamModel) -> Snapshot:
     Raises:
         StateError: the file is no state, is damaged, or is of another model, dtype or version.
     """
-    header, tensors = _read(Path(path))
+    return stream_of_parts(*_read(Path(path)), model, path)
+
+
+def stream_of_parts(
+    header: Mapping[str, Any], tensors: Mapping[str, Tensor], model: StreamModel, path: str | os.PathLike[str]
+) -> Snapshot:
+    """The snapshot that `stream_parts` took apart; `path` names it in errors. Tensors must be aligned as torch's are.
+
+    Raises:
+        StateError: it is damaged, or of another model, dtype or version.
+    """
     _require_same_model(header, model, path)
     try:
         tensors = {name: tensor.to("cpu" if name == "rng" else model.device) for name, tensor in tensors.items()}

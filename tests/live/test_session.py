@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from knot_live import controls
+from knot_live import controls, session_files
 from knot_live import session as sessions
 from knot_live.engine import StateError, StreamSettings, first_pixel_frame
 from knot_live.events import Applied, Cut, Ended, Recorded, Refused, StateChanged
@@ -366,7 +366,7 @@ def test_a_session_that_goes_on_hears_through_the_encoder_it_is_given(scene, mon
         return here.driving
 
     at = SimpleNamespace(anchor=None, settings=StreamSettings())
-    monkeypatch.setattr(sessions, "LiveDriving", SimpleNamespace(from_state=from_state))
+    monkeypatch.setattr(session_files, "LiveDriving", SimpleNamespace(from_state=from_state))
     monkeypatch.setattr(sessions, "load_session", lambda *_: (at, {"driving": "kept", "number": 7, "epoch": 2}))
     monkeypatch.setattr(sessions, "open_at", lambda _, at, *others: here.stream)  # noqa: ARG005
     model = SimpleNamespace(fps=25, settings=StreamSettings())

@@ -1,0 +1,269 @@
+"""The gateway's half of a session that a worker draws: it holds what is needed to go on when that worker is lost."""
+
+import asyncio
+import logging
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from ..controls import Control, Reference
+from ..engine import KnotError
+from ..events import Recorded
+from ..limits import Limits
+from ..protocol import Create, ProtocolError, Vocabulary
+from ..references import UPLOADED, References
+from ..sources import Audience
+from . import hosting
+from .failover import SessionLog
+from .mono import Mono
+from .options import Record, Told
+
+logger = logging.getLogger(__name__)
+
+_PLACING = 240.0  # seconds in which a worker must be found
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteMade:
+    """What a hub needs of a session that a worker draws."""
+
+    remote: "RemoteSource"
+    width: int
+    height: int
+    fps: int
+    words: Vocabulary
+    about: Mapping[str, Any]
+    identity: tuple[str, str, str]  # session id, resume token, view token
+
+    def source(self) -> "RemoteSource":
+        """What shows it."""
+        return self.remote
+
+
+class RemoteSource:
+    """A session in a worker; `listen`, `start` and the rest as `sources.Source` says.
+
+    Its thread reads what the worker gives. Where the worker is lost, or its sessions leave it, the session goes on in
+    another one, and its clients see an epoch begin.
+    """
+
+    def __init__(self, table: Any, record: Record, handle: Any, keeps: Callable[[str], None]) -> None:
+        """`keeps` makes a picture, by its name, known to whoever draws the session."""
+        self._table, self._record, self._handle, self._keeps = table, record, handle, keeps
+        self.formats, self.worker = record.told.formats, record.worker
+        self._log, self._mono = SessionLog(record.wish.reference), Mono()
+        self._asking = threading.Lock()  # so that controls are asked for in the order of their numbers
+        self._wanted = set(record.formats_wanted)
+        self._shown = (0, -1)
+        self._audience: Audience | None = None
+        self._ended: tuple[str, str] | None = None
+        self.failovers: list[float] = []  # seconds that each took
+        self._thread = threading.Thread(target=self._run, name="knot-live-remote", daemon=True)
+        self._fresh = self._moving = False
+
+    def listen(self, audience: Audience) -> None:
+        """Tell these of all that comes from here on."""
+        self._audience = audience
+
+    def start(self) -> None:
+        """Begin to draw."""
+        self._thread.start()
+
+    def take_over(self) -> None:
+        """As `start`, for a session that another gateway began."""
+        self._fresh = True
+        self._thread.start()
+
+    def apply(self, control: Control) -> int:
+        """Ask for something; its number at once."""
+        if isinstance(control, Reference) and control.name.startswith(UPLOADED):
+            self._keeps(control.name)
+        with self._asking:
+            for one in self._mono.heard(control):
+                number = self._log.ask(one)
+                if not self._moving:  # else it is asked once the session goes on
+                    self._handle.apply.remote(self._record.session_id, number, one)
+        return number
+
+    def acknowledge(self, epoch: int, frame: int) -> None:
+        """The driver has shown that pixel frame."""
+        self._shown = epoch, frame
+        self._handle.acknowledge.remote(self._record.session_id, epoch, frame)
+
+    def want(self, name: str) -> None:
+        """Encode chunks in that format, too, from the next one on."""
+        if name not in self._wanted:
+            self._wanted.add(name)
+            self._record = replace(self._record, formats_wanted=tuple(sorted(self._wanted)))
+            self._table.register.remote(self._record)
+        self._handle.want.remote(self._record.session_id, name)
+
+    async def wait(self) -> None:
+        """Until its thread has ended."""
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        why = ("error", "the session cannot go on: no worker can draw it")
+        try:
+            while self._ended is None:
+                lost = self._follow()
+                if self._ended is None:
+                    self._go_elsewhere(lost=lost)
+            why = self._ended
+        except Exception as problem:
+            logger.exception("a session ends")
+            why = ("error", f"the session cannot go on: {problem}".replace("\n", " ")[:300])
+        finally:
+            self._table.forget.remote(self._record.session_id)
+            self._audience.ended(why)
+
+    def _follow(self) -> bool:
+        """All that the worker gives, until the session ends or leaves it; whether the worker was lost."""
+        try:
+            items = self._handle.attach.options(num_returns="streaming").remote(self._record.session_id, self._fresh)
+            self._fresh = True
+            for reference in items:
+                for kind, value in ray.get(reference):
+                    self._take(kind, value)
+        except ray.exceptions.RayError as problem:
+            logger.warning("worker %s was lost: %s", self.worker, type(problem).__name__)
+            return True
+        return False
+
+    def _take(self, kind: str, value: Any) -> None:
+        log = self._log
+        if kind == hosting.CHUNK:
+            if log.take_chunk(value):
+                self._audience.show(value)
+        elif kind == hosting.EVENT:
+            if log.take_event(value):
+                self._audience.tell(self._here(value) if isinstance(value, Recorded) else value)
+        elif kind == hosting.STEP:
+            log.take_step(*value)
+        elif kind == hosting.CHECKPOINT:
+            log.take_checkpoint(value)
+        elif kind == hosting.BEGUN:
+            log.go_on(*value)
+        elif kind == hosting.FAILED:
+            self._audience.fail(value)
+        elif kind == hosting.ENDED:
+            self._ended = value
+
+    def _here(self, event: Recorded) -> Recorded:
+        """A recording that another machine made is fetched."""
+        if event.path.is_file():
+            return event
+        path = Path(tempfile.mkdtemp(prefix="knot-live-")) / event.path.name
+        try:
+            path.write_bytes(ray.get(self._handle.read_file.remote(event.path)))
+        except (ray.exceptions.RayError, OSError) as problem:
+            return Recorded(path, f"the recording was lost with its worker: {type(problem).__name__}")
+        return Recorded(path, event.message)
+
+    def _go_elsewhere(self, *, lost: bool) -> None:
+        """On the worker that the table names, from where it stood; on another one where that one is lost, too."""
+        since, session_id, but = time.monotonic(), self._record.session_id, (self.worker,)
+        with self._asking:
+            self._moving = True
+        if lost:
+            ray.get(self._table.gone.remote(self.worker), timeout=_PLACING)
+        while True:
+            name, handle = ray.get(self._table.place.remote(session_id, True, but), timeout=_PLACING)
+            standing, asked = self._log.lost(), self._log.number
+            try:
+                ray.get(handle.resume.remote(session_id, self._record.wish, standing), timeout=_PLACING)
+                break
+            except ray.exceptions.RayActorError:
+                but = (*but, name)
+                ray.get(self._table.gone.remote(name), timeout=_PLACING)
+        with self._asking:
+            for number, control in self._log.left_behind(asked):
+                handle.apply.remote(session_id, number, control)
+            self._handle, self.worker, self._moving, self._fresh = handle, name, False, False
+        for wanted in self._wanted:
+            handle.want.remote(session_id, wanted)
+        handle.acknowledge.remote(session_id, *self._shown)
+        self._record = replace(self._record, worker=name)
+        self._table.register.remote(self._record)
+        self.failovers.append(time.monotonic() - since)
+        logger.info("a session goes on in another worker", extra={"facts": {"worker": name}})
+
+
+class ClusterStudio:
+    """Makes sessions that workers draw; what a `Studio` is for a server of one process."""
+
+    def __init__(self, table: Any, limits: Limits) -> None:
+        self._table, self.limits = table, limits
+        self._told: Told = ray.get(table.told.remote(), timeout=_PLACING)
+        self.references = References(self._told.height, self._told.width, most_pixels=limits.picture_pixels,
+                                     most_pictures=limits.max_pictures)  # fmt: skip
+
+    def about(self) -> dict[str, Any]:
+        """What anybody may know."""
+        return dict(self._told.about)
+
+    def warm(self) -> None:
+        """Workers are warm when they are ready."""
+
+    def make(self, wish: Create) -> RemoteMade:
+        """A session as a client wants it.
+
+        Raises:
+            ProtocolError: its reference or its settings cannot be, or no worker has room.
+        """
+        session_id, resume_token, view_token = (secrets.token_urlsafe(24) for _ in range(3))
+        try:
+            self._keep_picture(session_id, wish.reference)
+            name, handle = ray.get(self._table.place.remote(session_id, False), timeout=_PLACING)
+            told = ray.get(handle.create.remote(session_id, wish), timeout=_PLACING)
+        except KnotError as problem:
+            raise ProtocolError("bad_value", str(problem)) from None
+        except ray.exceptions.RayTaskError as problem:
+            self._table.forget.remote(session_id)
+            raise _refusal(problem) from None
+        record = Record(session_id=session_id, resume_token=resume_token, view_token=view_token, wish=wish, told=told,
+                        worker=name)  # fmt: skip
+        ray.get(self._table.register.remote(record), timeout=_PLACING)
+        return self._made(record, handle)
+
+    def standing(self) -> list[RemoteMade]:
+        """Sessions that a gateway before this one began."""
+        made = []
+        for record in ray.get(self._table.records.remote(), timeout=_PLACING):
+            handle = ray.get(self._table.handle.remote(record.worker), timeout=_PLACING)
+            made.append(self._made(record, handle))
+        return made
+
+    def close(self) -> None:
+        """Nothing is left here."""
+
+    def _made(self, record: Record, handle: Any) -> RemoteMade:
+        def keeps(name: str) -> None:
+            self._keep_picture(record.session_id, name)
+
+        told, identity = record.told, (record.session_id, record.resume_token, record.view_token)
+        return RemoteMade(remote=RemoteSource(self._table, record, handle, keeps), width=told.width,
+                          height=told.height, fps=told.fps, words=told.words,
+                          about=told.about | {"references": self.references.names}, identity=identity)  # fmt: skip
+
+    def _keep_picture(self, session_id: str, name: str) -> None:
+        if name.startswith(UPLOADED):
+            ray.get(self._table.keep_picture.remote(session_id, name, self.references.get(name)), timeout=_PLACING)
+
+
+def _refusal(problem: ray.exceptions.RayTaskError) -> ProtocolError:
+    """What a worker or the table refused, as it was said there."""
+    cause = problem.cause
+    if isinstance(cause, ProtocolError):
+        return ProtocolError(cause.code, str(cause))
+    if isinstance(cause, ValueError):
+        return ProtocolError("server_full", str(cause))
+    raise problem

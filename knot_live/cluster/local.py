@@ -1,0 +1,96 @@
+"""Ray on this machine, and on loopback alone; and connections to one that runs."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+_STORE = 100 * 2**20  # bytes of Ray's object store: checkpoints pass through it
+_SETTLED = 30.0  # seconds after which a gateway that ends counts as one that ran
+_MOST_IN_A_ROW = 5
+
+
+class ClusterError(ValueError):
+    """What keeps a cluster from running, in one sentence."""
+
+
+def import_ray() -> Any:
+    """The package, told to report nothing to anybody, and to stay on loopback where it starts by itself.
+
+    Raises:
+        ClusterError: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # else it would listen on all addresses of the machine, also for itself alone
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise ClusterError("a cluster needs Ray: pip install 'knot-forcing[cluster]'") from None
+    return ray
+
+
+@contextlib.contextmanager
+def local_ray(processors: float, devices: int, folder: str | None = None) -> Iterator[str]:
+    """A Ray of this process, which ends with it; gives its address. `folder`: of its sockets, a short path."""
+    ray = import_ray()
+    found = ray.init(
+        address="local", namespace="knot-live", include_dashboard=False, num_cpus=int(processors), num_gpus=devices,
+        object_store_memory=_STORE, log_to_driver=False, configure_logging=False, _temp_dir=folder,
+    )  # fmt: skip
+    try:
+        yield found.address_info["gcs_address"]
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[None]:
+    """To the Ray at that address; `auto` is the one of this machine.
+
+    Raises:
+        ClusterError: there is none.
+    """
+    ray = import_ray()
+    try:
+        ray.init(address=address, namespace="knot-live", log_to_driver=False, configure_logging=False)
+    except ConnectionError as problem:
+        raise ClusterError(f"there is no Ray at {address} ({problem})".replace("\n", " ")) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+async def supervised(arguments: Sequence[str], asked: asyncio.Event) -> int:
+    """A gateway as a process of its own, begun again when it dies, until it ends by itself or that is `asked`.
+
+    One that dies again and again at its start is given up. Gives the last one's exit code.
+    """
+    in_a_row, ending = 0, asyncio.create_task(asked.wait())
+    while True:
+        since = time.monotonic()
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "knot_live", *arguments)
+        died = asyncio.create_task(process.wait())
+        await asyncio.wait({died, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if ending.done():
+            return await _ended(process)
+        in_a_row = in_a_row + 1 if time.monotonic() - since < _SETTLED else 0
+        if process.returncode in (0, 130) or in_a_row >= _MOST_IN_A_ROW:
+            ending.cancel()
+            return process.returncode
+        sys.stderr.write(f"the gateway has died ({process.returncode}) and is begun again\n")
+
+
+async def _ended(process: asyncio.subprocess.Process) -> int:
+    """Asked to end, which the terminal may have done already."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        return await asyncio.wait_for(process.wait(), 20)
+    except asyncio.TimeoutError:
+        process.kill()
+        return await process.wait()

@@ -1,0 +1,65 @@
+"""What a cluster is to be: plain values, which go to every process of it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..limits import Limits
+from ..media_encoder import Formats
+from ..protocol import Vocabulary
+
+NAMESPACE = "knot-live"
+TABLE = "knot-live-table"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions:
+    """As an operator asks for it. Workers that draw are between `least` and `most`; `standbys` wait beside them."""
+
+    model: str = "knot-tiny"
+    codec: Path | None = None
+    device: str = "cpu"
+    least: int = 1
+    most: int = 2
+    standbys: int = 1
+    sessions_per_worker: int = 4
+    checkpoint_every: int = 4  # chunks
+    empty_seconds: float = 60.0  # after which a worker that draws nothing may end
+    hangs_after: float = 2.0  # seconds without an answer, after which a worker is killed
+    badge: bool = True
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def processors(self) -> float:
+        """Ray's processors for each worker."""
+        return 0.0 if self.device.startswith("cuda") else 1.0
+
+    @property
+    def devices(self) -> float:
+        """Ray's GPUs for each worker."""
+        return 1.0 if self.device.startswith("cuda") else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What a worker says of a session that it draws, or would draw: enough for whoever shows it."""
+
+    width: int
+    height: int
+    fps: int
+    words: Vocabulary
+    formats: Formats
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a gateway must know of a session that another gateway began."""
+
+    session_id: str
+    resume_token: str
+    view_token: str
+    wish: Any  # its `Create`
+    told: Told
+    worker: str
+    formats_wanted: tuple[str, ...] = ()

@@ -1,0 +1,43 @@
+"""Controls that were heeded, and the chunk with which they take hold: what is told and written down of that."""
+
+from collections.abc import Callable
+
+from .control_log import ControlLog, LogEntry
+from .controls import CommitSpeech, Degrade
+from .events import Applied, Event
+from .pacing import Span
+from .preparing import Wish
+
+
+class Receipts:
+    """The drawing thread's own; `tell` is told of what takes hold, and `degraded` says what of another rung."""
+
+    def __init__(self, tell: Callable[[Event], None], degraded: Callable[[Span], Event]) -> None:
+        self.log, self._tell, self._degraded = ControlLog(), tell, degraded
+        self._heeded: list[tuple[Wish, int]] = []  # for the next chunk; and how many were taken back
+        self._applied: dict[int, None] = {}  # their numbers, for the next chunk that is given
+
+    def heed(self, wish: Wish, taken_back: int) -> None:
+        """It was done, and so many chunks were taken back for it."""
+        self._heeded.append((wish, taken_back))
+
+    @property
+    def committed(self) -> bool:
+        """Whether the end of a sentence is among what takes hold next."""
+        return any(isinstance(wish.control, CommitSpeech) for wish, _ in self._heeded)
+
+    def book(self, span: Span) -> None:
+        """What was heeded takes hold with that chunk."""
+        wishes, self._heeded = self._heeded, []
+        for wish, taken_back in wishes:
+            self.log.add(LogEntry(wish.number, wish.control, span.chunk, span.first, taken_back))
+            if isinstance(wish.control, Degrade):
+                self._tell(self._degraded(span))
+            elif wish.number not in self._applied:
+                self._applied[wish.number] = None
+                self._tell(Applied(wish.number, span.chunk, span.first))
+
+    def take(self) -> tuple[int, ...]:
+        """The numbers of what has taken hold since it was asked last."""
+        applied, self._applied = tuple(self._applied), {}
+        return applied
