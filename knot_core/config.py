@@ -10,17 +10,31 @@ from .errors import CheckpointError, short
 from .geometry import LATENT_CHANNELS
 from .stream_settings import StreamSettings, check_setting
 
-__all__ = ["CONTROLS", "LAYOUT_CHANNELS", "PACKED", "WINDOWS", "Adapter", "AdapterConfig", "AudioCrossConfig",
-           "NetworkConfig", "StreamSettings", "check_setting", "takes_controls"]  # fmt: skip
+__all__ = [
+    "CONTROLS",
+    "LAYOUT_CHANNELS",
+    "PACKED",
+    "UNITS",
+    "WINDOWS",
+    "Adapter",
+    "AdapterConfig",
+    "AudioCrossConfig",
+    "NetworkConfig",
+    "StreamSettings",
+    "check_setting",
+    "takes_controls",
+]  # fmt: skip
 
 # input channels of each channel layout; wan/layouts.py says what stands in them
 LAYOUT_CHANNELS: Mapping[str, int] = {"inpaint36": 36, "ref33": 33, "t2v16": LATENT_CHANNELS}
 TIMESTEP_DTYPES = ("float32", "bfloat16")
 UNKNOWN_FRAMES = ("zeros", "grey")
-# What an adapter is fed, by name: sound, controls and flags; wav2vec2's states of a latent frame's pixel frames, or of
-# windows around them.
-CONTROLS, PACKED, WINDOWS = "controls", "packed", "windows"
-_FIRST_CONTROLS = (75, 4)  # shape of the signal of the only adapter with controls before they had names
+# What an adapter is fed, by name: sound, controls and flags; sound, face units with a pose, and flags; wav2vec2's
+# states of a latent frame's pixel frames, or of windows around them.
+CONTROLS, UNITS, PACKED, WINDOWS = "controls", "units", "packed", "windows"
+UNITS_DIM = 122  # values of a pixel frame: 64 of sound, 52 units, 3 of the pose, 3 flags
+# Shapes of signals that belong to one name alone; the first was the only one with controls before there were names.
+_NAMED_SHAPES = {(75, 4): CONTROLS, (UNITS_DIM, 4): UNITS}
 _LATER = ("image_dim", "timestep_dtype", "unknown_frames", "known_in_x")  # fields that came later
 
 
@@ -28,8 +42,9 @@ _LATER = ("image_dim", "timestep_dtype", "unknown_frames", "known_in_x")  # fiel
 class AdapterConfig:
     """How driving enters (LiveTalk / OmniAvatar structure): `num_packed` pixel frames' signals per latent frame.
 
-    `name` says what it is fed: CONTROLS, sound bands with expression controls and flags, as the built-in model; or
-    PACKED, states of wav2vec2. Files that are older than names have none: their signal's shape says it.
+    `name` says what it is fed: CONTROLS, sound bands with expression controls and flags, as knot-tiny; UNITS, the same
+    with ARKit's face units and a pose, as knot-face; or PACKED, states of wav2vec2. Files that are older than names
+    have none: their signal's shape says it.
     """
 
     signal_dim: int = 75  # values of a pixel frame
@@ -51,12 +66,16 @@ class AdapterConfig:
             f"adapter blocks are {short(self.blocks)}; they must be different block numbers in ascending order",
         )
         object.__setattr__(self, "name", self.name or self.name_by_shape)
-        require_choices(self, {"name": (CONTROLS, PACKED)})
+        require_choices(self, {"name": (CONTROLS, UNITS, PACKED)})
+        require(
+            self.name != UNITS or self.signal_dim == UNITS_DIM,
+            f"an adapter of face units has signals of {UNITS_DIM} values, not {short(self.signal_dim)}",
+        )
 
     @property
     def name_by_shape(self) -> str:
         """The name to assume for an adapter whose file does not state one."""
-        return CONTROLS if (self.signal_dim, self.num_packed) == _FIRST_CONTROLS else PACKED
+        return _NAMED_SHAPES.get((self.signal_dim, self.num_packed), PACKED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +108,10 @@ Adapter = AdapterConfig | AudioCrossConfig
 
 
 def takes_controls(adapter: Adapter | None) -> bool:
-    """Whether its signal has expression controls beside sound. All other adapters take wav2vec2 features."""
-    return adapter is not None and adapter.name == CONTROLS
+    """Whether expression controls move it beside sound, as they are or as face units. All other adapters take wav2vec2
+    features.
+    """
+    return adapter is not None and adapter.name in (CONTROLS, UNITS)
 
 
 @dataclass(frozen=True, kw_only=True)

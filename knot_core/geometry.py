@@ -6,7 +6,7 @@ Latent frame 0 covers pixel frame 0 alone; latent frame f >= 1 covers pixel fram
 from .errors import KnotError
 
 TEMPORAL = 4  # pixel frames per latent frame, but for the first
-SPATIAL = 8  # pixels per latent cell, each way
+SPATIAL = 8  # pixels per latent cell, each way, of Wan's codecs; another codec says its own
 PATCH = 2  # latent cells per token, each way; one in time
 LATENT_CHANNELS = 16
 
@@ -34,15 +34,15 @@ def whole_chunks(start: int, num_chunk_frames: int, end: int) -> int:
     return first_pixel_frame(start + chunks * num_chunk_frames)
 
 
-def latent_size(height: int, width: int) -> tuple[int, int]:
-    """Latent height and width of a picture; a whole number of tokens each way."""
-    unit = SPATIAL * PATCH
+def latent_size(height: int, width: int, spatial: int = SPATIAL) -> tuple[int, int]:
+    """Latent height and width of a picture; a whole number of tokens each way. `spatial`: the codec's stride."""
+    unit = spatial * PATCH
     if height < unit or width < unit or height % unit or width % unit:
         raise KnotError(
             f"a picture of {width}x{height} does not divide into tokens; "
             f"width and height must be multiples of {unit}: resize or crop it"
         )
-    return height // SPATIAL, width // SPATIAL
+    return height // spatial, width // spatial
 
 
 def num_tokens(latent_height: int, latent_width: int) -> int:

@@ -102,9 +102,9 @@ def _memory(
     preset: Preset, config: NetworkConfig, settings: StreamSettings, size: tuple[int, int], dtype: torch.dtype
 ) -> dict[str, Any]:
     """Memory in MiB."""
-    need = memory_needed(config, settings, size, dtype, has_text=preset.needs_text)
+    need = memory_needed(config, settings, size, dtype, has_text=preset.needs_text, spatial=preset.spatial)
     height, width = size
-    per_frame = frame_bytes(config, num_tokens(*latent_size(*size)), dtype)
+    per_frame = frame_bytes(config, num_tokens(*latent_size(*size, preset.spatial)), dtype)
     return {
         "size": f"{width}x{height}",
         "dtype": str(dtype).removeprefix("torch."),

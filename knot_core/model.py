@@ -17,9 +17,11 @@ from .codec.codec_files import load_codec
 from .config import Adapter, NetworkConfig, StreamSettings
 from .errors import CheckpointError, SettingsError, short
 from .files import parts_of_weights
-from .geometry import SPATIAL, TEMPORAL, latent_size
+from .geometry import TEMPORAL, latent_size
 from .media import Fit, fit_image
 from .stream import Anchor, StreamCodec, encode_anchor
+from .stream.decode import to_uint8
+from .stream.model import spatial_of, wants_reference
 from .stream.reference_check import GOOD_ENOUGH, Cloud, draw_reference, measure, read_cloud
 from .stream.thread_choice import choose_threads
 from .wan.checkpoint import Checkpoint, build_network, open_checkpoint
@@ -75,6 +77,19 @@ class Model:
         """The timing of sound relative to pixel frames: see `Preset.timing`."""
         return self.preset.timing
 
+    @property
+    def spatial(self) -> int:
+        """Pixels per latent cell, each way."""
+        return spatial_of(self.codec)
+
+    def latent_size(self, height: int, width: int) -> tuple[int, int]:
+        """Latent height and width of a picture.
+
+        Raises:
+            KnotError: it does not divide into tokens.
+        """
+        return latent_size(height, width, self.spatial)
+
     def threads_for(
         self, settings: StreamSettings, latent_size: tuple[int, int], *, as_before: int | None = None
     ) -> int | None:
@@ -114,14 +129,17 @@ class Model:
                 f"got a prompt, but {self.preset.title or self.preset.family} was trained without text; leave text out"
             )
         height, width = size or (self.preset.height, self.preset.width)
-        latent_size(height, width)  # refuses what does not divide into tokens
+        self.latent_size(height, width)  # refuses what does not divide into tokens
         pixels = rearrange(fit_image(image, height, width, fit), "h w c -> 1 1 c h w")
+        picture = to_uint8(pixels[0])[0]
+        if wants_reference(self.codec):  # latents of what is kept
+            pixels = rearrange(picture, "h w c -> 1 1 c h w") / 255
         if self.config.unknown_frames == "grey":
             grey = pixels.new_full((1, TEMPORAL * NUM_GREY_LATENTS, *pixels.shape[2:]), 0.5)
             pixels = torch.cat([pixels, grey], dim=1)
         latents = self.codec.encode(pixels.to(self.device, self._codec_dtype)).float()
         behind = latents[:, 1:] if latents.shape[1] > 1 else None
-        return encode_anchor(self, latents[:, :1], text, image_tokens, behind, negative)
+        return encode_anchor(self, latents[:, :1], text, image_tokens, behind, negative, picture_HWC=picture)
 
     def score_reference(self, image: Tensor, fit: Fit = "crop", anchor: Anchor | None = None) -> float | None:
         """A score of how well a picture [H, W, 3] in 0..1 can be rendered: 1 like the training's pictures, below 0.5
@@ -134,7 +152,7 @@ class Model:
             return None
         height, width = self.good_references.latent_size
         if anchor is None or anchor.latent_size != (height, width):
-            anchor = self.encode_anchor(image, size=(SPATIAL * height, SPATIAL * width), fit=fit)
+            anchor = self.encode_anchor(image, size=(self.spatial * height, self.spatial * width), fit=fit)
         drawing = draw_reference(self, anchor, self.settings)
         return self.good_references.score(measure(*drawing, self.good_references.motion))
 
@@ -155,7 +173,9 @@ class Model:
         """Bytes that a stream takes, weights included; `size` is (height, width) in pixels."""
         size = size or (self.preset.height, self.preset.width)
         settings = settings or self.settings
-        return memory_needed(self.config, settings, size, self.dtype, has_text=self.preset.needs_text)
+        return memory_needed(
+            self.config, settings, size, self.dtype, has_text=self.preset.needs_text, spatial=self.spatial
+        )
 
     @cached_property
     def _codec_dtype(self) -> torch.dtype:

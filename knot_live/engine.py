@@ -31,7 +31,7 @@ if __package__.rpartition(".")[0]:
         open_stream,
         state_of,
     )
-    from ..knot_core.config import Adapter, takes_controls
+    from ..knot_core.config import Adapter, AdapterConfig, takes_controls
     from ..knot_core.drawing import Axis, Sheet
     from ..knot_core.drawing import frame as plot_frame
     from ..knot_core.driving.audio import MEL_DIM, Reach, resample
@@ -44,7 +44,7 @@ if __package__.rpartition(".")[0]:
     from ..knot_core.driving.landmarks import Finder as FaceFinder
     from ..knot_core.driving.landmarks import open_finder
     from ..knot_core.driving.mel import LiveMel
-    from ..knot_core.driving.timeline import SIGNAL_DIM
+    from ..knot_core.driving.signal_form import SIGNAL_DIM, in_form
     from ..knot_core.driving.wav2vec_windows import LIVE
     from ..knot_core.errors import mistake_in
     from ..knot_core.geometry import TEMPORAL, first_pixel_frame
@@ -81,7 +81,7 @@ else:
         open_stream,
         state_of,
     )
-    from knot_core.config import Adapter, takes_controls
+    from knot_core.config import Adapter, AdapterConfig, takes_controls
     from knot_core.drawing import Axis, Sheet
     from knot_core.drawing import frame as plot_frame
     from knot_core.driving.audio import MEL_DIM, Reach, resample
@@ -94,7 +94,7 @@ else:
     from knot_core.driving.landmarks import Finder as FaceFinder
     from knot_core.driving.landmarks import open_finder
     from knot_core.driving.mel import LiveMel
-    from knot_core.driving.timeline import SIGNAL_DIM
+    from knot_core.driving.signal_form import SIGNAL_DIM, in_form
     from knot_core.driving.wav2vec_windows import LIVE
     from knot_core.errors import mistake_in
     from knot_core.geometry import TEMPORAL, first_pixel_frame
@@ -118,6 +118,7 @@ __all__ = [
     "SIGNAL_DIM",
     "TEMPORAL",
     "Adapter",
+    "AdapterConfig",
     "Anchor",
     "Axis",
     "Chunk",
@@ -149,6 +150,7 @@ __all__ = [
     "fingerprint",
     "first_pixel_frame",
     "fit_image",
+    "in_form",
     "load_model",
     "load_stream",
     "load_text_encoder",

@@ -15,12 +15,14 @@ from .engine import (
     MOUTH_CONTROLS,
     SIGNAL_DIM,
     TEMPORAL,
+    AdapterConfig,
     Driving,
     DrivingError,
     LiveMel,
     Model,
     SpeechEncoder,
     SpeechWindow,
+    in_form,
     takes_controls,
 )
 from .face_motion import FaceMotion
@@ -59,7 +61,7 @@ def signals_for(
     if model.adapter is None:
         return Still()
     if takes_controls(model.adapter):
-        return FaceSignals(timeline, face, max(SIGNAL_DIM, model.adapter.signal_dim))
+        return FaceSignals(timeline, face, model.adapter)
     return HeardSignals(timeline, model, encoder, window or LIVE)
 
 
@@ -84,8 +86,8 @@ class FaceSignals:
     hears = moves = True
     frames_past = 0
 
-    def __init__(self, timeline: Timeline, face: FaceMotion, signal_dim: int) -> None:
-        self._timeline, self._face, self._signal_dim = timeline, face, signal_dim
+    def __init__(self, timeline: Timeline, face: FaceMotion, adapter: AdapterConfig) -> None:
+        self._timeline, self._face, self._adapter = timeline, face, adapter
         self._mel = LiveMel(timeline)
         self._mel.at(np.zeros(1, dtype=np.int64))  # loads what features are made with, or the first word waits for it
 
@@ -99,7 +101,7 @@ class FaceSignals:
 
     def _rows(self, frames: np.ndarray) -> np.ndarray:
         """[P, S] of ascending pixel frames without a gap."""
-        rows = np.zeros((len(frames), self._signal_dim), dtype=np.float32)
+        rows = np.zeros((len(frames), SIGNAL_DIM), dtype=np.float32)
         controls, mouth_set = self._face.draw(frames)
         spoken = self._spoken(frames)
         mouth = ~spoken | mouth_set.any(axis=1)
@@ -109,7 +111,7 @@ class FaceSignals:
             rows[spoken, :MEL_DIM] = self._mel.at(frames)[spoken]
         rows[:, MEL_DIM : MEL_DIM + len(CONTROLS)] = controls
         rows[:, _SPEECH_FLAG], rows[:, _POSE_FLAG], rows[:, _MOUTH_FLAG] = spoken, 1, mouth
-        return rows
+        return in_form(rows, self._adapter)
 
     def _opening(self, frames: np.ndarray) -> np.ndarray:
         """How far a voice of that loudness opens the mouth: [P]"""

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ..config import StreamSettings
 from ..driving import Driving
 from ..errors import MediaError, SettingsError
-from ..geometry import first_pixel_frame, latent_size
+from ..geometry import first_pixel_frame
 from ..media import AudioFile, SoundTrack, open_image, open_writer, save_contact_sheet
 from ..media.paste_back import PasteBack, even_sided
 from ..media.reference_crop import ReferenceCrop, crop_reference, is_aligned
@@ -195,7 +195,7 @@ def _begun(options: Namespace, model: Model, reference: Tensor, log: StreamLog) 
     """The state before the first chunk of a new stream."""
     settings, size = settings_of(options, model), video_size(model, options)
     since = perf_counter()
-    with threads_inside(model.threads_for(settings, latent_size(*size))):
+    with threads_inside(model.threads_for(settings, model.latent_size(*size))):
         anchor = model.encode_anchor(reference, size=size, **_texts(options, model))
         model.warn_of_reference(reference, anchor=anchor)
     log.book("anchor", since)

@@ -13,19 +13,24 @@ from ..errors import CheckpointError, SettingsError, short
 from ..wan.reading import read_stored, some
 from .taehv import TAEHV, CodecConfig, read_config
 from .wan_vae import WanVideoCodec
+from .warping import WarpingCodec, is_warping
 
 logger = logging.getLogger(__name__)
 
-KINDS = ("auto", "taew2_1", "lighttaew2_1", "wan_vae")
+KINDS = ("auto", "taew2_1", "lighttaew2_1", "wan_vae", "warping")
+_TINY = ("taew2_1", "lighttaew2_1")  # of the same tensors
 _FOLDER_FILES = ("diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors")  # as diffusers saves
 _PUBLIC_WIDTHS = CodecConfig().decoder
 
 
-def load_codec(path: str | os.PathLike[str], kind: str = "auto") -> TAEHV | WanVideoCodec:
+Codec = TAEHV | WanVideoCodec | WarpingCodec
+
+
+def load_codec(path: str | os.PathLike[str], kind: str = "auto") -> Codec:
     """A codec in float32 on the CPU, from a file or a folder that diffusers saved; a file in float32 stays mapped.
 
-    `kind`: taew2_1 (tiny, normalised latents), lighttaew2_1 (tiny, the VAE's own latents), wan_vae, or auto. The two
-    tiny ones have the same tensors: see `tiny_kind`.
+    `kind`: taew2_1 (tiny, normalised latents), lighttaew2_1 (tiny, the VAE's own latents), wan_vae, warping
+    (knot-face's, which moves the reference picture), or auto. The two tiny ones have the same tensors: see `tiny_kind`.
 
     Raises:
         CheckpointError: the file is no codec of that kind, or is damaged.
@@ -40,11 +45,13 @@ def load_codec(path: str | os.PathLike[str], kind: str = "auto") -> TAEHV | WanV
         if not tensor.isfinite().all():
             raise CheckpointError(f"{file} holds values that are not finite (NaN or infinite) in {name}; get it again")
     found = codec_kind(file, stored)
-    if kind not in ("auto", found) and "wan_vae" in (kind, found):
+    if kind not in ("auto", found) and not {kind, found} <= set(_TINY):
         raise CheckpointError(f"{file} is not of the kind {kind}, but of {found}; leave the choice on auto")
     kind = found if kind == "auto" else kind
     if kind == "wan_vae":
-        codec: TAEHV | WanVideoCodec = WanVideoCodec(_wan_vae(file, tensors))
+        codec: Codec = WanVideoCodec(_wan_vae(file, tensors))
+    elif kind == "warping":
+        codec = WarpingCodec.from_state_dict(tensors)
     else:
         codec = TAEHV.from_state_dict(tensors, vae_latents=kind == "lighttaew2_1", copy=False)
     return codec.eval().requires_grad_(False)
@@ -54,6 +61,8 @@ def codec_kind(file: Path, tensors: Mapping[str, Tensor]) -> str:
     """One of `KINDS`, by the tensors' names."""
     if {"decoder.middle.0.residual.0.gamma", "decoder.mid_block.resnets.0.norm1.gamma"} & set(tensors):
         return "wan_vae"
+    if is_warping(tensors):
+        return "warping"
     if not {"decoder.1.weight", "decoder.22.weight"} & set(tensors):
         found = some(list(tensors))
         raise CheckpointError(f"{file} is no TAEHV autoencoder and no Wan 2.1 VAE: it holds {found}; give taew2_1, "

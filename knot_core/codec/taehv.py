@@ -121,6 +121,8 @@ class _Elsewhere(nn.Identity):
 class TAEHV(nn.Module):
     """Encoder and decoder; either may be used alone. Pixels are in 0..1, latents normalised, as networks have them."""
 
+    spatial = SPATIAL
+
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.config = config

@@ -32,6 +32,8 @@ _CACHED_FRAMES = 2  # of a causal convolution three frames long
 class WanVideoCodec(nn.Module):
     """Encodes and decodes normalised latents and pixels in 0..1, without moving or changing the module tree."""
 
+    spatial = SPATIAL
+
     def __init__(self, tree: nn.Module) -> None:
         """Wrap ComfyUI's WanVAE or diffusers' AutoencoderKLWan.
 

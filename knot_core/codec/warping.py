@@ -62,7 +62,7 @@ class ReadReference:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Motion:
-    """What the decoder says of pixel frames, before it becomes a picture; N = B*T."""
+    """The decoder's output for pixel frames, before it becomes a picture; N = B*T."""
 
     flow_N2HW: Tensor  # at half the size: how far away in the reference a pixel lies, in pixels (x, y)
     mask_N1HW: Tensor  # at half the size: 0 where the reference is copied, 1 where the residual stands
@@ -140,19 +140,32 @@ class Decoder(nn.Module):
 
     def forward(self, latents_BFCHW: Tensor, reference: ReadReference, memory: Memory | None) -> tuple[Motion, Memory]:
         """[B, F, C, h, w] -> the motion of 4 B F pixel frames, and the memory for the next call."""
-        batch, num_latents = latents_BFCHW.shape[:2]
-        past = _Past(batch, memory)
-        own, still = latents_BFCHW.flatten(0, 1), _repeated(reference.latents_BCHW, num_latents)
-        gate = _gate(own, still)
+        past = _Past(len(latents_BFCHW), memory)
+        grown, gate = self._grown(latents_BFCHW, reference, past)
+        x = grown.reshape(-1, grown.shape[1] // TEMPORAL, *grown.shape[2:])
+        return self._moved(x, reference, gate.repeat_interleave(TEMPORAL, dim=0), past), past.kept
+
+    def last_frames(self, latents_BCHW: Tensor, reference: ReadReference) -> Motion:
+        """[B, C, h, w] -> the motion of the last pixel frame of each, as of a stream's first latent frame."""
+        past = _Past(len(latents_BCHW), None)
+        grown, gate = self._grown(latents_BCHW[:, None], reference, past)
+        return self._moved(grown.chunk(TEMPORAL, dim=1)[-1], reference, gate, past)
+
+    def _grown(self, latents_BFCHW: Tensor, reference: ReadReference, past: _Past) -> tuple[Tensor, Tensor]:
+        """Features of all pixel frames of a latent frame [B*F, 16 b, h, w], and the gate."""
+        own, still = latents_BFCHW.flatten(0, 1), _repeated(reference.latents_BCHW, latents_BFCHW.shape[1])
         clamped = _clamped(own), _clamped(still)
         x = torch.relu(self.first(torch.cat([*clamped, own - still, likeness(*clamped)], dim=1)))
         for block in self.latent_blocks:
             x = past.through(block, x)
-        x = self.grow(x)
-        x = torch.relu(fn.pixel_shuffle(x.reshape(-1, x.shape[1] // TEMPORAL, *x.shape[2:]), 2))
+        return self.grow(x), _gate(own, still)
+
+    def _moved(self, x: Tensor, reference: ReadReference, gate: Tensor, past: _Past) -> Motion:
+        """From features [N, 4 b, h, w]."""
+        x = torch.relu(fn.pixel_shuffle(x, 2))
         for block in self.frame_blocks:
             x = past.through(block, x)
-        return self._motion(x, reference, gate.repeat_interleave(TEMPORAL, dim=0)), past.kept
+        return self._motion(x, reference, gate)
 
     def _motion(self, x: Tensor, reference: ReadReference, gate: Tensor) -> Motion:
         """From features [N, b, H/8, W/8]."""
@@ -243,7 +256,7 @@ def composed(motion: Motion, reference: ReadReference) -> Tensor:
 
 
 def warp(picture_NCHW: Tensor, flow_N2HW: Tensor, scale: int) -> Tensor:
-    """Fetch each pixel from where the flow points, bilinearly; beyond the edge the edge is repeated.
+    """Fetch each pixel [N, C, H, W] from where the flow points, bilinearly; beyond the edge the edge is repeated.
 
     `flow`: in pixels `scale` times as small as the picture's. A flow of zero gives the picture:
     bit for bit where the sides are powers of two, to a hundred-thousandth else.

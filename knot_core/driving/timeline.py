@@ -1,8 +1,8 @@
 """Driving: what moves the portrait over time, as the network is fed it.
 
 One signal a pixel frame: 64 log-mel values of the speech, 8 expression controls, and a flag each for speech, pose and
-mouth: 1 = given. What is not given is zero, and the model makes it up. How wide the signal is the adapter says: what a
-model takes beyond these is not given.
+mouth: 1 = given. What is not given is zero, and the model makes it up. In which form an adapter takes them is said in
+`signal_form.py`.
 
 Shapes: F latent frames, T = 4 pixel frames of a latent frame, S signal dim, P pixel frames.
 """
@@ -19,7 +19,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..config import Adapter, takes_controls
+from ..config import Adapter, AdapterConfig, takes_controls
 from ..errors import DrivingError
 from ..geometry import TEMPORAL
 from ..media import Audio, AudioFile
@@ -28,6 +28,7 @@ from .controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, read_controls
 from .idle import IdleMotion
 from .mel import LiveMel, SpokenMel
 from .recording import spoken
+from .signal_form import SIGNAL_DIM, in_form
 from .speech import SpeechDriving
 from .tracked import Drivable, TrackedDriving
 from .tracks import Samples, Still, Track
@@ -38,7 +39,6 @@ from .waveform import LiveAudio, Waveform
 logger = logging.getLogger(__name__)
 
 FLAGS = ("speech", "pose", "mouth")
-SIGNAL_DIM = MEL_DIM + len(CONTROLS) + len(FLAGS)  # of what is told apart here
 
 _POSE_COLUMNS = [MEL_DIM + CONTROLS.index(name) for name in POSE_CONTROLS]
 _MOUTH_COLUMNS = [MEL_DIM + CONTROLS.index(name) for name in MOUTH_CONTROLS]
@@ -52,7 +52,7 @@ class Driving(TrackedDriving):
     speech: Track | None = None  # 64 log-mel values
     pose: Track | None = None  # POSE_CONTROLS
     mouth: Track | None = None  # MOUTH_CONTROLS
-    signal_dim: int = SIGNAL_DIM  # as wide as the adapter's signal
+    form: AdapterConfig | None = None  # of the signal; None: as knot-tiny takes it
 
     @classmethod
     def none(cls) -> Driving:
@@ -133,14 +133,14 @@ class Driving(TrackedDriving):
         """Does nothing: this driving consists of controls."""
 
     def for_adapter(self, adapter: Adapter | None) -> Driving:
-        """The same driving, as wide as the adapter's signal.
+        """The same driving, in the adapter's form.
 
         Raises:
             DrivingError: the model is driven by wav2vec2 features alone, so controls cannot move it.
         """
         super().for_adapter(adapter)
         if takes_controls(adapter):
-            return self if adapter.signal_dim <= self.signal_dim else replace(self, signal_dim=adapter.signal_dim)
+            return self if adapter == self.form else replace(self, form=adapter)
         if self.given:
             raise DrivingError(
                 f"got {' and '.join(self.given)}, but this model is driven by wav2vec2 speech features only; "
@@ -159,13 +159,13 @@ class Driving(TrackedDriving):
 
     def pixel_signal(self, frames: np.ndarray) -> Tensor:
         """float32 [P, S] of those pixel frames."""
-        signal = np.zeros((len(frames), self.signal_dim), dtype=np.float32)
+        signal = np.zeros((len(frames), SIGNAL_DIM), dtype=np.float32)
         places = ((self.speech, slice(MEL_DIM)), (self.pose, _POSE_COLUMNS), (self.mouth, _MOUTH_COLUMNS))
         for flag, (track, columns) in enumerate(places):
             if track is not None:
                 signal[:, columns] = track.at(frames)
                 signal[:, _FIRST_FLAG + flag] = 1
-        return torch.from_numpy(signal)
+        return torch.from_numpy(in_form(signal, self.form))
 
 
 def _beside_speech(pose: Literal["idle"] | Driving | None, seed: int) -> Driving:

@@ -18,7 +18,8 @@ from ..wan.branches import branches
 from ..wan.rope import rotate_time
 from .conditioning import Conditioning, digest_of
 from .denoise import Denoiser, capture
-from .model import StreamModel, fingerprint, latent_dtype
+from .model import StreamModel, fingerprint, latent_dtype, spatial_of, wants_reference
+from .shown import Shown
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +37,14 @@ class Anchor:
     values: tuple[Tensor, ...]
     model: str  # fingerprint of the model that encoded it
     digest: str
+    picture_HWC: Tensor | None = None  # uint8: the reference, for codecs that copy pixels from it
+    spatial: int = SPATIAL  # pixels per latent cell, each way
 
     def __repr__(self) -> str:
-        height, width = self.latent_size
+        height, width = self.size
         num_tokens = self.conditioning.text_BTD.shape[1]
         prompt = f", {num_tokens} text tokens" if num_tokens > 1 else ""
-        picture = f"{SPATIAL * width}x{SPATIAL * height}"
+        picture = f"{width}x{height}"
         return f"<{type(self).__name__} {self.digest[:8]}: {picture}, {len(self.keys)} layers{prompt}>"
 
     def __eq__(self, other: object) -> bool:
@@ -55,6 +58,19 @@ class Anchor:
         """Latent height and width."""
         height, width = self.reference_BFCHW.shape[-2:]
         return height, width
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the picture in pixels."""
+        height, width = self.latent_size
+        return self.spatial * height, self.spatial * width
+
+    @property
+    def shown(self) -> Shown | None:
+        """The reference as decoders are shown it; None where it keeps no picture."""
+        if self.picture_HWC is None:
+            return None
+        return Shown(picture_HWC=self.picture_HWC, latents_BFCHW=self.reference_BFCHW)
 
     def made_under(self, told: Conditioning) -> bool:
         """Whether it was encoded under these prompts and CLIP tokens, and no others."""
@@ -75,18 +91,21 @@ class Anchor:
 
 
 @torch.no_grad()
-def encode_anchor(
+def encode_anchor(  # noqa: PLR0913 - all but the first two may be left out
     model: StreamModel,
     reference_BFCHW: Tensor,
     text_BTD: Tensor | None = None,
     image_BTE: Tensor | None = None,
     grey_BGCHW: Tensor | None = None,
     negative_BTD: Tensor | None = None,
+    *,
+    picture_HWC: Tensor | None = None,
 ) -> Anchor:
     """Run the clean reference latent through the network once, at timestep 0, seeing only itself.
 
     `grey_BGCHW`: for networks that are shown grey pictures behind the reference, what their video autoencoder makes of
-    them. `negative_BTD`: the prompt that guidance leads away from, of the prompt's shape.
+    them. `negative_BTD`: the prompt that guidance leads away from, of the prompt's shape. `picture_HWC`, uint8: the
+    reference itself, for a codec that copies pixels from it; others need none, and none is kept.
 
     Raises:
         SettingsError: the reference, prompt, image tokens or grey latents have another shape than the model takes.
@@ -100,6 +119,7 @@ def encode_anchor(
     _check_image(model, image_BTE)
     text_BTD = torch.zeros(1, 1, model.config.text_dim) if text_BTD is None else text_BTD
     _check_grey(model, reference_BFCHW, grey_BGCHW)
+    _check_picture(model, reference_BFCHW, picture_HWC)
     reference, text, image, grey, negative = (
         None if given is None else given.to(model.device, latent_dtype(model), copy=True)
         for given in (reference_BFCHW, text_BTD, image_BTE, grey_BGCHW, negative_BTD)
@@ -115,6 +135,8 @@ def encode_anchor(
         values=values,
         model=made_by,
         digest=_digest(made_by, reference, conditioning, grey),
+        picture_HWC=picture_HWC.to(model.device, copy=True) if wants_reference(model.codec) else None,
+        spatial=spatial_of(model.codec),
     )
 
 
@@ -135,6 +157,19 @@ def denoiser_of(
 
 def _digest(model: str, reference: Tensor, told: Conditioning, grey: Tensor | None) -> str:
     return digest_of(model, reference, told.text_BTD, told.image_BTE, grey, told.negative_BTD)
+
+
+def _check_picture(model: StreamModel, reference_BFCHW: Tensor, picture_HWC: Tensor | None) -> None:
+    """A latent alone will do for most codecs."""
+    if not wants_reference(model.codec):
+        return
+    height, width = (spatial_of(model.codec) * side for side in reference_BFCHW.shape[-2:])
+    if picture_HWC is None or picture_HWC.dtype != torch.uint8 or picture_HWC.shape != (height, width, 3):
+        found = "none" if picture_HWC is None else f"one of {tuple(picture_HWC.shape)} in {picture_HWC.dtype}"
+        raise SettingsError(
+            f"this model copies pixels from the reference picture and got {found}; give it as uint8 [{height}, "
+            f"{width}, 3] (encode the reference with the model's encode_anchor)"
+        )
 
 
 def _check_grey(model: StreamModel, reference_BFCHW: Tensor, grey_BGCHW: Tensor | None) -> None:

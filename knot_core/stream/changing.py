@@ -19,6 +19,7 @@ from .denoise import Denoiser
 from .guidance import check_steps
 from .model import StreamDriving, StreamModel, driven
 from .plan import ChunkPlan, Clock, clock_anew, plan_chunk
+from .shown import References
 from .snapshot import Snapshot, StreamState, anew
 from .timing import mark
 
@@ -39,6 +40,7 @@ class Changeable:
         self.state, self._driving, self.origin = snapshot.state, driven(model, driving), snapshot.state.driving_origin
         self.recache = snapshot.state.recache  # of the next chunk that has not begun
         self.ahead: Ahead | None = None  # who draws its chunks ahead (stream/drawn_ahead.py), as long as somebody does
+        self.references = References(model.codec)  # as its decoder has read them
         self.lock = RLock()  # of what the next chunk begins with, and of the window
         self._setting = RLock()  # one change after the other
         self._cut = self._changed = False  # whether the next chunk begins the stream anew; or does if it is the first
@@ -101,7 +103,8 @@ class Changeable:
     def set_anchor(self, anchor: Anchor, *, cut: bool = False) -> None:
         """Another reference from the next chunk on that has not begun, saved with the stream.
 
-        Without `cut` window, knot and decoder memory stay, so that the one grows out of the other over some chunks.
+        Without `cut` window, knot and decoder memory stay, so that the one grows out of the other over some chunks; of
+        a codec that copies pixels from the reference, what both pictures give is cross-faded over the next chunk.
         With it they are dropped: the next chunk begins the stream anew, from the reference where `start_from_reference`
         is set, while frames, random numbers and driving are counted on. A stream that has committed nothing begins from
         the new reference either way.
@@ -205,7 +208,7 @@ def check_anchor(settings: StreamSettings, was: Anchor, now: Anchor) -> None:
     if now.model != was.model:
         raise SettingsError("the anchor was encoded by another model, or in another dtype; encode the reference again")
     if now.latent_size != was.latent_size:
-        sizes = [f"{8 * width} x {8 * height}" for height, width in (now.latent_size, was.latent_size)]
+        sizes = [f"{width} x {height}" for height, width in (now.size, was.size)]
         raise SettingsError(
             f"the anchor's picture has {sizes[0]} pixels and the stream {sizes[1]}; encode the reference in the "
             "stream's size"

@@ -20,6 +20,7 @@ from .conditioning import Conditioning
 from .denoise import Denoiser
 from .model import DecoderMemory, StreamDriving
 from .plan import ChunkPlan, Clock
+from .shown import ChunkDecoding, References
 from .snapshot import Snapshot, StreamState
 from .timing import Mark
 
@@ -60,6 +61,11 @@ class Begun:
     @property
     def anchor(self) -> Anchor:
         return self.anchors[0]
+
+    def decoding(self, references: References, memory: DecoderMemory | None) -> ChunkDecoding:
+        """The decoding of this chunk; `memory` of the chunk before it."""
+        shown, late = (self.state.shown, self.anchor.shown), self.plan.is_late_beginning
+        return ChunkDecoding(references, memory, shown, self.plan.num_frames, is_late_beginning=late)
 
     @property
     def num_steps(self) -> int:
@@ -142,6 +148,7 @@ class Drawn:
             rng_state=self.rng_state,
             knot_BMCHW=self.x0_BFCHW[:, plan.num_frames :].clone() if plan.num_knot_frames else None,
             decoder_memory=memory,
+            shown=self.begun.anchor.shown,
             threads=self.threads,
         )
 

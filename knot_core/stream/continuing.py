@@ -146,4 +146,5 @@ def _state_on(state: StreamState, there: Callable[[Tensor], Tensor]) -> StreamSt
         knot_BMCHW=None if knot is None else there(knot),
         recent_BFCHW=None if recent is None else there(recent),
         decoder_memory=None if memory is None else tuple(map(there, memory)),
+        shown=None if state.shown is None else state.shown.placed(there),
     )

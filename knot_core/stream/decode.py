@@ -43,9 +43,9 @@ class Decoding:
         parts = [self, *others]
         memories = [part.memory for part in parts if part.memory is not None]
         memory = tuple(torch.cat(layer) for layer in zip(*memories, strict=True)) if memories else None
-        met_BFCHW = torch.cat([_met(part.latents_BFCHW, self.again) for part in parts])
+        met_BFCHW = torch.cat([as_met(part.latents_BFCHW, self.again) for part in parts])
         pixels_BTCHW, after = self.codec.decode(met_BFCHW, memory)
-        pictures = [_pictures(pixels_TCHW, self.again) for pixels_TCHW in pixels_BTCHW]
+        pictures = [to_pictures(pixels_TCHW, self.again) for pixels_TCHW in pixels_BTCHW]
         return list(zip(pictures, (tuple(each) for each in _by_stream(after)), strict=True))
 
     @property
@@ -69,15 +69,17 @@ def decode(
     stream lasts four; so it meets that one twice.
     """
     again = is_late_beginning and memory is None
-    pixels_BTCHW, memory = codec.decode(_met(latents_BFCHW, again), memory)
-    return _pictures(pixels_BTCHW[0], again), memory
+    pixels_BTCHW, memory = codec.decode(as_met(latents_BFCHW, again), memory)
+    return to_pictures(pixels_BTCHW[0], again), memory
 
 
-def _met(latents_BFCHW: Tensor, again: bool) -> Tensor:
+def as_met(latents_BFCHW: Tensor, again: bool) -> Tensor:
+    """The latents [B, F, C, H, W] as the decoder meets them; `again`: the first one twice."""
     return torch.cat([latents_BFCHW[:, :1], latents_BFCHW], dim=1) if again else latents_BFCHW
 
 
-def _pictures(pixels_TCHW: Tensor, again: bool) -> Tensor:
+def to_pictures(pixels_TCHW: Tensor, again: bool) -> Tensor:
+    """[T, C, H, W] in 0..1 -> uint8 [T, H, W, 3] on the CPU, or on their way there; `again`: without the first one."""
     pictures = to_uint8(pixels_TCHW[int(again) :])
     return pictures.to("cpu", non_blocking=pictures.is_cuda)
 

@@ -25,7 +25,6 @@ from ..errors import SettingsError
 from ..geometry import first_pixel_frame, num_tokens
 from ..threads import num_processors, threads_inside
 from .chunk_stages import Begun, Chunk, Drawn
-from .decode import decode
 from .device_streams import second_stream
 from .model import DecoderMemory
 from .pieces import alone
@@ -189,7 +188,8 @@ class _Ahead:
             if side is not None:
                 side.wait_event(flight.ready)
             began = mark(model.device)
-            pixel_frames, self._memory = decode(model.codec, flight.latents, self._memory, drawn.plan.is_late_beginning)
+            decoding = drawn.begun.decoding(self._stream.references, self._memory)
+            pixel_frames, self._memory = decoding(flight.latents), decoding.memory
             ended = mark(model.device)
         ended.synchronize()
         flight.decoded.set()

@@ -22,7 +22,6 @@ from torch import Tensor
 from ..geometry import first_pixel_frame, num_latent_frames
 from ..threads import threads_inside
 from .chunk_stages import Drawn
-from .decode import decode
 from .device_streams import second_stream
 from .model import DecoderMemory
 from .pieces import Pieces
@@ -235,11 +234,11 @@ class LateDecoder:
         """Latent frame by latent frame; None where nobody wants them any more."""
         begun = job.drawn.begun
         memory = begun.state.decoder_memory
-        memory = None if memory is None else tuple(memory)
+        decoding = begun.decoding(self._stream.references, None if memory is None else tuple(memory))
         for latent in job.latents_BFCHW.split(1, dim=1):
             if job.frames.cancelled:
                 return None
-            frames, memory = decode(self._model.codec, latent, memory, begun.plan.is_late_beginning)
+            frames = decoding(latent)
             mark(self._model.device).synchronize()  # from CUDA they are on their way until here
             job.frames.add(frames)
-        return memory
+        return decoding.memory

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
+from ..geometry import SPATIAL
 
 DecoderMemory = tuple[Tensor, ...]
 
@@ -20,7 +21,12 @@ _NUM_SAMPLES = (
 
 
 class StreamCodec(Protocol):
-    """A video autoencoder that decodes piece by piece."""
+    """A video autoencoder that decodes piece by piece.
+
+    One may have a stride of its own in space (`spatial`, else 8), and may copy pixels from the reference picture
+    (`wants_reference`): then it has `read_reference`, and `decode` takes what that made of the picture as a third
+    argument.
+    """
 
     def encode(self, pixels: Tensor) -> Tensor:
         """[B, T, 3, H, W] in 0..1 -> [B, F, C, h, w]."""
@@ -51,6 +57,16 @@ class StreamDriving(Protocol):
 
     def signal(self, first_latent: int, num_latents: int) -> Tensor:
         """float32 [F, packed pixel frames, signal dim]; any latent frame, also past the end."""
+
+
+def spatial_of(codec: StreamCodec) -> int:
+    """Pixels per latent cell, each way."""
+    return getattr(codec, "spatial", SPATIAL)
+
+
+def wants_reference(codec: StreamCodec) -> bool:
+    """Whether the codec decodes with the reference picture at hand."""
+    return getattr(codec, "wants_reference", False)
 
 
 def driven(model: StreamModel, driving: StreamDriving) -> StreamDriving:

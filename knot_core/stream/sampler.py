@@ -13,7 +13,6 @@ from ..threads import threads_inside
 from .chunk_passes import ChunkPasses
 from .chunk_stages import Begun, Chunk, Drawn
 from .committing import stronger
-from .decode import Decoding
 from .model import DecoderMemory, StreamDriving, StreamModel
 from .pieces import Pieces, alone
 from .plan import Clock
@@ -164,13 +163,8 @@ class Stream(ChunkPasses, Iterator[Chunk]):
         """The host asks for the whole chunk and waits for the device once: for the pictures, while it commits."""
         drawn = yield from self.draw_next()
         latents, begun = drawn.latents(), drawn.begun
-        to_decode = Decoding(
-            codec=self.model.codec,
-            latents_BFCHW=latents,
-            memory=begun.state.decoder_memory,
-            is_late_beginning=begun.plan.is_late_beginning,
-        )
-        ((pixel_frames, memory),) = yield [to_decode]
+        to_decode = begun.decoding(self.references, begun.state.decoder_memory)
+        ((pixel_frames, memory),) = yield [to_decode.piece(latents)]
         decoded = mark(self.model.device)
         committed = yield from self.commit_drawn(drawn, memory)
         decoded.synchronize()

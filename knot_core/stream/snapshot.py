@@ -15,6 +15,7 @@ from .anchor import Anchor
 from .conditioning import Conditioning
 from .model import DecoderMemory, StreamModel, fingerprint
 from .plan import Clock, clock_anew, first_clock
+from .shown import Shown
 
 MAX_SEED = 2**64 - 1
 
@@ -31,6 +32,7 @@ class StreamState:
     recache: str = ""  # whether the next chunk computes what it sees again, and of sinks what: see stream/committing.py
     threads: int | None = None  # inside the operations that drew the last chunk; of old files, and at first: unknown
     recent_BFCHW: Tensor | None = None  # the last settled latents, as `kept_latents` keeps them; older files have none
+    shown: Shown | None = None  # what the last chunk was decoded with, of codecs that copy pixels from the reference
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self.clock}>"
@@ -88,6 +90,7 @@ def state_anew(settings: StreamSettings, anchor: Anchor, state: StreamState) -> 
         decoder_memory=None,
         recache="",
         recent_BFCHW=None,
+        shown=None,
     )
 
 

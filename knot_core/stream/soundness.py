@@ -15,9 +15,11 @@ from ..config import StreamSettings
 from ..errors import StateError, listed
 from ..geometry import PATCH, num_tokens
 from ..wan.branches import branches
+from .anchor import Anchor
 from .committing import KEEP_SINKS, RENEW_SINKS
 from .conditioning import TimedPrompts
-from .model import DecoderMemory, StreamModel, latent_dtype
+from .model import DecoderMemory, StreamModel, latent_dtype, wants_reference
+from .shown import ChunkDecoding, References, Shown
 from .snapshot import Snapshot
 
 _MOST_COUNTED = 2**48  # latent frames: more than a million years
@@ -79,6 +81,9 @@ def _shapes(saved: Snapshot, model: StreamModel) -> Checked:
     yield "prompts", _are_prompts(told.prompts, config.text_dim)
     yield "grey latents", grey is None or (grey.dim() == 5 and grey.shape == (1, max(1, grey.shape[1]), *latent[2:]))
     yield "recent latents", _recent_fits(saved, latent)
+    wanted = wants_reference(model.codec)
+    yield "picture", anchor.shown is None if not wanted else _is_shown(anchor.shown, anchor)
+    yield "picture", state.shown is None or (wanted and _is_shown(state.shown, anchor))
     latents = (anchor.reference_BFCHW, told.text_BTD, told.image_BTE, anchor.grey_BGCHW, state.knot_BMCHW)
     latents += (state.recent_BFCHW, told.negative_BTD)
     yield "dtypes", all(tensor is None or tensor.dtype == of_latents for tensor in latents)
@@ -101,13 +106,14 @@ def _values(saved: Snapshot, model: StreamModel) -> Checked:
         "grey latents": () if anchor.grey_BGCHW is None else (anchor.grey_BGCHW,),
         "negative prompt": () if told.negative_BTD is None else (told.negative_BTD,),
         "recent latents": () if state.recent_BFCHW is None else (state.recent_BFCHW,),
+        "picture": () if state.shown is None else (state.shown.latents_BFCHW,),
         "decoder": state.decoder_memory or (),
     }
     finite = {name: all(bool(tensor.isfinite().all()) for tensor in tensors) for name, tensors in parts.items()}
     yield from finite.items()
     if all(finite.values()):
         yield "decoder", (state.decoder_memory is not None) == (state.clock.num_committed > 0)
-        yield "decoder", state.decoder_memory is None or _decodes(model, anchor.reference_BFCHW, state.decoder_memory)
+        yield "decoder", state.decoder_memory is None or _decodes(model, saved, state.decoder_memory)
 
 
 def _all_of(tensors: Sequence[Tensor], count: int, shape: Sequence[int], dtype: torch.dtype) -> bool:
@@ -159,14 +165,25 @@ def _sets_a_generator(rng_state: Tensor) -> bool:
     return True
 
 
+def _is_shown(shown: Shown | None, anchor: Anchor) -> bool:
+    """Whether it is a picture of the anchor's size with the latents of one."""
+    if shown is None:
+        return False
+    picture, latents, like = shown.picture_HWC, shown.latents_BFCHW, anchor.reference_BFCHW
+    fits = latents.shape == like.shape and latents.dtype == like.dtype
+    return fits and picture.dtype == torch.uint8 and tuple(picture.shape) == (*anchor.size, 3)
+
+
 @torch.no_grad()
-def _decodes(model: StreamModel, like_BFCHW: Tensor, memory: DecoderMemory) -> bool:
+def _decodes(model: StreamModel, saved: Snapshot, memory: DecoderMemory) -> bool:
     """Whether the decoder, which alone knows what its memory looks like, can go on from it."""
+    decoding = ChunkDecoding(References(model.codec), memory, (saved.state.shown, saved.anchor.shown), 1)
     try:
-        _, after = model.codec.decode(torch.zeros_like(like_BFCHW), memory)
+        decoding(torch.zeros_like(saved.anchor.reference_BFCHW))
     except (RuntimeError, ValueError, IndexError, StopIteration) as problem:
         if "out of memory" in str(problem):
             raise
         return False
+    after = decoding.memory
     grown = zip(memory, after, strict=False)  # of some decoders more is remembered after their second frame
     return len(after) >= len(memory) and all(not was.numel() or was.shape == now.shape for was, now in grown)

@@ -24,14 +24,15 @@ from ..driving.prompts import PromptTimeline
 from ..errors import KnotError, StateError, short
 from .anchor import Anchor
 from .conditioning import Conditioning, TimedPrompts
-from .model import StreamModel, fingerprint
+from .model import StreamModel, fingerprint, spatial_of
 from .plan import Clock
+from .shown import Shown
 from .snapshot import Snapshot, StreamState
 from .soundness import check_state
 
 FORMAT = "knot-forcing-stream"
-VERSION = 3  # 1 wrote of the anchor what is of prompts; up to 2 all of a stream's chunks were of one length
-READABLE = (1, 2, 3)
+VERSION = 4  # 1 wrote of the anchor what is of prompts; up to 2 chunks were of one length; up to 3 without pictures
+READABLE = (1, 2, 3, 4)
 
 
 def save_stream(path: str | os.PathLike[str], saved: Snapshot) -> None:
@@ -71,6 +72,8 @@ def stream_parts(saved: Snapshot) -> tuple[dict[str, Any], dict[str, Tensor]]:
         **_given("knot", state.knot_BMCHW),
         **_given("recent", state.recent_BFCHW),
         **_given("anchor.grey", anchor.grey_BGCHW),
+        **_given("anchor.picture", anchor.picture_HWC),
+        **_shown(saved),
         "conditioning.text": conditioning.text_BTD,
         **_given("conditioning.image", conditioning.image_BTE),
         **_given("conditioning.negative", conditioning.negative_BTD),
@@ -108,16 +111,20 @@ def stream_of_parts(
             values=_sequence("anchor.values", tensors),
             model=header["model"],
             digest=header["anchor"],
+            picture_HWC=tensors.get("anchor.picture"),
+            spatial=spatial_of(model.codec),
         )
+        memory = _sequence("decoder", tensors) or None
         state = StreamState(
             clock=_clock(header),
             rng_state=tensors["rng"],
             knot_BMCHW=tensors.get("knot"),
-            decoder_memory=_sequence("decoder", tensors) or None,
+            decoder_memory=memory,
             driving_origin=header["driving_origin"],
             recache=header.get("recache", ""),
             threads=header.get("threads"),
             recent_BFCHW=tensors.get("recent"),
+            shown=None if memory is None else _last_shown(anchor, tensors),
         )
         saved = Snapshot(
             settings=StreamSettings.from_dict(header["settings"]),
@@ -157,6 +164,20 @@ def _conditioning(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> C
         negative_BTD=tensors.get(f"{part}.negative"),
         prompts=prompts,
     )
+
+
+def _shown(saved: Snapshot) -> dict[str, Tensor]:
+    """The reference that the last chunk was decoded with, where the next one has another."""
+    last, next_one = saved.state.shown, saved.anchor.shown
+    if last is None or next_one is None or last.is_like(next_one):
+        return {}
+    return {"shown.picture": last.picture_HWC, "shown.latents": last.latents_BFCHW}
+
+
+def _last_shown(anchor: Anchor, tensors: Mapping[str, Tensor]) -> Shown | None:
+    if "shown.picture" not in tensors:
+        return anchor.shown
+    return Shown(picture_HWC=tensors["shown.picture"], latents_BFCHW=tensors["shown.latents"])
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -14,8 +14,9 @@ from typing import Literal
 from ..config import NetworkConfig, StreamSettings, takes_controls
 from ..errors import CheckpointError, SettingsError, listed, short
 from ..flow import NUM_TIMESTEPS, shift_sigma
+from ..geometry import SPATIAL
 
-AdapterKind = Literal["pack", "cross"]  # AdapterConfig, AudioCrossConfig
+AdapterKind = Literal["pack", "units", "cross"]  # AdapterConfig, the same of face units, AudioCrossConfig
 Timing = Literal["own", "spread", "late"]
 Speech = Literal["mel", "wav2vec2-base-960h", "chinese-wav2vec2-base"]  # what a family's driving is made of
 SMALL, LARGE = 1536, 5120  # widths of the 1.3B and the 14B network
@@ -30,6 +31,7 @@ class Preset:
     fps: int  # pixel frames a second
     height: int  # pixels that it was trained for
     width: int
+    spatial: int = SPATIAL  # pixels per latent cell of its codec, each way
     has_own_codec: bool = False  # a file `<name>-codec.safetensors` lies beside it; otherwise the user names one
     licence: str = "see where the file came from"
     title: str = ""
@@ -296,6 +298,24 @@ ROWS = (
         needs_text=False,
         widths=(256,),
         names=r"knot-?tiny",
+    ),
+    Preset(
+        family="knot-face",
+        title="knot-face, which moves the person in a photo",
+        settings=StreamSettings(),
+        fps=25,
+        height=256,
+        width=256,
+        spatial=16,
+        has_own_codec=True,
+        licence="Apache-2.0",
+        layout="inpaint36",
+        adapter="units",
+        speech="mel",
+        needs_text=False,
+        aligns_faces=True,
+        widths=(256,),
+        names=r"knot-?face",
     ),
 )
 PRESETS = {row.family: row for row in ROWS}

@@ -53,7 +53,7 @@ class MemoryNeed:
         return f"{self.total / _GIB:.2f} GiB ({parts})"
 
 
-def memory_needed(
+def memory_needed(  # noqa: PLR0913 - the last three may be left out
     config: NetworkConfig,
     settings: StreamSettings,
     size: tuple[int, int],
@@ -61,11 +61,12 @@ def memory_needed(
     *,
     has_text: bool = True,
     weights: int | None = None,
+    spatial: int = SPATIAL,
 ) -> MemoryNeed:
     """The bytes that a stream of `size` (height, width) pixels needs; `weights`: bytes of weights that a host has
-    loaded.
+    loaded; `spatial`: the codec's stride.
     """
-    tokens, passes = num_tokens(*latent_size(*size)), branches(settings, config)
+    tokens, passes = num_tokens(*latent_size(*size, spatial)), branches(settings, config)
     prompts = len({branch.negative for branch in passes})
     return MemoryNeed(
         weights=weight_bytes(config, dtype) if weights is None else weights,
@@ -74,7 +75,7 @@ def memory_needed(
         + sink_copy_bytes(config, settings, tokens, dtype) * len(passes),
         text=text_bytes(config, dtype) * prompts if has_text else 0,
         activations=activation_bytes(config, settings, tokens, dtype),
-        decoder=decoder_bytes(settings, size, dtype),
+        decoder=decoder_bytes(settings, size, dtype, spatial),
     )
 
 
@@ -141,9 +142,9 @@ def activation_bytes(
     return stream + max(feed_forward, attention, logits)
 
 
-def decoder_bytes(settings: StreamSettings, size: tuple[int, int], dtype: torch.dtype) -> int:
+def decoder_bytes(settings: StreamSettings, size: tuple[int, int], dtype: torch.dtype, spatial: int = SPATIAL) -> int:
     """A chunk's pixel frames at a tiny decoder's last stage, before and after it is enlarged: 2 * 4 c * 64 h w b"""
-    height, width = (SPATIAL * length for length in latent_size(*size))
+    height, width = (spatial * length for length in latent_size(*size, spatial))
     return 2 * TEMPORAL * settings.num_chunk_frames * _DECODER_WIDTH * height * width * dtype.itemsize
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from ..config import LAYOUT_CHANNELS, WINDOWS, Adapter
+from ..config import LAYOUT_CHANNELS, UNITS, WINDOWS, Adapter
 from ..errors import CheckpointError
 from .families import LARGE, ROWS, SMALL, AdapterKind, Preset
 
@@ -62,7 +62,7 @@ def adapter_kind(adapter: Adapter | None) -> AdapterKind | None:
     """The kind of adapter that a configuration describes; None without an adapter."""
     if adapter is None:
         return None
-    return "cross" if adapter.name == WINDOWS else "pack"
+    return {WINDOWS: "cross", UNITS: "units"}.get(adapter.name, "pack")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,9 @@ def _is_wrapped_so(row: Preset, traits: Traits) -> bool:
 
 def _structure(traits: Traits) -> str:
     size = _SIZE_NAMES.get(traits.dim, "no published size")
-    sound = {None: "no audio modules", "pack": "packed audio", "cross": "audio cross-attention"}[traits.adapter]
+    kinds = {None: "no audio modules", "pack": "packed audio", "units": "packed audio and face units",
+             "cross": "audio cross-attention"}  # fmt: skip
+    sound = kinds[traits.adapter]
     return (f"Wan2.1 structure with {traits.in_channels} input channels, width {traits.dim} ({size}), "
             f"{traits.num_layers} blocks, {sound}")  # fmt: skip
 

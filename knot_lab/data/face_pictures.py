@@ -63,9 +63,9 @@ class FacePictures:
             yield stacked([make(rng) for rng in dice.numpy()]), dice
 
     def batch(self, _: Recipe, dice: Dice) -> FaceClips:
-        """Clips to look at, of every kind in turn."""
+        """Clips to look at: warped pictures, and three times as many rendered heads where there are some."""
         self._look(dice.step)
-        kinds = [self._portrait, self._whole_warped] + 2 * [self._rendered if self._files else self._whole_warped]
+        kinds = [self._whole_warped] + 3 * [self._rendered if self._files else self._whole_warped]
         return stacked([kinds[i % len(kinds)](rng) for i, rng in enumerate(dice.numpy())])
 
     def _look(self, step: int) -> None:
@@ -74,10 +74,10 @@ class FacePictures:
             self._files, self._looked = sorted(self.bank.glob("*.npz")), step
 
     def _warped(self, rng: np.random.Generator) -> FaceClips:
-        return warped_clip(rng, self.own.warped_size, 4 * self.own.groups, self._painted)
+        return warped_clip(rng, self.own.warped_size, self.own.num_frames, self._painted)
 
     def _whole_warped(self, rng: np.random.Generator) -> FaceClips:
-        return warped_clip(rng, self.own.size, 4 * self.own.groups, self._painted)
+        return warped_clip(rng, self.own.size, self.own.num_frames, self._painted)
 
     def _painted(self, rng: np.random.Generator, side: int) -> np.ndarray:
         """A picture is met for `_POOL` steps, turned and in other colours, because painting takes time."""
@@ -101,9 +101,10 @@ class FacePictures:
 
     def _portrait(self, rng: np.random.Generator) -> FaceClips:
         """Drawn people, of whose flow nothing is known."""
-        size, count = self.own.size, 4 * self.own.groups
+        size, count = self.own.size, self.own.num_frames
         values = avatars.stack_identities([avatars.identity(int(rng.integers(1 << 40)))])
-        controls = torch.cat([lively_controls(rng, 1, count), lively_controls(rng, 1, 4)[:, :1]], dim=1)
+        moving, still = (lively_controls(rng, 1, max(4, count))[:, :length] for length in (count, 1))
+        controls = torch.cat([moving, still], dim=1)
         pixels = avatars.render(values, controls, size, draw=self.renderer)
         where = (values[:, None], controls[:, :count], size)
         features = torch.maximum(box_mask(avatars.eye_boxes(*where), size).amax(-3),
@@ -134,9 +135,7 @@ def _read(path: Path, rng: np.random.Generator, groups: int) -> FaceClips | None
             frames, reference, flow, visible = (stored[name] for name in ("frames", "reference", "flow", "visible"))
     except (zipfile.BadZipFile, EOFError, KeyError, ValueError, OSError):
         return None
-    last = (len(frames) - 1) // 4 - groups
-    first = int(rng.integers(-1, last + 1))
-    rows = np.r_[[0] * 4, 1 : 4 * groups - 3] if first < 0 else 1 + 4 * first + np.arange(4 * groups)
+    rows = _rows(rng, len(frames), groups)
     seen = torch.from_numpy(visible[rows].astype(np.float32))[None, :, None]
     moved = torch.from_numpy(flow[rows].astype(np.float32)).movedim(-1, 1)[None]
     return FaceClips(
@@ -145,13 +144,21 @@ def _read(path: Path, rng: np.random.Generator, groups: int) -> FaceClips | None
     )  # fmt: skip
 
 
+def _rows(rng: np.random.Generator, num_frames: int, groups: int) -> np.ndarray:
+    """Which frames of a clip: one, or whole groups."""
+    if not groups:
+        return rng.integers(num_frames, size=1)
+    first = int(rng.integers(-1, (num_frames - 1) // 4 - groups + 1))
+    return np.r_[[0] * 4, 1 : 4 * groups - 3] if first < 0 else 1 + 4 * first + np.arange(4 * groups)
+
+
 def _mirrored(clip: FaceClips) -> FaceClips:
     parts = {name: part.flip(-1) for name, part in vars(clip).items()}
     return FaceClips(**parts | {"flow_BT2HW": parts["flow_BT2HW"] * torch.tensor([-1.0, 1.0])[:, None, None]})
 
 
 def _textured(clip: FaceClips, texture: np.ndarray, strength: float) -> FaceClips:
-    """What the reference shows gets a texture that moves with it: detail that only copying gives back."""
+    """The clip with a texture on all that the reference shows, which moves along: detail that only copying returns."""
     grain = strength * (_tensor(texture)[None] - 0.5)
     flow = fn.interpolate(clip.flow_BT2HW[0], scale_factor=2, mode="bilinear")
     seen = fn.interpolate(clip.visible_BT1HW[0], scale_factor=2, mode="bilinear")
@@ -163,7 +170,7 @@ def _textured(clip: FaceClips, texture: np.ndarray, strength: float) -> FaceClip
 
 
 def _face_weight(own: FaceCodecRecipe) -> Tensor:
-    """What a pixel of an aligned face counts, [1, 1, S, S]: eyes at 112/256 and the mouth at 178/256 of the height."""
+    """The weight of each pixel of an aligned face, [1, 1, S, S]: eyes at 112/256, mouth at 178/256 of the height."""
     axis = torch.linspace(0, 1, own.size)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     weight = 1 + own.face * _bump(x, y, (0.5, 0.56), (0.22, 0.3))

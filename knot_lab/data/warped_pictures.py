@@ -18,7 +18,7 @@ from .face_batch import FaceClips
 
 Painter = Callable[[np.random.Generator, int], np.ndarray]  # (rng, side) -> uint8 [S, S, 3]
 _MARGIN = 1.5  # of the painted picture, in sides of the reference
-_MOST = 0.16  # a flow's length at most, in sides
+_MOST = 0.12  # a flow's root mean square length at most, in sides
 
 
 def warped_clip(rng: np.random.Generator, size: int, num_frames: int, paint: Painter) -> FaceClips:
@@ -120,14 +120,15 @@ def _flow(rng: np.random.Generator, size: int, num_frames: int) -> Tensor:
 
 
 def _field(rng: np.random.Generator, size: int) -> Tensor:
-    """A shift, a turn, a stretch and waves, [2, H, W], of length about 1."""
+    """A shift, a turn, a stretch and waves, [2, H, W], of root mean square length 1."""
     axis = torch.linspace(-1, 1, size)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     bend = rng.normal(0, 0.5, (2, 3)) * rng.choice([0, 1], (1, 3), p=[0.3, 0.7])
     plain = torch.stack([float(row[0]) + float(row[1]) * x + float(row[2]) * y for row in bend])
     knots = int(rng.integers(3, 9))
     rough = torch.from_numpy(rng.normal(0, 1.2 / knots**0.5, (1, 2, knots, knots)).astype(np.float32))
-    return plain + fn.interpolate(rough, size=(size, size), mode="bicubic", align_corners=True)[0]
+    field = plain + fn.interpolate(rough, size=(size, size), mode="bicubic", align_corners=True)[0]
+    return field / field.square().sum(dim=0).mean().sqrt()
 
 
 def _with_occluder(rng: np.random.Generator, frames: Tensor, visible: Tensor, paint: Painter) -> tuple[Tensor, Tensor]:
@@ -146,7 +147,7 @@ def _picture(pixels: np.ndarray) -> Tensor:
 
 
 def _places(size: int, flow_T2HW: Tensor) -> Tensor:
-    """Where in the larger picture each pixel comes from, as `grid_sample` counts, [T, H, W, 2]."""
+    """The place in the larger picture that each pixel comes from, as `grid_sample` counts, [T, H, W, 2]."""
     return _relative(size, flow_T2HW) / _MARGIN
 
 

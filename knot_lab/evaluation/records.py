@@ -28,7 +28,7 @@ from knot_core.config import StreamSettings
 from knot_core.geometry import TEMPORAL
 from knot_core.model import Model, load_model
 from knot_core.stream import open_stream
-from knot_core.stream.model import fingerprint
+from knot_core.stream.model import fingerprint, wants_reference
 
 from .reader import Reader
 from .scenes import Scene, Truth
@@ -229,7 +229,9 @@ def through_codec(model: Model, pictures: np.ndarray) -> Iterator[Tensor]:
         length = 1 + TEMPORAL * -(-(len(part) - 1) // TEMPORAL)
         filled = torch.cat([part, part[-1:].expand(length - len(part), *part.shape[1:])])
         pixels = filled.movedim(-1, -3)[None].to(model.device, dtype) / 255
-        decoded, _ = model.codec.decode(model.codec.encode(pixels), None)
+        latents = model.codec.encode(pixels)
+        read = (model.codec.read_reference(pixels[:, 0]),) if wants_reference(model.codec) else ()
+        decoded, _ = model.codec.decode(latents, None, *read)
         yield decoded[0, before : len(part)].float().clamp(0, 1).mul(255).round().byte().movedim(-3, -1).cpu()
 
 

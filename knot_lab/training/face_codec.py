@@ -90,8 +90,7 @@ def face_codec_loss(model: TrainedModel, batch: FaceClips, dice: Dice, own: Face
     """The losses of clips that are encoded, and given back from their latents and the reference."""
     codec, frames = model.network, batch.frames_BT3HW
     latents, reference = _seen(codec, batch, dice, own)
-    noisy = latents + _noise(latents, dice, own)
-    motion, _ = codec.decoder(noisy, reference, None)
+    motion = _motion(codec, latents + _noise(latents, dice, own), reference, frames.shape[1])
     output = composed(motion, reference).unflatten(0, frames.shape[:2])
     weight = batch.weight_B1HW[:, None].expand(-1, frames.shape[1], -1, -1, -1)
     parts = {
@@ -122,8 +121,19 @@ def _seen(codec: WarpingCodec, batch: FaceClips, dice: Dice, own: FaceCodecRecip
     tints = own.tint * dice.normal(2, 2, 3).to(frames)[..., None, None]  # [B, frames or reference, gain or offset, 3]
     shown = frames * (1 + tints[:, :1, 0]) + tints[:, :1, 1]
     still_shown = still * (1 + tints[:, 1, 0]) + tints[:, 1, 1]
-    latents = codec.encoder(_laid_out(shown.flatten(0, 1))).unflatten(0, (len(frames), -1))
-    return latents, codec.read_reference(still, codec.encoder.still(_laid_out(still_shown)))
+    return _encoded(codec, shown), codec.read_reference(still, codec.encoder.still(_laid_out(still_shown)))
+
+
+def _encoded(codec: WarpingCodec, frames_BTCHW: Tensor) -> Tensor:
+    """Latents [B, F, C, h, w] of whole groups, or of single pictures."""
+    encode = codec.encoder.still if frames_BTCHW.shape[1] == 1 else codec.encoder
+    return encode(_laid_out(frames_BTCHW.flatten(0, 1))).unflatten(0, (len(frames_BTCHW), -1))
+
+
+def _motion(codec: WarpingCodec, latents: Tensor, reference: ReadReference, num_frames: int) -> Motion:
+    if num_frames == 1:
+        return codec.decoder.last_frames(latents[:, 0], reference)
+    return codec.decoder(latents, reference, None)[0]
 
 
 def _noise(latents: Tensor, dice: Dice, own: FaceCodecRecipe) -> Tensor:
@@ -161,13 +171,13 @@ def _mask_loss(mask_N1HW: Tensor, batch: FaceClips) -> Tensor:
 
 @torch.no_grad()
 def _sample(stage: Stage, batch: FaceClips, _: Dice) -> Tensor:
-    """What the averaged weights give back, and mask and copy beside: [B, T, 3, 3, H, W]."""
+    """The averaged weights' pictures, the copy alone, and the mask: [B, T, 3, 3, H, W]."""
     codec = stage.roles["average"].network
     rows = []
     for row in range(len(batch.frames_BT3HW)):
         frames = batch.frames_BT3HW[row]
         reference = codec.read_reference(batch.reference_B3HW[row : row + 1])
-        motion, _ = codec.decoder(codec.encoder(_laid_out(frames))[None], reference, None)
+        motion = _motion(codec, _encoded(codec, frames[None]), reference, len(frames))
         flow, mask = (fn.interpolate(part, scale_factor=2) for part in (motion.flow_N2HW, motion.mask_N1HW))
         copied = warp(reference.pixels_BCHW.expand(len(flow), -1, -1, -1), flow, 1)
         rows.append(torch.stack([composed(motion, reference), copied, mask.expand(-1, 3, -1, -1)], dim=1))
@@ -175,7 +185,9 @@ def _sample(stage: Stage, batch: FaceClips, _: Dice) -> Tensor:
 
 
 def draw_face_sheet(path: Path, batch: FaceClips, made: Tensor) -> np.ndarray:
-    """Write a PNG, four rows a clip: truth, what was made, the copy alone, the mask; the reference before them."""
+    """Write a PNG, a row a clip: the reference, then for some frames the truth, what was made of it [B, T, 3, 3, H, W],
+    the copy alone and the mask; returns uint8 [H, W, 3].
+    """
     frames = [frame for frame in _SHOWN if frame < made.shape[1]]
     rows = torch.cat([batch.frames_BT3HW[:, frames, None], made[:, frames].float()], dim=2)
     still = batch.reference_B3HW[:, None, None].expand(-1, 1, rows.shape[2], -1, -1, -1)

@@ -19,7 +19,6 @@ from server import PromptServer
 from torch import Tensor
 
 from ...knot_core import Anchor, Driving, KnotError, Model, Snapshot, Stream, StreamStats, open_writer
-from ...knot_core.geometry import SPATIAL
 from ...knot_core.media import Writer
 from ...knot_core.run import StreamLog
 from ...knot_core.stream import TimedPrompts, placed
@@ -128,7 +127,7 @@ class LiveRun:
         self.num_made, self.stream = 0, None
         self.driving = LiveDriving(inputs.model, beneath=inputs.driving, seed=inputs.seed, encoder=self._encoder())
         self.session = self._session(begun)
-        height, width = (SPATIAL * side for side in begun.anchor.latent_size)
+        height, width = begun.anchor.size
         model = inputs.model
         self.log = StreamLog(fps=model.fps, device=model.device, dtype=model.dtype)
         prompts = inputs.clip is not None and model.preset.needs_text

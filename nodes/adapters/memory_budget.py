@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 import comfy.model_management as host
 
 from ...knot_core import Anchor, KnotError, Model, StreamSettings
-from ...knot_core.geometry import SPATIAL
 from ...knot_core.wan.memory import MemoryNeed, memory_needed
 from .host_model import ROOM, HostModel
 from .warnings import say
@@ -34,7 +33,7 @@ def memory_budget(model: Model, anchor: Anchor, settings: StreamSettings) -> Mem
     """
     if not isinstance(model, HostModel):
         return MemoryBudget(whole=ROOM, a_pass=0)
-    height, width = (SPATIAL * side for side in anchor.latent_size)
+    height, width = anchor.size
     need, there = _need(model, settings, (height, width)), host.get_total_memory(model.device)
     beside = _beside_weights(need)
     what = f"{model.preset.title} at {width}x{height}, window {settings.num_window_frames}, needs {need}"

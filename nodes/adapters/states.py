@@ -7,7 +7,6 @@ from typing import Any
 
 from ...knot_core import KnotError, Model, Snapshot, load_stream, restart_driving, save_stream
 from ...knot_core.errors import short
-from ...knot_core.geometry import SPATIAL
 from ...knot_core.stream import leave_state, placed
 from .host_model import HostModel
 from .names import in_output, next_free, output_folder
@@ -32,7 +31,7 @@ def state_names() -> list[str]:
 def filled_prefix(prefix: str, saved: Snapshot, hidden: Any) -> str:
     """With its %words% replaced; `hidden` is the node's, with the prompt and the workflow."""
     graph = Graph(prompt=hidden.prompt, extra_pnginfo=hidden.extra_pnginfo)
-    height, width = (SPATIAL * side for side in saved.anchor.latent_size)
+    height, width = saved.anchor.size
     return filled(prefix, graph, (height, width))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...knot_core import Anchor, Driving, KnotError, Model, StreamSettings
 from ...knot_core.config import check_setting
 from ...knot_core.driving.speech_options import SpeechOptions, speak
-from ...knot_core.geometry import SPATIAL, latent_size
+from ...knot_core.geometry import latent_size
 from ...knot_core.settings_text import changed_settings
 from ...knot_core.stream import encode_anchor as encode_latent_anchor
 from ...knot_core.text import padded
@@ -57,7 +57,7 @@ def encode_anchor(  # noqa: PLR0913, PLR0917 - one for every cable and widget
         if image is None:
             return _text_only(model, size, text, away)
         picture = to_picture(image)
-        with threads_inside(model.threads_for(model.settings, latent_size(*size))):
+        with threads_inside(model.threads_for(model.settings, model.latent_size(*size))):
             anchor = model.encode_anchor(picture, text=text, image_tokens=tokens, size=size, fit=fit, negative=away)
             model.warn_of_reference(picture, fit, anchor)
             return stored(anchor)
@@ -84,7 +84,7 @@ def picture_size(height: int, width: int) -> tuple[int, int] | None:
     if bool(height) != bool(width):
         raise KnotError(f"got width {width} and height {height}: set both, or leave both at 0 for the model's own size")
     if height:
-        latent_size(height, width)  # refuses what does not divide into tokens
+        latent_size(height, width)  # refuses what does not divide into tokens with any codec
     return (height, width) if height else None
 
 
@@ -110,8 +110,7 @@ def _image_tokens(clip_vision: Any, conditioning: Conditioning | None) -> Tensor
 
 
 def _text_only(model: Model, size: tuple[int, int], text: Tensor | None, negative: Tensor | None) -> Anchor:
-    latent_size(*size)  # refuses what does not divide into tokens
-    nothing = torch.zeros(1, 1, model.config.out_channels, *(side // SPATIAL for side in size))
+    nothing = torch.zeros(1, 1, model.config.out_channels, *model.latent_size(*size))
     return replace(stored(encode_latent_anchor(model, nothing, text, negative_BTD=negative)), has_picture=False)
 
 

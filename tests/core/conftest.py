@@ -1,14 +1,16 @@
 """Tiny real networks with random weights, and signals to drive them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from knot_core.codec.taehv import TAEHV, CodecConfig
+from knot_core.codec.warping import WarpingCodec, WarpingConfig
 from knot_core.config import LAYOUT_CHANNELS, AdapterConfig, NetworkConfig
 from knot_core.stream import Anchor, encode_anchor
+from knot_core.stream.model import spatial_of, wants_reference
 from knot_core.wan.network import WanNetwork, cast_weights
 
 torch.set_num_threads(1)  # tiny networks: their operations are done before threads have met, the more so beside others
@@ -28,8 +30,14 @@ class TinyModel:
 
     def anchor(self, seed: int = 7, text: Tensor | None = None) -> Anchor:
         """The anchor of some reference."""
-        latent = torch.randn(1, 1, 16, *LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
-        return encode_anchor(self, latent, text)
+        rng = torch.Generator().manual_seed(seed)
+        latent = torch.randn(1, 1, 16, *LATENT_SIZE, generator=rng)
+        if not wants_reference(self.codec):
+            return encode_anchor(self, latent, text)
+        size = [spatial_of(self.codec) * side for side in LATENT_SIZE]
+        picture = torch.randint(0, 256, (*size, 3), dtype=torch.uint8, generator=rng)
+        latent = self.codec.encode(picture.movedim(-1, 0)[None, None] / 255)
+        return encode_anchor(self, latent, text, picture_HWC=picture)
 
 
 def tiny_config(layout: str = "inpaint36", **changes) -> NetworkConfig:
@@ -60,6 +68,12 @@ def tiny_model(layout: str = "inpaint36", *, dtype: torch.dtype = torch.float32,
     return TinyModel(network=network, config=config, codec=codec, device=torch.device("cpu"), dtype=dtype)
 
 
+def face_model(seed: int = 0, **changes) -> TinyModel:
+    """A tiny model whose codec has 16 pixels a latent cell and moves the reference picture."""
+    codec = randomise(WarpingCodec(WarpingConfig(encoder=(4, 4, 4, 6), decoder=(6, 4, 4), reference=4)), seed).eval()
+    return replace(tiny_model(seed=seed, **changes), codec=codec)
+
+
 @dataclass(frozen=True)
 class Waves:
     """A driving that is different in every frame and every channel, for ever or for a while."""
@@ -71,6 +85,12 @@ class Waves:
         frames = torch.arange(first_latent, first_latent + num_latents, dtype=torch.float64)
         angles = 0.7 * frames[:, None, None] + torch.arange(20.0).view(4, 5) + self.phase
         return angles.sin().float()
+
+
+@pytest.fixture(scope="session")
+def make_face_model():
+    """`make_face_model(seed=, **changes of the configuration)`"""
+    return face_model
 
 
 @pytest.fixture(scope="session")

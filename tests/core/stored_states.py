@@ -8,7 +8,7 @@ Shapes: B batch, T text or image tokens, D text dim, E image dim, F latent frame
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from knot_core.codec.taehv import TAEHV, CodecConfig
+from knot_core.codec.warping import WarpingCodec, WarpingConfig
 from knot_core.config import AdapterConfig, AudioCrossConfig, NetworkConfig, StreamSettings
 from knot_core.stream import Stream, encode_anchor, open_stream
 from knot_core.wan.network import WanNetwork
@@ -86,6 +87,7 @@ class Case:
     model: Callable[[], StoredModel]
     driving: Counting
     stream: Callable[[StoredModel, Counting], Stream]  # where it is saved
+    since: int = 1  # the version of the files that hold all of it
 
 
 def _plain() -> StoredModel:
@@ -131,6 +133,24 @@ def _heard_stream(model: StoredModel, driving: Counting) -> Stream:
     return _after(2, open_stream(model, anchor, settings, driving, seed=5))
 
 
+def _shown() -> StoredModel:
+    """A codec that copies pixels from the reference."""
+    codec = WarpingCodec(WarpingConfig(encoder=(4, 4, 4, 4), decoder=(4, 4, 4), reference=4))
+    return replace(_plain(), codec=with_counted_weights(codec))
+
+
+def _shown_stream(model: StoredModel, driving: Counting) -> Stream:
+    """Another reference has been set, and is not shown yet."""
+    pictures = [((torch.arange(32 * 32 * 3) * step) % 256).to(torch.uint8).view(32, 32, 3) for step in (7, 13)]
+    references = [counted(1, 1, 16, *LATENT_SIZE, scale=scale) for scale in (0.5, 1.0)]
+    anchors = [encode_anchor(model, *given, picture_HWC=picture)
+               for *given, picture in zip(references, pictures, strict=True)]  # fmt: skip
+    settings = StreamSettings(steps=2, num_window_frames=4)
+    stream = _after(2, open_stream(model, anchors[0], settings, driving, seed=6))
+    stream.set_anchor(anchors[1])
+    return stream
+
+
 def _after(chunks: int, stream: Stream) -> Stream:
     for _ in range(chunks):
         next(stream)
@@ -141,6 +161,7 @@ CASES: Mapping[str, Case] = {
     "plain": Case(_plain, Counting(4, 5), _plain_stream),
     "prompted": Case(_prompted, Counting(4, 5), _prompted_stream),
     "heard": Case(_heard, Counting(8, 6), _heard_stream),
+    "shown": Case(_shown, Counting(4, 5), _shown_stream, since=4),
 }
 
 

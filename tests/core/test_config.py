@@ -110,7 +110,7 @@ def test_unknown_and_missing_fields_are_refused(make_config):
 
 def test_an_adapter_without_a_name_has_that_of_its_shape_and_is_described_as_before(make_config):
     """Files are older than names, and a model keeps its fingerprint."""
-    shapes = {"controls": {}, "packed": {"signal_dim": 10752}}
+    shapes = {"controls": {}, "units": {"signal_dim": 122}, "packed": {"signal_dim": 10752}}
     for name, shape in shapes.items():
         config = make_config(adapter=AdapterConfig(**shape, blocks=(0,)))
         assert config.adapter.name == name

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from knot_core.config import AdapterConfig, takes_controls
 from knot_core.driving import Driving, idle
 from knot_core.driving.audio import SILENCE, log_mel
 from knot_core.driving.controls import CONTROLS, POSE_CONTROLS
-from knot_core.driving.timeline import FLAGS, SIGNAL_DIM
+from knot_core.driving.face_units import UNITS, pose_from_controls, units_from_controls
+from knot_core.driving.signal_form import SIGNAL_DIM
+from knot_core.driving.timeline import FLAGS
 from knot_core.errors import DrivingError
 from knot_lab.evaluation.metrics import strongest_repeat
 
@@ -250,3 +253,30 @@ def test_speech_needs_samples_a_known_pose_and_a_model_that_hears():
         Driving.from_audio(sound(), deaf)
     with pytest.raises(DrivingError, match="seed is -1"):
         Driving.idle(-1)
+
+
+UNITS_ADAPTER = AdapterConfig(name="units", signal_dim=122)
+
+
+def test_controls_become_face_units_and_a_pose_where_an_adapter_takes_those(ramp):
+    plain = Driving.from_audio(sound(), pose=Driving.from_controls(ramp))
+    fitted = plain.for_adapter(UNITS_ADAPTER)
+    assert takes_controls(UNITS_ADAPTER)
+    whole, signal = plain.signal(0, 9).numpy(), fitted.signal(0, 9).numpy()
+    assert signal.shape == (9, 4, 64 + len(UNITS) + 3 + len(FLAGS))
+    controls = whole[..., 64:72]
+    np.testing.assert_array_equal(signal[..., :64], whole[..., :64])
+    np.testing.assert_allclose(signal[..., 64:116], units_from_controls(controls), atol=1e-6)
+    np.testing.assert_allclose(signal[..., 116:119], pose_from_controls(controls), atol=1e-6)
+    np.testing.assert_array_equal(signal[..., 119:], whole[..., 72:])
+    assert signal[4, 0, 116] == pytest.approx(np.deg2rad(30) * ramp[13, 0], abs=1e-5), "yaw 1 is 30 degrees"
+
+
+def test_a_driving_is_the_same_whatever_adapter_it_was_fitted_to(ramp):
+    driving = Driving.from_controls(ramp)
+    fitted = driving.for_adapter(UNITS_ADAPTER)
+    assert fitted == driving
+    assert torch.equal(fitted.for_adapter(AdapterConfig()).signal(0, 6), driving.signal(0, 6))
+    wider = driving.for_adapter(AdapterConfig(name="controls", signal_dim=80)).signal(0, 6)
+    assert torch.equal(wider[..., :SIGNAL_DIM], driving.signal(0, 6))
+    assert wider[..., SIGNAL_DIM:].abs().max() == 0

@@ -18,6 +18,7 @@ from knot_core.wan.recognise import Traits, recognise
 
 CHANNELS = {"t2v16": 16, "ref33": 33, "inpaint36": 36}
 SPEECH = AdapterConfig(signal_dim=10752, num_packed=4, hidden_dim=32, blocks=tuple(range(2, 16)))
+UNITS = AdapterConfig(signal_dim=122, blocks=(2,))
 FOUR = (1000, 937.5, 833.33, 625)
 
 
@@ -127,6 +128,7 @@ def test_a_name_that_does_not_tell_is_not_taken_as_sure(tail, dim, family, other
     ("inpaint36", None, LARGE, "a/model.safetensors", "wan-i2v", True),
     ("inpaint36", "cross", LARGE, "a/model.safetensors", "infinitetalk", True),
     ("inpaint36", "pack", 256, "a/model.safetensors", "knot-tiny", True),
+    ("inpaint36", "units", 256, "a/model.safetensors", "knot-face", True),
 ])  # fmt: skip
 def test_structure_tells_the_others(layout, adapter, dim, tail, family, sure):
     found = recognise(Traits(in_channels=CHANNELS[layout], dim=dim, num_layers=4, adapter=adapter, tail=tail,
@@ -177,6 +179,7 @@ SCHEDULES = {
     "streamdiffusion-v2": ((1000, 750, 500, 250, 0), None),
     "livetalk": ((1000, 936, 832, 624), None),
     "knot-tiny": (FOUR, None),
+    "knot-face": (FOUR, None),
     # neither causal nor distilled: their own steps and shift (Wan I2V at 480p)
     "wan-t2v": (plain_schedule(50, 5), None),
     "wan-i2v": (plain_schedule(40, 3), None),
@@ -197,7 +200,7 @@ def test_every_family_is_fed_its_own_timesteps(row):
 def test_every_family_has_its_frame_rate_and_size(row):
     """Wan2.1's 16 a second at 832 x 480, but for LiveTalk's squares, and those that were trained on 25 a second."""
     others = {"omniavatar": (25, 832, 480), "infinitetalk": (25, 832, 480), "livetalk": (16, 512, 512),
-              "knot-tiny": (25, 128, 128)}  # fmt: skip
+              "knot-tiny": (25, 128, 128), "knot-face": (25, 256, 256)}  # fmt: skip
     assert (row.fps, row.width, row.height) == others.get(row.family, (16, 832, 480))
 
 
@@ -241,12 +244,12 @@ def test_every_family_streams_with_knot_and_anchor_and_without(row):
     assert row.settings.use_anchor
     assert row.settings.run_ahead_stride > 0
     bare = plain(row.settings)
-    starts = (row.adapter is not None or row.layout == "inpaint36") and row.family != "knot-tiny"
+    starts = (row.adapter is not None or row.layout == "inpaint36") and not row.family.startswith("knot-")
     assert (bare.num_knot_frames, bare.use_anchor, bare.start_from_reference) == (0, False, starts), (
         "networks of a picture were trained with it as their first frame"
     )
     assert replace(bare, num_knot_frames=1, use_anchor=True) == row.settings
-    assert row.height % 16 == row.width % 16 == 0
+    assert row.height % (2 * row.spatial) == row.width % (2 * row.spatial) == 0
     assert row.licence
     assert row.title
     assert (row.adapter is None) == (row.speech is None)
@@ -309,6 +312,7 @@ def test_what_a_family_cannot_use_is_refused_by_name(family, given, says):
     ("infinitetalk", AudioCrossConfig(), {"has_text": True, "has_speech": True}),
     ("knot-tiny", AdapterConfig(), {"has_speech": True, "has_controls": True}),
     ("knot-tiny", AdapterConfig(), {}),
+    ("knot-face", UNITS, {"has_speech": True, "has_controls": True}),
 ])  # fmt: skip
 def test_what_it_can_use_is_not(family, adapter, given):
     check_inputs(PRESETS[family], tiny("inpaint36", adapter, num_layers=16), **given)
@@ -322,7 +326,8 @@ def test_what_it_can_use_is_not(family, adapter, given):
          unknown_frames="grey", known_in_x=True),
     tiny("inpaint36", AudioCrossConfig(signal_dim=6, hidden_dim=5, norm_input=False, norm_output=False),
          unknown_frames="grey", known_in_x=True),
-], ids=["t2v", "livetalk", "i2v", "infinitetalk", "multitalk"])  # fmt: skip
+    tiny("inpaint36", UNITS),
+], ids=["t2v", "livetalk", "i2v", "infinitetalk", "multitalk", "units"])  # fmt: skip
 def test_every_structure_is_read_from_shapes(tmp_path, randomised, config):
     weights = randomised(WanNetwork(config), 0).state_dict()
     save_file(weights, tmp_path / "m.safetensors")
@@ -347,7 +352,7 @@ def test_every_family_has_its_section_and_its_row():
     lines = (Path(__file__).resolve().parents[2] / "docs/families.md").read_text(encoding="utf-8").splitlines()
     sections = "".join(line for line in lines if line.startswith("###"))
     rows = "".join(line for line in lines if line.startswith("| `"))
-    families = set(PRESETS) - {"knot-tiny"}
+    families = set(PRESETS) - {"knot-tiny", "knot-face"}
     assert len(families) > 10
     for family in families:
         parent, _, variant = family.rpartition("-")

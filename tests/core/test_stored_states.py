@@ -22,7 +22,7 @@ def label(path):
 def test_every_case_is_stored_in_each_version():
     """A file of version N lies in vN."""
     assert {(path.parts[-3], path.stem) for path in STATES} == {
-        (f"v{version}", name) for version in READABLE for name in CASES
+        (f"v{version}", name) for version in READABLE for name, case in CASES.items() if case.since <= version
     }
 
 
@@ -55,6 +55,15 @@ def test_so_is_the_prompt(path):
         assert torch.equal(told.text_BTD, counted(1, 4, 8))
     else:
         assert torch.equal(told.text_BTD, torch.zeros(1, 1, 8))
+
+
+@pytest.mark.parametrize("path", [path for path in STATES if path.stem == "shown"], ids=label)
+def test_so_are_the_pictures(path):
+    case = CASES["shown"]
+    saved, now = load_stream(path, case.model()), case.stream(case.model(), case.driving)
+    assert torch.equal(saved.anchor.picture_HWC, now.anchor.picture_HWC)
+    assert torch.equal(saved.state.shown.picture_HWC, now.state.shown.picture_HWC)
+    assert not torch.equal(saved.state.shown.picture_HWC, saved.anchor.picture_HWC)
 
 
 @pytest.mark.parametrize(

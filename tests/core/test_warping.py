@@ -1,9 +1,14 @@
 """The autoencoder that moves a reference: chunk by chunk equals at once, the reference comes back, clear errors."""
 
+from copy import deepcopy
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
+from knot_core.codec import load_codec
 from knot_core.codec.warping import ReadReference, WarpingCodec, WarpingConfig, warp
 from knot_core.errors import CheckpointError
 
@@ -112,3 +117,30 @@ def test_a_file_without_a_tensor_is_refused_by_its_name(codec: WarpingCodec) -> 
 def test_what_cannot_be_encoded_is_refused(codec: WarpingCodec, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="cannot encode"):
         codec.encode(torch.zeros(shape, dtype=torch.float64))
+
+
+def test_a_file_is_known_by_its_tensors(codec: WarpingCodec, tmp_path: Path) -> None:
+    file = tmp_path / "mine.safetensors"
+    save_file({name: tensor.half() for name, tensor in codec.state_dict().items()}, file)
+    for kind in ("auto", "warping"):
+        found = load_codec(file, kind)
+        assert isinstance(found, WarpingCodec)
+        assert found.config == NARROW
+    with pytest.raises(CheckpointError, match="not of the kind taew2_1, but of warping"):
+        load_codec(file, "taew2_1")
+
+
+@torch.no_grad()
+def test_the_last_frame_alone_is_that_of_a_streams_first_latent_frame_but_for_what_is_remembered(
+    codec: WarpingCodec, reference: ReadReference
+) -> None:
+    codec, latents = deepcopy(codec), torch.randn(2, 16, 4, 6, dtype=torch.float64)
+    alone = codec.decoder.last_frames(latents, reference)
+    whole, _ = codec.decoder(latents[:, None], reference, None)
+    assert alone.flow_N2HW.shape == whole.flow_N2HW[3::4].shape
+    for block in codec.decoder.frame_blocks:
+        block.conv[0].weight[:, 8:] = 0  # of the frame before
+    whole, _ = codec.decoder(latents[:, None], reference, None)
+    for one, all_of_them in zip(vars(codec.decoder.last_frames(latents, reference)).values(), vars(whole).values(),
+                                strict=True):  # fmt: skip
+        assert torch.allclose(one, all_of_them[3::4], atol=1e-12)

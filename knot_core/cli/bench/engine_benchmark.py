@@ -11,7 +11,7 @@ from torch import Tensor
 from ...codec.codec_flops import decode_flops
 from ...codec.taehv import TAEHV
 from ...config import StreamSettings
-from ...geometry import TEMPORAL, latent_size, num_tokens
+from ...geometry import TEMPORAL, num_tokens
 from ...model import Model
 from ...stream import Anchor, Stream, StreamDriving, open_stream
 from ...wan.network_flops import Tokens, chunk_flops, plain_flops
@@ -47,7 +47,7 @@ class Task:
     def tokens(self) -> Tokens:
         """The number of tokens of the network's inputs."""
         text = 1 if self.text is None else self.text.shape[1]
-        return Tokens(frame=num_tokens(*latent_size(*self.size)), text=text)
+        return Tokens(frame=num_tokens(*self.model.latent_size(*self.size)), text=text)
 
     @property
     def num_warming(self) -> int:
@@ -155,7 +155,7 @@ def _decode_flops(task: Task) -> int | None:
     codec = task.model.codec
     if not isinstance(codec, TAEHV):
         return None
-    return decode_flops(codec.config, task.settings.num_chunk_frames, latent_size(*task.size))
+    return decode_flops(codec.config, task.settings.num_chunk_frames, task.model.latent_size(*task.size))
 
 
 def _pairs(task: Task, stream: Stream, anchor: Anchor) -> Figures | None:

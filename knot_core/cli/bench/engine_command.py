@@ -11,7 +11,6 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...errors import SettingsError
-from ...geometry import latent_size
 from ...model import Model, native_dtype, pick_device
 from ...wan.families import with_settings
 from .compiled_forward import compiled_forward
@@ -72,7 +71,7 @@ def _task(options: Namespace, load: Callable[[], Model], given: dict[str, Any]) 
                             f"measure one of {', '.join(PUBLISHED)}")  # fmt: skip
     model = _random(options) if published else load()
     size = options.size or (model.preset.height, model.preset.width)
-    latent_size(*size)  # refuses what does not divide into tokens
+    model.latent_size(*size)  # refuses what does not divide into tokens
     return Task(
         model=model,
         settings=with_settings(model.settings, **given),

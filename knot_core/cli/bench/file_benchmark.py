@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ...errors import SettingsError
-from ...geometry import first_pixel_frame, latent_size
+from ...geometry import first_pixel_frame
 from ...media import fit_image, open_image
 from ...model import ASSETS, Model
 from ...run import Run, StreamLog, StreamStats
@@ -77,7 +77,7 @@ def _streamed(options: Namespace, model: Model, path: Path, interrupt: Interrupt
     picture = open_image(pictures[0]) if pictures else torch.full((128, 128, 3), 0.5)
     nothing_said = torch.zeros(1, NUM_TEXT_TOKENS, model.config.text_dim) if model.preset.needs_text else None
     since = perf_counter()
-    threads = model.threads_for(settings, latent_size(*size))
+    threads = model.threads_for(settings, model.latent_size(*size))
     with threads_inside(threads):
         anchor = model.encode_anchor(fit_image(picture, *size), size=size, text=nothing_said)
     log.book("anchor", since)

@@ -10,8 +10,8 @@ from ...cache import NoCache
 from ...config import StreamSettings
 from ...flow import add_noise, noise_levels, to_x0
 from ...stream import Anchor, StreamDriving, StreamModel
-from ...stream.decode import decode
 from ...stream.denoise import Denoiser, Frames
+from ...stream.shown import ChunkDecoding, References
 
 
 class PlainLoop:
@@ -35,6 +35,7 @@ class PlainLoop:
         self._rng = torch.Generator(model.device).manual_seed(seed)
         self._length = settings.num_window_frames + settings.num_sink_frames
         self._window = self._randn(1, self._length)
+        self._references, self._shown = References(model.codec), (None, anchor.shown)
         self._memory, self._start = None, self._length
         self._sigmas = noise_levels(settings)
 
@@ -46,7 +47,8 @@ class PlainLoop:
     @torch.no_grad()
     def finish(self, x0: Tensor) -> Tensor:
         """Decode latents [1, F, C, H, W] to uint8 [T, H, W, 3], and move the window on."""
-        pictures, self._memory = decode(self._model.codec, x0, self._memory)
+        decoding = ChunkDecoding(self._references, self._memory, self._shown, x0.shape[1])
+        pictures, self._memory = decoding(x0), decoding.memory
         self._window = torch.cat([self._window, x0], dim=1)[:, x0.shape[1] :]
         self._start += x0.shape[1]
         return pictures
