@@ -20,7 +20,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from .protocol import CAMERA, SPEECH, Header, said, unpack
+from .messages import CAMERA, SPEECH, Header, said, unpack
 
 _ANSWER_SECONDS = 60.0  # in which a session must be made: another reference may have to be encoded first
 _HEARTBEAT = 15.0

@@ -13,23 +13,9 @@ from .hub import Hub
 from .json_logs import SESSION
 from .limits import Limits, RateLimit
 from .live_session import Client, LiveSession
+from .messages import Acknowledge, Attach, CameraPicture, Create, Ping, Received, RecentreCamera, Resume, View, said
 from .outbox import Outbox
-from .protocol import (
-    Acknowledge,
-    Attach,
-    CameraPicture,
-    Create,
-    Ping,
-    ProtocolError,
-    Received,
-    RecentreCamera,
-    Resume,
-    View,
-    parse,
-    parse_binary,
-    parse_opening,
-    said,
-)
+from .protocol import ProtocolError, parse, parse_binary, parse_opening
 
 logger = logging.getLogger(__name__)
 

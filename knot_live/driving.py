@@ -20,7 +20,7 @@ from torch import Tensor
 from .engine import Adapter, Driving, DrivingError, Model, SpeechEncoder, SpeechWindow, first_pixel_frame
 from .face_motion import FaceMotion
 from .gestures import Gesture
-from .signals import require_controls, require_speech, signals_for
+from .signals import require_controls, require_no_speech, require_speech, signals_for
 from .sound_bytes import from_text, to_text
 from .speech_queue import SOUND_RATE, Laid
 from .voice import Voice
@@ -66,7 +66,7 @@ class LiveDriving:
         window: SpeechWindow | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        _check_beneath(beneath)
+        require_no_speech(beneath)
         if SOUND_RATE % model.fps:
             raise DrivingError(
                 f"this model makes {model.fps} pixel frames a second, which does not divide {SOUND_RATE} Hz"
@@ -143,7 +143,7 @@ class LiveDriving:
             DrivingError: it speaks, or this model takes no controls; then nothing changes.
         """
         require_controls(self._signals)
-        _check_beneath(beneath)
+        require_no_speech(beneath)
         with self._lock:
             self._face.set_beneath(beneath)
 
@@ -298,11 +298,3 @@ class LiveDriving:
         self._face.restore(state["face"], later)
         self._voice.restore(state["voice"], self._clock(), later)
         return self
-
-
-def _check_beneath(beneath: Driving | None) -> None:
-    if beneath is None:
-        return
-    beneath.require_controls("speech cannot lie beneath a live driving; give it by append_speech")
-    if beneath.speech is not None:
-        raise DrivingError("the driving beneath speaks; give one of controls alone, and speech by append_speech")

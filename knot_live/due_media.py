@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .protocol import H264, KEY_FRAME, OPUS, unpack
+from .messages import H264, KEY_FRAME, OPUS, unpack
 from .sound_bytes import SOUND_RATE
 
 _BEGINS_AFTER = 0.06  # seconds from the first picture's coming until it leaves: the next one's may be late by so much

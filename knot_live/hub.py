@@ -10,8 +10,9 @@ from typing import NamedTuple
 from .access import same_token
 from .limits import Limits
 from .live_session import LiveSession
+from .messages import Attach, Create, Resume, View
 from .observing import Observer
-from .protocol import Attach, Create, ProtocolError, Resume, View
+from .protocol import ProtocolError
 from .sources import Made
 
 _TICK = 0.25  # seconds

@@ -16,9 +16,10 @@ from .events import Applied, Cut, Degraded, Ended, Event, Recorded, Refused, Sta
 from .json_logs import SESSION
 from .limits import Limits
 from .media_encoder import EncodedChunk
+from .messages import said
 from .observing import Observer, SessionFigures
 from .outbox import Outbox
-from .protocol import ProtocolError, said
+from .protocol import ProtocolError
 from .sources import Audience, Made, Source
 
 logger = logging.getLogger(__name__)

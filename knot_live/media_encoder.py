@@ -20,8 +20,8 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from .events import MediaChunk
 from .fragmented_mp4 import OPUS_SCALE, Sample, Tracks, fragment, header, nal_units
+from .messages import FMP4, H264, INITIALISATION, KEY_FRAME, OPUS, PCM16, Header
 from .pacing import first_sample
-from .protocol import FMP4, H264, INITIALISATION, KEY_FRAME, OPUS, PCM16, Header
 from .sound_bytes import SOUND_RATE
 
 _OPUS_SAMPLES = 480  # 20 ms at 24 kHz: of each packet

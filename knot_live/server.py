@@ -16,8 +16,8 @@ from .camera import Cameras
 from .connection import Connection
 from .health import Health
 from .hub import Hub
+from .messages import VERSION, said
 from .page_files import page_file
-from .protocol import VERSION, said
 from .webrtc import MOST_OFFER, OfferError, Peers
 from .websocket import serve_websocket
 

@@ -166,3 +166,12 @@ def require_controls(signals: Signals) -> None:
     """Raises `DrivingError` where controls move nothing."""
     if not signals.moves:
         raise DrivingError(NOT_MOVED if signals.hears else NOT_DRIVEN)
+
+
+def require_no_speech(beneath: Driving | None) -> None:
+    """Raises `DrivingError` where what lies beneath a live driving speaks, or is not made of controls."""
+    if beneath is None:
+        return
+    beneath.require_controls("speech cannot lie beneath a live driving; give it by append_speech")
+    if beneath.speech is not None:
+        raise DrivingError("the driving beneath speaks; give one of controls alone, and speech by append_speech")

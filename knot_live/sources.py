@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from .events import Event, MediaChunk
 from .media_encoder import ChunkEncoder, EncodedChunk, EncoderThread, Formats
-from .protocol import Vocabulary
+from .messages import Vocabulary
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from .engine import RANGES, Anchor, KnotError, Model, takes_controls
 from .events import Event
 from .gestures import GESTURES
 from .limits import Limits
-from .protocol import SETTINGS, Create, ProtocolError, Vocabulary
+from .messages import Create, Vocabulary
+from .protocol import SETTINGS, ProtocolError
 from .references import References
 from .session import Session
 from .sources import Made

@@ -12,7 +12,7 @@ import numpy as np
 
 from .client import ClientSession, LiveError, Media, connect, upload
 from .engine import open_audio
-from .protocol import FMP4, INITIALISATION
+from .messages import FMP4, INITIALISATION
 from .recording import GENERATED_BOX
 
 _PIECE = 0.5  # seconds of a message of speech

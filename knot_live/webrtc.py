@@ -25,7 +25,7 @@ from .connection import Connection
 from .due_media import Piece, Playing
 from .limits import Limits
 from .media_encoder import has_opus
-from .protocol import H264, OPUS, SPEECH, Header, said
+from .messages import H264, OPUS, SPEECH, Header, said
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from ..controls import Control, Reference
 from ..engine import KnotError
 from ..events import Recorded
 from ..limits import Limits
-from ..protocol import Create, ProtocolError, Vocabulary
+from ..messages import Create, Vocabulary
+from ..protocol import ProtocolError
 from ..references import UPLOADED, References
 from ..sources import Audience
 from . import hosting

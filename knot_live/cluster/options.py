@@ -6,7 +6,7 @@ from typing import Any
 
 from ..limits import Limits
 from ..media_encoder import Formats
-from ..protocol import Vocabulary
+from ..messages import Vocabulary
 
 NAMESPACE = "knot-live"
 TABLE = "knot-live-table"

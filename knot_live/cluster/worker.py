@@ -16,7 +16,8 @@ from ..controls import Control
 from ..engine import KnotError, Snapshot, fingerprint, load_model, stream_of_parts
 from ..journal import Journal
 from ..media_encoder import ChunkEncoder
-from ..protocol import Create, ProtocolError
+from ..messages import Create
+from ..protocol import ProtocolError
 from ..replaying import Resumed, Standing
 from ..session import Session
 from ..studio import Studio, words_of

@@ -17,7 +17,8 @@ from ...knot_live.camera import Cameras
 from ...knot_live.hub import Hub
 from ...knot_live.limits import Limits
 from ...knot_live.live_session import LiveSession
-from ...knot_live.protocol import Create, ProtocolError
+from ...knot_live.messages import Create
+from ...knot_live.protocol import ProtocolError
 from ...knot_live.sources import Made
 
 SESSION, CHANGE, PAGE = "/knot_forcing/live/session", "/knot_forcing/live/change", "/knot_forcing/live/page"

@@ -28,7 +28,8 @@ ROWS = {
     LIVE: (
         {"engine", "clock", "controls", "events", "gestures", "pacing", "pictures", "access", "limits", "outbox",
          "message_fields", "held", "sound_bytes", "speech_queue", "voice_gate", "scheduling", "json_logs"},
-        {"control_log", "journal", "preparing", "protocol", "sound", "speaking", "face_pose", "references",
+        {"control_log", "journal", "preparing", "messages", "protocol", "sound", "speaking",
+         "face_pose", "references",
          "fragmented_mp4", "page_files", "voice", "face_motion", "idle_blocks", "observing"},
         {"signals", "driving", "speed", "adapting"},
         {"wishes", "watching", "drawing", "recording", "session_files", "media_encoder", "sources", "due_media",

@@ -14,7 +14,7 @@ from knot_live.access import Doors
 from knot_live.events import Applied, Cut, Ended, MediaChunk, Refused, StateChanged
 from knot_live.hub import Hub
 from knot_live.limits import Limits
-from knot_live.protocol import Vocabulary, unpack
+from knot_live.messages import Vocabulary, unpack
 from knot_live.server import Address, LiveServer, Services, running
 from knot_live.sources import Made
 

@@ -12,7 +12,7 @@ import pytest
 from knot_live import commands, controls
 from knot_live.access import TOKEN
 from knot_live.client import ConnectionLost, LiveError, Media, connect, upload
-from knot_live.protocol import H264, PCM16
+from knot_live.messages import H264, PCM16
 from knot_live.talk import Talk, talk
 
 from .serving import FRAMES, PlainSession, served

@@ -14,8 +14,8 @@ from knot_live.control_log import LogEntry
 from knot_live.engine import StreamSettings
 from knot_live.events import Applied, Degraded, MediaChunk
 from knot_live.media_encoder import ChunkEncoder
+from knot_live.messages import unpack
 from knot_live.pacing import Span
-from knot_live.protocol import unpack
 
 from .simulated import FPS, Scene
 

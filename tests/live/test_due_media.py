@@ -6,7 +6,7 @@ import time
 import pytest
 
 from knot_live.due_media import Playing
-from knot_live.protocol import H264, KEY_FRAME, OPUS, PCM16, Header
+from knot_live.messages import H264, KEY_FRAME, OPUS, PCM16, Header
 
 FPS = 25
 

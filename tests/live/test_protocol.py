@@ -13,28 +13,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knot_live import controls
-from knot_live.protocol import (
+from knot_live.messages import (
     CAMERA,
     HEADER_SIZE,
-    OPENING,
     SPEECH,
     Acknowledge,
     CameraPicture,
     Create,
     Header,
     Ping,
-    ProtocolError,
     RecentreCamera,
     Resume,
     SpeechFormat,
     View,
     Vocabulary,
-    parse,
-    parse_binary,
-    parse_opening,
     said,
     unpack,
 )
+from knot_live.protocol import OPENING, ProtocolError, parse, parse_binary, parse_opening
 
 WORDS = Vocabulary(
     controls={"yaw": (-1.0, 1.0), "blink": (0.0, 1.0)},

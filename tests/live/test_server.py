@@ -26,7 +26,7 @@ from knot_live.fragmented_mp4 import nal_units
 from knot_live.hub import Hub
 from knot_live.limits import Limits
 from knot_live.media_encoder import has_opus
-from knot_live.protocol import CAMERA, FMP4, H264, INITIALISATION, KEY_FRAME, OPUS, PCM16, SPEECH, Header
+from knot_live.messages import CAMERA, FMP4, H264, INITIALISATION, KEY_FRAME, OPUS, PCM16, SPEECH, Header
 from knot_live.references import References
 from knot_live.server import Address, LiveServer, Services, running
 from knot_live.sources import Made

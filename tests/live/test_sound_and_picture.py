@@ -8,7 +8,7 @@ import pytest
 
 from knot_live import controls
 from knot_live.media_encoder import ChunkEncoder, has_opus
-from knot_live.protocol import unpack
+from knot_live.messages import unpack
 
 from .simulated import FPS, RATE, Scene, irregular
 

@@ -12,7 +12,8 @@ from knot_live.client import Media, connect
 from knot_live.commands import live_server
 from knot_live.engine import load_model
 from knot_live.limits import Limits
-from knot_live.protocol import H264, PCM16, Create, ProtocolError
+from knot_live.messages import H264, PCM16, Create
+from knot_live.protocol import ProtocolError
 from knot_live.server import Address
 from knot_live.studio import Studio
 
