@@ -194,6 +194,7 @@ def load_model(  # noqa: PLR0913 - the public door; all but the first may be lef
     lora: str | os.PathLike[str] | None = None,
     lora_strength: float = 1.0,
     weights: str | None = None,
+    mapped: bool = False,
 ) -> Model:
     """A built-in model by name, or a weights file. `dtype` None: bfloat16 where the device computes it natively.
 
@@ -201,6 +202,8 @@ def load_model(  # noqa: PLR0913 - the public door; all but the first may be lef
     checkpoint's family where neither its structure nor its name tells it. `overlay` is a file of further tensors
     (InfiniteTalk's audio modules), `lora` one of low-rank changes, merged while the weights are read. `weights` is the
     key of the set of weights, for training checkpoints that hold several; None: the set that the family streams with.
+    `mapped`: on a CPU weights that have their dtype in the file stay there, and processes that load it share their
+    memory; it must then not be written into. `share_weights` writes such a file for any dtype.
 
     Raises:
         CheckpointError: the weights, codec, overlay or LoRA cannot be read or do not belong together.
@@ -216,11 +219,11 @@ def load_model(  # noqa: PLR0913 - the public door; all but the first may be lef
         logger.warning("%s: %s", checkpoint.path.name, checkpoint.recognised.why)
     codec_file = _codec_file(checkpoint.path, preset, codec)
     changes = None if lora is None else open_lora(lora, lora_strength, checkpoint.tensors)
-    network = build_network(checkpoint, dtype, device, changes)
+    network = build_network(checkpoint, dtype, device, changes, mapped=mapped)
     return Model(
         network=network,
         # in bfloat16 decoded pictures differ from float32's by 54 dB, and take half the time
-        codec=load_codec(codec_file, codec_kind).to(device, dtype),
+        codec=load_codec(codec_file, codec_kind, mapped=mapped).to(device, dtype),
         config=network.config,
         preset=preset,
         device=device,

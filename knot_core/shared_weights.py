@@ -1,7 +1,8 @@
 """A model's weights as several processes of one machine share them: in files, in the dtype that they are computed in.
 
-A weights file is mapped, and its memory shared, where nothing has to be cast (wan/checkpoint.py). Where the dtype is
-another (float32, of a file in bfloat16), each process would hold a copy of its own; so one writes a copy for all.
+A weights file can stay mapped, and its memory shared, where nothing has to be cast (wan/checkpoint.py). Where the dtype
+is another (float32, of a file in bfloat16), each process would hold a copy of its own. So one process writes a file for
+all, which is named by its content and never changed.
 """
 
 import os
@@ -24,7 +25,7 @@ from .wan.network import WanNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class SharedWeights:
-    """Where they lie, as plain values that can be sent to another process."""
+    """The files of a model, as plain values that can be sent to another process."""
 
     path: str
     codec: str
@@ -39,7 +40,7 @@ class SharedWeights:
             CheckpointError: the files are not there any more, or damaged.
         """
         dtype = getattr(torch, self.dtype)
-        model = load_model(self.path, "cpu", dtype, self.codec, codec_kind=self.codec_kind)
+        model = load_model(self.path, "cpu", dtype, self.codec, codec_kind=self.codec_kind, mapped=True)
         return replace(model, good_references=self.good_references)
 
 

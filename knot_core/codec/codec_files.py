@@ -26,8 +26,9 @@ _PUBLIC_WIDTHS = CodecConfig().decoder
 Codec = TAEHV | WanVideoCodec | WarpingCodec
 
 
-def load_codec(path: str | os.PathLike[str], kind: str = "auto") -> Codec:
-    """A codec in float32 on the CPU, from a file or a folder that diffusers saved; a file in float32 stays mapped.
+def load_codec(path: str | os.PathLike[str], kind: str = "auto", *, mapped: bool = False) -> Codec:
+    """A codec in float32 on the CPU, from a file or a folder that diffusers saved. `mapped`: the tensors of a tiny one
+    that are in float32 stay in the file, and processes that load it share their memory.
 
     `kind`: taew2_1 (tiny, normalised latents), lighttaew2_1 (tiny, the VAE's own latents), wan_vae, warping
     (knot-face's, which moves the reference picture), or auto. The two tiny ones have the same tensors: see `tiny_kind`.
@@ -53,7 +54,7 @@ def load_codec(path: str | os.PathLike[str], kind: str = "auto") -> Codec:
     elif kind == "warping":
         codec = WarpingCodec.from_state_dict(tensors)
     else:
-        codec = TAEHV.from_state_dict(tensors, vae_latents=kind == "lighttaew2_1", copy=False)
+        codec = TAEHV.from_state_dict(tensors, vae_latents=kind == "lighttaew2_1", copy=not mapped)
     return codec.eval().requires_grad_(False)
 
 

@@ -239,11 +239,14 @@ def build_network(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     lora: Lora | None = None,
+    *,
+    mapped: bool = False,
 ) -> WanNetwork:
     """The network with the file's weights, its matrices in `dtype`, in inference mode and without gradients.
 
-    Tensors go from the file into their places one by one: memory never holds a second copy of the weights. On a CPU
-    those that have their dtype in the file stay mapped, and processes that load the same file share their memory.
+    Tensors go from the file into their places one by one: memory never holds a second copy of the weights. The file may
+    go afterwards; unless it is `mapped`, when on a CPU tensors that have their dtype in the file stay there, and
+    processes that load it share their memory.
 
     Raises:
         CheckpointError: tensors are missing, left over, of another shape, or not finite.
@@ -252,20 +255,31 @@ def build_network(
         network = WanNetwork(checkpoint.config)
     outline = cast_weights(network, dtype).state_dict()
     check_tensors(checkpoint, outline)
-    weights = {name: _placed(checkpoint, name, like.dtype, device, lora) for name, like in outline.items()}
+    weights = {
+        name: _checked(checkpoint, name, _placed(checkpoint, name, like.dtype, device, lora, copy=not mapped), lora)
+        for name, like in outline.items()
+    }
     network.load_state_dict(weights, assign=True)
     return network.eval().requires_grad_(False)
 
 
 def _placed(
-    checkpoint: Checkpoint, name: str, dtype: torch.dtype, device: torch.device | str, lora: Lora | None
+    checkpoint: Checkpoint,
+    name: str,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    lora: Lora | None,
+    *,
+    copy: bool,
 ) -> Tensor:
-    if lora is not None and name in lora.changes:
-        weight = lora.merged(name, checkpoint.weight(name, torch.promote_types(dtype, torch.float32), device)).to(dtype)
-    else:
-        weight = checkpoint.weight(name, dtype, device, copy=False)
+    if lora is None or name not in lora.changes:
+        return checkpoint.weight(name, dtype, device, copy=copy)
+    return lora.merged(name, checkpoint.weight(name, torch.promote_types(dtype, torch.float32), device)).to(dtype)
+
+
+def _checked(checkpoint: Checkpoint, name: str, weight: Tensor, lora: Lora | None) -> Tensor:
     if not weight.isfinite().all():
-        raise CheckpointError(_not_finite(checkpoint, name, dtype, lora))
+        raise CheckpointError(_not_finite(checkpoint, name, weight.dtype, lora))
     return weight
 
 

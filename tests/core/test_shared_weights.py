@@ -48,7 +48,7 @@ def test_a_second_process_holds_no_weights_of_its_own(tmp_path):
     """While this one holds them as well; bfloat16 as in the file, whose other tensors are in float32."""
     path, codec = tmp_path / "shared.safetensors", ASSETS / "knot-tiny-codec.safetensors"
     path.write_bytes((ASSETS / "knot-tiny.safetensors").read_bytes())
-    model = load_model(path, dtype=torch.bfloat16, codec=codec)
+    model = load_model(path, dtype=torch.bfloat16, codec=codec, mapped=True)
     stored = load_file(path)
     assert all(torch.equal(weight, stored[name]) for name, weight in model.network.state_dict().items())
     _, dirty, clean, resident = in_another_process(path, codec, torch.bfloat16)
@@ -87,10 +87,20 @@ def test_weights_stay_mapped_where_nothing_is_to_be_changed(tmp_path):
     path.write_bytes((ASSETS / "knot-tiny.safetensors").read_bytes())
     codec, cast = ASSETS / "knot-tiny-codec.safetensors", "blocks.0.self_attn.q.weight"
     for dtype, is_mapped in ((torch.bfloat16, True), (torch.float32, False)):
-        weights = load_model(path, dtype=dtype, codec=codec).network.state_dict()
+        weights = load_model(path, dtype=dtype, codec=codec, mapped=True).network.state_dict()
         lines = [line.split() for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()]
         spans = [range(*(int(end, 16) for end in words[0].split("-"))) for words in lines if words[-1] == str(path)]
         mapped = {name for name, weight in weights.items() if any(weight.data_ptr() in span for span in spans)}
         assert "blocks.0.modulation" in mapped
         assert (cast in mapped) is is_mapped
         assert (mapped == weights.keys()) is is_mapped
+
+
+def test_a_file_that_is_not_mapped_may_go(tmp_path):
+    """Nothing is mapped unless it is asked for."""
+    shared = share_weights(load_model("knot-tiny", dtype=torch.float32), tmp_path)
+    model = load_model(shared.path, dtype=torch.float32, codec=shared.codec)
+    before = fingerprint(model)
+    for file in (shared.path, shared.codec):
+        Path(file).write_bytes(bytes(Path(file).stat().st_size))
+    assert fingerprint(model) == before
