@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from .codec.taehv import TAEHV
+from .codec.warping import WarpingCodec
 from .errors import SettingsError
 from .model import Model, load_model
 from .stream import fingerprint
@@ -48,12 +49,12 @@ def share_weights(model: Model, folder: str | os.PathLike[str]) -> SharedWeights
     """Write the model's weights, as it computes with them, into the folder, unless they lie there already.
 
     Raises:
-        SettingsError: the model is not on the CPU, or is not of our own network and a tiny autoencoder.
+        SettingsError: the model is not on the CPU, or not of our own network and one of our own autoencoders.
     """
     network, codec = model.network, model.codec
-    if model.device.type != "cpu" or not isinstance(network, WanNetwork) or not isinstance(codec, TAEHV):
+    if model.device.type != "cpu" or not isinstance(network, WanNetwork) or not isinstance(codec, TAEHV | WarpingCodec):
         raise SettingsError(f"the weights of {model!r} cannot be shared; share those of a model on the CPU that was "
-                            "loaded by load_model, with a tiny autoencoder")  # fmt: skip
+                            "loaded by load_model, with a tiny autoencoder or a warping one")  # fmt: skip
     stem = Path(folder) / fingerprint(model)
     path, beside = stem.with_suffix(".safetensors"), Path(f"{stem}-codec.safetensors")
     _write(beside, lambda file: save_file({name: x.contiguous() for name, x in codec.state_dict().items()}, file))
@@ -61,10 +62,16 @@ def share_weights(model: Model, folder: str | os.PathLike[str]) -> SharedWeights
     return SharedWeights(
         path=str(path),
         codec=str(beside),
-        codec_kind="lighttaew2_1" if codec.config.vae_latents else "taew2_1",
+        codec_kind=_kind_of(codec),
         dtype=str(model.dtype).removeprefix("torch."),
         good_references=model.good_references,
     )
+
+
+def _kind_of(codec: TAEHV | WarpingCodec) -> str:
+    if isinstance(codec, WarpingCodec):
+        return "warping"
+    return "lighttaew2_1" if codec.config.vae_latents else "taew2_1"
 
 
 def _write(path: Path, write: Callable[[Path], None]) -> None:
