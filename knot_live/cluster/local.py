@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 _STORE = 100 * 2**20  # bytes of Ray's object store: checkpoints pass through it
@@ -26,6 +27,9 @@ def import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # else it would listen on all addresses of the machine, also for itself alone
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if (Path.home() / ".ray" / "auth_token").is_file():
+        # a Ray that was begun by `ray.init` asks for it (2.60), and one that joins does not look for it by itself
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ModuleNotFoundError:

@@ -100,8 +100,6 @@ LINES = dict(serve_lines())
 def test_each_command_is_one_that_the_program_takes(place):
     parser = commands._parser()
     line = [word for word in LINES[place] if word != "$KNOT_LIVE_OPTIONS"]
-    if "--cluster" in line and not hasattr(parser.parse_args(["serve"]), "cluster"):
-        pytest.skip("NOT TESTED: serve has no --cluster yet")
     options = parser.parse_args(line)
     assert options.run is commands._serve
     assert options.host == "0.0.0.0", place
