@@ -1,4 +1,4 @@
-"""Where faces lie in training, in pixels of a square: the renderer of `knot_lab` puts its heads there."""
+"""The places of eyes and mouth in training, in pixels of a square: the renderer of `knot_lab` puts its heads there."""
 
 SIDE = 256  # pixels of the square
 EYES_MIDPOINT = (128.0, 112.0)

@@ -86,7 +86,7 @@ def background_change(frames_THW3: np.ndarray, away_HW: np.ndarray) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """What a figure must reach: at least, or at most."""
+    """A limit that a figure must reach: at least, or at most."""
 
     figure: str
     limit: float

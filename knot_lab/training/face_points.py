@@ -25,7 +25,7 @@ from knot_core.media.face_places import EYE_DISTANCE, EYES_MIDPOINT, SIDE
 from knot_core.media.face_points import POINTS, WINDOW, FacePointsNet, Seen
 
 _HELD_OUT = 20  # one file in so many is never trained on
-_BATCH, _RATE, _WARM_UP = 32, 2e-3, 100
+_BATCH, _RATE, _WARM_UP = 16, 2e-3, 100
 _NO_FACE = 0.15  # share of windows without a face, or with one that does not fill it
 _MIRRORED = [
     POINTS.index(("left" if name.startswith("right") else "right") + name[name.index("_") :] if "_" in name
@@ -155,7 +155,9 @@ def train_face_points(folder: Path, pictures: Path, *, steps: int, seed: int = 0
     """
     folder.mkdir(parents=True, exist_ok=True)
     data, unseen = (PointPictures(pictures, held_out=held_out) for held_out in (False, True))
-    network, averaged, step = FacePointsNet(), FacePointsNet(), 0
+    torch.manual_seed(seed)  # the weights that it begins with
+    network, averaged = FacePointsNet().to(memory_format=torch.channels_last), FacePointsNet()
+    step = 0
     optimizer = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=0.01)
     checkpoint = folder / "face-points.ckpt"
     if checkpoint.is_file():
@@ -189,7 +191,7 @@ def _steps(
             done = step / steps.stop
             group["lr"] = _RATE * min(1, (step + 1) / _WARM_UP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
         windows, points, face = augmented(rng, *data[0].draw(rng, _BATCH))
-        loss = loss_of(network.train()(windows), points, face)
+        loss = loss_of(network.train()(windows.contiguous(memory_format=torch.channels_last)), points, face)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
