@@ -1,4 +1,4 @@
-"""The lab's command line: `python -m knot_lab train | evaluate | study | data`. Each command has its own `--help`."""
+"""The lab's command line: `python -m knot_lab train | evaluate | study | data | photos`. Each has its own `--help`."""
 
 import argparse
 import logging
@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from knot_core.cli import guarded
 
-from .commands import data, evaluate, train
+from .commands import data, evaluate, photos, train
 
 COMMANDS: Mapping[str, Callable[[Sequence[str]], int | None]] = {
     "train": train.main,
     "evaluate": evaluate.main,
     "study": evaluate.study_main,
     "data": data.main,
+    "photos": photos.main,
 }
 
 

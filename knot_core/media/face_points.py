@@ -43,6 +43,7 @@ class Seen:
     points: Tensor  # [B, N, 2], x and y in pixels of the window
     error: Tensor  # [B, N], pixels by which each point is expected to be off
     face: Tensor  # [B], the logit of its being a face that fills the window
+    maps: Tensor  # [B, N, M, M], heat maps before softmax
 
 
 class FacePointsNet(nn.Module):
@@ -68,11 +69,12 @@ class FacePointsNet(nn.Module):
         fine = self.join_c(sixteenth + _doubled(self.up_c(coarse)))
         fine = self.join_b(eighth + _doubled(self.up_b(fine)))
         fine = self.join_a(quarter + _doubled(self.up_a(fine)))
-        judged = self.judge(reduce(coarse, "b c h w -> b c", "mean"))
+        judged, maps = self.judge(reduce(coarse, "b c h w -> b c", "mean")), self.maps(fine)
         return Seen(
-            points=mean_places(self.maps(fine)) * windows_BCSS.shape[-1],
+            points=mean_places(maps) * windows_BCSS.shape[-1],
             error=nn.functional.softplus(judged[:, 1:]) + 0.25,
             face=judged[:, 0],
+            maps=maps,
         )
 
 

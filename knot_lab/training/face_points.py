@@ -140,12 +140,26 @@ def _covered(rng: np.random.Generator, windows: Tensor) -> Tensor:
 
 
 def loss_of(seen: Seen, points: Tensor, face: Tensor) -> Tensor:
-    """Laplace's likelihood of the points [B, N, 2] where there is a face [B], and of there being one."""
+    """Laplace's likelihood of the points [B, N, 2] where there is a face [B], their heat maps, and of there being one.
+
+    The heat maps' cross entropy with a small Gaussian teaches the network in a fraction of the steps that the mean
+    place alone would take.
+    """
     away = (seen.points - points).norm(dim=-1)
     within = ((points > -4) & (points < WINDOW + 4)).all(dim=-1) * face[:, None]
-    likely = (away / seen.error.detach().clamp(min=1) + away.detach() / seen.error + torch.log(seen.error)) * within
+    likely = away / seen.error.detach().clamp(min=1) + away.detach() / seen.error + torch.log(seen.error)
     judged = F.binary_cross_entropy_with_logits(seen.face, face)
-    return likely.sum() / within.sum().clamp(min=1) + judged
+    drawn = (likely + 2 * _map_loss(seen.maps, points)) * within
+    return drawn.sum() / within.sum().clamp(min=1) + judged
+
+
+def _map_loss(maps_BNMM: Tensor, points: Tensor) -> Tensor:
+    """[B, N]: cross entropy of the maps with a Gaussian of one cell around each point, of pixels of the window."""
+    size = maps_BNMM.shape[-1]
+    centres = torch.arange(size) + 0.5
+    x, y = ((centres - (points[..., axis, None] * size / WINDOW)) ** 2 for axis in (0, 1))  # [B, N, M] each
+    wanted = (-0.5 * (y[..., :, None] + x[..., None, :])).flatten(2).softmax(dim=-1)
+    return -(wanted * maps_BNMM.flatten(2).log_softmax(dim=-1)).sum(dim=-1)
 
 
 def train_face_points(folder: Path, pictures: Path, *, steps: int, seed: int = 0, seconds: float = math.inf) -> Path:

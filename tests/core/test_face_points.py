@@ -48,7 +48,7 @@ class SeesDiscs(torch.nn.Module):
               for name in POINTS]  # fmt: skip
         wanted = torch.view_as_real(PLACES * WINDOW / SIDE)
         away = (places - wanted).norm(dim=-1).mean(dim=-1)
-        return Seen(points=places[:, of], error=torch.ones(len(windows), len(POINTS)), face=4 - away)
+        return Seen(points=places[:, of], error=torch.ones(len(windows), len(POINTS)), face=4 - away, maps=windows)
 
 
 def test_the_mean_place_under_a_peak_is_the_peak():
