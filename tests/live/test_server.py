@@ -568,8 +568,15 @@ def test_a_prompt_where_none_is_read_is_refused_with_a_sentence():
     async def live():
         async with served() as at, wire(at.url, "session.create") as driver:
             await driver.until("session.created")
-            session = at.sessions[0]
-            session.apply = lambda _: session.listener(Refused(7, "this model reads no prompt")) or 7
+            session, apply = at.sessions[0], at.sessions[0].apply
+
+            def refuse(control):
+                if not isinstance(control, controls.Prompt):
+                    return apply(control)
+                session.listener(Refused(7, "this model reads no prompt"))
+                return 7
+
+            session.apply = refuse
             await driver.say("session.interaction", event_id="words", prompt="she smiles")
             return await driver.until("error")
 
