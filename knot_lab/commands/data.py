@@ -4,15 +4,19 @@ import argparse
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from knot_core.errors import DrivingError
+
 from ..synthetic.heads.clips import draw_clip, packed, sample_clip
 from ..synthetic.heads.head_bank import HeadBank, read_head_bank
 from ..synthetic.heads.identity import Identity
+from ..synthetic.heads.natural import natural_clip, read_sources
+from ..synthetic.heads.noise import NoiseBank
 from ..synthetic.heads.render import reference_of
 
 logger = logging.getLogger(__name__)
@@ -23,6 +27,9 @@ CLIP_FRAMES = 17
 def main(arguments: Sequence[str]) -> None:
     """Draw a sheet of heads, a bank of clips, or both."""
     given = _parser().parse_args(arguments)
+    if given.kind == "natural":
+        write_natural_bank(given)
+        return
     bank = read_head_bank(given.heads)
     if given.sheet:
         sheet(bank, given.first, given.people).save(given.sheet)
@@ -33,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m knot_lab data", description=__doc__)
-    parser.add_argument("kind", choices=("heads",), help="what is drawn")
+    parser.add_argument("kind", choices=("heads", "natural"), help="rendered people, or pictures in motion")
     geometry = "the geometry: what knot_lab.synthetic.heads.export_anny wrote"
     parser.add_argument("--heads", type=Path, default=Path("heads.npz"), metavar="FILE", help=geometry)
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw heads side by side to this picture")
@@ -42,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bank", type=Path, metavar="DIR", help=bank)
     parser.add_argument("--clips", type=int, default=400, metavar="N")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="number of the first person or clip")
+    pictures = "for natural: a folder of pictures, or the wheel of scikit-image; without it procedural textures"
+    parser.add_argument("--pictures", type=Path, metavar="PATH", help=pictures)
     parser.add_argument("--split", choices=("train", "eval"), default="train")
     return parser
 
@@ -58,17 +67,39 @@ def sheet(bank: HeadBank, first: int, people: int, columns: int = 8) -> Image.Im
 
 
 def write_bank(bank: HeadBank, folder: Path, numbers: range, split: str) -> None:
-    """One npz a clip; a run that is cut off goes on where it stopped."""
+    """One npz a clip of rendered people."""
+
+    def make(number: int) -> dict[str, np.ndarray]:
+        clip = sample_clip(bank, number, CLIP_FRAMES, split)
+        return packed(clip, *draw_clip(clip, number))
+
+    _write(folder, split, numbers, make)
+
+
+def write_natural_bank(given: argparse.Namespace) -> None:
+    """One npz a clip of pictures in known motion."""
+    if given.bank is None:
+        raise DrivingError("natural clips are written to a bank; say where with --bank DIR")
+    sources, noise = read_sources(given.pictures), NoiseBank(512)
+    side = {"train": 0, "eval": 1}[given.split]
+
+    def make(number: int) -> dict[str, np.ndarray]:
+        return natural_clip(np.random.default_rng([number, side, 60]), sources, noise, CLIP_FRAMES)
+
+    _write(given.bank, f"natural-{given.split}", range(given.first, given.first + given.clips), make)
+
+
+def _write(folder: Path, name: str, numbers: range, make: Callable[[int], dict[str, np.ndarray]]) -> None:
+    """One npz each; a run that is cut off goes on where it stopped, and reads as if none had been."""
     folder.mkdir(parents=True, exist_ok=True)
     begun, drawn = time.process_time(), 0
     for number in numbers:
-        path = folder / f"{split}-{number:06d}.npz"
+        path = folder / f"{name}-{number:06d}.npz"
         if path.exists():
             continue
-        clip = sample_clip(bank, number, CLIP_FRAMES, split)
         part = path.with_suffix(f".{os.getpid()}.part")
         with part.open("wb") as file:
-            np.savez(file, **packed(clip, *draw_clip(clip, number)))
+            np.savez(file, **make(number))
         part.replace(path)
         drawn += 1
         if drawn % 10 == 0:

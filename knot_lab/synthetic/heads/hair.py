@@ -30,7 +30,7 @@ def grow_hair(f: Fitting, style: Style, colour: np.ndarray) -> list[Strands]:
     if len(chosen) < 50:
         return []
     at, corners, weights = at[chosen], corners[chosen], weights[chosen]
-    roots = (rest[corners] * weights[..., None]).sum(axis=1)
+    roots = (rest[corners] * weights[..., None]).sum(axis=1).astype(np.float32)
     outward = roots - hull.middle
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
     lengths, fringed = _lengths(rng, at, style)
@@ -79,6 +79,7 @@ def _grow(
     rng, hull = f.rng, f.hull
     roots, outward, at = where
     lengths, fringed, locks = strands
+    lengths = lengths.astype(np.float32)
     count = len(roots)
     wanted = _combed(rng, at, fringed, style)
     wanted += 0.16 * rng.normal(0, 1, (locks.max() + 1, 3))[locks] + 0.05 * rng.normal(0, 1, (count, 3))
@@ -89,7 +90,8 @@ def _grow(
     layer = rng.uniform(0.15, 1.0, count) * style.volume
     step = (lengths / (_POINTS - 1))[:, None]
     direction = outward * style.lift + wanted
-    points = np.empty((count, _POINTS, 3))
+    points = np.empty((count, _POINTS, 3), np.float32)
+    wanted, layer, step, direction = (x.astype(np.float32) for x in (wanted, layer, step, direction))
     points[:, 0] = roots - 0.001 * outward
     for k in range(1, _POINTS):
         direction /= np.linalg.norm(direction, axis=1, keepdims=True) + 1e-9
@@ -100,7 +102,7 @@ def _grow(
         direction /= np.linalg.norm(direction, axis=1, keepdims=True) + 1e-9
         # the comb loses its hold, and the weight of what hangs gains it, along the strand's length
         run = lengths * k / (_POINTS - 1)
-        follow = 0.6 * np.exp(-run / 0.05) if not style.gathered else np.ones(count)
+        follow = 0.6 * np.exp(-run / 0.05).astype(np.float32) if not style.gathered else np.ones(count, np.float32)
         direction = direction + follow[:, None] * wanted
         direction[:, 1] -= style.gravity * (0.15 + 1.6 * (1 - np.exp(-run / 0.06)))
         if style.gathered:
@@ -126,7 +128,7 @@ def _combed(rng: np.random.Generator, at: np.ndarray, fringed: np.ndarray, style
 def _clumped(points: np.ndarray, locks: np.ndarray, guides: np.ndarray, amount: float) -> np.ndarray:
     """Strands [H, P, 3] drawn to the one that leads their lock, more towards the tips."""
     lead = points[guides][locks]
-    share = amount * np.linspace(0, 1, _POINTS)[None, :, None] ** 0.8
+    share = (amount * np.linspace(0, 1, _POINTS)[None, :, None] ** 0.8).astype(np.float32)
     return points + share * (lead - points) * 0.85
 
 

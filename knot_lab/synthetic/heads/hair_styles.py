@@ -106,7 +106,7 @@ _STYLES: dict[str, dict[str, Range | tuple[Range, Range, Range]]] = {
                "lift": 0.5, "gravity": 0.9, "volume": (0.012, 0.025), "wave": (0, 0.006), "turns": (1, 3),
                "clump": (0.3, 0.75), "fringe": (0.05, 0.08)},
     "curly": {"top": (0.06, 0.22), "sides": (0.05, 0.18), "back": (0.06, 0.22), "comb": (0.7, 0.2, 0.1), "lift": 1.0,
-              "gravity": 0.7, "volume": (0.03, 0.05), "wave": (0.006, 0.012), "turns": (3, 7), "clump": (0.6, 0.9),
+              "gravity": 0.7, "volume": (0.03, 0.05), "wave": (0.005, 0.009), "turns": (2, 4), "clump": (0.5, 0.85),
               "fringe": 0.06, "count": 8000},
     "afro": {"top": (0.03, 0.11), "sides": (0.025, 0.08), "back": (0.03, 0.11), "comb": (0, 0, 0), "lift": 3.0,
              "gravity": 0.02, "volume": 0.01, "wave": 0.005, "turns": (4, 11), "clump": 0.6, "locks": 900,

@@ -19,10 +19,10 @@ class HeadHull:
         head = vertices[skin[:, 0] > 0.5]
         low = np.percentile(head[:, 1], 1)
         top = head[:, 1].max()
-        self.middle = np.array([0.0, top - 0.115, head[:, 2].mean() * 0.5])
+        self.middle = np.array([0.0, top - 0.115, head[:, 2].mean() * 0.5], np.float32)
         self.top, self.low = float(top), float(low)
-        self._radii = self._fill(vertices[skin[:, 0] > 0.35])
-        self._heights = _height_map(vertices[skin[:, 0] < 0.5])
+        self._radii = self._fill(vertices[skin[:, 0] > 0.35]).astype(np.float32)
+        self._heights = _height_map(vertices[skin[:, 0] < 0.5]).astype(np.float32)
 
     def _fill(self, points: np.ndarray) -> np.ndarray:
         row, column, radius = self._cell(points)
@@ -48,7 +48,7 @@ class HeadHull:
     def _cell(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         away = points - self.middle
         radius = np.linalg.norm(away, axis=-1) + 1e-9
-        row = np.arccos(np.clip(away[..., 1] / radius, -1, 1)) / np.pi * (_ROWS - 1e-3)
+        row = np.arccos(np.clip(away[..., 1] / radius, -1, 1)) / np.float32(np.pi) * np.float32(_ROWS - 1e-3)
         column = (np.arctan2(away[..., 0], away[..., 2]) / (2 * np.pi) + 0.5) * _COLUMNS
         return row, column, radius
 

@@ -92,7 +92,7 @@ def hat(f: Fitting) -> None:
     """A beanie, a cap, a brimmed hat, a turban or a headband."""
     kind = str(f.rng.choice(["beanie", "cap", "brim", "turban", "band"], p=[0.3, 0.27, 0.18, 0.12, 0.13]))
     brow = f.rest[f.bank.landmarks["right_brow_middle"]].mean(axis=0)[1]
-    front = brow + f.rng.uniform(0.018, 0.045)
+    front = brow + f.rng.uniform(0.012, 0.036)
     back = front - f.rng.uniform(0.0, 0.06)
     cloth = sample_cloth(f.rng)
     material = f.wardrobe.material(cloth)

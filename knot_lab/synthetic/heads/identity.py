@@ -21,7 +21,7 @@ from .lights import Camera, exposure_for, plain_camera, sample_background, sampl
 from .meshes import Mesh
 from .shading import FIRST_MATERIAL
 from .shapes import Person, rest_shape, sample_person, shape_weights
-from .skin import FRONT, SkinMap, paint_skin, skin_map
+from .skin import FRONT, ROWS, SkinMap, paint_skin, skin_map
 from .strands import Strands, joined
 
 
@@ -217,7 +217,7 @@ def _under_hair(bank: HeadBank, texture: np.ndarray, hairy: bool, style: object,
     above = np.clip((level - hairline(azimuth, style)[None] + 0.001) / 0.010, 0, 1).astype(np.float32)
     if style.bald > 1.2:
         above *= np.clip((0.805 - level) / 0.02, 0, 1).astype(np.float32)
-    above[:, FRONT] *= 1 - np.clip(3 * _map_of(bank).ears, 0, 1)
+    above[ROWS, FRONT] *= 1 - np.clip(3 * _map_of(bank).ears, 0, 1)
     rows = slice(0, int(0.4 * height))  # no hair grows lower
     amount = 0.8 * above[rows, :, None]
     texture[rows, :, :3] += amount * (0.5 * colour.astype(np.float32) - texture[rows, :, :3])

@@ -51,6 +51,18 @@ def light_in(shadow, to_shadow, x, y, z, soft):
 
 
 @compiled
+def light_near(shadow, to_shadow, x, y, z):
+    """Whether the key light reaches a place of hair, which is many places already: 0 or 1."""
+    size = shadow.shape[0]
+    ix = int(to_shadow[0, 0] * x + to_shadow[0, 1] * y + to_shadow[0, 2] * z + to_shadow[0, 3])
+    iy = int(to_shadow[1, 0] * x + to_shadow[1, 1] * y + to_shadow[1, 2] * z + to_shadow[1, 3])
+    if ix < 0 or iy < 0 or ix >= size or iy >= size:
+        return 1.0
+    sz = to_shadow[2, 0] * x + to_shadow[2, 1] * y + to_shadow[2, 2] * z + to_shadow[2, 3] + _SHADOW_BIAS
+    return 1.0 if shadow[iy, ix] < sz else 0.0
+
+
+@compiled
 def step(low, high, x):
     """0 below ``low``, 1 above ``high``, smooth between them."""
     t = min(max((x - low) / (high - low), 0.0), 1.0)
@@ -215,7 +227,7 @@ def shade(kind, a, b, c, u, v, mesh, surface, lights):
     lx, ly, lz = light[0, 0], light[0, 1], light[0, 2]
     cosine = nx * lx + ny * ly + nz * lz
     softer = 0.5 * (cosine + smooth_x * lx + smooth_y * ly + smooth_z * lz)  # blood under the skin blurs the relief
-    rim = max(0.0, nx * light[2, 0] + ny * light[2, 1] + nz * light[2, 2]) * occlusion * occlusion
+    rim = max(0.0, nx * light[2, 0] + ny * light[2, 1] + nz * light[2, 2]) * occlusion**4  # under the jaw none arrives
     facing = max(0.0, nx * vx + ny * vy + nz * vz)
     hx, hy, hz = lx + vx, ly + vy, lz + vz
     length = 1.0 / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-9)
@@ -257,7 +269,7 @@ def shade_strands(points, starts, colours, shine, covered, lights, out):
 
     ``colours`` [strands, 3]; ``shine`` [strands]; ``covered`` [Q]: how deep under other hair a point lies, 0 .. 1.
     """
-    light, shadow, to_shadow, soft = lights
+    light, shadow, to_shadow, _ = lights
     for strand in range(starts.shape[0] - 1):
         first, last = starts[strand], starts[strand + 1]
         for i in range(first, last):
@@ -271,7 +283,7 @@ def shade_strands(points, starts, colours, shine, covered, lights, out):
             length = 1.0 / math.sqrt(px * px + py * py + pz * pz + 1e-12)
             vx, vy, vz = -px * length, -py * length, -pz * length
             lx, ly, lz = light[0, 0], light[0, 1], light[0, 2]
-            lit = light_in(shadow, to_shadow, px + 0.006 * lx, py + 0.006 * ly, pz + 0.006 * lz, soft)
+            lit = light_near(shadow, to_shadow, px + 0.006 * lx, py + 0.006 * ly, pz + 0.006 * lz)
             along = tx * lx + ty * ly + tz * lz
             diffuse = math.sqrt(max(0.0, 1 - along * along))
             hx, hy, hz = lx + vx, ly + vy, lz + vz

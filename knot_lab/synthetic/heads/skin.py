@@ -17,6 +17,7 @@ from .shapes import Person
 WIDTH, HEIGHT = 896, 768
 FRONT = slice(160, 736)  # columns that are painted; behind them is hair, and skin of one colour
 _WIDE = 576
+ROWS = slice(44, 376)  # rows with features: template heights 0.845 to 0.576 m
 _SEAM = 32  # columns over which the paint fades out
 # Linear albedos from fair to dark, read off published skin reflectances (about 550 nm: 0.5 to 0.04).
 _TONES = np.array(
@@ -25,7 +26,7 @@ _TONES = np.array(
 
 
 class SkinMap(NamedTuple):
-    """The template under each painted texel of the template, float32 [H, 576] each."""
+    """The template under each painted texel of the template, float32 [332, 576] each."""
 
     x: np.ndarray  # |x|, m
     y: np.ndarray
@@ -52,12 +53,11 @@ def skin_map(bank: HeadBank) -> SkinMap:
     body = body[np.ptp(bank.uv[body, 0], axis=1) < 0.5]
     near, what, where = empty_buffers(size)
     draw_triangles(screen, body, np.zeros(len(body), bool), np.full(len(screen), -1, np.float32), near, what, where)
-    what, where = what[:HEIGHT, FRONT], where[:HEIGHT, FRONT]
+    what, where = what[ROWS, FRONT], where[ROWS, FRONT]
     weights = np.concatenate([where, 1 - where.sum(axis=2, keepdims=True)], axis=2)
     corners = body[what]
     put = lambda values, empty: np.where(what >= 0, (values[corners] * weights).sum(axis=2), empty).astype(np.float32)  # noqa: E731
-    height = 0.88 - (np.arange(HEIGHT) + 0.5) / HEIGHT * 0.62
-    assert what.shape == (HEIGHT, _WIDE)
+    height = 0.88 - (np.arange(HEIGHT)[ROWS] + 0.5) / HEIGHT * 0.62
     return SkinMap(
         x=put(np.abs(bank.template[:, 0]), 0.2),
         y=put(bank.template[:, 1], height[:, None]),
@@ -91,30 +91,49 @@ def paint_skin(
     darkness = float(np.clip(fair + rng.normal(0, 0.12), 0, 1))
     tone = np.exp([np.interp(darkness * 4, range(5), np.log(_TONES[:, k])) for k in range(3)])
     tone = (tone * np.exp(rng.normal(0, [0.05, 0.06, 0.09]))).astype(np.float32)
-    hair_colour = hair_colour.astype(np.float32)
     noise = lambda scale: bank.noise.cut(rng, scale, HEIGHT, _WIDE)  # noqa: E731
-    mottled, blotched, grain, fine = noise(24), noise(6), noise(1.5), noise(0.7)
-    blood = _blood(rng, at, mottled, blotched) * (1 - 0.45 * darkness)
+    layers = tuple(noise(scale) for scale in (24, 6, 1.5, 0.7))
+    mottled, blotched, grain, fine = layers
     albedo = tone * (
         1 + (0.05 * mottled + 0.035 * blotched + 0.03 * grain + 0.015 * fine)[..., None] * _rgb(0.7, 1, 1.1)
     )
-    albedo *= 1 - blood[..., None] * _rgb(0.05, 0.30, 0.27)
+    relief = 0.004 * fine + 0.006 * grain
+    painted = np.dstack([albedo, 0.55 + 0.12 * grain, np.full_like(grain, 0.56), relief])
+    features = tuple(layer[ROWS] for layer in layers)
+    painted[ROWS] = _features(
+        rng, at, person, (painted[ROWS], features), (tone, darkness, hair_colour.astype(np.float32))
+    )
+    slopes = [np.roll(painted[..., 5], -1, axis) - np.roll(painted[..., 5], 1, axis) for axis in (1, 0)]
+    albedo = np.clip(painted[..., :3], 0.004, 0.92)
+    return SkinLook(texture=_whole(np.dstack([albedo, painted[..., 3:5], *slopes]), tone), tone=tone, darkness=darkness)
+
+
+def _features(
+    rng: np.random.Generator,
+    at: SkinMap,
+    person: Person,
+    ground: tuple[np.ndarray, tuple[np.ndarray, ...]],
+    look: tuple[np.ndarray, float, np.ndarray],
+) -> np.ndarray:
+    """The face: ground (albedo, gloss, roughness, relief [.., 6], and its noises) with all that a face has on it."""
+    painted, (mottled, blotched, grain, fine) = ground
+    tone, darkness, hair_colour = look
+    albedo, relief = painted[..., :3], painted[..., 5]
+    blood = _blood(rng, at, mottled, blotched) * (1 - 0.45 * darkness)
+    albedo = albedo * (1 - blood[..., None] * _rgb(0.05, 0.30, 0.27))
     sockets = _spot(at, 0.028, 0.726, 0.021, 0.010) + 0.5 * _spot(at, 0.020, 0.746, 0.016, 0.008)
     albedo *= 1 - (rng.uniform(0.1, 0.75) * sockets)[..., None] * _rgb(0.24, 0.32, 0.27)
-    albedo = _marks(rng, at, albedo, noise)
-    relief = 0.004 * fine + 0.006 * grain + _wrinkles(rng, at, person, mottled, blotched)
+    albedo = _marks(rng, at, albedo, grain)
+    relief = relief + _wrinkles(rng, at, person, mottled, blotched)
     if person.male > 0.5 and person.age > 0.4:
         shadow = rng.uniform(0, 0.55) * beard_region(at.x, at.y, at.z, at.lips) * (0.8 + 0.2 * grain + 0.2 * fine)
-        albedo = albedo * (1 - shadow[..., None]) + shadow[..., None] * (
-            0.6 * hair_colour + 0.35 * tone * _rgb(0.8, 0.95, 1.1)
-        )
+        stubble = 0.6 * hair_colour + 0.35 * tone * _rgb(0.8, 0.95, 1.1)
+        albedo = albedo * (1 - shadow[..., None]) + shadow[..., None] * stubble
     gloss, rough = _gloss(rng, at, blotched, grain)
     if person.male < 0.5 and rng.random() < 0.5:
         albedo = _make_up(rng, at, albedo)
     albedo, gloss, rough, relief = _lips(rng, at, (albedo, gloss, rough, relief), person, tone, (grain, blotched))
-    slopes = [np.roll(relief, -1, axis) - np.roll(relief, 1, axis) for axis in (1, 0)]
-    painted = np.dstack([np.clip(albedo, 0.004, 0.92), gloss, rough, *slopes])
-    return SkinLook(texture=_whole(painted, tone), tone=tone, darkness=darkness)
+    return np.dstack([albedo, gloss, rough, relief])
 
 
 def _whole(painted: np.ndarray, tone: np.ndarray) -> np.ndarray:
@@ -134,14 +153,14 @@ def _blood(rng: np.random.Generator, at: SkinMap, mottled: np.ndarray, blotched:
     return np.clip((cheeks + nose + rest) * (1 + 0.35 * blotched + 0.2 * mottled), 0, 1)
 
 
-def _marks(rng: np.random.Generator, at: SkinMap, albedo: np.ndarray, noise: object) -> np.ndarray:
+def _marks(rng: np.random.Generator, at: SkinMap, albedo: np.ndarray, grain: np.ndarray) -> np.ndarray:
     """Freckles on some, a few moles on all, spots of age."""
     if rng.random() < 0.25:
-        freckles = smooth_step(1.3, 2.0, noise(1.5)) * np.exp(-(((at.y - 0.71) / 0.035) ** 2)) * (at.z > 0.03)
+        freckles = smooth_step(1.3, 2.0, grain) * np.exp(-(((at.y - 0.71) / 0.035) ** 2)) * (at.z > 0.03)
         albedo = albedo * (1 - rng.uniform(0.3, 1.0) * freckles[..., None] * _rgb(0.25, 0.38, 0.42))
-    rows, columns = np.arange(HEIGHT)[:, None], np.arange(_WIDE)[None]
+    rows, columns = np.arange(len(albedo))[:, None], np.arange(_WIDE)[None]
     for _ in range(rng.integers(1, 9)):
-        y, x, radius = rng.integers(90, 510), rng.integers(120, 460), rng.uniform(0.8, 2.0)
+        y, x, radius = rng.integers(20, 320), rng.integers(120, 460), rng.uniform(0.8, 2.0)
         near = np.s_[max(0, y - 8) : y + 9, max(0, x - 8) : x + 9]
         spot = np.exp(-((rows[near[0]] - y) ** 2 + (columns[:, near[1]] - x) ** 2) / (2 * radius * radius))
         albedo[near] *= 1 - rng.uniform(0.3, 0.75) * spot[..., None]
