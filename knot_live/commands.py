@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import webbrowser
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from threading import Thread
@@ -160,8 +160,8 @@ async def _serve(options: argparse.Namespace) -> int:
     check_exposure(address.host, token)  # before a model is loaded
     if options.cluster is not None:
 
-        def listen(studio: Any, standing: Callable[[], Sequence[Any]]) -> Awaitable[int]:
-            return _listen(options, studio, address, token, standing)
+        def listen(studio: Any) -> Awaitable[int]:
+            return _listen(options, studio, address, token, studio)
 
         return await serve_cluster(options, limits, listen, _asked_to_end)
     model = load_model(options.model, options.device, codec=options.codec)
@@ -172,11 +172,11 @@ async def _serve(options: argparse.Namespace) -> int:
 
 async def _listen(
     options: argparse.Namespace, studio: Any, address: Address, token: str | None,
-    standing: Callable[[], Sequence[Any]] = tuple,
+    cluster: Any = None,
 ) -> int:  # fmt: skip
     """Until Ctrl-C."""
     ice_servers = _ice_servers(options)
-    async with live_server(studio, address, token, ice_servers, open_metrics=options.metrics, standing=standing) as at:
+    async with live_server(studio, address, token, ice_servers, open_metrics=options.metrics, cluster=cluster) as at:
         logger.info("open %s in a browser; Ctrl-C ends the server", at.url)
         if options.open:
             # beside everything else: where there is no window, it may be a browser in this very terminal
@@ -224,12 +224,12 @@ async def live_server(
     ice_servers: tuple[str, ...] | None = None,
     *,
     open_metrics: bool = False,
-    standing: Callable[[], Sequence[Any]] = tuple,
+    cluster: Any = None,
 ) -> AsyncIterator[Address]:
     """A server of that studio's sessions while it listens, warmed up; `ice_servers` as in `Services`.
 
-    Its figures are shown for the token, or with `open_metrics` to everybody who reaches it. `standing` are sessions
-    that another process of it began.
+    Its figures are shown for the token, or with `open_metrics` to everybody who reaches it. `cluster` is a
+    `ClusterStudio`, whose sessions may stand already.
 
     Raises:
         AccessError: others reach that address, and there is no token.
@@ -238,9 +238,10 @@ async def live_server(
     cameras = Cameras()
     try:
         await asyncio.to_thread(studio.warm)
-        observer = None if metrics.missing() else metrics.Metrics()
-        hub = Hub(studio.make, studio.limits, lambda live: cameras.forget(live.source), observer)
-        for made in await asyncio.to_thread(standing):
+        observer = None if metrics.missing() else metrics.Metrics(cluster and cluster.workers)
+        hub = Hub(studio.make, studio.limits, lambda live: cameras.forget(live.source), observer,
+                  lasting=cluster is not None)  # fmt: skip
+        for made in [] if cluster is None else await asyncio.to_thread(cluster.standing):
             hub.add(made).take_over()
         if observer is not None:
             observer.watch(hub)

@@ -35,8 +35,13 @@ class Hub:
         limits: Limits,
         ended: Callable[[LiveSession], None] = lambda _: None,
         observer: Observer | None = None,
+        *,
+        lasting: bool = False,
     ) -> None:
-        """`make` is called on a thread of its own; `ended` in the loop, of each session once."""
+        """`make` is called on a thread of its own; `ended` in the loop, of each session once. `lasting`: sessions are
+        drawn elsewhere and outlive this process, so that another one takes them over.
+        """
+        self._lasting = lasting
         self._make, self.limits, self._ended = make, limits, ended
         self.sessions: dict[str, LiveSession] = {}
         self._left: dict[str, _Left] = {}
@@ -122,8 +127,10 @@ class Hub:
             await asyncio.sleep(_TICK)
 
     async def close(self) -> None:
-        """End all sessions."""
+        """End all sessions, unless they last."""
         self.closing = True
+        if self._lasting:
+            return
         sessions = list(self.sessions.values())
         for live in sessions:
             live.end("server", "the server was stopped")

@@ -39,7 +39,7 @@ from .preparing import Speaker
 from .receipts import Receipts
 from .recording import OpenFile, Recorder
 from .scheduling import Shape
-from .session_files import load_session, open_at, restored, save_session
+from .session_files import copied, load_session, open_at, restored, save_session
 from .speed import changed_settings
 from .watching import Watching
 from .wishes import Wishes
@@ -180,7 +180,7 @@ class Session:
 
     def checkpoint(self) -> tuple[Snapshot, dict[str, Any]]:
         """Copies of where it stands, and of what the engine does not know of it; in the thread that draws."""
-        return state_of(self._drawing.stream), {**self._notes(), "state": self._state}
+        return copied(self._drawing.stream), {**self._notes(), "state": self._state}
 
     def _notes(self) -> dict[str, Any]:
         return {"number": self._wishes.number, "epoch": self._epoch, "driving": self._drawing.driving.to_state(),

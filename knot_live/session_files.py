@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ def open_at(model: Model, at: Snapshot, driving: Any, should_stop: Callable[[], 
     stream.keep(keep)
     stream.threads = stream.threads or model.threads_for(at.settings, at.anchor.latent_size)
     return stream
+
+
+def copied(stream: Stream) -> Snapshot:
+    """Where a stream stands, for good. What its decoder remembers is waited for by whoever looks at it."""
+    at = stream.snapshot()
+    window, sinks = ([layer.clone() for layer in layers] for layers in (at.window, at.sinks))
+    return replace(at, window=tuple(window), sinks=tuple(sinks))
 
 
 def restored(

@@ -14,7 +14,7 @@ from .local import ClusterError, connected, import_ray, local_ray, supervised
 from .options import ClusterOptions
 
 _LOCAL = "local"
-Listen = Callable[[Any, Callable[[], Sequence[Any]]], Awaitable[int]]
+Listen = Callable[[Any], Awaitable[int]]
 
 
 def add_serve(serve: argparse.ArgumentParser) -> None:
@@ -28,6 +28,8 @@ def add_serve(serve: argparse.ArgumentParser) -> None:
                        help="workers that wait until one is lost (default: %(default)s)")  # fmt: skip
     group.add_argument("--sessions-per-worker", type=int, default=4, metavar="N", help="default: %(default)s")
     group.add_argument("--checkpoint-every", type=int, default=4, metavar="N", help="chunks (default: %(default)s)")
+    group.add_argument("--hangs-after", type=float, default=2.0, metavar="S",
+                       help="without an answer, after which a worker is killed (default: %(default)g)")  # fmt: skip
     group.add_argument("--ray-folder", metavar="FOLDER", help="of Ray's sockets and logs: a short path")
 
 
@@ -88,12 +90,13 @@ def workers_of(text: str, processors: int) -> tuple[int, int]:
 def options_of(options: argparse.Namespace, limits: Limits) -> ClusterOptions:
     """What the command line asks for."""
     least, most = workers_of(options.workers, num_processors())
-    if options.standbys < 0 or options.sessions_per_worker < 1 or options.checkpoint_every < 1:
+    if options.standbys < 0 or min(options.sessions_per_worker, options.checkpoint_every) < 1:
         raise ClusterError("--standbys is 0 or more, --sessions-per-worker and --checkpoint-every are 1 or more")
     return ClusterOptions(
         model=options.model, codec=options.codec, device=options.device, least=least, most=most,
         standbys=options.standbys, sessions_per_worker=options.sessions_per_worker,
-        checkpoint_every=options.checkpoint_every, badge=not options.no_badge, limits=limits,
+        checkpoint_every=options.checkpoint_every, hangs_after=options.hangs_after,
+        badge=not options.no_badge, limits=limits,
     )  # fmt: skip
 
 
@@ -116,7 +119,7 @@ async def serve_cluster(
     with connected(options.cluster):
         table = await asyncio.to_thread(open_table, wanted)
         studio = await asyncio.to_thread(ClusterStudio, table, limits)
-        return await listen(studio, studio.standing)
+        return await listen(studio)
 
 
 async def _serve_here(wanted: ClusterOptions, folder: str | None, asked: Callable[[], asyncio.Event]) -> int:

@@ -1,5 +1,6 @@
 """What a gateway keeps of a session, so that it goes on elsewhere when its worker is lost: pure bookkeeping."""
 
+import time
 from collections import deque
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -52,6 +53,7 @@ class SessionLog:
         self._untold: set[int] = set()
         self._recording = False
         self.number, self.made, self.epoch, self._cut = 0, 0, 0, 0
+        self.checkpointed = time.monotonic()  # when the newest one came
 
     @property
     def num_steps(self) -> int:
@@ -104,6 +106,7 @@ class SessionLog:
                 self._checkpoints.clear()
                 self._steps.clear()
                 self._first_step, self._next_chunk = checkpoint.steps, checkpoint.chunk
+            self.checkpointed = time.monotonic()
             self._parts = merged({} if checkpoint.whole else self._parts, checkpoint.tensors)
             if checkpoint.chunk <= self._next_chunk:  # else it was taken back meanwhile
                 self._checkpoints.append(_Kept(checkpoint, self._parts))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import ray
 
@@ -18,6 +19,7 @@ from ..engine import KnotError
 from ..events import Recorded
 from ..limits import Limits
 from ..messages import Create, Vocabulary
+from ..metrics import WorkerFigures
 from ..protocol import ProtocolError
 from ..references import UPLOADED, References
 from ..sources import Audience
@@ -65,9 +67,8 @@ class RemoteSource:
         self._shown = (0, -1)
         self._audience: Audience | None = None
         self._ended: tuple[str, str] | None = None
-        self.failovers: list[float] = []  # seconds that each took
         self._thread = threading.Thread(target=self._run, name="knot-live-remote", daemon=True)
-        self._fresh = self._moving = False
+        self._fresh = self._moving = self._left = False
 
     def listen(self, audience: Audience) -> None:
         """Tell these of all that comes from here on."""
@@ -106,6 +107,16 @@ class RemoteSource:
             self._table.register.remote(self._record)
         self._handle.want.remote(self._record.session_id, name)
 
+    @property
+    def checkpoint_age(self) -> float:
+        """Seconds since the newest checkpoint came."""
+        return time.monotonic() - self._log.checkpointed
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._thread.is_alive()
+
     async def wait(self) -> None:
         """Until its thread has ended."""
         if self._thread.is_alive():
@@ -116,15 +127,16 @@ class RemoteSource:
         try:
             while self._ended is None:
                 lost = self._follow()
+                if not (lost or self._left or self._ended):
+                    return  # another gateway has taken it over, and this one is forgotten
                 if self._ended is None:
                     self._go_elsewhere(lost=lost)
             why = self._ended
         except Exception as problem:
             logger.exception("a session ends")
             why = ("error", f"the session cannot go on: {problem}".replace("\n", " ")[:300])
-        finally:
-            self._table.forget.remote(self._record.session_id)
-            self._audience.ended(why)
+        self._table.forget.remote(self._record.session_id)
+        self._audience.ended(why)
 
     def _follow(self) -> bool:
         """All that the worker gives, until the session ends or leaves it; whether the worker was lost."""
@@ -153,6 +165,8 @@ class RemoteSource:
             log.take_checkpoint(value)
         elif kind == hosting.BEGUN:
             log.go_on(*value)
+        elif kind == hosting.LEFT:
+            self._left = True
         elif kind == hosting.FAILED:
             self._audience.fail(value)
         elif kind == hosting.ENDED:
@@ -188,14 +202,15 @@ class RemoteSource:
         with self._asking:
             for number, control in self._log.left_behind(asked):
                 handle.apply.remote(session_id, number, control)
-            self._handle, self.worker, self._moving, self._fresh = handle, name, False, False
+            self._handle, self.worker = handle, name
+            self._moving = self._fresh = self._left = False
         for wanted in self._wanted:
             handle.want.remote(session_id, wanted)
         handle.acknowledge.remote(session_id, *self._shown)
         self._record = replace(self._record, worker=name)
         self._table.register.remote(self._record)
-        self.failovers.append(time.monotonic() - since)
-        logger.info("a session goes on in another worker", extra={"facts": {"worker": name}})
+        facts = {"worker": name, "seconds": round(time.monotonic() - since, 3)}
+        logger.info("a session goes on in another worker", extra={"facts": facts})
 
 
 class ClusterStudio:
@@ -203,6 +218,7 @@ class ClusterStudio:
 
     def __init__(self, table: Any, limits: Limits) -> None:
         self._table, self.limits = table, limits
+        self._sources: WeakSet[RemoteSource] = WeakSet()
         self._told: Told = ray.get(table.told.remote(), timeout=_PLACING)
         self.references = References(self._told.height, self._told.width, most_pixels=limits.picture_pixels,
                                      most_pictures=limits.max_pictures)  # fmt: skip
@@ -243,6 +259,15 @@ class ClusterStudio:
             made.append(self._made(record, handle))
         return made
 
+    def workers(self) -> list[WorkerFigures]:
+        """Those that draw this gateway's sessions."""
+        by_worker: dict[str, list[float]] = {}
+        for source in list(self._sources):
+            if source.alive:
+                by_worker.setdefault(source.worker, []).append(source.checkpoint_age)
+        return [WorkerFigures(name=name, num_sessions=len(ages), checkpoint_age=max(ages))
+                for name, ages in sorted(by_worker.items())]  # fmt: skip
+
     def close(self) -> None:
         """Nothing is left here."""
 
@@ -251,7 +276,9 @@ class ClusterStudio:
             self._keep_picture(record.session_id, name)
 
         told, identity = record.told, (record.session_id, record.resume_token, record.view_token)
-        return RemoteMade(remote=RemoteSource(self._table, record, handle, keeps), width=told.width,
+        source = RemoteSource(self._table, record, handle, keeps)
+        self._sources.add(source)
+        return RemoteMade(remote=source, width=told.width,
                           height=told.height, fps=told.fps, words=told.words,
                           about=told.about | {"references": self.references.names}, identity=identity)  # fmt: skip
 

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import ray
@@ -36,6 +37,7 @@ class Placing:
         self._told: Told | None = None
         self._changing = asyncio.Lock()  # one update at a time
         self._watching: asyncio.Task[None] | None = None
+        self._looking: dict[str, asyncio.Task[None]] = {}  # at a worker
 
     async def begin(self) -> ClusterOptions:
         """Begin to look after workers, unless that has begun; what the cluster is."""
@@ -125,6 +127,7 @@ class Placing:
                 {
                     "name": row.name, "state": row.state, "version": row.version, "sessions": sorted(row.sessions),
                     "pid": self._figures.get(row.name, {}).get("pid"),
+                    "differs": self._figures.get(row.name, {}).get("differs", 0),
                     "play_ratios": self._figures.get(row.name, {}).get("sessions", {}),
                     "seconds_since_answer": round(now - self._seen.get(row.name, now), 3),
                 }
@@ -213,11 +216,19 @@ class Placing:
     async def _watch(self) -> None:
         while True:
             try:
-                await asyncio.gather(*(self._look_at(name) for name in list(self._handles)))
+                for name in self._handles:  # each by itself: one that starts, or hangs, keeps nobody waiting
+                    if name not in self._looking:
+                        self._looking[name] = asyncio.create_task(self._look_at(name))
+                        self._looking[name].add_done_callback(partial(self._looked, name))
                 self._scale()
             except Exception:  # it must never end
                 logger.exception("looking after the workers failed")
             await asyncio.sleep(_TICK)
+
+    def _looked(self, name: str, task: asyncio.Task[None]) -> None:
+        del self._looking[name]
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            logger.error("looking at worker %s failed", name, exc_info=problem)
 
     async def _look_at(self, name: str) -> None:
         row = self._table.rows[name]
@@ -225,6 +236,8 @@ class Placing:
         try:
             figures = await asyncio.wait_for(_answer(self._handles[name].pulse.remote()), patience)
         except asyncio.TimeoutError:
+            if name not in self._handles:
+                return
             logger.warning("worker %s does not answer: it is killed, and starts again", name)
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.kill(self._handles[name], no_restart=False)
@@ -233,6 +246,8 @@ class Placing:
         except ray.exceptions.RayError:
             self._table.gone(name)
             self._figures.pop(name, None)
+            return
+        if name not in self._handles:  # it was ended meanwhile
             return
         self._seen[name], self._figures[name] = time.monotonic(), figures
         if row.state == STARTING:
@@ -247,7 +262,7 @@ class Placing:
                 self._end(name)
         wanted = self._table.wanted(options.least, options.most)
         standing = sum(row.state != DRAINING for row in self._table.rows.values())
-        if standing < wanted:
+        for _ in range(wanted - standing):
             self._start_worker()
         for name in self._table.idle(now, options.empty_seconds)[: max(0, standing - wanted)]:
             self._end(name)

@@ -44,7 +44,8 @@ class Worker:
     async def pulse(self) -> dict[str, Any]:
         """That it lives, and how its sessions are."""
         ratios = {name: hosted.session.play_ratio for name, hosted in self._sessions.items()}
-        return {"pid": os.getpid(), "sessions": ratios, "steps": self._studio.steps}
+        differs = sum(getattr(hosted.session, "differs", 0) for hosted in self._sessions.values())
+        return {"pid": os.getpid(), "sessions": ratios, "differs": differs, "steps": self._studio.steps}
 
     async def told(self) -> Told:
         """What a session of this worker is."""
