@@ -261,7 +261,7 @@ def _figures(run: _Run) -> Figures:
 
 def cards_needed(costs: Costs, scene: Scene, rules: Rules, at_once: float) -> int | None:
     """The fewest cards on which at most 1 % are refused and 99 % of all play at 0.99 or more, where people come as
-    often as `at_once` sessions at a time would; None: more than 8 times those that could draw them on average.
+    often as `at_once` sessions at a time would; None: more than 8 to 16 times as many as could draw them.
     """
     usual = at_once / capacity(costs)
 
