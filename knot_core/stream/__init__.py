@@ -17,6 +17,7 @@ from .continuing import (
     state_of,
 )
 from .control import ACTIONS, FINISH, GO_ON, PAUSE, StreamControl
+from .drawing_thread import DrawingThread
 from .drawn_ahead import pipelined
 from .grouping import Grouping, choose_grouping
 from .late_decoding import LateChunk, LateDecoder, LateFrames
@@ -37,6 +38,7 @@ __all__ = [
     "Chunk",
     "ChunkPlan",
     "Conditioning",
+    "DrawingThread",
     "Grouping",
     "LateChunk",
     "LateDecoder",

@@ -1,6 +1,8 @@
 """Chunks of several streams drawn together: each is what the stream draws alone, whatever the others are and do."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import Event, Timer
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from knot_core.cache import KVCache
 from knot_core.config import AudioCrossConfig, StreamSettings
 from knot_core.errors import SettingsError
 from knot_core.stream import (
+    DrawingThread,
     LateDecoder,
     Stream,
     Together,
@@ -315,6 +318,50 @@ def test_every_kind_of_network_is_drawn_together(make_model, waves, sound):
         for _ in range(2):
             for got, stream in zip(next_chunks(joined), alone, strict=True):
                 near(got, next(stream))
+
+
+# --- for threads that each have a stream
+
+
+def test_threads_that_ask_for_chunks_are_served_together(model, waves):
+    kinds = ("plain", "sinks", "guided", "no knot")
+    streams = [opened(model, waves, kind, seed) for seed, kind in enumerate(kinds)]
+    failing = open_stream(model, model.anchor(), KINDS["plain"], Loose(waves()))
+
+    def three(stream):
+        return [drawing.next_chunk(stream) for _ in range(3)]
+
+    with DrawingThread() as drawing, ThreadPoolExecutor(len(streams) + 1) as pool:
+        found = list(pool.map(three, streams))
+        assert drawing.next_chunk(failing) is not None
+        with pytest.raises(RuntimeError, match="cable"):
+            drawing.next_chunk(failing)
+        assert drawing.next_chunk(open_stream(model, model.anchor(), KINDS["plain"], waves(0))) is None
+    for seed, (kind, chunks) in enumerate(zip(kinds, found, strict=True)):
+        twin = opened(model, waves, kind, seed)
+        for chunk in chunks:
+            near(chunk, next(twin))
+    with pytest.raises(SettingsError, match="has ended"):
+        drawing.next_chunk(streams[0])
+
+
+def test_who_waits_when_the_thread_ends_is_told_and_the_chunk_has_not_happened(model, waves):
+    reached, go_on = Event(), Event()
+
+    def hold():
+        reached.set()
+        go_on.wait(20)
+        return False
+
+    stream = opened(model, waves, "plain", 0, should_stop=hold)
+    with ThreadPoolExecutor(1) as pool:
+        with DrawingThread() as drawing:
+            asked = pool.submit(drawing.next_chunk, stream)
+            assert reached.wait(20)
+            Timer(0.2, go_on.set).start()
+        with pytest.raises(SettingsError, match="has ended"):
+            asked.result(20)
+    near(next(stream), next(opened(model, waves)))
 
 
 # --- which way is chosen
