@@ -91,6 +91,7 @@ class LiveSession:
                 tell=lambda event: self._in_loop(self._tell, event),
                 fail=lambda why: self._in_loop(self.end, *why),
                 ended=lambda why: self._in_loop(self._finish, why),
+                moved=lambda seconds: self._in_loop(self._observer.moved, seconds),
             )
         )
 

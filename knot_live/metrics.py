@@ -1,8 +1,7 @@
 """The figures of a server in Prometheus' text format; the library prometheus_client is part of the extra [cluster]."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 try:
@@ -21,16 +20,6 @@ _CHUNKS = (0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.
 _MOST_NAMES = 64  # of reasons, codes and stages: a label with any number of values would fill Prometheus
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorkerFigures:
-    """A process that draws sessions, as it stands."""
-
-    name: str
-    num_sessions: int
-    draining: bool = False
-    checkpoint_age: float | None = None  # seconds: the oldest newest one of its sessions; None: it makes none
-
-
 def missing() -> str | None:
     """Why there are no metrics here, and how that is mended."""
     if prometheus_client is None:
@@ -39,12 +28,10 @@ def missing() -> str | None:
 
 
 class Metrics(Observer):
-    """Counts what it is told, and asks the hub and the workers for the rest whenever it is read."""
+    """Counts what it is told, and asks the hub for the rest whenever it is read."""
 
-    def __init__(self, workers: Callable[[], Iterable[WorkerFigures]] | None = None) -> None:
-        """`workers` tells of processes that draw; None: this one alone does."""
+    def __init__(self) -> None:
         self._registry = prometheus_client.CollectorRegistry()
-        self._workers = workers
 
         def make(kind: Any, name: str, text: str, labels: tuple[str, ...] = (), **options: Any) -> Any:
             return kind(f"knot_live_{name}", text, labels, registry=self._registry, **options)
@@ -61,11 +48,15 @@ class Metrics(Observer):
             histogram, "chunk_seconds", "A chunk's time by stage; the stage chunk is all of it", ("worker", "stage"),
             buckets=_CHUNKS,
         )  # fmt: skip
+        self._moves = make(
+            histogram, "failover_seconds", "From a worker's loss or draining until its session goes on in another",
+            buckets=_ANSWERS,
+        )  # fmt: skip
         self._names: set[str] = set()
 
     def watch(self, hub: Hub) -> None:
         """Ask this one for what there is when the figures are read."""
-        self._registry.register(_Now(hub, self._workers))
+        self._registry.register(_Now(hub))
 
     def text(self) -> bytes:
         """All of it, as of now."""
@@ -88,6 +79,10 @@ class Metrics(Observer):
         for stage, value in seconds.items():
             self._chunks.labels(worker, self._one_of_few(stage)).observe(value)
 
+    def moved(self, seconds: float) -> None:
+        """A session goes on in another worker."""
+        self._moves.observe(seconds)
+
     def answered(self, seconds: float) -> None:
         """A control shows."""
         self._answers.observe(seconds)
@@ -102,8 +97,8 @@ class Metrics(Observer):
 class _Now(Collector):
     """Gauges of what there is while they are read."""
 
-    def __init__(self, hub: Hub, workers: Callable[[], Iterable[WorkerFigures]] | None) -> None:
-        self._hub, self._workers = hub, workers
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
 
     def collect(self) -> Iterator[Any]:
         """Every gauge."""
@@ -112,14 +107,7 @@ class _Now(Collector):
         yield GaugeMetricFamily(
             "knot_live_sessions_max", "Sessions that may run at a time", self._hub.limits.max_sessions
         )
-        yield from _of_workers(self._by_worker(lives) if self._workers is None else self._workers())
-
-    @staticmethod
-    def _by_worker(lives: list[LiveSession]) -> list[WorkerFigures]:
-        names = sorted({"local", *(live.source.worker for live in lives)})
-        return [
-            WorkerFigures(name=name, num_sessions=sum(live.source.worker == name for live in lives)) for name in names
-        ]
+        yield from _of_workers(lives, now)
 
 
 def _of_sessions(lives: list[LiveSession], now: float) -> Iterator[Any]:
@@ -148,15 +136,17 @@ def _of_sessions(lives: list[LiveSession], now: float) -> Iterator[Any]:
     yield GaugeMetricFamily("knot_live_queue_messages", "Messages that wait to be sent to clients", waiting)
 
 
-def _of_workers(workers: Iterable[WorkerFigures]) -> Iterator[Any]:
+def _of_workers(lives: list[LiveSession], now: float) -> Iterator[Any]:
     sessions = GaugeMetricFamily("knot_live_worker_sessions", "Sessions that a worker draws", labels=("worker",))
-    draining = GaugeMetricFamily("knot_live_worker_draining", "1 while a worker takes no more", labels=("worker",))
+    ratios = GaugeMetricFamily("knot_live_worker_play_ratio", "The worst of a worker's sessions", labels=("worker",))
     ages = GaugeMetricFamily(
         "knot_live_checkpoint_age_seconds", "Age of the oldest of a worker's newest checkpoints", labels=("worker",)
     )
-    for one in workers:
-        sessions.add_metric((one.name,), one.num_sessions)
-        draining.add_metric((one.name,), one.draining)
-        if one.checkpoint_age is not None:
-            ages.add_metric((one.name,), one.checkpoint_age)
-    yield from (sessions, draining, ages)
+    for name in sorted({live.source.worker for live in lives}):
+        own = [live for live in lives if live.source.worker == name]
+        sessions.add_metric((name,), len(own))
+        ratios.add_metric((name,), min(live.figures.ratio(now) for live in own))
+        made = [live.source.checkpointed for live in own if live.source.checkpointed is not None]
+        if made:
+            ages.add_metric((name,), now - min(made))
+    yield from (sessions, ratios, ages)

@@ -20,6 +20,9 @@ class Observer:
     def drew(self, worker: str, seconds: Mapping[str, float]) -> None:
         """A worker has drawn a chunk: seconds by stage, and "chunk" of all."""
 
+    def moved(self, seconds: float) -> None:
+        """A session was lost with its worker, or left it, and so long after goes on in another one."""
+
     def answered(self, seconds: float) -> None:
         """So long after a control was received, the first pictures that it holds in are sent."""
 

@@ -26,6 +26,7 @@ class Audience:
     tell: Callable[[Event], None]
     fail: Callable[[Why], None]  # the session must be ended, because its chunks cannot be encoded
     ended: Callable[[Why], None]  # nothing comes any more
+    moved: Callable[[float], None]  # another worker draws it now, after so many seconds
 
 
 class Source(Protocol):
@@ -33,6 +34,7 @@ class Source(Protocol):
 
     formats: Formats
     worker: str  # the name of what draws it, for figures and logs
+    checkpointed: float | None  # monotonic seconds: when its newest checkpoint came; None: there is none
 
     def listen(self, audience: Audience) -> None:
         """Tell these of all that comes from here on; called once, before `start`."""
@@ -84,7 +86,7 @@ class Made:
 class LocalSource:
     """A session that is drawn and encoded in two threads of this process."""
 
-    worker = "local"
+    worker, checkpointed = "local", None
 
     def __init__(self, made: Made) -> None:
         self._made, self._encoder = made, ChunkEncoder(made.width, made.height, made.fps)

@@ -66,6 +66,7 @@ class RemoteSource:
         self._wanted = set(record.formats_wanted)
         self._shown = (0, -1)
         self._audience: Audience | None = None
+        self.checkpointed: float | None = None
         self._ended: tuple[str, str] | None = None
         self._thread = threading.Thread(target=self._run, name="knot-live-remote", daemon=True)
         self._fresh = self._moving = self._left = False
@@ -163,6 +164,7 @@ class RemoteSource:
             log.take_step(*value)
         elif kind == hosting.CHECKPOINT:
             log.take_checkpoint(value)
+            self.checkpointed = time.monotonic()
         elif kind == hosting.BEGUN:
             log.go_on(*value)
         elif kind == hosting.LEFT:
@@ -209,7 +211,9 @@ class RemoteSource:
         handle.acknowledge.remote(session_id, *self._shown)
         self._record = replace(self._record, worker=name)
         self._table.register.remote(self._record)
-        facts = {"worker": name, "seconds": round(time.monotonic() - since, 3)}
+        seconds = time.monotonic() - since
+        self._audience.moved(seconds)
+        facts = {"worker": name, "seconds": round(seconds, 3)}
         logger.info("a session goes on in another worker", extra={"facts": facts})
 
 

@@ -36,7 +36,7 @@ class Pieces:
 class Still:
     """A session that is made, and draws nothing by itself."""
 
-    words, about, fps = WORDS, MappingProxyType({}), FPS
+    words, about, fps, identity = WORDS, MappingProxyType({}), FPS, None
 
     def __init__(self):
         self.made = Pieces()

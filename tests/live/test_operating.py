@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import re
+import time
 from pathlib import Path
 
 import aiohttp
@@ -135,23 +136,28 @@ def test_without_the_library_the_address_says_what_is_missing(monkeypatch):
 
 
 def test_workers_are_told_apart_and_names_cannot_grow_without_end(metrics):
-    observed = metrics.Metrics(lambda: [
-        metrics.WorkerFigures(name="one", num_sessions=3, checkpoint_age=1.5),
-        metrics.WorkerFigures(name="two", num_sessions=0, draining=True),
-    ])  # fmt: skip
+    observed = metrics.Metrics()
 
     async def live():
-        async with served() as at:
+        async with served(observer=observed, max_sessions=3) as at:
             observed.watch(at.hub)
             for number in range(500):
                 observed.refused(f"code {number}")
-            return values(observed.text().decode())
+            observed.moved(0.25)
+            async with wire(at.url, "session.create") as one, wire(at.url, "session.create") as two:
+                await one.chunks(1)
+                await two.chunks(1)
+                first, second = at.hub.sessions.values()
+                first.source.worker, first.source.checkpointed = "one", time.monotonic() - 1.5
+                second.source.worker = "two"
+                return values(observed.text().decode())
 
     found = run(live())
-    assert found['knot_live_worker_sessions{worker="one"}'] == 3
-    assert found['knot_live_worker_draining{worker="two"}'] == 1
-    assert found['knot_live_checkpoint_age_seconds{worker="one"}'] == 1.5
+    assert found['knot_live_worker_sessions{worker="one"}'] == found['knot_live_worker_sessions{worker="two"}'] == 1
+    assert 0 <= found['knot_live_worker_play_ratio{worker="two"}'] <= 1
+    assert 1.5 <= found['knot_live_checkpoint_age_seconds{worker="one"}'] < 20
     assert 'knot_live_checkpoint_age_seconds{worker="two"}' not in found
+    assert found["knot_live_failover_seconds_sum"] == 0.25
     assert sum(name.startswith("knot_live_sessions_refused_total") for name in found) < 100
 
 
@@ -172,14 +178,18 @@ def test_each_metric_of_the_board_exists(metrics):
         for label in grouped.split(", ")
     }
     asked |= {(name, None) for name in re.findall(r"knot_live_\w+", json.dumps(board["templating"]))}
-    observed = metrics.Metrics(lambda: [metrics.WorkerFigures(name="one", num_sessions=0, checkpoint_age=1.0)])
+    observed = metrics.Metrics()
 
     async def live():
-        async with served(observer=observed, max_sessions=1) as at:
+        async with served(observer=observed, max_sessions=2) as at:
             observed.watch(at.hub)
             observed.refused("full")
             await drive(at.url, 2)
-            return observed.text().decode()
+            async with wire(at.url, "session.create") as client:
+                await client.chunks(1)
+                for session in at.hub.sessions.values():
+                    session.source.checkpointed = time.monotonic()
+                return observed.text().decode()
 
     there = set()
     for name in values(run(live())):
