@@ -52,6 +52,7 @@ if __package__.rpartition(".")[0]:
     from ..knot_core.media.downmix import MEAN, chosen, mixed
     from ..knot_core.media.samples import check_rate, to_samples
     from ..knot_core.model import ASSETS
+    from ..knot_core.shared_weights import SharedWeights, share_weights
     from ..knot_core.stream import LateChunk, LateDecoder, fingerprint, stream_of_parts, stream_parts
     from ..knot_core.threads import num_processors
 else:
@@ -102,6 +103,7 @@ else:
     from knot_core.media.downmix import MEAN, chosen, mixed
     from knot_core.media.samples import check_rate, to_samples
     from knot_core.model import ASSETS
+    from knot_core.shared_weights import SharedWeights, share_weights
     from knot_core.stream import LateChunk, LateDecoder, fingerprint, stream_of_parts, stream_parts
     from knot_core.threads import num_processors
 
@@ -135,6 +137,7 @@ __all__ = [
     "Model",
     "Reach",
     "SettingsError",
+    "SharedWeights",
     "Sheet",
     "Snapshot",
     "SpeechEncoder",
@@ -164,6 +167,7 @@ __all__ = [
     "open_stream",
     "plot_frame",
     "resample",
+    "share_weights",
     "state_of",
     "stream_of_parts",
     "stream_parts",

@@ -14,6 +14,9 @@ class ProtocolError(Exception):
         super().__init__(sentence)
         self.code, self.event_id = code, event_id
 
+    def __reduce__(self) -> tuple[type, tuple[str, str, str | None]]:  # it comes from other processes, too
+        return type(self), (self.code, str(self), self.event_id)
+
 
 Check = Callable[[Any], Any]  # the value as it is used; ValueError with what was wanted
 

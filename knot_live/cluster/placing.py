@@ -34,6 +34,7 @@ class Placing:
         self._records: dict[str, Record] = {}
         self._pictures: dict[str, dict[str, Any]] = {}
         self._steps: Any = None
+        self._shared: Any = None  # files of the weights that workers of one machine share
         self._told: Told | None = None
         self._changing = asyncio.Lock()  # one update at a time
         self._watching: asyncio.Task[None] | None = None
@@ -158,7 +159,7 @@ class Placing:
         """
         async with self._changing:
             before, self._options = self._options, replace(self._options, model=model)
-            old, self._steps = list(self._table.rows), None
+            old, self._steps, self._shared = list(self._table.rows), None, None
             self._version += 1
             try:
                 await self._replace_first(old)
@@ -202,7 +203,7 @@ class Placing:
         self._handles[name] = WorkerActor.options(
             name=name, namespace=NAMESPACE, lifetime="detached", max_restarts=-1, max_concurrency=1000,
             num_cpus=options.processors, num_gpus=options.devices, scheduling_strategy="SPREAD",
-        ).remote(name, options, self._steps)  # fmt: skip
+        ).remote(name, options, self._steps, self._shared)  # fmt: skip
         self._table.add(name, self._version, time.monotonic())
         self._seen[name] = time.monotonic()
         return name
@@ -252,6 +253,7 @@ class Placing:
         self._seen[name], self._figures[name] = time.monotonic(), figures
         if row.state == STARTING:
             row.state = READY
+            self._shared = self._shared or await self._handles[name].shared.remote()
             self._steps = self._steps or figures["steps"]
             self._told = self._told or await self._handles[name].told.remote()
 

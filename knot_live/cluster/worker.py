@@ -7,13 +7,24 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from threading import Condition
 from typing import Any
 
 import ray
 
 from ..controls import Control
-from ..engine import KnotError, Snapshot, fingerprint, load_model, stream_of_parts
+from ..engine import (
+    KnotError,
+    Model,
+    SettingsError,
+    SharedWeights,
+    Snapshot,
+    fingerprint,
+    load_model,
+    share_weights,
+    stream_of_parts,
+)
 from ..journal import Journal
 from ..media_encoder import ChunkEncoder
 from ..messages import Create
@@ -31,11 +42,13 @@ logger = logging.getLogger(__name__)
 class Worker:
     """All but the sessions' own threads runs in the actor's event loop."""
 
-    def __init__(self, name: str, options: ClusterOptions, steps: Any = None) -> None:
-        """Load the weights; `steps` are those that another worker has measured."""
+    def __init__(
+        self, name: str, options: ClusterOptions, steps: Any = None, shared: SharedWeights | None = None
+    ) -> None:
+        """Load the weights; `steps` are those that another worker has measured, `shared` the files that it loaded."""
         self.name, self._options = name, options
-        self._studio = Studio(load_model(options.model, options.device, codec=options.codec), options.limits,
-                              badge=options.badge)  # fmt: skip
+        model, self._shared = _loaded(options, shared)
+        self._studio = Studio(model, options.limits, badge=options.badge)
         self._studio.warm(steps)
         self._sessions: dict[str, Hosted] = {}
         self._encoders: dict[str, ChunkEncoder] = {}
@@ -46,6 +59,10 @@ class Worker:
         ratios = {name: hosted.session.play_ratio for name, hosted in self._sessions.items()}
         differs = sum(getattr(hosted.session, "differs", 0) for hosted in self._sessions.values())
         return {"pid": os.getpid(), "sessions": ratios, "differs": differs, "steps": self._studio.steps}
+
+    async def shared(self) -> SharedWeights | None:
+        """Files whose memory workers of one machine share; None: they cannot."""
+        return self._shared
 
     async def told(self) -> Told:
         """What a session of this worker is."""
@@ -158,6 +175,21 @@ class Worker:
         own = fingerprint(model)
         at = stream_of_parts({**header, "model": own}, tensors, model, "the session's checkpoint")
         return at if header["model"] == own else replace(at, anchor=self._studio.anchor(lost.reference))
+
+
+def _loaded(options: ClusterOptions, shared: SharedWeights | None) -> tuple[Model, SharedWeights | None]:
+    """The model, on a CPU from files whose memory is shared, which the first worker of a machine writes."""
+    if shared is not None and Path(shared.path).is_file():
+        return shared.load(), shared
+    model = load_model(options.model, options.device, codec=options.codec)
+    if model.device.type != "cpu":
+        return model, None
+    try:
+        shared = share_weights(model, Path.home() / ".cache" / "knot-forcing" / "shared-weights")
+    except (SettingsError, OSError) as problem:
+        logger.info("workers of this machine hold a copy of the weights each: %s", problem)
+        return model, None
+    return shared.load(), shared
 
 
 WorkerActor = ray.remote(Worker)
