@@ -11,6 +11,7 @@ import pytest
 
 from knot_live import commands
 from knot_live.access import Doors, listed, plain_origins
+from knot_live.cluster.commands import options_of
 from knot_live.health import Health
 from knot_live.hub import Hub
 from knot_live.limits import Limits
@@ -170,6 +171,17 @@ def test_kubernetes_probes_ports_and_selectors_fit():
     assert head == f"{cluster['metadata']['name']}-head-svc:6379"
     (secret,) = (volume["secret"]["secretName"] for volume in deployment["spec"]["template"]["spec"]["volumes"])
     assert monitor["spec"]["podMetricsEndpoints"][0]["authorization"]["credentials"]["name"] == secret
+
+
+def test_there_are_pods_for_the_workers_that_the_gateway_may_begin():
+    options = commands._parser().parse_args(LINES["kubernetes"])
+    (group,) = documents("kubernetes/raycluster.yaml")[0]["spec"]["workerGroupSpecs"]
+    wanted = options_of(options, Limits())
+    assert group["minReplicas"] == wanted.least
+    assert group["maxReplicas"] == wanted.most + wanted.standbys + 1
+    assert group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == str(
+        int(wanted.devices)
+    )
 
 
 def test_rays_version_is_the_locked_one_and_it_reports_to_nobody():
