@@ -149,13 +149,17 @@ def draw_depth(screen, triangles, near):
 
 
 @compiled
-def draw_points(screen, near):
-    """As ``draw_depth``, for points [Q, 3]: two samples wide, which is how hair throws its shadow."""
+def draw_strand_depth(screen, starts, near):
+    """As ``draw_depth``, for every second strand through ``screen`` [Q, 3]: two samples wide, so that hair is dense."""
     size = near.shape[0]
-    for i in range(screen.shape[0]):
-        x, y = int(screen[i, 0]), int(screen[i, 1])
-        if 0 <= x < size - 1 and 0 <= y < size - 1:
-            z = screen[i, 2]
-            near[y, x] = max(near[y, x], z)
-            near[y, x + 1] = max(near[y, x + 1], z)
-            near[y + 1, x] = max(near[y + 1, x], z)
+    for strand in range(0, starts.shape[0] - 1, 2):
+        for i in range(starts[strand], starts[strand + 1] - 1):
+            dx, dy = screen[i + 1, 0] - screen[i, 0], screen[i + 1, 1] - screen[i, 1]
+            steps = int(max(abs(dx), abs(dy))) + 1
+            for step in range(steps):
+                f = step / steps
+                x, y = int(screen[i, 0] + f * dx), int(screen[i, 1] + f * dy)
+                if 0 <= x < size - 1 and 0 <= y < size - 1:
+                    z = screen[i, 2] + f * (screen[i + 1, 2] - screen[i, 2])
+                    near[y, x] = max(near[y, x], z)
+                    near[y, x + 1] = max(near[y, x + 1], z)

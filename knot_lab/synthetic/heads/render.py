@@ -15,7 +15,7 @@ from .deform import move_strands, move_vertices, normals_of
 from .identity import Identity
 from .labels import label_flow
 from .lights import photographed
-from .raster import draw_depth, draw_points, draw_strands, draw_triangles, empty_buffers
+from .raster import draw_depth, draw_strand_depth, draw_strands, draw_triangles, empty_buffers
 from .shading import resolve, shade_strands
 
 FLOW = PICTURE // 2
@@ -90,6 +90,17 @@ def landmarks_of(identity: Identity, screen: np.ndarray) -> np.ndarray:
 def projected_vertices(identity: Identity, units: np.ndarray, pose: np.ndarray) -> np.ndarray:
     """Every mesh vertex on the picture, float32 [M, 2] in pixels."""
     return _placed(identity, np.asarray(units, np.float32), np.asarray(pose, np.float32))[3][:, :2] / 2
+
+
+def seen_vertices(identity: Identity, units: np.ndarray, pose: np.ndarray) -> np.ndarray:
+    """Mesh vertices that nothing hides from the camera, bool [M]: within 0.7 mm of what the picture shows there."""
+    scene = _scene(identity, np.asarray(units, np.float32), np.asarray(pose, np.float32))
+    near, what, _ = scene.buffers
+    x, y = (scene.screen[:, axis].astype(int) for axis in (0, 1))
+    inside = (x >= 0) & (x < SAMPLES) & (y >= 0) & (y < SAMPLES)
+    at = np.where(inside, y, 0), np.where(inside, x, 0)
+    away = np.abs(1 / np.maximum(near[at], 1e-6) - 1 / scene.screen[:, 2])
+    return inside & (what[at] >= 0) & (away < 0.0007)
 
 
 def _collar(identity: Identity, scene: _Scene) -> float:
@@ -193,7 +204,7 @@ def _lights(identity: Identity, scene: _Scene, light: np.ndarray) -> tuple:
     shadow = np.zeros((_SHADOW, _SHADOW), np.float32)
     project = lambda points: points @ to_shadow[:, :3].T + to_shadow[:, 3]  # noqa: E731
     draw_depth(project(scene.mesh), identity.triangles, shadow)
-    draw_points(project(scene.strands), shadow)
+    draw_strand_depth(project(scene.strands), identity.strands.starts, shadow)
     return light, shadow, to_shadow, identity.softness
 
 

@@ -235,7 +235,7 @@ def shade(kind, a, b, c, u, v, mesh, surface, lights):
     sharp = 2.0 / (rough * rough * rough * rough + 2e-4)
     peak = min((sharp + 2.0) * 0.125 * math.exp(-sharp * (1.0 - half)), 30.0)
     wide = (sharp * 0.2 + 2.0) * 0.125 * math.exp(-sharp * 0.2 * (1.0 - half))
-    fresnel = 0.04 + 0.22 * (1.0 - facing) ** 5
+    fresnel = 0.04 + 0.45 * (1.0 - rough) ** 2 * (1.0 - facing) ** 5
     shine = strength * fresnel * (0.7 * peak + 0.3 * wide) * max(0.0, cosine) * lit
     # what the highlight of the ambient field sees: the reflected direction
     rx, ry, rz = 2 * facing * nx - vx, 2 * facing * ny - vy, 2 * facing * nz - vz
