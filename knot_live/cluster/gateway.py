@@ -30,6 +30,7 @@ from .options import Record, Told
 
 logger = logging.getLogger(__name__)
 
+_SPEAKS = 5.0  # seconds
 _PLACING = 240.0  # seconds in which a worker must be found
 
 
@@ -69,7 +70,7 @@ class RemoteSource:
         self.checkpointed: float | None = None
         self._ended: tuple[str, str] | None = None
         self._thread = threading.Thread(target=self._run, name="knot-live-remote", daemon=True)
-        self._fresh = self._moving = self._left = False
+        self._fresh = self._moving = self._left = self._over = False
 
     def listen(self, audience: Audience) -> None:
         """Tell these of all that comes from here on."""
@@ -109,6 +110,11 @@ class RemoteSource:
         self._handle.want.remote(self._record.session_id, name)
 
     @property
+    def record(self) -> Record:
+        """What the table must know of it."""
+        return self._record
+
+    @property
     def checkpoint_age(self) -> float:
         """Seconds since the newest checkpoint came."""
         return time.monotonic() - self._log.checkpointed
@@ -116,7 +122,7 @@ class RemoteSource:
     @property
     def alive(self) -> bool:
         """Whether it has not ended."""
-        return self._thread.is_alive()
+        return self._thread.is_alive() and not self._over
 
     async def wait(self) -> None:
         """Until its thread has ended."""
@@ -136,6 +142,7 @@ class RemoteSource:
         except Exception as problem:
             logger.exception("a session ends")
             why = ("error", f"the session cannot go on: {problem}".replace("\n", " ")[:300])
+        self._over = True
         self._table.forget.remote(self._record.session_id)
         self._audience.ended(why)
 
@@ -223,6 +230,8 @@ class ClusterStudio:
     def __init__(self, table: Any, limits: Limits) -> None:
         self._table, self.limits = table, limits
         self._sources: WeakSet[RemoteSource] = WeakSet()
+        self._closed = threading.Event()
+        threading.Thread(target=self._speak_of_sessions, name="knot-live-registering", daemon=True).start()
         self._told: Told = ray.get(table.told.remote(), timeout=_PLACING)
         self.references = References(self._told.height, self._told.width, most_pixels=limits.picture_pixels,
                                      most_pictures=limits.max_pictures)  # fmt: skip
@@ -272,8 +281,16 @@ class ClusterStudio:
         return [WorkerFigures(name=name, num_sessions=len(ages), checkpoint_age=max(ages))
                 for name, ages in sorted(by_worker.items())]  # fmt: skip
 
+    def _speak_of_sessions(self) -> None:
+        """Again and again, so that the table knows of them, also one that was begun again."""
+        while not self._closed.wait(_SPEAKS):
+            records = [source.record for source in list(self._sources) if source.alive]
+            if records:
+                self._table.register.remote(*records)
+
     def close(self) -> None:
-        """Nothing is left here."""
+        """Speak of sessions no more; they stay."""
+        self._closed.set()
 
     def _made(self, record: Record, handle: Any) -> RemoteMade:
         def keeps(name: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from ..controls import Finish
 from .options import NAMESPACE, TABLE, ClusterOptions, Record, Told
 from .table import DRAINING, READY, STARTING, Table
 from .worker import WorkerActor
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 _TICK = 0.5  # seconds between two looks at the workers
 _STARTS = 180.0  # seconds in which a worker must have loaded its weights
+_ORPHANED = 120.0  # seconds after which a session that no gateway speaks of is ended
+_LAST = 2**31  # the number of a control that nobody asked for
 _NOBODY = "no worker has room; come back in a minute"
 _PREFIX = "knot-live-worker-"
 
@@ -32,6 +35,7 @@ class Placing:
         self._seen: dict[str, float] = {}  # when a worker answered last, or was started
         self._figures: dict[str, dict[str, Any]] = {}
         self._records: dict[str, Record] = {}
+        self._registered: dict[str, float] = {}  # when a gateway spoke of a session last
         self._pictures: dict[str, dict[str, Any]] = {}
         self._steps: Any = None
         self._shared: Any = None  # files of the weights that workers of one machine share
@@ -90,9 +94,13 @@ class Placing:
         """A gateway has lost that worker."""
         self._table.gone(name)
 
-    async def register(self, record: Record) -> None:
-        """A session that is drawn, or is drawn elsewhere now."""
-        self._records[record.session_id] = record
+    async def register(self, *records: Record) -> None:
+        """Sessions that are drawn; gateways say so again and again, which also tells a table that died of them."""
+        await self.begin()
+        for record in records:
+            self._records[record.session_id] = record
+            self._registered[record.session_id] = time.monotonic()
+            self._table.adopt(record.session_id, record.worker)
 
     async def records(self) -> list[Record]:
         """All sessions that are drawn."""
@@ -113,6 +121,7 @@ class Placing:
         """It has ended."""
         self._table.forget(session_id)
         self._records.pop(session_id, None)
+        self._registered.pop(session_id, None)
         self._pictures.pop(session_id, None)
 
     # for operators
@@ -221,6 +230,7 @@ class Placing:
                     if name not in self._looking:
                         self._looking[name] = asyncio.create_task(self._look_at(name))
                         self._looking[name].add_done_callback(partial(self._looked, name))
+                self._end_orphans()
                 self._scale()
             except Exception:  # it must never end
                 logger.exception("looking after the workers failed")
@@ -256,6 +266,17 @@ class Placing:
             self._shared = self._shared or await self._handles[name].shared.remote()
             self._steps = self._steps or figures["steps"]
             self._told = self._told or await self._handles[name].told.remote()
+
+    def _end_orphans(self) -> None:
+        """Sessions that no gateway has spoken of for long."""
+        late = time.monotonic() - _ORPHANED
+        for session_id in [name for name, at in self._registered.items() if at < late]:
+            worker = self._table.worker_of(session_id)
+            if worker is not None:
+                self._handles[worker].apply.remote(session_id, _LAST, Finish())
+            for known in (self._records, self._registered, self._pictures):
+                known.pop(session_id, None)
+            self._table.forget(session_id)
 
     def _scale(self) -> None:
         now, options = time.monotonic(), self._options

@@ -57,6 +57,11 @@ class Table:
         """Whether no worker draws anything: then a standby is better than none."""
         return not any(row.sessions for row in self.rows.values())
 
+    def adopt(self, session: str, name: str) -> None:
+        """That worker draws it, as far as nothing else is known."""
+        if name in self.rows and self.worker_of(session) is None:
+            self.rows[name].sessions.add(session)
+
     def forget(self, session: str) -> None:
         """It has ended, or goes on elsewhere."""
         for row in self.rows.values():

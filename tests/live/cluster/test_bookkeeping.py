@@ -255,6 +255,14 @@ def test_there_are_as_many_workers_as_sessions_need_and_none_for_none():
     assert found.idle(10.0, 5.0) == [name for name, row in found.rows.items() if not row.sessions]
 
 
+def test_a_table_that_was_lost_hears_of_sessions_again():
+    found = table("a", "b")
+    found.adopt("x", "b")
+    found.adopt("x", "a")  # it is known already
+    found.adopt("y", "gone")
+    assert (found.worker_of("x"), found.worker_of("y")) == ("b", None)
+
+
 # the command line
 
 
