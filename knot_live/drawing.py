@@ -6,20 +6,24 @@ Shapes: S samples.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from . import pacing
 from .adapting import Adapting
 from .clock import Clock
-from .engine import Chunk, LateChunk, LateDecoder, Stream, StreamSettings
+from .engine import Chunk, LateChunk, LateDecoder, Stream, StreamSettings, next_chunks
 from .journal import Begun, GivenUp, Journal, Kept, digest
 from .pacing import Span
 from .pictures import Pictures
 from .speed import changed_settings
 
+_T = TypeVar("_T")
+Outcome = Chunk | LateChunk | None
+# What is done around a chunk: asks for one from a stream, is sent it or None, and returns what was made of it.
+Steps = Generator[Stream | LateDecoder, Outcome, _T]
 Changed = Callable[[StreamSettings, Mapping[str, Any]], StreamSettings]
 
 
@@ -86,10 +90,10 @@ class Drawing:
         length = self.next.length / self._fps
         return max(length, self._shared_lead) if self._shared_lead else pacing.lead(self._taken, length)
 
-    def draw(self, waited: float = 0.0) -> Drawn | None:
+    def draw(self, waited: float = 0.0) -> Steps[Drawn | None]:
         """The next chunk, due `waited` seconds ago; None where it was given up, which leaves all as it was."""
         self.begin()
-        return self.finish(waited)
+        return (yield from self.finish(waited))
 
     def begin(self) -> None:
         """Freeze what the next chunk is drawn under."""
@@ -101,12 +105,12 @@ class Drawing:
         self.driving.take_back(self.stream.plan.start)
         self._journal.write(GivenUp())
 
-    def finish(self, waited: float = 0.0) -> Drawn | None:
+    def finish(self, waited: float = 0.0) -> Steps[Drawn | None]:
         """Draw the chunk that was begun, due `waited` seconds ago; None where it was given up."""
         plan, since = self.stream.plan, self._clock.now()
         chunk = None
         try:
-            chunk = next(self.stream, None) if self._late is None else self._late.next_chunk()
+            chunk = yield self.stream if self._late is None else self._late
         finally:
             if chunk is None:  # given up, or an error
                 self.give_up()
@@ -194,6 +198,48 @@ class Drawing:
         plan, waiting = self.stream.plan, self.driving.speech_waiting
         heard = Span.of_latents(plan.chunk, plan.start, plan.num_frames + plan.num_knot_frames).length / self._fps
         return waiting > (0 if committed else heard)
+
+
+def alone(steps: Steps[_T]) -> _T:
+    """Draw the chunk that they ask for, if they do, by itself; what they return."""
+    try:
+        drawn = next(steps)
+    except StopIteration as end:
+        return end.value
+    try:
+        outcome = drawn.next_chunk() if isinstance(drawn, LateDecoder) else next(drawn, None)
+    except BaseException as problem:
+        steps.throw(problem)
+        raise
+    return _ended(steps, outcome)
+
+
+def together(many: Sequence[Steps[_T]]) -> list[_T | Exception]:
+    """Draw the chunks that they ask for in one; what each returns, or the error that keeps it from that."""
+    asked = [_attempt(next, steps) for steps in many]
+    outcomes = iter(next_chunks([one for one in asked if not isinstance(one, Exception)]))
+    found = []
+    for steps, one in zip(many, asked, strict=True):
+        if isinstance(one, StopIteration):  # it needs no chunk
+            found.append(one.value)
+        else:
+            found.append(one if isinstance(one, Exception) else _attempt(_ended, steps, next(outcomes)))
+    return found
+
+
+def _ended(steps: Steps[_T], outcome: Outcome | Exception) -> _T:
+    try:
+        steps.throw(outcome) if isinstance(outcome, Exception) else steps.send(outcome)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("they ask for one chunk")
+
+
+def _attempt(function: Callable[..., _T], *arguments: Any) -> _T | Exception:
+    try:
+        return function(*arguments)
+    except Exception as problem:
+        return problem
 
 
 def _pictures(chunk: Chunk | LateChunk) -> Pictures:

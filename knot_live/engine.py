@@ -53,7 +53,7 @@ if __package__.rpartition(".")[0]:
     from ..knot_core.media.samples import check_rate, to_samples
     from ..knot_core.model import ASSETS
     from ..knot_core.shared_weights import SharedWeights, share_weights
-    from ..knot_core.stream import LateChunk, LateDecoder, fingerprint, stream_of_parts, stream_parts
+    from ..knot_core.stream import LateChunk, LateDecoder, fingerprint, next_chunks, stream_of_parts, stream_parts
     from ..knot_core.threads import num_processors
 else:
     from knot_core import (
@@ -104,7 +104,7 @@ else:
     from knot_core.media.samples import check_rate, to_samples
     from knot_core.model import ASSETS
     from knot_core.shared_weights import SharedWeights, share_weights
-    from knot_core.stream import LateChunk, LateDecoder, fingerprint, stream_of_parts, stream_parts
+    from knot_core.stream import LateChunk, LateDecoder, fingerprint, next_chunks, stream_of_parts, stream_parts
     from knot_core.threads import num_processors
 
 __all__ = [
@@ -160,6 +160,7 @@ __all__ = [
     "measure_face",
     "mistake_in",
     "mixed",
+    "next_chunks",
     "num_processors",
     "open_audio",
     "open_finder",

@@ -12,7 +12,7 @@ from typing import Any
 from . import controls, pacing
 from .clock import Clock
 from .controls import DrivingControl
-from .drawing import Drawn
+from .drawing import Drawn, Steps, alone
 from .engine import Model, Snapshot, StreamSettings
 from .events import FINISHING, PAUSED, RUNNING, MediaChunk
 from .journal import Begun, Did, GivenUp, Journal, Kept, Step
@@ -64,15 +64,15 @@ class Resumed(Session):
         """As `Session.rest`."""
         return super().rest() if self._goes_on and not self._ready else 0.0
 
-    def step(self, waited: float = 0.0) -> MediaChunk | None:
-        """As `Session.step`; one chunk is drawn again, or what of it nobody has is given."""
+    def steps(self, waited: float = 0.0) -> Steps[MediaChunk | None]:
+        """As `Session.steps`; one chunk is drawn again, or what of it nobody has is given."""
         if not self._goes_on:
             with self._between:
                 self._repeat()
                 if not self._left:
                     self._go_on()
             return None
-        return self._ready.popleft() if self._ready else super().step(waited)
+        return self._ready.popleft() if self._ready else (yield from super().steps(waited))
 
     def _breaks_off(self) -> bool:
         return super()._breaks_off() if self._goes_on else False
@@ -100,7 +100,7 @@ class Resumed(Session):
 
     def _finish_chunk(self) -> None:
         """Draw the chunk that was begun."""
-        self._drawn.append(self._drawing.finish())
+        self._drawn.append(alone(self._drawing.finish()))
         self._receipts.book(self._drawing.next)
         self._begun = self._cutting = False
 

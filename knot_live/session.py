@@ -18,7 +18,7 @@ from . import controls, events, pacing
 from .adapting import Adapting
 from .clock import Clock
 from .controls import Control, DrivingControl
-from .drawing import Changed, Drawing, Drawn
+from .drawing import Changed, Drawing, Drawn, Steps, alone
 from .driving import LiveDriving
 from .engine import (
     Anchor,
@@ -38,7 +38,6 @@ from .pacing import Playback
 from .preparing import Speaker
 from .receipts import Receipts
 from .recording import OpenFile, Recorder
-from .scheduling import Shape
 from .session_files import copied, load_session, open_at, restored, save_session
 from .speed import changed_settings
 from .watching import Watching
@@ -241,12 +240,6 @@ class Session:
         """Its ladder, and where it stands."""
         return self._drawing.adapting
 
-    @property
-    def shape(self) -> Shape:
-        """What its next chunk must have in common with others' to be drawn together with them."""
-        settings = self._drawing.stream.settings
-        return Shape(settings.steps, settings.num_chunk_frames, settings)
-
     def _enter(self, state: str) -> None:
         if state != self._state:
             self._state = state
@@ -341,18 +334,17 @@ class Session:
         self._tell(events.Cut(self._epoch, first_frame))
 
     def step(self, waited: float = 0.0) -> MediaChunk | None:
-        """Draw the next chunk now; None where it was given up, or nothing of it can be shown in time.
+        """Draw the next chunk now; None where it was given up, or nothing of it can be shown in time."""
+        return alone(self.steps(waited))
 
-        `waited`: seconds since it was due, in which others were drawn.
-        """
+    def steps(self, waited: float = 0.0) -> Steps[MediaChunk | None]:
+        """The same, for `alone` or `together`. It was due `waited` seconds ago, and others were drawn since."""
         with self._between:
             self._before_chunk(self._drawing.stream)
-            drawn = self._drawing.draw(waited)
+            drawn = yield from self._drawing.draw(waited)
             if drawn is None:
                 return None
             self._receipts.book(self._drawing.next)
-        if self.degrades and (rung := self._drawing.other_rung(drawn)) is not None:
-            self.apply(controls.Degrade(rung))
         span = drawn.span
         replaced = self._watching.first_replaced(self._drawing.decoding) if self._cutting else span.first
         first = max(span.first, replaced)
@@ -362,7 +354,10 @@ class Session:
         self._watching.add(span.end)
         if self._cutting:
             self._begin_epoch(first)
-        return self._shown(drawn, first, buffer)
+        shown = self._shown(drawn, first, buffer)
+        if self.degrades and (rung := self._drawing.other_rung(drawn)) is not None:
+            self.apply(controls.Degrade(rung))
+        return shown
 
     def _shown(self, drawn: Drawn, first: int, buffer: float) -> MediaChunk:
         """A chunk from that frame on, as it is given; `buffer` seconds were unplayed when it was ready."""

@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from math import inf
 from threading import Condition, Lock, Thread
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .clock import Clock
+from .drawing import Steps, together
 from .events import MediaChunk
-from .scheduling import FIRST, ROOM, Costs, Rung, Shape, Waiting, next_group, planned
+from .scheduling import FIRST, ROOM, Costs, Rung, Waiting, next_group, planned
 
 logger = logging.getLogger(__name__)
 
@@ -22,15 +23,15 @@ class Adaptable(Protocol):
     ladder: Sequence[Rung]
     floor: int
 
+    @property
+    def rung(self) -> Rung: ...
+
 
 class Drawable(Protocol):
     """What a ticker needs of a session: `Session` with its `changed` and `scheduling.LEAD` as `shared_lead` is one."""
 
     @property
     def unplayed(self) -> float: ...
-
-    @property
-    def shape(self) -> Shape: ...
 
     @property
     def adapting(self) -> Adaptable: ...
@@ -42,6 +43,8 @@ class Drawable(Protocol):
     def rest(self) -> float: ...
 
     def step(self, waited: float = 0.0) -> MediaChunk | None: ...
+
+    def steps(self, waited: float = 0.0) -> Steps[MediaChunk | None]: ...
 
 
 class _Task:
@@ -68,10 +71,11 @@ class _Task:
             self._dry = now + unplayed
         elif self._shown:
             self._dry = min(self._dry, now)
-        return Waiting(number, self.session.shape, self._dry, self._dry - unplayed + due if self._shown else now)
+        return Waiting(
+            number, self.session.adapting.rung.shape, self._dry, self._dry - unplayed + due if self._shown else now
+        )
 
-    def draw(self, waited: float) -> None:
-        chunk = self.session.step(waited)
+    def hand_on(self, chunk: MediaChunk | None) -> None:
         if chunk is not None:
             self._shown = True
             self.show(chunk)
@@ -84,8 +88,27 @@ class _Task:
         self._ended(problem)
 
 
+class _Chosen(NamedTuple):
+    """A session that is drawn now, and the seconds since that was due."""
+
+    number: int
+    task: _Task
+    waited: float
+
+
+def _results(chosen: Sequence[_Chosen]) -> list[MediaChunk | Exception | None]:
+    """Their chunks, drawn in one pass where there are several."""
+    if len(chosen) > 1:
+        return together([one.task.session.steps(one.waited) for one in chosen])
+    try:
+        return [chosen[0].task.session.step(chosen[0].waited)]
+    except Exception as problem:
+        return [problem]
+
+
 class Ticker:
-    """Draws sessions in `lanes` threads, each one chunk at a time, with the least slack first.
+    """Draws sessions in `lanes` threads, with the least slack first; several in one pass where that was measured to be
+    cheaper.
 
     Sessions share `changed`. What makes one fail ends that one alone. Where there are more of them than can be drawn as
     they were asked for, all that may (`Session(degrades=True)`) give way alike.
@@ -125,13 +148,13 @@ class Ticker:
     def _run(self) -> None:
         while not self._closing:
             chosen = self._choose()
-            if chosen is None:
-                self._sleep()
+            if chosen:
+                self._draw(chosen)
             else:
-                self._draw(*chosen)
+                self._sleep()
 
-    def _choose(self) -> tuple[_Task, int, float] | None:
-        """The session to draw now, its number, and the seconds since that was due; it is this thread's until then."""
+    def _choose(self) -> list[_Chosen]:
+        """The sessions to draw now, all in one; they are this thread's until they are drawn."""
         with self._choosing:
             now, waiting = self._clock.now(), {}
             for number, task in self._free():
@@ -139,23 +162,30 @@ class Ticker:
                 if due is not None and due < inf:
                     waiting[number] = task.waiting(number, due, now)
             group = next_group(waiting.values(), now, self.costs)
-            if group is None:
-                return None
-            number = group.keys[0]
-            task = self._tasks[number]
-            task.drawn = True
-            return task, number, now - waiting[number].ready
+            numbers = () if group is None else group.keys
+            chosen = [_Chosen(number, self._tasks[number], now - waiting[number].ready) for number in numbers]
+            for one in chosen:
+                one.task.drawn = True
+            return chosen
 
-    def _draw(self, task: _Task, number: int, waited: float) -> None:
+    def _draw(self, chosen: Sequence[_Chosen]) -> None:
         try:
-            task.draw(waited)
-        except Exception as problem:
-            logger.exception("a session ends")
-            self._end(number, problem)
+            for one, result in zip(chosen, _results(chosen), strict=True):
+                self._hand_on(one, result)
         finally:
             with self.changed:
-                task.drawn = False
+                for one in chosen:
+                    one.task.drawn = False
                 self.changed.notify_all()
+
+    def _hand_on(self, one: _Chosen, result: MediaChunk | Exception | None) -> None:
+        try:
+            if isinstance(result, Exception):
+                raise result
+            one.task.hand_on(result)
+        except Exception as problem:
+            logger.exception("a session ends")
+            self._end(one.number, problem)
 
     def _until_due(self, number: int, task: _Task) -> float | None:
         try:
