@@ -238,7 +238,7 @@ async def live_server(
     cameras = Cameras()
     try:
         await asyncio.to_thread(studio.warm)
-        observer = None if metrics.missing() else metrics.Metrics(cluster and cluster.workers)
+        observer = None if metrics.missing() else metrics.Metrics()
         hub = Hub(studio.make, studio.limits, lambda live: cameras.forget(live.source), observer,
                   lasting=cluster is not None)  # fmt: skip
         for made in [] if cluster is None else await asyncio.to_thread(cluster.standing):

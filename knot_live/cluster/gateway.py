@@ -19,7 +19,6 @@ from ..engine import KnotError
 from ..events import Recorded
 from ..limits import Limits
 from ..messages import Create, Vocabulary
-from ..metrics import WorkerFigures
 from ..protocol import ProtocolError
 from ..references import UPLOADED, References
 from ..sources import Audience
@@ -67,7 +66,6 @@ class RemoteSource:
         self._wanted = set(record.formats_wanted)
         self._shown = (0, -1)
         self._audience: Audience | None = None
-        self.checkpointed: float | None = None
         self._ended: tuple[str, str] | None = None
         self._thread = threading.Thread(target=self._run, name="knot-live-remote", daemon=True)
         self._fresh = self._moving = self._left = self._over = False
@@ -115,9 +113,9 @@ class RemoteSource:
         return self._record
 
     @property
-    def checkpoint_age(self) -> float:
-        """Seconds since the newest checkpoint came."""
-        return time.monotonic() - self._log.checkpointed
+    def checkpointed(self) -> float:
+        """Monotonic seconds: when the newest checkpoint came, or the session was made."""
+        return self._log.checkpointed
 
     @property
     def alive(self) -> bool:
@@ -171,7 +169,6 @@ class RemoteSource:
             log.take_step(*value)
         elif kind == hosting.CHECKPOINT:
             log.take_checkpoint(value)
-            self.checkpointed = time.monotonic()
         elif kind == hosting.BEGUN:
             log.go_on(*value)
         elif kind == hosting.LEFT:
@@ -271,15 +268,6 @@ class ClusterStudio:
             handle = ray.get(self._table.handle.remote(record.worker), timeout=_PLACING)
             made.append(self._made(record, handle))
         return made
-
-    def workers(self) -> list[WorkerFigures]:
-        """Those that draw this gateway's sessions."""
-        by_worker: dict[str, list[float]] = {}
-        for source in list(self._sources):
-            if source.alive:
-                by_worker.setdefault(source.worker, []).append(source.checkpoint_age)
-        return [WorkerFigures(name=name, num_sessions=len(ages), checkpoint_age=max(ages))
-                for name, ages in sorted(by_worker.items())]  # fmt: skip
 
     def _speak_of_sessions(self) -> None:
         """Again and again, so that the table knows of them, also one that was begun again."""
