@@ -15,6 +15,7 @@ from knot_core.errors import DrivingError
 from ..synthetic.heads.clips import draw_clip, packed, sample_clip
 from ..synthetic.heads.head_bank import HeadBank, read_head_bank
 from ..synthetic.heads.identity import Identity
+from ..synthetic.heads.landmark_pictures import landmark_pictures
 from ..synthetic.heads.natural import natural_clip, read_sources
 from ..synthetic.heads.noise import NoiseBank
 from ..synthetic.heads.render import reference_of
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str]) -> None:
         write_natural_bank(given)
         return
     bank = read_head_bank(given.heads)
+    if given.kind == "landmarks":
+        write_landmark_bank(bank, given)
+        return
     if given.sheet:
         sheet(bank, given.first, given.people).save(given.sheet)
         logger.info("%d heads are on %s", given.people, given.sheet)
@@ -40,11 +44,12 @@ def main(arguments: Sequence[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m knot_lab data", description=__doc__)
-    parser.add_argument("kind", choices=("heads", "natural"), help="rendered people, or pictures in motion")
+    parser.add_argument("kind", choices=("heads", "natural", "landmarks"), help="rendered people, pictures in "
+                        "motion, or rendered people whose key points are known")  # fmt: skip
     geometry = "the geometry: what knot_lab.synthetic.heads.export_anny wrote"
     parser.add_argument("--heads", type=Path, default=Path("heads.npz"), metavar="FILE", help=geometry)
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw heads side by side to this picture")
-    parser.add_argument("--people", type=int, default=48, metavar="N", help="how many are on the sheet")
+    parser.add_argument("--people", type=int, default=48, metavar="N", help="on the sheet, or with key points")
     bank = "write clips there, one npz each; those that are there stay"
     parser.add_argument("--bank", type=Path, metavar="DIR", help=bank)
     parser.add_argument("--clips", type=int, default=400, metavar="N")
@@ -87,6 +92,14 @@ def write_natural_bank(given: argparse.Namespace) -> None:
         return natural_clip(np.random.default_rng([number, side, 60]), sources, noise, CLIP_FRAMES)
 
     _write(given.bank, f"natural-{given.split}", range(given.first, given.first + given.clips), make)
+
+
+def write_landmark_bank(bank: HeadBank, given: argparse.Namespace) -> None:
+    """One npz a person, for the landmark network."""
+    if given.bank is None:
+        raise DrivingError("pictures with key points are written to a bank; say where with --bank DIR")
+    people = range(given.first, given.first + given.people)
+    _write(given.bank, given.split, people, lambda number: landmark_pictures(bank, number, given.split))
 
 
 def _write(folder: Path, name: str, numbers: range, make: Callable[[int], dict[str, np.ndarray]]) -> None:

@@ -32,6 +32,7 @@ from ..training.codec import build_codec, build_decoder
 from ..training.export import codec_weights, export, write_samples
 from ..training.face_codec import NAME as FACE_CODEC
 from ..training.face_codec import build_face_codec, export_face_codec
+from ..training.face_points import FACE_POINTS_STEPS, train_face_points
 from ..training.knot_lora import NAME as KNOT_LORA
 from ..training.knot_lora import build_knot_lora
 from ..training.loop import Outputs, train_stage
@@ -92,7 +93,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=Path, help="the clips' folder; FOLDER/videos, or else FOLDER/clips")
-    parser.add_argument("--bank", type=Path, help="face-codec: a folder of rendered clips; FOLDER/bank")
+    parser.add_argument(
+        "--bank",
+        type=Path,
+        help="face-codec: clips, FOLDER/bank; face-points: pictures with key points, FOLDER/landmarks",
+    )
     parser.add_argument("--codec", type=Path, help="the clips' codec: a Wan VAE or a tiny one; knot-tiny has its own")
     parser.add_argument(
         "--shards", type=int, default=NUM_SHARDS, help="shards of 64 clips, or of 256 people's pictures"
@@ -128,6 +133,11 @@ def _face_codec(args: argparse.Namespace, recipe: Recipe) -> None:
     source = FacePictures(own=recipe.face_codec, bank=args.bank or args.folder / "bank")
     with _team(args) as team:
         train_stage(build_face_codec(recipe, team), source, Outputs(folder=args.folder))
+
+
+def _face_points(args: argparse.Namespace, _: Recipe) -> None:
+    weights = train_face_points(args.folder, args.bank or args.folder / "landmarks", steps=FACE_POINTS_STEPS)
+    sys.stderr.write(f"wrote {weights}\n")
 
 
 def _face_export(args: argparse.Namespace, _: Recipe) -> None:
@@ -207,6 +217,7 @@ _COMMANDS = {
     "decoder": _decoder,
     FACE_CODEC: _face_codec,
     "face-export": _face_export,
+    "face-points": _face_points,
     "clips": _clips,
     "stills": _stills,
     "student": _student,

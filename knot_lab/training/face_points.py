@@ -24,6 +24,7 @@ from torch import Tensor
 from knot_core.media.face_places import EYE_DISTANCE, EYES_MIDPOINT, SIDE
 from knot_core.media.face_points import POINTS, WINDOW, FacePointsNet, Seen
 
+FACE_POINTS_STEPS = 5000
 _HELD_OUT = 20  # one file in so many is never trained on
 _BATCH, _RATE, _WARM_UP = 16, 2e-3, 100
 _NO_FACE = 0.15  # share of windows without a face, or with one that does not fill it

@@ -8,16 +8,19 @@ import pytest
 
 from knot_core.driving.face_units import UNITS
 from knot_core.errors import DrivingError
+from knot_core.media.face_points import WINDOW
 from knot_lab.synthetic.heads import compiled
 from knot_lab.synthetic.heads.cameras import aligned_view, framed, on_screen, rotation, to_camera
 from knot_lab.synthetic.heads.clips import draw_clip, idle_motion, lively, packed, sample_clip, unit_values
 from knot_lab.synthetic.heads.face_speech import speech_units, units_of_letter
 from knot_lab.synthetic.heads.head_bank import read_head_bank
 from knot_lab.synthetic.heads.identity import Identity
+from knot_lab.synthetic.heads.landmark_pictures import landmark_pictures
 from knot_lab.synthetic.heads.natural import natural_clip, read_sources
 from knot_lab.synthetic.heads.noise import NoiseBank
 from knot_lab.synthetic.heads.render import REST_POSE, projected_vertices, reference_of, render, seen_vertices
 from knot_lab.synthetic.visemes import Phoneme
+from knot_lab.training.face_points import PointPictures
 
 GEOMETRY = Path(os.environ.get("KNOT_HEADS", "heads.npz"))
 drawn = pytest.mark.skipif(
@@ -218,3 +221,13 @@ def test_a_folder_or_a_wheel_or_else():
     with pytest.raises(DrivingError, match="neither a folder"):
         read_sources(Path("pictures.zip"))
     assert read_sources(None) == []
+
+
+@drawn
+def test_pictures_for_landmarks_hold_what_the_network_is_trained_on(bank, tmp_path):
+    made = landmark_pictures(bank, 3)
+    np.savez(tmp_path / "0.npz", **made)
+    pictures = PointPictures(tmp_path, held_out=True)
+    assert pictures.refresh() == len(made["pictures"])
+    inside = (pictures.points > 0) & (pictures.points < WINDOW)
+    assert inside.mean() > 0.9
