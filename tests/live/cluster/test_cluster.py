@@ -66,7 +66,7 @@ class Shown:
 
     def __init__(self, source):
         self.source, self.chunks, self.events, self.why, self._lock = source, [], [], None, threading.Lock()
-        self.digests = {}
+        self.digests, self.moves = {}, []
         take = source._log.take_step
 
         def noted(place, step):
@@ -75,7 +75,9 @@ class Shown:
             take(place, step)
 
         source._log.take_step = noted
-        source.listen(Audience(show=self._show, tell=self.events.append, fail=self._end, ended=self._end))
+        source.listen(
+            Audience(show=self._show, tell=self.events.append, fail=self._end, ended=self._end, moved=self.moves.append)
+        )
 
     def _show(self, chunk):
         with self._lock:
@@ -140,6 +142,7 @@ def test_a_session_whose_worker_is_killed_goes_on_as_the_same(ray, table, studio
     assert other.is_whole()
     assert [event.number for event in lost.events if isinstance(event, Applied)] == [number]
     assert worker(ray, table, lost.source.worker)["differs"] == 0
+    assert (len(lost.moves), len(other.moves)) == (1, 0)
     for one in (lost, other):
         one.finish()
     until(lambda: worker(ray, table, killed)["state"] == "ready")  # it was begun again
