@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from knot_core.codec.taehv import CodecConfig
 from knot_core.codec.warping import WarpingConfig
-from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
+from knot_core.config import UNITS, UNITS_DIM, AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.errors import SettingsError
 
 PRECISIONS = ("bfloat16", "float32")
@@ -284,11 +284,13 @@ WAN_1_3B = Recipe(
 # A person's photo moves: pixels are copied from it, so the latents are few and the network stays small.
 KNOT_FACE = Recipe(
     name="knot-face",
-    network=TINY_NETWORK,
+    family="knot-face",
+    network=replace(TINY_NETWORK, adapter=AdapterConfig(name=UNITS, signal_dim=UNITS_DIM)),
     # Muon's orthogonalisation is in bfloat16, which without hardware for it takes four times as long as all the rest
     face_codec=FaceCodecRecipe(
         steps=60_000, lr=8e-4, weight_decay=0.0, average=0.998, save_every=200, sample_every=200
     ),
+    student=RegressionRecipe(steps=8000, lr=6e-4, weight_decay=0.0, warmup=60, save_every=100, chunks=1),
     teacher=StageRecipe(steps=6000, lr=1.5e-3, muon_lr=4e-3),
     causal=CausalRecipe(steps=2000, lr=5e-4, muon_lr=1.5e-3),
     distill=DistillRecipe(steps=2000, lr=2e-4, muon_lr=5e-4, critic_lr=2e-4, critic_updates=3, warmup=20),

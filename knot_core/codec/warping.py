@@ -34,7 +34,7 @@ _SPATIAL = 16
 _REACH = 2  # latent cells each way where what a cell shows is looked for in the reference
 _TRIM = TEMPORAL - 1  # latent frame 0 decodes to four pixel frames, of which the last one is the picture
 _GATE = 0.05  # distance of latents, of a standard deviation about 1, above which nothing holds the decoder back
-_COARSE, _FINE = 16.0, 4.0  # pixels that a head's output of 1 moves
+_COARSE, _FINE = float(_SPATIAL), 4.0  # pixels that a head's output of 1 moves
 _MOST_GAIN = 0.5  # of the logarithm
 _KEY = "decoder.head.weight"  # by which the files are known
 
@@ -124,7 +124,8 @@ class Decoder(nn.Module):
     def __init__(self, config: WarpingConfig) -> None:
         super().__init__()
         a, b, c = config.decoder
-        self.first = _conv(3 * config.latent_channels + (2 * _REACH + 1) ** 2, a)
+        self.sharpness = nn.Parameter(torch.tensor(1.5))  # logarithm; how much a smaller distance counts
+        self.first = _conv(3 * config.latent_channels + (2 * _REACH + 1) ** 2 + 2, a)
         self.latent_blocks = nn.ModuleList(MemoryBlock(a) for _ in range(3))
         self.grow = nn.Conv2d(a, 4 * TEMPORAL * b, 1)
         self.frame_blocks = nn.ModuleList(MemoryBlock(b) for _ in range(2))
@@ -141,36 +142,39 @@ class Decoder(nn.Module):
     def forward(self, latents_BFCHW: Tensor, reference: ReadReference, memory: Memory | None) -> tuple[Motion, Memory]:
         """[B, F, C, h, w] -> the motion of 4 B F pixel frames, and the memory for the next call."""
         past = _Past(len(latents_BFCHW), memory)
-        grown, gate = self._grown(latents_BFCHW, reference, past)
+        grown, matched, gate = self._grown(latents_BFCHW, reference, past)
         x = grown.reshape(-1, grown.shape[1] // TEMPORAL, *grown.shape[2:])
-        return self._moved(x, reference, gate.repeat_interleave(TEMPORAL, dim=0), past), past.kept
+        matched, gate = (part.repeat_interleave(TEMPORAL, dim=0) for part in (matched, gate))
+        return self._moved(x, reference, matched, gate, past), past.kept
 
     def last_frames(self, latents_BCHW: Tensor, reference: ReadReference) -> Motion:
         """[B, C, h, w] -> the motion of the last pixel frame of each, as of a stream's first latent frame."""
         past = _Past(len(latents_BCHW), None)
-        grown, gate = self._grown(latents_BCHW[:, None], reference, past)
-        return self._moved(grown.chunk(TEMPORAL, dim=1)[-1], reference, gate, past)
+        grown, matched, gate = self._grown(latents_BCHW[:, None], reference, past)
+        return self._moved(grown.chunk(TEMPORAL, dim=1)[-1], reference, matched, gate, past)
 
-    def _grown(self, latents_BFCHW: Tensor, reference: ReadReference, past: _Past) -> tuple[Tensor, Tensor]:
-        """Features of all pixel frames of a latent frame [B*F, 16 b, h, w], and the gate."""
+    def _grown(self, latents_BFCHW: Tensor, reference: ReadReference, past: _Past) -> tuple[Tensor, Tensor, Tensor]:
+        """Features of all pixel frames of a latent frame [B*F, 16 b, h, w], the flow by matching, and the gate."""
         own, still = latents_BFCHW.flatten(0, 1), _repeated(reference.latents_BCHW, latents_BFCHW.shape[1])
         clamped = _clamped(own), _clamped(still)
-        x = torch.relu(self.first(torch.cat([*clamped, own - still, likeness(*clamped)], dim=1)))
+        apart = distances(*clamped)
+        matched = matches(apart, self.sharpness.exp())
+        x = torch.relu(self.first(torch.cat([*clamped, own - still, apart, matched], dim=1)))
         for block in self.latent_blocks:
             x = past.through(block, x)
-        return self.grow(x), _gate(own, still)
+        return self.grow(x), matched, _gate(own, still)
 
-    def _moved(self, x: Tensor, reference: ReadReference, gate: Tensor, past: _Past) -> Motion:
+    def _moved(self, x: Tensor, reference: ReadReference, matched: Tensor, gate: Tensor, past: _Past) -> Motion:
         """From features [N, 4 b, h, w]."""
         x = torch.relu(fn.pixel_shuffle(x, 2))
         for block in self.frame_blocks:
             x = past.through(block, x)
-        return self._motion(x, reference, gate)
+        return self._motion(x, reference, matched, gate)
 
-    def _motion(self, x: Tensor, reference: ReadReference, gate: Tensor) -> Motion:
+    def _motion(self, x: Tensor, reference: ReadReference, matched: Tensor, gate: Tensor) -> Motion:
         """From features [N, b, H/8, W/8]."""
         coarse, gain = self.coarse(x).split([2, 1], dim=1)
-        coarse = _COARSE * coarse
+        coarse = _COARSE * (_doubled(matched) + coarse)
         copied = warp(_repeated(reference.features_BCHW, len(x) // len(reference.features_BCHW)), _doubled(coarse), 4)
         near = torch.relu(self.join(torch.cat([fn.pixel_shuffle(self.up(x), 2), copied], dim=1)))
         flow, mask, residual = self.head(self.block(near)).split([8, 4, 48], dim=1)
@@ -269,14 +273,26 @@ def warp(picture_NCHW: Tensor, flow_N2HW: Tensor, scale: int) -> Tensor:
     return fn.grid_sample(picture_NCHW, grid, padding_mode="border", align_corners=False)
 
 
-def likeness(own_NCHW: Tensor, still_NCHW: Tensor) -> Tensor:
-    """mean over c of own[c, y, x] * still[c, y + dy, x + dx] for each offset within reach: [N, 25, h, w]
+def distances(own_NCHW: Tensor, still_NCHW: Tensor) -> Tensor:
+    """mean over c of (own[c, y, x] - still[c, y + dy, x + dx])^2 for each offset within reach: [N, 25, h, w]
 
-    (The cost volume of optical flow: PWC-Net, arXiv 1709.02371.)
+    (A cost volume of optical flow, as PWC-Net's, arXiv 1709.02371, but of distances, to which a mean is nothing.)
     """
     side = 2 * _REACH + 1
-    near = fn.unfold(still_NCHW, side, padding=_REACH).unflatten(1, (-1, side**2)).unflatten(-1, own_NCHW.shape[2:])
-    return (own_NCHW[:, :, None] * near).mean(dim=1)
+    padded = fn.pad(still_NCHW, (_REACH,) * 4, mode="replicate")
+    near = fn.unfold(padded, side).unflatten(1, (-1, side**2)).unflatten(-1, own_NCHW.shape[2:])
+    return (own_NCHW[:, :, None] - near).square().mean(dim=1)
+
+
+def matches(distances_NDHW: Tensor, sharpness: Tensor) -> Tensor:
+    """sum over d of softmax(-sharpness * distance)[d] * offset[d]: [N, 2, h, w], in latent cells (x, y)
+
+    The flow that the latents' likeness alone tells: so the encoder learns latents that can be found again.
+    """
+    reach = torch.arange(-_REACH, _REACH + 1, device=distances_NDHW.device, dtype=distances_NDHW.dtype)
+    down, across = torch.meshgrid(reach, reach, indexing="ij")
+    offsets = torch.stack([across.flatten(), down.flatten()])
+    return torch.einsum("ndhw,kd->nkhw", torch.softmax(-sharpness * distances_NDHW, dim=1), offsets)
 
 
 def read_config(state: Mapping[str, Tensor]) -> WarpingConfig:

@@ -20,6 +20,7 @@ from knot_core.wan.checkpoint import open_checkpoint
 from ..changes import changed
 from ..data.clips import load, prepare
 from ..data.examples import open_examples
+from ..data.face_clips import prepare_bank
 from ..data.face_pictures import FacePictures
 from ..data.pictures import Pictures
 from ..data.portraits import Portraits
@@ -31,7 +32,7 @@ from ..training import calibrate
 from ..training.codec import build_codec, build_decoder
 from ..training.export import codec_weights, export, write_samples
 from ..training.face_codec import NAME as FACE_CODEC
-from ..training.face_codec import build_face_codec, export_face_codec
+from ..training.face_codec import build_face_codec, export_face_codec, trained_face_codec
 from ..training.face_points import FACE_POINTS_STEPS, train_face_points
 from ..training.knot_lora import NAME as KNOT_LORA
 from ..training.knot_lora import build_knot_lora
@@ -140,6 +141,10 @@ def _face_points(args: argparse.Namespace, _: Recipe) -> None:
     sys.stderr.write(f"wrote {weights}\n")
 
 
+def _face_clips(args: argparse.Namespace, _: Recipe) -> None:
+    prepare_bank(trained_face_codec(args.folder), args.bank or args.folder / "bank", args.folder / "clips")
+
+
 def _face_export(args: argparse.Namespace, _: Recipe) -> None:
     sys.stderr.write(f"wrote {export_face_codec(args.folder, args.assets)}\n")
 
@@ -218,6 +223,7 @@ _COMMANDS = {
     FACE_CODEC: _face_codec,
     "face-export": _face_export,
     "face-points": _face_points,
+    "face-clips": _face_clips,
     "clips": _clips,
     "stills": _stills,
     "student": _student,

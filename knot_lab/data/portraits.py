@@ -13,13 +13,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from knot_core.driving.controls import CONTROLS, MOUTH_CONTROLS
+from knot_core.driving.face_units import POSE, UNITS
+
 from ..parallel import Team
 from ..recipes import Recipe, RegressionRecipe
 from ..rng import Dice, DiceOf
 from .batch import Batch, Given
 from .clips import Clips, choose_references
 
-_MOUTH = slice(5, 7)  # of the controls: how open it is, and how wide
+_OF_MOUTH = ("jaw", "mouth", "cheekPuff", "tongue")  # what names of face units begin with that move the mouth
+# Which of the values between sound and flags move the mouth, by how many there are: of controls, of units and a pose.
+_MOUTH = {
+    len(CONTROLS): [name in MOUTH_CONTROLS for name in CONTROLS],
+    len(UNITS) + len(POSE): [name.startswith(_OF_MOUTH) for name in (*UNITS, *POSE)],
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,13 +78,12 @@ class Portraits:
 
 
 def given_signal(clips: Clips, dice: Dice) -> Tensor:
-    """The driving signal [B, F, 4, 75] with parts left out at random: pose, mouth controls, speech; or all of them."""
+    """The driving signal [B, F, 4, S] with parts left out at random: pose, mouth controls, speech; or all of them."""
     pose = dice.uniform() < 0.95
     mouth = dice.uniform() < torch.where(clips.speaking > 0, 0.35, 0.9)
     speech = (clips.speaking > 0) & (dice.uniform() < torch.where(mouth, 0.5, 0.95))
     flags = torch.stack([speech, pose, mouth], dim=-1).float()[:, None, None].expand(*clips.mel.shape[:3], 3)
-    is_mouth = torch.zeros(clips.controls.shape[-1], dtype=torch.bool)
-    is_mouth[_MOUTH] = True
+    is_mouth = torch.tensor(_MOUTH[clips.controls.shape[-1]])
     keep = torch.where(is_mouth, mouth[:, None], pose[:, None]).float()[:, None, None]
     return torch.cat([clips.mel * speech.float()[:, None, None, None], clips.controls * keep, flags], dim=-1)
 

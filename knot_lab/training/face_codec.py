@@ -77,13 +77,28 @@ def build_face_codec(recipe: Recipe, team: Team) -> Stage:
 
 def export_face_codec(folder: Path, assets: Path) -> Path:
     """The averaged weights of the folder's training, in half precision, as the engine loads them."""
+    weights, step = _averaged(folder)
+    assets.mkdir(parents=True, exist_ok=True)
+    _save({name: tensor.half() for name, tensor in weights.items()}, assets / FILE, step)
+    return assets / FILE
+
+
+def trained_face_codec(folder: Path) -> WarpingCodec:
+    """The codec of the folder's training, with its averaged weights."""
+    weights, _ = _averaged(folder)
+    codec = WarpingCodec.from_state_dict({_plain(name): tensor for name, tensor in weights.items()})
+    return codec.requires_grad_(False)
+
+
+def _averaged(folder: Path) -> tuple[Mapping[str, Tensor], int]:
     state = load_training(folder / f"{NAME}.ckpt")
     if state is None:
         raise SettingsError(f"there is no trained face codec in {folder}; run the stage {NAME!r} first")
-    tensors = {name: tensor.half() for name, tensor in state["roles"]["average"].items()}
-    assets.mkdir(parents=True, exist_ok=True)
-    _save(tensors, assets / FILE, state["step"])
-    return assets / FILE
+    return state["roles"]["average"], state["step"]
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("network.")
 
 
 def face_codec_loss(model: TrainedModel, batch: FaceClips, dice: Dice, own: FaceCodecRecipe) -> Losses:
@@ -98,10 +113,13 @@ def face_codec_loss(model: TrainedModel, batch: FaceClips, dice: Dice, own: Face
         "copied": own.copied * _copy_loss(motion, batch),
         "flow": own.flow * _flow_loss(motion.flow_N2HW, batch),
         "masked": own.masked * _mask_loss(motion.mask_N1HW, batch),
-        "pull": own.pull * latents.square().mean().log().square(),
+        "pull": own.pull * _pull(latents),
     }
-    figures = {"error": (output.detach() - frames).square().mean(), "pixels": _flow_error(motion.flow_N2HW, batch),
-               "latent": latents.detach().square().mean()}  # fmt: skip
+    figures = {
+        "error": (output.detach() - frames).square().mean(),
+        "pixels": _flow_error(motion.flow_N2HW, batch),
+        "still": _flow_error(torch.zeros_like(motion.flow_N2HW), batch),
+    }
     return {"loss": sum(parts.values()), **{name: part.detach() for name, part in parts.items()}, **figures}
 
 
@@ -134,6 +152,12 @@ def _motion(codec: WarpingCodec, latents: Tensor, reference: ReadReference, num_
     if num_frames == 1:
         return codec.decoder.last_frames(latents[:, 0], reference)
     return codec.decoder(latents, reference, None)[0]
+
+
+def _pull(latents_BFCHW: Tensor) -> Tensor:
+    """log(variance)^2 + mean^2: both over channels, the variance about each channel's own mean"""
+    means = latents_BFCHW.mean(dim=(0, 1, 3, 4), keepdim=True)
+    return (latents_BFCHW - means).square().mean().log().square() + means.square().mean()
 
 
 def _noise(latents: Tensor, dice: Dice, own: FaceCodecRecipe) -> Tensor:
@@ -190,9 +214,8 @@ def draw_face_sheet(path: Path, batch: FaceClips, made: Tensor) -> np.ndarray:
     """
     frames = [frame for frame in _SHOWN if frame < made.shape[1]]
     rows = torch.cat([batch.frames_BT3HW[:, frames, None], made[:, frames].float()], dim=2)
-    still = batch.reference_B3HW[:, None, None].expand(-1, 1, rows.shape[2], -1, -1, -1)
-    rows = torch.cat([still, rows], dim=1)
-    sheet = rearrange(rows, "b t r c h w -> (b h) (r t w) c").clamp(0, 1).mul(255).round().byte().cpu().numpy()
+    rows = torch.cat([batch.reference_B3HW[:, None, None], rows.flatten(1, 2)[:, None]], dim=2)
+    sheet = rearrange(rows, "b t r c h w -> (b h) (t r w) c").clamp(0, 1).mul(255).round().byte().cpu().numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(sheet).save(path)
     return sheet
@@ -211,7 +234,19 @@ def _start(codec: WarpingCodec) -> WarpingCodec:
     for layer in codec.modules():
         if isinstance(layer, ResBlock | MemoryBlock):
             nn.init.zeros_(layer.conv[-1].weight)
+    _spread(codec)
     return codec
+
+
+def _spread(codec: WarpingCodec) -> None:
+    """Every latent channel gets mean 0 and standard deviation 1 over smooth noise: features behind ReLUs alone are all
+    nearly the same everywhere.
+    """
+    noise = fn.interpolate(torch.rand(16, 3, 12, 12), size=(128, 128), mode="bicubic").clamp(0, 1)
+    last, latents = codec.encoder.group[-1], codec.encoder.still(noise)
+    deviation, mean = latents.std(dim=(0, 2, 3)), latents.mean(dim=(0, 2, 3))
+    last.weight /= deviation[:, None, None, None]
+    last.bias.copy_((last.bias - mean) / deviation)
 
 
 def _write(_: Stage, weights: Mapping[str, Tensor], path: Path, steps: int) -> None:
@@ -219,7 +254,7 @@ def _write(_: Stage, weights: Mapping[str, Tensor], path: Path, steps: int) -> N
 
 
 def _save(weights: Mapping[str, Tensor], path: Path, steps: int) -> None:
-    tensors = {name.removeprefix("network."): tensor.contiguous() for name, tensor in weights.items()}
+    tensors = {_plain(name): tensor.contiguous() for name, tensor in weights.items()}
     save_file(tensors, path, metadata={"family": "warping", "steps": str(steps)})
 
 

@@ -8,9 +8,10 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from knot_core.config import takes_controls
+from knot_core.config import UNITS, UNITS_DIM, takes_controls
 from knot_core.driving.audio import MEL_DIM
 from knot_core.driving.controls import CONTROLS
+from knot_core.driving.signal_form import NUM_FLAGS
 from knot_core.errors import SettingsError
 from knot_core.wan.network import WanNetwork
 
@@ -112,4 +113,5 @@ def weigh_signal(network: WanNetwork) -> None:
     with torch.no_grad():
         columns = network.audio_proj.proj.weight.unflatten(1, (adapter.num_packed, adapter.signal_dim))
         columns[..., :MEL_DIM] *= 0.35
-        columns[..., MEL_DIM : MEL_DIM + len(CONTROLS)] *= 8.0
+        num_controls = UNITS_DIM - MEL_DIM - NUM_FLAGS if adapter.name == UNITS else len(CONTROLS)
+        columns[..., MEL_DIM : MEL_DIM + num_controls] *= 8.0

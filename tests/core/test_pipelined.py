@@ -10,7 +10,8 @@ import torch
 
 from knot_core import SettingsError, pipelined
 from knot_core.config import StreamSettings
-from knot_core.stream import continue_stream, drawn_ahead, open_stream, resume_stream, state_of
+from knot_core.stream import continue_stream, open_stream, resume_stream, state_of
+from knot_core.stream.shown import ChunkDecoding
 from knot_core.threads import threads_inside
 
 SETTINGS = StreamSettings(steps=2, num_window_frames=4)
@@ -136,7 +137,7 @@ def test_an_error_in_any_stage_comes_once_and_the_stream_goes_on_from_before_it(
         return call
 
     if stage == "decode":
-        monkeypatch.setattr(drawn_ahead, "decode", failing(drawn_ahead.decode))
+        monkeypatch.setattr(ChunkDecoding, "__call__", failing(ChunkDecoding.__call__))
     if stage == "commit":
         monkeypatch.setattr(stream, "run_commit", failing(stream.run_commit))
     given, chunks = [], pipelined(stream, write=failing(lambda _: None) if stage == "write" else None)

@@ -12,7 +12,10 @@ from torch import Tensor
 from torch.nn import functional as fn
 
 from knot_core.codec.warping import WarpingCodec, WarpingConfig, warp
+from knot_lab.data.clips import Clips
+from knot_lab.data.face_clips import read_clip
 from knot_lab.data.face_pictures import FacePictures
+from knot_lab.data.portraits import Portraits
 from knot_lab.data.warped_pictures import paint_shapes, warped_clip
 from knot_lab.evaluation.metrics import psnr
 from knot_lab.parallel import Team
@@ -20,6 +23,7 @@ from knot_lab.recipes import KNOT_FACE
 from knot_lab.synthetic import avatars
 from knot_lab.training import face_codec as training
 from knot_lab.training.loop import Outputs, train_stage
+from knot_lab.training.regression_stage import build_regression
 
 _OWN = replace(
     KNOT_FACE.face_codec, codec=WarpingConfig(encoder=(4, 4, 8, 8), decoder=(8, 8, 8), reference=4), steps=4, warmup=1,
@@ -42,7 +46,14 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for frame in range(17):
             visible[frame, :, (frame + 1) // 2 + 1 :] = True
         frames = np.stack([picture[:, 20 - frame : 84 - frame] for frame in range(17)])
-        np.savez(folder / f"{number}.npz", frames=frames, reference=picture[:, 20:84], flow=flow, visible=visible)
+        face = rng.random((18, 32, 32)) < 0.5
+        np.savez(
+            folder / f"{number}.npz", frames=frames, reference=picture[:, 20:84], flow=flow, visible=visible,
+            face=face[1:], reference_face=face[0], flags=np.array([True, True, False]),
+            units=rng.random((17, 52), np.float32), pose=rng.random((17, 3), np.float32),
+            mel=rng.random((17, 64), np.float32), reference_units=rng.random(52, np.float32),
+            reference_pose=rng.random(6, np.float32),
+        )  # fmt: skip
     return folder
 
 
@@ -100,3 +111,41 @@ def test_the_averaged_weights_are_what_the_engine_loads(bank: Path, tmp_path: Pa
     stored = load_file(training.export_face_codec(tmp_path, tmp_path / "assets"))
     codec = WarpingCodec.from_state_dict({name: tensor.float() for name, tensor in stored.items()})
     assert codec.config == _OWN.codec
+
+
+def _clips(bank: Path) -> Clips:
+    torch.manual_seed(0)
+    codec = WarpingCodec(_OWN.codec).eval()
+    made = [vars(read_clip(codec, file)) for file in sorted(bank.glob("*.npz"))]
+    return Clips(**{name: torch.stack([clip[name] for clip in made]) for name in made[0]})
+
+
+def test_a_rendered_clip_is_its_latents_and_what_moved_it(bank: Path) -> None:
+    clips = _clips(bank)
+    shapes = {name: tuple(value.shape[1:]) for name, value in vars(clips).items()}
+    assert shapes == {
+        "latents": (5, 16, 4, 4), "references": (4, 16, 4, 4), "reference_controls": (4, 55),
+        "reference_face": (4, 4, 4), "mel": (5, 4, 64), "controls": (5, 4, 55), "face": (5, 4, 4), "speaking": (),
+    }  # fmt: skip
+    with np.load(bank / "0.npz") as stored:
+        units, pose, face = stored["units"], stored["pose"], stored["face"]
+    assert np.allclose(clips.controls[0, 2, 1], np.r_[units[6], pose[6]])
+    assert np.allclose(clips.reference_controls[0, 2], np.r_[units[8], pose[8]])
+    assert clips.face[0, 2, 1, 3] == pytest.approx(face[8, 8:16, 24:32].mean())
+    assert torch.equal(clips.reference_face[0, 1], clips.face[0, 0]), "of the clip's own first frame"
+    assert torch.allclose(clips.references[0, 1], clips.latents[0, 0], atol=1e-5), "which begins like a stream"
+
+
+def test_the_regression_learns_from_rendered_clips(bank: Path, tmp_path: Path) -> None:
+    network = replace(KNOT_FACE.network, dim=64, ffn_dim=32, num_heads=1, num_layers=2, text_dim=8, freq_dim=8,
+                      adapter=replace(KNOT_FACE.network.adapter, hidden_dim=8, blocks=(0, 1)))  # fmt: skip
+    own = replace(KNOT_FACE.student, steps=4, warmup=1, clips=2, alone_clips=2, alone_frames=2, save_every=4,
+                  sample_every=9, alone_first=0.5, alone_last=0.5, contrast=0.0)  # fmt: skip
+    recipe = replace(KNOT_FACE, network=network, student=own)
+    clips, team = _clips(bank), Team()
+    stage = build_regression(recipe, own, team)
+    lines: list[dict[str, float]] = []
+    outputs = Outputs(folder=tmp_path, log=lambda _, **values: lines.append(values))
+    train_stage(stage, Portraits(own=own, clips=clips, stills=clips), outputs)
+    assert all(np.isfinite(value) for line in lines for value in line.values())
+    assert (tmp_path / "student.safetensors").exists()
