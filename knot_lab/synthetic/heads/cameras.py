@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PICTURE = 256  # pixels a side
+from knot_core.media.face_places import EYE_DISTANCE, EYES_MIDPOINT, MOUTH, SIDE
+
+PICTURE = SIDE  # pixels a side
 SAMPLES = 2 * PICTURE
-EYES, EYE_DISTANCE, MOUTH = (128.0, 112.0), 62.0, (128.0, 178.0)  # pixels: where an aligned face has them
-_NECK_SHARE = 0.4  # of a turn happens in the neck, the rest at its top
+NECK_SHARE = 0.4  # of a turn happens in the neck, the rest at its top
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,6 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
     about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
     about_z = np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]])
     return about_z @ about_x @ about_y
-
-
-def posed(points: np.ndarray, skin: np.ndarray, joints: tuple[np.ndarray, np.ndarray], turn: np.ndarray) -> np.ndarray:
-    """Linear blend skinning: points [M, 3], weights [M, 2] (head, neck), joints (head, neck), (yaw, pitch, roll)."""
-    head, neck = joints
-    of_neck, of_head = rotation(*(_NECK_SHARE * turn)), rotation(*turn)
-    moved_head = neck + of_neck @ (head - neck)
-    with_neck = (points - neck) @ (of_neck.T - np.eye(3)).astype(np.float32)
-    with_head = (points - head) @ of_head.T.astype(np.float32) + moved_head.astype(np.float32) - points
-    return (points + skin[:, 1:] * with_neck + skin[:, :1] * with_head).astype(np.float32)
 
 
 def to_camera(points: np.ndarray, view: View, middle: np.ndarray) -> np.ndarray:
@@ -74,10 +65,10 @@ def aligned_view(eyes: np.ndarray, mouth: np.ndarray, middle: np.ndarray, distan
     points = np.stack([eyes[0], eyes[1], mouth])
     flat = on_screen(to_camera(points, straight, middle), (1.0, 0.0, 0.0))[:, :2].astype(float)
     spread = np.linalg.norm(flat[1] - flat[0]) / EYE_DISTANCE + abs(flat[2, 1] - flat[:2, 1].mean()) / (
-        MOUTH[1] - EYES[1]
+        MOUTH[1] - EYES_MIDPOINT[1]
     )
     scale = 2 / spread  # picture pixels per unit
     middle_flat = (flat[:2].mean(axis=0) * 2 + flat[2]) / 3
-    wanted = (2 * np.array(EYES) + np.array(MOUTH)) / 3
+    wanted = (2 * np.array(EYES_MIDPOINT) + np.array(MOUTH)) / 3
     centre = 2 * (wanted - scale * middle_flat)
     return View(distance, (0.0, 0.0), 2 * scale, (float(centre[0]), float(centre[1])))

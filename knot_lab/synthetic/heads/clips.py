@@ -5,7 +5,7 @@ Shapes: T pixel frames at 25 a second, P = 256 pixels, F = 128 labels a side, L 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -24,6 +24,7 @@ from .render import Rendered, reference_of, render
 
 SPEAKING, LIVELY = 0.6, 0.45  # shares: of all clips; of the others, those in which every unit moves, and fast
 _CLIPS_A_SPEECH = 6  # neighbouring clips share one recording: starting a voice costs more than letting it talk
+_CAUGHT = 0.25  # share of references caught in the middle of something: photos of people who laugh, speak, blink
 _FARTHEST_YAW = 0.75  # rad, in lively clips
 
 
@@ -43,6 +44,8 @@ def sample_clip(bank: HeadBank, seed: int, num_pixel_frames: int = 17, split: st
     """A person and their motion; a pure function of the seed and the split."""
     rng = np.random.default_rng([seed, 0 if split == "train" else 1, 50])
     identity = Identity.sample(bank, rng)
+    if rng.random() < _CAUGHT:
+        identity = identity.with_reference(*_caught(rng))
     speaking = rng.random() < SPEAKING
     mel = np.full((num_pixel_frames, MEL_DIM), SILENCE, np.float32)
     if speaking:
@@ -178,6 +181,14 @@ def _glide(rng: np.random.Generator, num_pixel_frames: int, spread: float, secon
     return knots[left] * (1 - t) + knots[left + 1] * t
 
 
+def _caught(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Units [52] and pose [6] of a reference that is not at rest."""
+    units = unit_values(_MOODS[rng.integers(len(_MOODS))]) * rng.uniform(0.4, 1.0)
+    units = units + unit_values({"jawOpen": rng.uniform(0, 0.35), "eyeBlink": rng.uniform(0, 0.4)})
+    turns = rng.normal(0, (0.15, 0.09, 0.07))
+    return np.clip(units, 0, 1), np.array([*turns, 0, 0, 1])
+
+
 def _uneven(rng: np.random.Generator, units: np.ndarray) -> np.ndarray:
     """Nobody's face moves alike on both sides: units [T, 52] with the sides up to 15 % apart."""
     factor = np.ones(len(UNITS), np.float32)
@@ -234,8 +245,3 @@ def _placed(rng: np.random.Generator, num_pixel_frames: int) -> np.ndarray:
     drift = [_glide(rng, num_pixel_frames, spread, seconds=1.5) for _ in range(2)]
     zoom = 1 + 0.004 * _glide(rng, num_pixel_frames, spread, seconds=1.5)
     return np.stack([*drift, zoom], axis=1).astype(np.float32)
-
-
-def without_extras(clip: Clip) -> Clip:
-    """The same clip under light that turns with the head, free of noise and loss."""
-    return replace(clip, identity=clip.identity.plain())

@@ -21,7 +21,7 @@ from .raster import draw_depth
 
 SKIN, EYE_LEFT, EYE_RIGHT, UPPER_TEETH, LOWER_TEETH, TONGUE, LASHES = range(7)
 AXIS_Z = 0.02  # m: the vertical axis about which the skin's texture is unrolled
-TOP, HEIGHT = 0.88, 0.62  # m: what the skin's texture spans
+TOP, SPAN = 0.88, 0.62  # m: what the skin's texture spans, downwards
 _AO_DIRECTIONS, _AO_SIZE = 64, 256
 _NUM_ROOTS = 14_000
 
@@ -118,7 +118,7 @@ def mean_weights(names: tuple[str, ...]) -> np.ndarray:
 def cylindrical(points: np.ndarray) -> np.ndarray:
     """[.., 3] -> float32 [.., 2]: azimuth about the vertical axis, 0.5 in front, and depth below ``TOP``, in 0 .. 1."""
     azimuth = np.arctan2(points[..., 0], points[..., 2] - AXIS_Z) / (2 * np.pi) + 0.5
-    return np.stack([azimuth, (TOP - points[..., 1]) / HEIGHT], axis=-1).astype(np.float32)
+    return np.stack([azimuth, (TOP - points[..., 1]) / SPAN], axis=-1).astype(np.float32)
 
 
 def _at_vertices(data: Mapping[str, np.ndarray], name: str) -> np.ndarray:

@@ -15,7 +15,7 @@ from .fitting import Fitting
 from .garments import dress
 from .hair import grow_hair
 from .hair_styles import hairline, sample_hair_colour, sample_style
-from .head_bank import LASHES, SKIN, HeadBank
+from .head_bank import LASHES, SKIN, SPAN, TOP, HeadBank
 from .head_hull import HeadHull
 from .lights import Camera, exposure_for, plain_camera, sample_background, sample_camera, sample_light
 from .meshes import Mesh
@@ -72,6 +72,14 @@ class Identity:
             surface=(texture, materials, *rest),
             strands=strands,
         )
+
+    def shadowless(self) -> Identity:
+        """``plain`` under the same light from every side: what then differs between frames is geometry alone."""
+        plain = self.plain()
+        light = np.zeros_like(self.light)
+        light[0, 2] = light[2, 2] = 1  # directions of lights that are off
+        light[4] = self.light[4] + 0.5 * self.light[1]
+        return replace(plain, light=light)
 
     def with_reference(self, units: np.ndarray, pose: np.ndarray) -> Identity:
         """The same with another reference: units [52], pose [6]."""
@@ -213,7 +221,7 @@ def _under_hair(bank: HeadBank, texture: np.ndarray, hairy: bool, style: object,
 
     height, width = texture.shape[:2]
     azimuth = ((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi
-    level = 0.88 - (np.arange(height)[:, None] + 0.5) / height * 0.62
+    level = TOP - (np.arange(height)[:, None] + 0.5) / height * SPAN
     above = np.clip((level - hairline(azimuth, style)[None] + 0.001) / 0.010, 0, 1).astype(np.float32)
     if style.bald > 1.2:
         above *= np.clip((0.805 - level) / 0.02, 0, 1).astype(np.float32)

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .cameras import PICTURE, SAMPLES, framed, on_screen, rotation, to_camera
+from .cameras import NECK_SHARE, PICTURE, SAMPLES, framed, on_screen, rotation, to_camera
 from .deform import move_strands, move_vertices, normals_of
 from .identity import Identity
 from .labels import label_flow
@@ -21,8 +21,6 @@ from .shading import resolve, shade_strands
 FLOW = PICTURE // 2
 REST_POSE = np.array([0, 0, 0, 0, 0, 1], np.float32)
 _SHADOW, _SHADOW_SPAN = 256, 0.56  # samples, m
-_NECK_SHARE = 0.4
-_HAIR_PART = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +109,7 @@ def _collar(identity: Identity, scene: _Scene) -> float:
 def _transforms(identity: Identity, turn: np.ndarray) -> np.ndarray:
     """float32 [2, 3, 4]: with the head, with the neck."""
     head, neck = identity.joints
-    of_neck, of_head = rotation(*(_NECK_SHARE * turn)), rotation(*turn)
+    of_neck, of_head = rotation(*(NECK_SHARE * turn)), rotation(*turn)
     moved = neck + of_neck @ (head - neck)
     return np.stack(
         [np.column_stack([of_head, moved - of_head @ head]), np.column_stack([of_neck, neck - of_neck @ neck])]
@@ -192,7 +190,7 @@ def _turned(light: np.ndarray, turn: np.ndarray) -> np.ndarray:
 
 
 def _lights(identity: Identity, scene: _Scene, light: np.ndarray) -> tuple:
-    """What the shaders read: the light, its shadow map, the way to it, its softness."""
+    """The light as the shaders read it: itself, its shadow map, the way to that, its softness."""
     direction = light[0].astype(float)
     side = np.cross(direction, (0.0, 1.0, 0.0))
     side /= np.linalg.norm(side) + 1e-9

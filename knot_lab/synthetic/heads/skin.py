@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .head_bank import SKIN, HeadBank
+from .head_bank import AXIS_Z, SKIN, SPAN, TOP, HeadBank
 from .raster import draw_triangles, empty_buffers
 from .shapes import Person
 
@@ -47,7 +47,7 @@ class SkinLook:
 def skin_map(bank: HeadBank) -> SkinMap:
     """The template's surface unrolled: 40 ms, once."""
     size = max(WIDTH, HEIGHT)
-    radius = np.hypot(bank.template[:, 0], bank.template[:, 2] - 0.02)
+    radius = np.hypot(bank.template[:, 0], bank.template[:, 2] - AXIS_Z)
     screen = np.stack([bank.uv[:, 0] * WIDTH, bank.uv[:, 1] * HEIGHT, 1 + radius], axis=1).astype(np.float32)
     body = bank.triangles[bank.groups == SKIN]
     body = body[np.ptp(bank.uv[body, 0], axis=1) < 0.5]
@@ -57,7 +57,7 @@ def skin_map(bank: HeadBank) -> SkinMap:
     weights = np.concatenate([where, 1 - where.sum(axis=2, keepdims=True)], axis=2)
     corners = body[what]
     put = lambda values, empty: np.where(what >= 0, (values[corners] * weights).sum(axis=2), empty).astype(np.float32)  # noqa: E731
-    height = 0.88 - (np.arange(HEIGHT)[ROWS] + 0.5) / HEIGHT * 0.62
+    height = TOP - (np.arange(HEIGHT)[ROWS] + 0.5) / HEIGHT * SPAN
     return SkinMap(
         x=put(np.abs(bank.template[:, 0]), 0.2),
         y=put(bank.template[:, 1], height[:, None]),
@@ -146,7 +146,7 @@ def _whole(painted: np.ndarray, tone: np.ndarray) -> np.ndarray:
 
 
 def _blood(rng: np.random.Generator, at: SkinMap, mottled: np.ndarray, blotched: np.ndarray) -> np.ndarray:
-    """Where skin is redder: cheeks, nose, ears, chin, around the mouth."""
+    """Redder skin: cheeks, nose, ears, chin, around the mouth."""
     cheeks = _spot(at, 0.045, 0.703, 0.021, 0.018) * rng.uniform(0.2, 1.0)
     nose = _spot(at, 0.0, 0.700, 0.015, 0.014) * rng.uniform(0.2, 0.9)
     rest = 0.3 * _spot(at, 0.0, 0.635, 0.02, 0.012) + 0.6 * at.ears + 0.2 * _spot(at, 0.0, 0.69, 0.03, 0.01)
