@@ -31,6 +31,9 @@ class NoiseBank:
             field = field[::-1]
         y, x = rng.integers(len(field), size=2)
         size = len(field)
+        if height <= size and width <= size:  # a view, where no copy is needed
+            top, left = y % (size - height + 1), x % (size - width + 1)
+            return field[top : top + height, left : left + width]
         rolled = np.roll(field, (-int(y), -int(x)), (0, 1))
         return np.tile(rolled, (-(-height // size), -(-width // size)))[:height, :width]
 
