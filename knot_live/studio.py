@@ -110,8 +110,9 @@ class Studio:
         except KnotError as problem:
             raise ProtocolError("bad_value", str(problem)) from None
         height, width = self.model.preset.height, self.model.preset.width
+        about = self.about() | {"steps": session.adapting.rung.shape.steps}
         return Made(session=session, width=width, height=height, fps=self.model.fps, words=words_of(self.model),
-                    about=self.about() | {"steps": session.shape.steps}, listen=events.listen)  # fmt: skip
+                    about=about, listen=events.listen)  # fmt: skip
 
     def session(self, wish: Create, **others: Any) -> Session:
         """A session as a client wants it; `others` are options of it.

@@ -155,7 +155,7 @@ class Worker:
         except KnotError as problem:
             raise ProtocolError("bad_value", str(problem)) from None
         self._sessions[session_id], self._encoders[session_id] = hosted, encoder
-        return self._told(encoder, self._studio.about() | {"steps": hosted.session.shape.steps})
+        return self._told(encoder, self._studio.about() | {"steps": hosted.session.adapting.rung.shape.steps})
 
     def _begin(self, wish: Create, hosted: Hosted, changed: Condition) -> Session:
         return self._studio.session(wish, on_event=hosted.tell, before_chunk=hosted.before_chunk, changed=changed,
