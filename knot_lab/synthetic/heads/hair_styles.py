@@ -18,8 +18,8 @@ _NATURAL = np.array(
 _GREY = np.array([0.42, 0.41, 0.40])
 
 
-def sample_hair_colour(rng: np.random.Generator, person: Person) -> np.ndarray:
-    """Linear colour [3]: mostly dark, lighter among some, grey with age, dyed in one of fourteen."""
+def sample_hair_colour(rng: np.random.Generator, person: Person) -> tuple[np.ndarray, np.ndarray]:
+    """Linear colours [3] of the hair and of brows and beard: mostly dark, grey with age, the hair sometimes dyed."""
     light = np.array([0.05, 0.10, 0.20, 0.22, 0.20, 0.13, 0.10])
     dark = np.array([0.45, 0.38, 0.12, 0.04, 0.01, 0.0, 0.0])
     weights = person.ancestry[2] * light + (1 - person.ancestry[2]) * dark
@@ -28,8 +28,8 @@ def sample_hair_colour(rng: np.random.Generator, person: Person) -> np.ndarray:
         grey = rng.uniform(0.3, 1.0)
         colour = colour * (1 - grey) + grey * _GREY * rng.uniform(0.6, 1.3)
     elif rng.random() < 0.07:
-        colour = rng.dirichlet([0.8, 0.8, 0.8]) * rng.uniform(0.15, 0.6)
-    return colour
+        return rng.dirichlet([0.8, 0.8, 0.8]) * rng.uniform(0.15, 0.6), colour
+    return colour, colour
 
 
 @dataclass(frozen=True, kw_only=True)

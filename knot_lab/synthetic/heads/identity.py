@@ -98,15 +98,15 @@ def _map_of(bank: HeadBank) -> SkinMap:
 def _sample(bank: HeadBank, rng: np.random.Generator) -> Identity:
     person = sample_person(rng)
     rest, joints = rest_shape(bank, shape_weights(rng, bank, person))
-    hair_colour = sample_hair_colour(rng, person)
-    look = paint_skin(rng, bank, _map_of(bank), person, hair_colour)
+    hair_colour, natural_colour = sample_hair_colour(rng, person)
+    look = paint_skin(rng, bank, _map_of(bank), person, natural_colour)
     used = np.unique(bank.triangles[bank.groups == SKIN])
     hull = HeadHull(rest[used], bank.skin[used])
     style_name, style = sample_style(rng, person)
     worn = Fitting(rng=rng, bank=bank, rest=rest, hull=hull, person=person, tone=look.tone)
     dress(worn)
-    strands = [grow_brows(rng, bank, rest, person, hair_colour), grow_lashes(rng, bank, person)]
-    strands += grow_beard(rng, bank, rest, person, hair_colour)
+    strands = [grow_brows(rng, bank, rest, person, natural_colour), grow_lashes(rng, bank, person)]
+    strands += grow_beard(rng, bank, rest, person, natural_colour)
     if style is not None and not worn.hair_hidden:
         strands += grow_hair(worn, style, hair_colour)
     meshes = [_body(bank, rest), *worn.wardrobe.meshes]

@@ -58,7 +58,10 @@ def render(
 
     ``rng`` draws the camera's noise; without it there is none, nor is the picture compressed.
     """
-    scene = _scene(identity, np.asarray(units, np.float32), np.asarray(pose, np.float32))
+    if units is identity.reference_units and pose is identity.reference_pose:
+        scene = _reference_scene(_Key(identity))  # the flow of every frame needs it as well
+    else:
+        scene = _scene(identity, np.asarray(units, np.float32), np.asarray(pose, np.float32))
     light, part = _lit(identity, scene, np.asarray(pose, np.float32))
     if identity.lens is not None:
         light = _behind_lenses(identity, scene, light)
