@@ -1,4 +1,4 @@
-"""Who may call a server: requests that a page of this very server, or a program, sent to this very server.
+"""Access to a server: it answers its own pages, and programs that name it as their host.
 
 Another site's page can make a browser send requests here, also under a name of its own that it points at this machine
 (DNS rebinding). So a request must name this server as its Host, and if it has an Origin, that must be this server too,
@@ -25,12 +25,12 @@ _SHORTEST_TOKEN, _LONGEST_TOKEN = 16, 256  # characters
 
 
 class AccessError(ValueError):
-    """What the operator gave does not keep strangers out, or cannot be read."""
+    """The operator's options do not keep strangers out, or a file of theirs cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Doors:
-    """What a server listens on, and the origins that its operator allows beside its own."""
+    """The addresses that a server listens on, and the origins that its operator allows beside its own."""
 
     listens: tuple[str, ...]  # addresses or names
     origins: frozenset[str] = frozenset()  # such as https://comfy.example.com; their hosts are this server's, too
@@ -96,7 +96,7 @@ def plain_origin(text: str) -> str | None:
 
 
 def plain_origins(texts: Iterable[str]) -> frozenset[str]:
-    """Those that are origins."""
+    """The entries that are valid origins."""
     return frozenset(filter(None, map(plain_origin, texts)))
 
 
@@ -117,7 +117,7 @@ def same_token(given: str | None, wanted: str) -> bool:
 
 
 def operators_token(file: Path | None) -> str | None:
-    """What opens sessions: from a file, else from the environment; None: nothing is asked for.
+    """The token that opens sessions, from a file, else from the environment; None: no token is needed.
 
     Raises:
         AccessError: the file cannot be read, or what it or the environment holds is too short, or not one word.

@@ -1,4 +1,4 @@
-"""What a session is drawn as, by how late its chunks come: down its ladder before pictures stall, and up again."""
+"""Quality of a running session by how late its chunks come: down its ladder before pictures stall, and up again."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -60,13 +60,13 @@ class Adapting:
         return None if self._level.rung == before else self._level.rung
 
     def told(self, span: Span) -> Degraded:
-        """What is told of the rung that holds from that chunk on."""
+        """The event that tells of the rung in force from that chunk on."""
         drawn = self.drawn_by()
         settings = {"steps": drawn.steps, "num_chunk_frames": drawn.num_chunk_frames, "every": self.rung.every}
         return Degraded(self._level.rung, span.chunk, span.first, settings, self.rung.sentence)
 
     def to_state(self) -> dict[str, Any]:
-        """What `from_state` needs, of plain values."""
+        """Plain values for `from_state`."""
         return {"asked": self.asked.to_dict(), "level": list(self._level)}
 
     @classmethod
@@ -78,7 +78,7 @@ class Adapting:
         return adapting
 
     def _costs(self, seconds: Mapping[str, float]) -> list[float]:
-        """What a second of pictures costs on each rung, of what it costs on this one: passes over the chunk and its
+        """The cost of a second of pictures on each rung, relative to this one: passes over the chunk and its
         knot, each in proportion to its steps, and the rest.
         """
         whole = seconds.get("chunk", 0.0)

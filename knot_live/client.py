@@ -91,7 +91,7 @@ class ClientSession:
         await self._socket.close()
 
     async def __aiter__(self) -> AsyncIterator[dict[str, Any] | Media]:
-        """What the server sends, text messages as dicts, until the session has ended.
+        """The server's messages, texts as dicts, until the session has ended.
 
         Raises:
             ConnectionLost: the connection ended first.

@@ -24,7 +24,7 @@ _ONES_OWN_FAULT = {"too_fast", "not_created"}  # after these the connection ends
 
 
 class Transport(Protocol):
-    """What carries the messages of a connection: a WebSocket, or a peer connection of WebRTC.
+    """The carrier of a connection's messages: a WebSocket, or a peer connection of WebRTC.
 
     A transport that `plays` does what a client does on a WebSocket: pictures and sound, in the formats that it names,
     leave when their time has come, and count as shown then. `played_frame` is the last one.

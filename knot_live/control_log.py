@@ -1,4 +1,4 @@
-"""What a session was asked and when it took hold: enough to drive a stream the same way again."""
+"""A log of a session's controls and when each took hold: enough to drive a stream the same way again."""
 
 import json
 from collections import deque

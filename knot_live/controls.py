@@ -1,4 +1,4 @@
-"""What somebody may ask of a session: one frozen value per control, and each as JSON and back.
+"""Controls of a session: one frozen value for each kind, to JSON and back.
 
 Shapes: C channels, S samples.
 """
@@ -159,7 +159,7 @@ class Speech(DrivingControl):
 
 @dataclass(frozen=True)
 class CommitSpeech(DrivingControl):
-    """What was sent is the whole sentence: nothing more is to be waited for."""
+    """The sentence is complete: no more of it is waited for."""
 
     kind = "commit_speech"
 
@@ -198,7 +198,7 @@ class Say(Control):
 
 @dataclass(frozen=True)
 class Prompt(Control):
-    """What the model is told in words, from the next chunk on."""
+    """A text prompt, from the next chunk on."""
 
     kind = "prompt"
     text: str

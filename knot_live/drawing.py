@@ -149,7 +149,7 @@ class Drawing:
         self._set(self.adapting.stand_on(rung))
 
     def other_rung(self, drawn: Drawn) -> int | None:
-        """Where chunks come late, or there is room again: the rung to be drawn on; asked once after each chunk."""
+        """The new rung where chunks come late, or there is room again; asked once after each chunk."""
         room = drawn.span.length / self._fps
         if self._shared_lead:
             room = max(room, self._shared_lead) - pacing.TRANSPORT

@@ -29,7 +29,7 @@ HISTORY = 64  # latent frames whose signal is kept: 10 seconds
 
 
 class Plan(Protocol):
-    """What is asked of a `ChunkPlan`; in latent frames."""
+    """The part of a `ChunkPlan` that is needed here, in latent frames."""
 
     start: int
     num_frames: int
@@ -38,7 +38,7 @@ class Plan(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class _Frozen:
-    """What the chunk at hand is drawn under."""
+    """The driving of the chunk at hand, fixed when it begins."""
 
     start: int  # latent frames
     stop: int  # of its own
@@ -97,7 +97,7 @@ class LiveDriving:
             self._face.set_controls(values)
 
     def set_pose(self, values: Mapping[str, float]) -> None:
-        """What a camera sees, clipped to the controls' ranges; it moves what `set_controls` does not hold.
+        """Set the controls that a camera saw, clipped to their ranges; they move what `set_controls` does not hold.
 
         Raises:
             DrivingError: an unknown control, or a value that is no number; then nothing changes.
@@ -137,7 +137,7 @@ class LiveDriving:
             self._face.set_liveliness(value)
 
     def set_beneath(self, beneath: Driving | None) -> None:
-        """What moves head, eyes and mouth where nobody does, from the next chunk on, eased as all else; None: it idles.
+        """Set the driving beneath, which moves what nobody else does, from the next chunk on; eased; None: it idles.
 
         Raises:
             DrivingError: it speaks, or this model takes no controls; then nothing changes.
@@ -160,7 +160,7 @@ class LiveDriving:
             self._voice.append(samples, sample_rate, mode, self._clock())
 
     def commit_speech(self) -> None:
-        """What was appended is a whole: nothing more of it is to be waited for."""
+        """Say that the appended speech is complete: no more of it is waited for."""
         require_speech(self._signals)
         with self._lock:
             self._voice.commit(self._clock())
@@ -289,7 +289,7 @@ class LiveDriving:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], model: Model, **others: Any) -> "LiveDriving":
-        """What `to_state` gave, of the same model; `others` as when it was made, but for the seed."""
+        """A driving that goes on from `to_state`, of the same model; `others` as when it was made, but for the seed."""
         self = cls(model, seed=state["seed"], **others)
         drawn = state["drawn"]
         values = [from_text(text).reshape(drawn["shape"]) for text in drawn["values"]]

@@ -29,7 +29,7 @@ class Piece(NamedTuple):
 
 @dataclass(eq=False)
 class Playing:
-    """What was made and is to leave when its time has come: the clock that pictures and sound share."""
+    """Media that leave when they are due, by one clock for pictures and sound."""
 
     fps: int = 25
     begins: float | None = None  # monotonic seconds at which the stream's second 0 would have left

@@ -1,4 +1,4 @@
-"""What live sessions use of the engine. No other file of this package imports it.
+"""The engine as live sessions use it. No other file of this package imports it.
 
 ComfyUI loads the pack under a name of its own, and there is no top-level `knot_core` there: the engine lies beside this
 package under the same parent. Everywhere else both packages are top-level ones.

@@ -1,4 +1,4 @@
-"""What a session hands out: chunks of pictures with their sound, and what it tells beside them.
+"""A session's output: chunks of pictures with their sound, and events beside them.
 
 Shapes: T pixel frames, H W height and width, S samples.
 """
@@ -81,7 +81,7 @@ class Degraded:
 
 @dataclass(frozen=True)
 class Cut:
-    """What was made from that frame on is not to be shown; what comes with this epoch takes its place."""
+    """Frames from that one on are not to be shown; those of this epoch take their place."""
 
     epoch: int
     first_frame: int

@@ -1,4 +1,4 @@
-"""What moves head, eyes and mouth of a live portrait: what somebody set, a camera, gestures, and idle motion beneath.
+"""Motion of a live portrait's head, eyes and mouth: controls, a camera, gestures, and idle motion beneath.
 
 Shapes: P pixel frames, E the eight controls in the order of `CONTROLS`.
 """
@@ -66,7 +66,7 @@ def _clipped(name: str, value: float) -> float:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What was wished for by now."""
+    """The wishes for controls so far."""
 
     now: float
     controls: Mapping[str, float | None]
@@ -118,19 +118,19 @@ class FaceMotion:
         self._asked["look"] = checked_look(x, y)
 
     def wishes(self, now: float) -> Wishes:
-        """What was wished for until now."""
+        """The wishes so far, as a value that does not change."""
         return Wishes(
             now, dict(self._wanted), self._fresh(now), self._liveliness, tuple(self._asked.values()), self._beneath
         )
 
     def _fresh(self, now: float) -> tuple[tuple[float, Mapping[str, float]], ...]:
-        """What a camera saw, unless that is long ago."""
+        """The camera's newest pose, unless it is too old."""
         return tuple(self._seen) if self._seen and now - self._seen[-1][0] <= POSE_LASTS else ()
 
     # chunks
 
     def begin(self, first: int, stop: int, wishes: Wishes) -> None:
-        """What changes, changes with that pixel frame; `stop`: where the chunk's own frames end.
+        """Begin pending changes at that pixel frame; `stop`: where the chunk's own frames end.
 
         A stream's first frame has nothing before it, so it begins with what is wanted.
         """
@@ -150,7 +150,7 @@ class FaceMotion:
         self._begun += [(first, gesture) for gesture in wishes.gestures]
 
     def _before(self, first: int, column: int) -> Callable[[], float]:
-        """What stands at the frame before; of a stream's first frame it does not matter."""
+        """The value at the frame before; for a stream's first frame it does not matter."""
         return lambda: float(self._stood[first - 1][column]) if first - 1 in self._stood else 0.0
 
     def draw(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -237,7 +237,7 @@ class FaceMotion:
         }
 
     def restore(self, state: Mapping[str, Any], later: float | None = None) -> None:
-        """What `to_state` gave. `later`: how much more this clock says now than that one did; None: no camera."""
+        """Stand where `to_state` was called. `later`: how much more this clock says now than that one did; None: no camera."""
         if later is not None:
             self._seen.extend((at + later, values) for at, values in state["seen"])
         self._wanted, self._liveliness = dict(state["wanted"]), state["liveliness"]

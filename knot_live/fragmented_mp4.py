@@ -18,7 +18,7 @@ _EACH_DURATION, _EACH_SIZE, _EACH_FLAGS = 0x000100, 0x000200, 0x000400
 
 @dataclass(frozen=True, kw_only=True)
 class Tracks:
-    """What the two tracks hold; `sps` and `pps` without start codes, `pre_skip` samples at 48 kHz."""
+    """Parameters of the two tracks; `sps` and `pps` without start codes, `pre_skip` samples at 48 kHz."""
 
     width: int
     height: int
@@ -58,7 +58,7 @@ def fragment(number: int, pictures: tuple[int, Sequence[Sample]], sound: tuple[i
 
 
 def nal_units(access_unit: bytes) -> list[bytes]:
-    """What lies between the start codes of Annex B."""
+    """The NAL units between the start codes of Annex B."""
     units = access_unit.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")
     return [unit for unit in units if unit]
 

@@ -19,7 +19,7 @@ _Keys = Sequence[tuple[float, float]]  # (seconds, value), in order, from rest t
 
 @dataclass(frozen=True)
 class Shape:
-    """What a gesture adds to each control it uses, over its seconds."""
+    """A gesture's curve for each control that it moves, over its seconds."""
 
     curves: Mapping[str, Curve]
 
@@ -122,7 +122,7 @@ def number(what: str, value: object, low: float, high: float) -> float:
 
 
 def overlay(begun: Sequence[tuple[int, Gesture]], frames: np.ndarray, fps: int) -> Mapping[str, np.ndarray]:
-    """What gestures that began at those frames add: control -> [P], of the controls that they use."""
+    """Sum of the gestures that began at those frames: control -> [P], for the controls that they move."""
     added: dict[str, np.ndarray] = {}
     for first, gesture in begun:
         for name, values in gesture.shape.at((frames - first + 1) / fps).items():

@@ -14,7 +14,7 @@ _TEXT = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' format
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """What is told, and to whom. `trouble` says why no session can be made now, whoever asks; None: one can."""
+    """Health and figures of a server. `trouble` says why no session can be made now; None: one can."""
 
     metrics: Metrics | None = None
     token: str | None = None  # that the figures are shown for; None: to everybody

@@ -30,7 +30,7 @@ class Change:
 
 
 def eased(u: np.ndarray) -> np.ndarray:
-    """3 u^2 - 2 u^3, from 0 to 1."""
+    """3 u^2 - 2 u^3, from 0 to 1; [P] -> [P]."""
     u = np.clip(u, 0, 1)
     return u * u * (3 - 2 * u)
 
@@ -43,7 +43,7 @@ class Held:
 
     @property
     def target(self) -> float | None:
-        """Where the newest change goes; None: what lies beneath, also where nothing was ever changed."""
+        """The newest change's value; None: that of what lies beneath, also where nothing was ever changed."""
         return self.changes[-1].target if self.changes else None
 
     def change(self, first: int, frames: int, target: float | None, value_before: Callable[[], float]) -> None:

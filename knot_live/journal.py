@@ -17,7 +17,7 @@ from .controls import Control
 
 @dataclass(frozen=True)
 class Begun:
-    """What the next chunk is drawn under was frozen, at that time of the driving's clock."""
+    """The driving of the next chunk was frozen, at that time of its clock."""
 
     at: float
 
@@ -54,7 +54,7 @@ Step = Begun | GivenUp | Kept | Did
 
 
 class Journal:
-    """Where a session writes its steps, and the clock of its driving; both are the drawing thread's.
+    """A journal of a session's steps, and its driving's clock; both belong to the drawing thread.
 
     While it is held, which is when steps are done again, nothing is written and its time stands still.
     """

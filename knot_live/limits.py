@@ -37,7 +37,7 @@ class Limits:
                 raise SettingsError(f"{name.replace('_', '-')} is {value:g}; it must be above 0")
 
     def told(self) -> dict[str, float]:
-        """What a client should know of them."""
+        """The limits that a client should know."""
         return {
             "message_bytes": self.max_message_bytes,
             "messages_per_second": self.messages_per_second,

@@ -33,7 +33,7 @@ _SILENT = 1e-3  # of full scale
 
 @dataclass(frozen=True, kw_only=True)
 class Formats:
-    """What a client must know of a session's media before it can play them."""
+    """The formats of a session's media, which a client needs before it can play them."""
 
     codec: str  # of the pictures: RFC 6381
     mime: str  # of the MP4 fragments, as Media Source Extensions ask for it
@@ -128,7 +128,7 @@ class OpusEncoder:
 
 @lru_cache(maxsize=16)
 def _parameter_sets(width: int, height: int, fps: int) -> Mapping[int, bytes]:
-    """What every stream of that size begins with, by type; of a picture that is no stream's."""
+    """H.264 parameter sets for that size, by type, taken from a black picture."""
     unit = VideoEncoder(width, height, fps).encode(np.zeros((1, height, width, 3), np.uint8))[0]
     return {one[0] & 31: one for one in nal_units(unit)}
 

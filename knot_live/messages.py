@@ -1,4 +1,4 @@
-"""What the messages of the live protocol say, as values. Nothing here reads, sends or receives; see docs/live.md.
+"""Messages of the live protocol as values. Nothing here reads, sends or receives; see docs/live.md.
 
 A text message is a JSON object with a `type`; a binary one begins with `Header`.
 """
@@ -132,7 +132,7 @@ class RecentreCamera:
 
 
 class Received(NamedTuple):
-    """What one message asks for, in order."""
+    """The parts of one message, in order."""
 
     event_id: str | None
     requests: tuple[Any, ...]  # controls, or one of the requests above
@@ -140,7 +140,7 @@ class Received(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """What the words of a session's messages may be."""
+    """The names and ranges that a session's messages may use."""
 
     controls: Mapping[str, tuple[float, float]]  # name -> lowest and highest value
     gestures: tuple[str, ...] = ()

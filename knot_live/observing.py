@@ -1,4 +1,4 @@
-"""What sessions do, as figures: each session's own, and who is told of them all. `metrics.py` is one who is told."""
+"""Figures of sessions: each session's own, and observers of all of them, such as `metrics.py`."""
 
 from collections.abc import Iterable, Mapping
 
@@ -61,7 +61,7 @@ class SessionFigures:
             self._playback = self._playback.with_acknowledged(frame, now)
 
     def cut(self, first_frame: int, now: float) -> None:
-        """What was sent from that frame on is not shown."""
+        """Frames from that one on were sent, and are not shown."""
         if self._playback is not None:
             self._playback = self._playback.with_made(min(first_frame, self._playback.made), now)
 

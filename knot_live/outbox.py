@@ -1,4 +1,4 @@
-"""What waits to be sent to one client. A client that does not read fills its own outbox, and nothing else."""
+"""Messages that wait for one client. A client that does not read fills its own outbox, and nothing else."""
 
 import asyncio
 from collections import deque
@@ -43,7 +43,7 @@ class Outbox:
         return message
 
     def close(self) -> None:
-        """What waits is still taken; nothing more is."""
+        """Take no more messages; those that wait are still sent."""
         self.closed = True
         self._there.set()
 

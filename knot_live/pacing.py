@@ -75,7 +75,7 @@ def first_replaced(playback: "Playback", now: float) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Playback:
-    """What is made of a stream and what the viewer has shown of it, who goes on between two acknowledgements.
+    """Frames that are made and frames that the viewer has shown; between two acknowledgements he goes on playing.
 
     `patience` is how many frames he is believed to go on without one: a viewer who is gone stands still soon, and with
     him the stream. Without a viewer it is infinite: the clock plays.

@@ -1,4 +1,4 @@
-"""What takes long before a control can take hold: sentences are spoken, prompts and pictures encoded.
+"""Slow work before a control can take hold: sentences are spoken, prompts and pictures encoded.
 
 It is done on one thread beside the drawing, in the order in which it was asked for.
 """
@@ -72,7 +72,7 @@ class Preparing:
         self._silenced = number
 
     def close(self) -> None:
-        """What has not begun is dropped; what has begun ends unheard."""
+        """Drop what has not begun; results of what has begun are ignored."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _prepare(self, prepare: Callable[[int, Any], Sequence[Wish]], number: int, control: Control) -> None:

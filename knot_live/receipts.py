@@ -27,7 +27,7 @@ class Receipts:
         return any(isinstance(wish.control, CommitSpeech) for wish, _ in self._heeded)
 
     def book(self, span: Span) -> None:
-        """What was heeded takes hold with that chunk."""
+        """Record that the controls at hand take hold with that chunk."""
         wishes, self._heeded = self._heeded, []
         for wish, taken_back in wishes:
             self.log.add(LogEntry(wish.number, wish.control, span.chunk, span.first, taken_back))

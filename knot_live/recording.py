@@ -48,7 +48,7 @@ class Shown:
         self._held: deque[tuple[int, Pictures, np.ndarray]] = deque()  # first frame, [T, H, W, 3], [S]
 
     def add(self, first: int, frames_THWC: Pictures, sound_S: np.ndarray) -> None:
-        """What comes next, or replaces all that is held from frame `first` on."""
+        """Append pictures and sound, or replace all that is held from frame `first` on."""
         kept = [self._until(first, *piece) for piece in self._held]
         self._held = deque(piece for piece in kept if len(piece[1]))
         self._held.append((first, frames_THWC, sound_S.copy()))
@@ -59,7 +59,7 @@ class Shown:
             sound_S[max(0, first_sample(first, self._fps) - first_sample(start, self._fps)) :] = 0
 
     def take(self, end: int) -> list[tuple[Pictures, np.ndarray]]:
-        """What was shown before frame `end`, which is not held any more."""
+        """Pictures uint8 [T, H, W, 3] and sound [S] shown before frame `end`, which are not held any more."""
         taken = [self._until(end, *piece)[1:] for piece in self._held]
         self._held = deque(piece for piece in (self._from(end, *piece) for piece in self._held) if len(piece[1]))
         return [piece for piece in taken if len(piece[0])]

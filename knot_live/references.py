@@ -27,7 +27,7 @@ class References:
 
     @property
     def names(self) -> list[str]:
-        """Those that everybody may name."""
+        """The names that every client may use."""
         return [BUILT_IN + name for name in self.bundled]
 
     def add(self, data: bytes) -> str:

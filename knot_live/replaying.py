@@ -25,7 +25,7 @@ from .watching import Watching
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Standing:
-    """Where a session stood when it was lost, or left its process."""
+    """The position of a session when it was lost, or left its process."""
 
     at: Snapshot  # with `notes` what `Session.checkpoint` gave
     notes: Mapping[str, Any]

@@ -38,7 +38,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """What a server has beside its sessions."""
+    """A server's services beside its sessions."""
 
     about: Callable[[], dict[str, Any]]  # what anybody may know: /v1/info
     add_reference: Callable[[bytes], str]  # a picture's name; a ValueError with a sentence where it is none
@@ -234,7 +234,7 @@ def _bearer(request: web.Request) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where a server listens; `tls`: certificate and key."""
+    """An address to listen on; `tls`: certificate and key."""
 
     host: str = "127.0.0.1"
     port: int = 8765

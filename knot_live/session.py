@@ -186,7 +186,7 @@ class Session:
                 "adapting": self.adapting.to_state()}  # fmt: skip
 
     def snapshot(self) -> Snapshot:
-        """Where the stream stands after the last chunk that was drawn; waits for one under way."""
+        """The stream after the last chunk that was drawn; waits for one under way."""
         with self._between:
             return state_of(self._drawing.stream)
 

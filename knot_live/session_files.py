@@ -23,7 +23,7 @@ def open_at(model: Model, at: Snapshot, driving: Any, should_stop: Callable[[], 
 
 
 def copied(stream: Stream) -> Snapshot:
-    """Where a stream stands, for good. What its decoder remembers is waited for by whoever looks at it."""
+    """A copy of a stream's position. Its decoder's memory is waited for when it is read."""
     at = stream.snapshot()
     window, sinks = ([layer.clone() for layer in layers] for layers in (at.window, at.sinks))
     return replace(at, window=tuple(window), sinks=tuple(sinks))
@@ -60,7 +60,7 @@ def save_session(path: str | os.PathLike[str], stream: Stream, notes: Mapping[st
 
 
 def load_session(path: str | os.PathLike[str], model: Model) -> tuple[Snapshot, Mapping[str, Any]]:
-    """What `save_session` wrote.
+    """Read what `save_session` wrote.
 
     Raises:
         StateError: a file is missing, damaged, of another version or model, or they do not belong together.

@@ -1,4 +1,4 @@
-"""What a network is fed, chunk by chunk, of a live timeline and a face: three kinds, for three kinds of models.
+"""A network's driving signal, chunk by chunk, from a live timeline and a face: three kinds, for three kinds of models.
 
 Shapes: F latent frames, T = 4 pixel frames of a latent frame, S signal dim, P pixel frames.
 """

@@ -37,7 +37,7 @@ class Intake:
         return self._resampled(self._mono(samples_CS))
 
     def finish(self) -> np.ndarray:
-        """The rest; nothing can be pushed behind it."""
+        """The last samples, float32 [S]; nothing can be pushed behind them."""
         if self._resampler is None:
             return np.zeros(0, dtype=np.float32)
         return _joined(self._resampler.resample(None))
@@ -81,7 +81,7 @@ class Timeline:
         self._end = end
 
     def lay(self, sound: np.ndarray) -> None:
-        """What is heard from the end on, until it is played or something else is laid."""
+        """Place sound [S] behind the timeline's end, until it is played or other sound is placed there."""
         self._laid = sound
 
     def play(self, count: int) -> np.ndarray:
@@ -92,7 +92,7 @@ class Timeline:
         return sound
 
     def cut(self, start: int) -> np.ndarray:
-        """What was played from `start` on was not: the timeline ends there. Gives it, [S]."""
+        """Take back the sound [S] from `start` on, which was not played: the timeline ends there."""
         count = min(self._end - start, len(self._played))
         kept = len(self._played) - count
         self._played, cut = self._played[:kept], self._played[kept:]
@@ -133,9 +133,9 @@ class Timeline:
         return np.sqrt(np.einsum("ps,ps->p", sound, sound) / self._per_frame)
 
     def to_state(self) -> Mapping[str, Any]:
-        """What was played; what is laid is laid again."""
+        """The sound that was played; what is laid is laid again."""
         return {"end": self._end, "played": to_text(self._played)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """What `to_state` gave."""
+        """Stand where `to_state` was called."""
         self._end, self._played = state["end"], from_text(state["played"])

@@ -8,7 +8,7 @@ SOUND_RATE = 24_000  # Hz, mono: of what moves the mouth, is sent and is recorde
 
 
 def to_text(values: np.ndarray) -> str:
-    """base64 of little-endian float32, without the shape."""
+    """base64 of values of any shape [...] as little-endian float32, without the shape."""
     return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
 
 

@@ -1,4 +1,4 @@
-"""Where a session's encoded chunks and events come from: a session of this process, or one in another process."""
+"""Sources of a session's encoded chunks and events: a session of this process, or of another one."""
 
 import asyncio
 import logging
@@ -56,7 +56,7 @@ class Source(Protocol):
 
 
 class Drawn(Protocol):
-    """What a hub needs of a session: `Session` is one."""
+    """A session as a hub needs it: `Session` is one."""
 
     def apply(self, control: Any) -> int: ...
 
@@ -79,7 +79,7 @@ class Made:
     identity: tuple[str, str, str] | None = None  # session id, resume token, view token, where it has them already
 
     def source(self) -> "LocalSource":
-        """What shows it."""
+        """The source that shows the session."""
         return LocalSource(self)
 
 

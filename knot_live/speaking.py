@@ -65,7 +65,7 @@ def synthesize(text: str, voice: str = DEFAULT_VOICE) -> tuple[np.ndarray, int]:
 
 
 def voices() -> tuple[Voice, ...]:
-    """Those of espeak-ng, each as a man's and as a woman's; none where something is `missing`."""
+    """The voices of espeak-ng, each as a man's and as a woman's; none where something is `missing`."""
     return () if missing() else _voices_of(_require_program())
 
 
@@ -107,7 +107,7 @@ def _checked(text: str) -> str:
 
 
 def _run(program: str, *arguments: str, text: str = "") -> bytes:
-    """What it writes; without a shell, and the text is never an argument."""
+    """Run it and return its output; without a shell, and the text is never an argument."""
     flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     try:
         done = subprocess.run(
@@ -126,7 +126,7 @@ def _run(program: str, *arguments: str, text: str = "") -> bytes:
 
 
 def _read_wave(data: bytes) -> tuple[np.ndarray, int]:
-    """What espeak-ng writes to a pipe: its sizes are not known yet when it writes the header."""
+    """Read a WAV file from a pipe: its sizes are not known yet when espeak-ng writes the header."""
     if data[:4] != b"RIFF" or data[36:40] != b"data" or data[_FORMAT] != b"\x01\x00\x01\x00":
         raise SpeakingError("espeak-ng gave no sound; see whether it speaks in a terminal")
     rate = int.from_bytes(data[_RATE], "little")

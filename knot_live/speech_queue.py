@@ -27,7 +27,7 @@ _FADE = SOUND_RATE // 200  # samples: 5 ms, over which sound is cut without a cl
 
 
 def needed_samples(num_own: int, num_knot: int, samples_per_frame: int) -> int:
-    """What a chunk of so many own pixel frames and knot's hears."""
+    """Samples that a chunk hears, of its own pixel frames and its knot's."""
     return (num_own + num_knot) * samples_per_frame + PAST
 
 
@@ -53,18 +53,18 @@ def lead_in(num_own: int, num_needed: int, waiting: int) -> int:
 
 
 def continued(sound_S: np.ndarray, count: int) -> np.ndarray:
-    """So many samples more, of much the same spectrum: its last ones backwards."""
+    """`count` further samples [S] of much the same spectrum: the last ones backwards."""
     return np.resize(sound_S[::-1][: max(1, min(count, len(sound_S)))], count)
 
 
 def fade_out(sound_S: np.ndarray) -> np.ndarray:
-    """Its first 5 ms, falling to silence."""
+    """The first 5 ms of the sound, [S], falling to silence."""
     part = sound_S[:_FADE]
     return part * np.linspace(1, 0, len(part), endpoint=False, dtype=np.float32)
 
 
 def without(sound_S: np.ndarray, place: int, count: int) -> np.ndarray:
-    """Without `count` samples from `place` on; over 5 ms what was there passes to what follows."""
+    """The sound [S] without `count` samples from `place` on, cross-faded over 5 ms."""
     if count == 0:
         return sound_S
     before, after = sound_S[:place], sound_S[place + count :].copy()
@@ -86,12 +86,12 @@ class Utterance:
     waiting: int = 0  # samples
 
     def append(self, sound: np.ndarray, now: float) -> None:
-        """More of it, which came now."""
+        """Append sound [S], which came now."""
         self.pieces.append((now, sound))
         self.waiting += len(sound)
 
     def first(self, count: int) -> np.ndarray:
-        """The first `count` samples, or all."""
+        """The first `count` samples, or all: float32 [S]."""
         parts, missing = [np.zeros(0, dtype=np.float32)], count
         for _, piece in self.pieces:
             if missing <= 0:
@@ -101,7 +101,7 @@ class Utterance:
         return np.concatenate(parts)
 
     def replace_first(self, count: int, by: np.ndarray) -> None:
-        """The first `count` samples by others, as old as what follows them."""
+        """Replace the first `count` samples by others [S], as old as what follows them."""
         arrived = self.pieces[0][0] if self.pieces else 0.0
         self.waiting += len(by) - count
         while count > 0:
@@ -115,7 +115,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Taken:
-    """What a chunk takes of an utterance: its first `raw` samples become `sound`, of which `own` are played; `silent`
+    """A chunk's share of an utterance: its first `raw` samples become `sound`, of which `own` are played; `silent`
     samples before it are silence.
     """
 
@@ -149,7 +149,7 @@ class SpeechQueue:
         return sum(utterance.waiting for utterance in self._utterances)
 
     def append(self, sound: np.ndarray, mode: str, now: float) -> None:
-        """More of the last utterance, or of another, where that is committed or of another mode.
+        """Append sound [S] to the last utterance, or begin another where that is committed or of another mode.
 
         Raises:
             DrivingError: too many utterances wait.
@@ -176,7 +176,7 @@ class SpeechQueue:
         self.generation += 1
 
     def lay(self, num_own: int, num_needed: int, num_laid: int, now: float) -> Laid:
-        """What a chunk of `num_own` samples plays, which hears `num_needed`; and what follows, up to `num_laid`."""
+        """Lay the sound that a chunk plays (`num_own` samples), hears (`num_needed`), and what follows."""
         taken = tuple(self._takes(num_own, num_needed, num_laid, now))
         parts = [np.pad(take.sound, (take.silent, 0)) for take in taken]
         if taken and taken[-1].goes_on and (missing := num_laid - sum(map(len, parts))) > 0:
@@ -241,7 +241,7 @@ class SpeechQueue:
         ]
 
     def restore(self, state: Sequence[Mapping[str, Any]], now: float, later: float | None = None) -> None:
-        """What `to_state` gave.
+        """Stand where `to_state` was called.
 
         What waits is as old as it was then; `later`: how much more this clock says now than that one did. None: old
         states have no times, and what waits arrives now.

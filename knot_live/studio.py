@@ -1,4 +1,4 @@
-"""What sessions are made from: one model, its references and voices, and what a client's words may be."""
+"""A studio makes sessions from one model, its references and voices."""
 
 import secrets
 import shutil
@@ -38,7 +38,7 @@ class _Events:
 
 
 def described(model: Model, width: int, height: int, limits: Limits) -> dict[str, Any]:
-    """What a session's clients are told of a model, at that size in pixels, and of what there is beside it."""
+    """A description of a model at that size in pixels, and of the server's services, for clients."""
     voices, words = speaking.voices(), words_of(model)
     return {
         "model": model.preset.family,
@@ -58,7 +58,7 @@ def described(model: Model, width: int, height: int, limits: Limits) -> dict[str
 
 
 def words_of(model: Model) -> Vocabulary:
-    """What a client may say to a session of that model."""
+    """The vocabulary of a session of that model."""
     moves = model.adapter is not None and takes_controls(model.adapter)
     return Vocabulary(controls=RANGES if moves else {}, gestures=tuple(GESTURES) if moves else ())
 
@@ -92,7 +92,7 @@ class Studio:
         self._folder = Path(tempfile.mkdtemp(prefix="knot-live-"))  # of recordings
 
     def about(self) -> dict[str, Any]:
-        """What anybody may know."""
+        """Facts that every client may know."""
         preset = self.model.preset
         about = described(self.model, preset.width, preset.height, self.limits)
         own = {"references": self.references.names, "prompts": self._encode_text is not None, "badge": self._badge}
@@ -126,7 +126,7 @@ class Studio:
         return Session(self.model, anchor, settings, seed=wish.seed, **self.options(), **others)
 
     def options(self) -> dict[str, Any]:
-        """Those that all its sessions have."""
+        """The options that all its sessions have."""
         return {
             "anchor_of": self.anchor, "change_settings": self._change, "encode_text": self._encode_text,
             "speak": self._speak, "record_to": self._new_recording, "degrades": True,

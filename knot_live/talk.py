@@ -24,7 +24,7 @@ _PATIENCE = 5.0  # seconds that nothing is heard
 
 @dataclass(frozen=True)
 class Talk:
-    """What is said: sound, a sentence, or one after the other."""
+    """The speech: sound, a sentence, or one after the other."""
 
     samples: np.ndarray | None  # float32 [S]
     rate: int

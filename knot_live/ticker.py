@@ -18,7 +18,7 @@ _LONGEST_WAIT = 0.05  # seconds, between two looks at sessions whose time passes
 
 
 class Adaptable(Protocol):
-    """What a session can be drawn as."""
+    """The rungs that a session can be drawn on."""
 
     ladder: Sequence[Rung]
     floor: int
@@ -28,7 +28,7 @@ class Adaptable(Protocol):
 
 
 class Drawable(Protocol):
-    """What a ticker needs of a session: `Session` with its `changed` and `scheduling.LEAD` as `shared_lead` is one."""
+    """A session as a ticker needs it: `Session`, with its `changed` and `scheduling.LEAD` as `shared_lead`."""
 
     @property
     def unplayed(self) -> float: ...

@@ -53,7 +53,7 @@ class Voice:
         self._queue.append(sound, mode, now)
 
     def commit(self, now: float) -> None:
-        """What was appended is a whole."""
+        """Say that what was appended is complete."""
         self._end_intake(now)
         self._queue.commit()
 
@@ -95,7 +95,7 @@ class Voice:
         self._tail = laid.sound[count:], laid.generation
 
     def take_back(self, cut: np.ndarray, heard: int) -> None:
-        """That sound of the timeline's end was not played but for its first `heard` samples; the rest is dropped."""
+        """Drop sound [S] of the timeline's end that was not played, all but its first `heard` samples."""
         self._again = np.concatenate([cut[:heard], fade_out(cut[heard:])]) if heard else _NOTHING
         self._tail = _NOTHING, self._queue.generation
 
@@ -111,7 +111,7 @@ class Voice:
         }
 
     def restore(self, state: Mapping[str, Any], now: float, later: float | None = None) -> None:
-        """What `to_state` gave; see `SpeechQueue.restore` for the times."""
+        """Stand where `to_state` was called; see `SpeechQueue.restore` for the times."""
         self.timeline.restore(state["timeline"])
         self._queue.restore(state["waiting"], now, later)
         self._again = from_text(state["again"])

@@ -1,4 +1,4 @@
-"""What was asked of a session and has not taken hold: a list between those who ask and the thread that draws."""
+"""Controls that were asked for and have not taken hold: a list between those who ask and the thread that draws."""
 
 from collections import deque
 from collections.abc import Callable, Sequence

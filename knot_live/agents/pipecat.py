@@ -53,7 +53,7 @@ class KnotForcingVideoService(AIService):
         self._playing = self.create_task(self._play())
 
     async def stop(self, frame: EndFrame) -> None:
-        """What was said before is still heard."""
+        """End the service; speech that was handed over before is still played."""
         await super().stop(frame)
         self._player.commit()
         await self._player.until_silent()

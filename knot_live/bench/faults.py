@@ -1,4 +1,4 @@
-"""What happens to sessions when something breaks, or somebody misbehaves."""
+"""Faults: what sessions go through when something breaks, or somebody misbehaves."""
 
 import asyncio
 import contextlib
@@ -86,7 +86,7 @@ def _stands(viewer: Viewer) -> bool:
 
 
 def _kept(viewers: Sequence[Viewer]) -> dict[str, Any]:
-    """What became of the sessions."""
+    """How many sessions were kept and lost."""
     lost = [viewer.seen.ended or "it stands still" for viewer in viewers if viewer.seen.ended or _stands(viewer)]
     ratios = sorted(round(viewer.ratio, 4) for viewer in viewers)
     return {"sessions": len(viewers), "lost": len(lost), "because": sorted(set(lost)), "play_ratio": ratios,
@@ -210,7 +210,7 @@ async def _flood(url: str) -> None:
 
 
 async def _nonsense(url: str) -> None:
-    """What is no message."""
+    """Bytes and texts that are no messages."""
     with contextlib.suppress(aiohttp.ClientError, ConnectionError):
         async with _socket(url) as socket:
             for text in ("{", "[]", '{"type": "session.create", "seed": -1}', "x" * 100_000):

@@ -25,7 +25,7 @@ def serving(sessions: int, cluster: str | None) -> list[str]:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """The machine that the figures depend on."""
     return {"cores": os.cpu_count(), "load_average": [round(value, 2) for value in os.getloadavg()]}
 
 

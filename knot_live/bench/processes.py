@@ -73,7 +73,7 @@ class Server:
             self.begin()
 
     def address(self) -> str:
-        """Where this server's Ray answers.
+        """The address of this server's Ray.
 
         Raises:
             LiveError: it has none.
@@ -122,7 +122,7 @@ class Server:
         return [number for number in map(int, filter(str.isdigit, os.listdir("/proc"))) if mark in _environ(number)]
 
     def workers(self) -> list[int]:
-        """Those processes that draw sessions."""
+        """The processes that draw sessions."""
         named = [(number, _command(number)) for number in self.processes()]
         return [number for number, name in named if name.startswith(_WORKER)]
 

@@ -32,7 +32,7 @@ class Piece:
 
 @dataclass
 class Seen:
-    """What a viewer has seen."""
+    """A viewer's record of what was shown."""
 
     pieces: list[Piece] = field(default_factory=list)
     drawn: list[float] = field(default_factory=list)  # seconds that each chunk took

@@ -76,7 +76,7 @@ def flattened(tensors: Mapping[str, Tensor]) -> Parts:
 
 
 def delta(before: Parts, now: Parts) -> Delta:
-    """What must be sent to whoever has `before`."""
+    """The difference from `before`, for somebody who has that."""
     return {name: _changed(before.get(name), part) for name, part in now.items()}
 
 

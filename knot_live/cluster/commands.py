@@ -88,7 +88,7 @@ def workers_of(text: str, processors: int) -> tuple[int, int]:
 
 
 def options_of(options: argparse.Namespace, limits: Limits) -> ClusterOptions:
-    """What the command line asks for."""
+    """The command line's options as a value."""
     least, most = workers_of(options.workers, num_processors())
     if options.standbys < 0 or min(options.sessions_per_worker, options.checkpoint_every) < 1:
         raise ClusterError("--standbys is 0 or more, --sessions-per-worker and --checkpoint-every are 1 or more")

@@ -1,4 +1,4 @@
-"""What a gateway keeps of a session, so that it goes on elsewhere when its worker is lost: pure bookkeeping."""
+"""A gateway's record of a session, by which it goes on elsewhere when its worker is lost. No I/O."""
 
 import time
 from collections import deque
@@ -146,7 +146,7 @@ class SessionLog:
             return tuple(sorted(one for one in self._left.items() if one[0] > number))
 
     def lost(self) -> Lost:
-        """Where it stands, for another worker."""
+        """The session's standing, for another worker."""
         with self._lock:
             newest = self._checkpoints[-1] if self._checkpoints else None
             steps = tuple(self._steps)

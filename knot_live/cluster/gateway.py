@@ -35,7 +35,7 @@ _PLACING = 240.0  # seconds in which a worker must be found
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteMade:
-    """What a hub needs of a session that a worker draws."""
+    """A session that a worker draws, as a hub needs it."""
 
     remote: "RemoteSource"
     width: int
@@ -46,7 +46,7 @@ class RemoteMade:
     identity: tuple[str, str, str]  # session id, resume token, view token
 
     def source(self) -> "RemoteSource":
-        """What shows it."""
+        """The source that shows the session."""
         return self.remote
 
 
@@ -109,7 +109,7 @@ class RemoteSource:
 
     @property
     def record(self) -> Record:
-        """What the table must know of it."""
+        """The record that the table keeps."""
         return self._record
 
     @property
@@ -234,7 +234,7 @@ class ClusterStudio:
                                      most_pictures=limits.max_pictures)  # fmt: skip
 
     def about(self) -> dict[str, Any]:
-        """What anybody may know."""
+        """Facts that every client may know."""
         return dict(self._told.about)
 
     def warm(self) -> None:
@@ -297,7 +297,7 @@ class ClusterStudio:
 
 
 def _refusal(problem: ray.exceptions.RayTaskError) -> ProtocolError:
-    """What a worker or the table refused, as it was said there."""
+    """A refusal by a worker or the table, in its words."""
     cause = problem.cause
     if isinstance(cause, ProtocolError):
         return ProtocolError(cause.code, str(cause))

@@ -34,7 +34,7 @@ _KEPT_PIECES = 48  # encoded, for a gateway that was restarted
 
 
 class Outlet:
-    """What waits to be taken by one gateway; `woken` is called from any thread."""
+    """A queue of messages for one gateway; `woken` is called from any thread."""
 
     def __init__(self, items: list[Item], woken: Callable[[], None]) -> None:
         self._items, self._lock, self._woken = deque(items), threading.Lock(), woken

@@ -15,7 +15,7 @@ _MOST_IN_A_ROW = 5
 
 
 class ClusterError(ValueError):
-    """What keeps a cluster from running, in one sentence."""
+    """A reason why a cluster cannot run, in one sentence."""
 
 
 def import_ray() -> Any:

@@ -1,4 +1,4 @@
-"""What a cluster is to be: plain values, which go to every process of it."""
+"""Options of a cluster: plain values, which go to every process of it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +42,7 @@ class ClusterOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What a worker says of a session that it draws, or would draw: enough for whoever shows it."""
+    """A worker's description of a session that it draws, or would draw, for whoever shows it."""
 
     width: int
     height: int
@@ -54,7 +54,7 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What a gateway must know of a session that another gateway began."""
+    """The record by which a gateway takes over a session that another one began."""
 
     session_id: str
     resume_token: str

@@ -52,7 +52,7 @@ class Placing:
         return self._options
 
     def _find_workers(self) -> None:
-        """Those of a table that died."""
+        """The gateway's sessions whose workers have died."""
         for known in ray.util.list_named_actors(all_namespaces=True):
             if known["namespace"] == NAMESPACE and known["name"].startswith(_PREFIX):
                 name = known["name"]
@@ -64,7 +64,7 @@ class Placing:
     # for gateways
 
     async def told(self) -> Told:
-        """What sessions of this cluster are; waits for a worker once."""
+        """A description of this cluster's sessions; waits for a worker once."""
         while self._told is None:
             if not self._handles:
                 self._start_worker()

@@ -30,7 +30,7 @@ class Table:
         self.rows[name] = Row(name, version, now)
 
     def worker_of(self, session: str) -> str | None:
-        """Who draws it."""
+        """The worker that draws the session."""
         return next((row.name for row in self.rows.values() if session in row.sessions), None)
 
     def place(self, session: str, *, lost: bool = False, but: Iterable[str] = ()) -> str | None:

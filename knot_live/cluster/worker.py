@@ -65,7 +65,7 @@ class Worker:
         return self._shared
 
     async def told(self) -> Told:
-        """What a session of this worker is."""
+        """A description of this worker's sessions."""
         return self._told(ChunkEncoder(*self._size), self._studio.about())
 
     async def keep_picture(self, name: str, picture: Any) -> None:
@@ -169,7 +169,7 @@ class Worker:
                        before_chunk=hosted.before_chunk, **self._studio.options())  # fmt: skip
 
     def _snapshot(self, lost: Lost) -> Snapshot:
-        """Where the stream stood; with other weights of the same shapes it goes on from there, too."""
+        """The saved stream; with other weights of the same shapes it goes on from there, too."""
         model, header = self._studio.model, lost.checkpoint.header
         tensors = {name: part.tensor() for name, part in lost.parts.items()}
         own = fingerprint(model)

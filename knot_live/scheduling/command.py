@@ -12,7 +12,7 @@ from .sweep import Sweep, table
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Those of the command."""
+    """Add the command's options."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="where all figures go")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="where rules.png and cards.png go")
     parser.add_argument("--cards", type=int, nargs="+", default=[1, 64], metavar="N",

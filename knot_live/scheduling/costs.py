@@ -1,4 +1,4 @@
-"""What chunks cost: seconds of a device by shape and by how many sessions are drawn together, as measured."""
+"""Measured cost of chunks: seconds of a device by shape and by how many sessions are drawn together."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ _PIXELS = 4  # pixel frames of a latent frame
 
 
 class Shape(NamedTuple):
-    """What the chunks of sessions must have in common to be drawn together."""
+    """The properties that chunks must share to be drawn together."""
 
     steps: int
     num_chunk_frames: int  # latent frames
@@ -70,7 +70,7 @@ class Costs:
         return sessions * best / self.length(shape) / self.lanes
 
     def slower(self, factor: float) -> "Costs":
-        """Where everything takes that many times as long."""
+        """The same costs on a device that takes that many times as long."""
         return replace(self, factor=self.factor * factor, _seconds={})
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What gives way before pictures stall: fewer steps, then longer chunks, then fewer pictures; and when it comes back.
+"""Degradation before pictures stall: fewer steps, then longer chunks, then fewer pictures; undone when there is room.
 
 A ladder is what a session can be drawn as, dearest first. One step down is taken as soon as chunks come late, one up
 only once there has been room for it for a while; and the wait doubles each time that a step up did not last.
@@ -24,7 +24,7 @@ class Rung(NamedTuple):
 
 
 class Level(NamedTuple):
-    """Where on its ladder a session stands."""
+    """The rung of its ladder that a session stands on."""
 
     rung: int = 0
     since: int = 0  # chunks since the last step

@@ -25,7 +25,7 @@ def save_plots(folder: Path, found: Mapping[str, Any]) -> list[Path]:
 
 
 def _rules(rows: Sequence[Mapping[str, Any]]) -> Sheet:
-    """Of all who came, who was let in and played at 0.99 or more: by trace, load and rules, on the most cards."""
+    """The share of arrivals that played at 0.99 or more, by trace, load and rules, on the most cards."""
     most = max(row["cards"] for row in rows)
     shown = [row for row in rows if row["cards"] == most]
     traces = list(dict.fromkeys(row["trace"] for row in shown))

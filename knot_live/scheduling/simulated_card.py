@@ -69,7 +69,7 @@ class Card:
         return session
 
     def plan(self) -> None:
-        """Who is there has changed, or what chunks take."""
+        """Plan again: sessions have come or gone, or chunks take another time."""
         ladders = [session.rungs for session in self.sessions.values()]
         self.load = load(self.costs, [rungs[0].shape for rungs in ladders])
         if self.degrades:

@@ -48,7 +48,7 @@ FCFS_ADMITTED = Rules("first come, admitted", "fcfs", "cost", degrades=False)
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """What is simulated. `load`: of what the cards can draw of such sessions at once; 1 is what is promised at most."""
+    """A simulation. `load` is relative to the number of such sessions that the cards can draw at once."""
 
     trace: str
     cards: int
@@ -60,7 +60,7 @@ class Scene:
 
 @dataclass
 class Figures:
-    """What came of it. Seconds; shares of those who were let in, but `refused`, which is of all who came."""
+    """Results. Times in seconds; shares of admitted sessions, but `refused`, which is a share of all arrivals."""
 
     sessions: int = 0
     refused: float = 0.0

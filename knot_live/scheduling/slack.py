@@ -1,4 +1,4 @@
-"""Who is drawn next: those whose viewers run out of pictures first, with those that can be drawn along.
+"""The sessions that are drawn next: those with the least slack, with others that can be drawn together with them.
 
 Slack is the time until a viewer has shown all that is made for him, less the time that his next chunk takes. Whoever is
 late has the least of it, and drawing him puts him behind all who are not; so nobody starves.
@@ -34,7 +34,7 @@ class Group(NamedTuple):
 
 
 class Ready(Protocol):
-    """What `next_group` needs of a session: a `Waiting` is one."""
+    """A session as `next_group` needs it: a `Waiting` is one."""
 
     @property
     def key(self) -> Hashable: ...
@@ -55,7 +55,7 @@ def slack(session: Ready, now: float, costs: Costs) -> float:
 
 
 def next_group(sessions: Iterable[Ready], now: float, costs: Costs) -> Group | None:
-    """What to draw now; None where nobody is ready.
+    """The group to draw now; None where no session is ready.
 
     It begins with the session that has the least slack. Others of its shape are drawn along, in the order of theirs, as
     long as each is cheaper so, and nobody comes late for it who would be in time otherwise.

@@ -17,7 +17,7 @@ _SHORTER = 5  # the search for that takes so many times fewer arrivals
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What to run: `cards` are those that rules are compared on."""
+    """A sweep of simulations; the rules are compared on each number of `cards`."""
 
     costs: Costs
     cards: Sequence[int] = (1, 64)

@@ -13,17 +13,17 @@ _GRID = 500_000  # moments
 
 
 def steady(time_G: np.ndarray, _: float) -> np.ndarray:
-    """The rate of arrivals, as a multiple of the usual one."""
+    """The rate of arrivals at those times, [G], as a multiple of the usual one."""
     return np.ones_like(time_G)
 
 
 def daily(time_G: np.ndarray, end: float) -> np.ndarray:
-    """The same: the whole trace is a day, with the night at its ends."""
+    """The rate at those times, [G]: the whole trace is a day, with the night at its ends."""
     return 1 - SWING * np.cos(2 * np.pi * time_G / end)
 
 
 def burst(time_G: np.ndarray, _: float) -> np.ndarray:
-    """The same, with a crowd now and then."""
+    """The rate at those times, [G]: with a crowd now and then."""
     return np.where((time_G + BETWEEN / 2) % BETWEEN < BURST_SECONDS, BURST, 1.0)
 
 

@@ -12,7 +12,7 @@ EXPORTING = [
     ROOT / "knot_core" / name / "__init__.py" for name in ("", "codec", "driving", "media", "run", "stream", "wan")
 ]  # fmt: skip
 # Public functions here name the shapes of their tensors.
-WITH_SHAPES = sorted(path for package in ("knot_core", "knot_lab") for path in (ROOT / package).rglob("*.py"))
+WITH_SHAPES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 TENSOR = re.compile(r"\b(Tensor|ndarray)\b")
 OF_MANY = ("Callable", "Mapping[str", "dict[str")  # what holds tensors of several shapes describes itself
 SHAPE = re.compile(r"\[[^\]]*\]")
