@@ -237,7 +237,7 @@ class FaceMotion:
         }
 
     def restore(self, state: Mapping[str, Any], later: float | None = None) -> None:
-        """Stand where `to_state` was called. `later`: how much more this clock says now than that one did; None: no camera."""
+        """Stand where `to_state` was called. `later`: how much later this clock is than that one; None: no camera."""
         if later is not None:
             self._seen.extend((at + later, values) for at, values in state["seen"])
         self._wanted, self._liveliness = dict(state["wanted"]), state["liveliness"]

@@ -114,7 +114,7 @@ PHOTOS = (
 
 
 def photos(use: Use) -> list[Photo]:
-    """Those of one set."""
+    """The photos of one set."""
     return [photo for photo in PHOTOS if photo.use == use]
 
 
@@ -167,7 +167,7 @@ def _take(wanted: list[Photo], archive: Path, folder: Path) -> None:
 
 
 def _members(archive: Path, end: str) -> Iterator[bytes]:
-    """What lies in an archive under a path that ends so."""
+    """The bytes of the archive member whose path ends so."""
     if archive.suffix == ".deb":
         yield from _deb_members(archive, end)
     elif archive.suffix in {".whl", ".zip"}:
