@@ -27,7 +27,7 @@ def add_serve(serve: argparse.ArgumentParser) -> None:
     group.add_argument("--standbys", type=int, default=1, metavar="N",
                        help="workers that wait until one is lost (default: %(default)s)")  # fmt: skip
     group.add_argument("--sessions-per-worker", type=int, default=4, metavar="N", help="default: %(default)s")
-    group.add_argument("--checkpoint-every", type=int, default=4, metavar="N", help="chunks (default: %(default)s)")
+    group.add_argument("--checkpoint-every", type=int, default=2, metavar="N", help="chunks (default: %(default)s)")
     group.add_argument("--hangs-after", type=float, default=2.0, metavar="S",
                        help="without an answer, after which a worker is killed (default: %(default)g)")  # fmt: skip
     group.add_argument("--ray-folder", metavar="FOLDER", help="of Ray's sockets and logs: a short path")
