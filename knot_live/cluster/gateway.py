@@ -24,6 +24,7 @@ from ..references import UPLOADED, References
 from ..sources import Audience
 from . import hosting
 from .failover import SessionLog
+from .local import ClusterError
 from .mono import Mono
 from .options import Record, Told
 
@@ -225,11 +226,21 @@ class ClusterStudio:
     """Makes sessions that workers draw; what a `Studio` is for a server of one process."""
 
     def __init__(self, table: Any, limits: Limits) -> None:
+        """Waits until a worker is there.
+
+        Raises:
+            ClusterError: none can begin.
+        """
         self._table, self.limits = table, limits
         self._sources: WeakSet[RemoteSource] = WeakSet()
         self._closed = threading.Event()
+        try:
+            self._told: Told = ray.get(table.told.remote(), timeout=_PLACING)
+        except ray.exceptions.RayTaskError as problem:
+            raise ClusterError(str(problem.cause)) from None
+        except ray.exceptions.GetTimeoutError:
+            raise ClusterError(f"no worker has begun in {_PLACING:.0f} seconds; see Ray's logs") from None
         threading.Thread(target=self._speak_of_sessions, name="knot-live-registering", daemon=True).start()
-        self._told: Told = ray.get(table.told.remote(), timeout=_PLACING)
         self.references = References(self._told.height, self._told.width, most_pixels=limits.picture_pixels,
                                      most_pictures=limits.max_pictures)  # fmt: skip
 

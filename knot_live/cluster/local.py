@@ -72,9 +72,10 @@ def connected(address: str) -> Iterator[None]:
 async def supervised(arguments: Sequence[str], asked: asyncio.Event) -> int:
     """A gateway as a process of its own, begun again when it dies, until it ends by itself or that is `asked`.
 
-    One that dies again and again at its start is given up. Gives the last one's exit code.
+    One that ends at its very start has said why, and one that dies again and again is given up. Gives the last one's
+    exit code.
     """
-    in_a_row, ending = 0, asyncio.create_task(asked.wait())
+    in_a_row, ran, ending = 0, False, asyncio.create_task(asked.wait())
     while True:
         since = time.monotonic()
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", "knot_live", *arguments)
@@ -83,7 +84,9 @@ async def supervised(arguments: Sequence[str], asked: asyncio.Event) -> int:
         if ending.done():
             return await _ended(process)
         in_a_row = in_a_row + 1 if time.monotonic() - since < _SETTLED else 0
-        if process.returncode in (0, 130) or in_a_row >= _MOST_IN_A_ROW:
+        ran = ran or in_a_row == 0
+        at_start = process.returncode > 0 and not ran
+        if process.returncode in (0, 130) or at_start or in_a_row >= _MOST_IN_A_ROW:
             ending.cancel()
             return process.returncode
         sys.stderr.write(f"the gateway has died ({process.returncode}) and is begun again\n")

@@ -6,6 +6,7 @@ import logging
 import time
 from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import Any
 
 import ray
@@ -22,6 +23,7 @@ _STARTS = 180.0  # seconds in which a worker must have loaded its weights
 _ORPHANED = 120.0  # seconds after which a session that no gateway speaks of is ended
 _LAST = 2**31  # the number of a control that nobody asked for
 _NOBODY = "no worker has room; come back in a minute"
+_PAUSE = 30.0  # seconds without a new worker after one that could not begin
 _PREFIX = "knot-live-worker-"
 
 
@@ -40,6 +42,7 @@ class Placing:
         self._steps: Any = None
         self._shared: Any = None  # files of the weights that workers of one machine share
         self._told: Told | None = None
+        self._failed: tuple[str, float] = "", -inf  # why the last worker could not begin, and when
         self._changing = asyncio.Lock()  # one update at a time
         self._watching: asyncio.Task[None] | None = None
         self._looking: dict[str, asyncio.Task[None]] = {}  # at a worker
@@ -64,8 +67,14 @@ class Placing:
     # for gateways
 
     async def told(self) -> Told:
-        """A description of this cluster's sessions; waits for a worker once."""
+        """A description of this cluster's sessions; waits for a worker once.
+
+        Raises:
+            ValueError: the workers cannot begin, with the sentence of one.
+        """
         while self._told is None:
+            if self._failed[0]:
+                raise ValueError(self._failed[0])
             if not self._handles:
                 self._start_worker()
             await asyncio.sleep(0.1)
@@ -254,9 +263,14 @@ class Placing:
                 ray.kill(self._handles[name], no_restart=False)
             self._table.gone(name)
             return
-        except ray.exceptions.RayError:
+        except ray.exceptions.RayError as problem:
             self._table.gone(name)
             self._figures.pop(name, None)
+            if getattr(problem, "actor_init_failed", False):  # Ray does not start such a one again
+                why = str(problem).strip().rpartition("\n")[2]
+                logger.error("worker %s cannot begin: %s", name, why)
+                self._failed = f"no worker can begin: {why}", time.monotonic()
+                self._end(name)
             return
         if name not in self._handles:  # it was ended meanwhile
             return
@@ -266,6 +280,7 @@ class Placing:
             self._shared = self._shared or await self._handles[name].shared.remote()
             self._steps = self._steps or figures["steps"]
             self._told = self._told or await self._handles[name].told.remote()
+            self._failed = "", -inf
 
     def _end_orphans(self) -> None:
         """Sessions that no gateway has spoken of for long."""
@@ -285,8 +300,9 @@ class Placing:
                 self._end(name)
         wanted = self._table.wanted(options.least, options.most)
         standing = sum(row.state != DRAINING for row in self._table.rows.values())
-        for _ in range(wanted - standing):
-            self._start_worker()
+        if now > self._failed[1] + _PAUSE:
+            for _ in range(wanted - standing):
+                self._start_worker()
         for name in self._table.idle(now, options.empty_seconds)[: max(0, standing - wanted)]:
             self._end(name)
 
