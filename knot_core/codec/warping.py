@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -232,7 +233,7 @@ class WarpingCodec(nn.Module):
         """A picture [B, 3, H, W] in 0..1 as `decode` takes it; its latents are computed where they are not given."""
         _check_size(pixels_BCHW)
         pixels = _laid_out(pixels_BCHW.to(self.decoder.first.weight))
-        latents = self.encoder.still(pixels) if latents_BCHW is None else latents_BCHW
+        latents = self.encoder.still(pixels) if latents_BCHW is None else latents_BCHW.to(pixels)
         return ReadReference(
             pixels_BCHW=pixels, latents_BCHW=latents, features_BCHW=self.decoder.reference(2 * pixels - 1)
         )
@@ -278,10 +279,11 @@ def distances(own_NCHW: Tensor, still_NCHW: Tensor) -> Tensor:
 
     (A cost volume of optical flow, as PWC-Net's, arXiv 1709.02371, but of distances, to which a mean is nothing.)
     """
-    side = 2 * _REACH + 1
+    height, width = own_NCHW.shape[2:]
     padded = fn.pad(still_NCHW, (_REACH,) * 4, mode="replicate")
-    near = fn.unfold(padded, side).unflatten(1, (-1, side**2)).unflatten(-1, own_NCHW.shape[2:])
-    return (own_NCHW[:, :, None] - near).square().mean(dim=1)
+    offsets = product(range(2 * _REACH + 1), repeat=2)
+    near = (padded[:, :, down : down + height, across : across + width] for down, across in offsets)
+    return torch.stack([(own_NCHW - shifted).square().mean(dim=1) for shifted in near], dim=1)
 
 
 def matches(distances_NDHW: Tensor, sharpness: Tensor) -> Tensor:

@@ -13,7 +13,9 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.overrides import TorchFunctionMode
 
 from knot_core.codec.taehv import TAEHV, CodecConfig
-from knot_core.config import LAYOUT_CHANNELS, AdapterConfig, AudioCrossConfig, NetworkConfig, StreamSettings
+from knot_core.codec.warping import WarpingCodec, WarpingConfig
+from knot_core.config import LAYOUT_CHANNELS, UNITS, AdapterConfig, AudioCrossConfig, NetworkConfig, StreamSettings
+from knot_core.geometry import SPATIAL
 from knot_core.stream import (
     Stream,
     changing,
@@ -25,6 +27,7 @@ from knot_core.stream import (
     sampler,
 )
 from knot_core.stream import anchor as anchor_module
+from knot_core.stream.model import wants_reference
 from knot_core.stream.timing import HostMark
 from knot_core.wan.families import ROWS, Preset, plain
 from knot_core.wan.network import WanNetwork, cast_weights
@@ -33,6 +36,7 @@ CUDA = torch.device("cuda", 0)
 ADAPTERS = {
     None: None,
     "pack": AdapterConfig(signal_dim=6, num_packed=4, hidden_dim=8, blocks=(0, 1)),
+    "units": AdapterConfig(signal_dim=122, num_packed=4, hidden_dim=8, blocks=(0, 1), name=UNITS),
     "cross": AudioCrossConfig(signal_dim=6, hidden_dim=8, num_tokens=4, token_dim=8),
 }
 pytestmark = pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
@@ -79,7 +83,14 @@ class WithoutDriver(TorchFunctionMode):
             return args[0].clone(memory_format=torch.contiguous_format)
         if function is Tensor.to and not any(isinstance(value, Tensor) for value in args[1:]):
             return torch.ops.aten._to_copy(args[0], **converted(args[1:], kwargs))
+        function = sampled if function is torch.nn.functional.grid_sample else function
         return function(*args, **kwargs)
+
+
+def sampled(picture: Tensor, grid: Tensor, **_: object) -> Tensor:
+    """`grid_sample`, whose shapes torch works out by indexing."""
+    assert picture.device == grid.device, f"a picture on {picture.device} is read at places on {grid.device}"
+    return picture.new_empty(*picture.shape[:2], *grid.shape[1:3])
 
 
 def converted(args: tuple, kwargs: dict) -> dict:
@@ -125,8 +136,14 @@ def model_of(row: Preset, dtype: torch.dtype) -> FakeModel:
     )  # fmt: skip
     with unset_fake_temporarily(), torch.device("meta"):
         network = cast_weights(WanNetwork(config), dtype)
-        codec = TAEHV(CodecConfig(encoder=(4, 4, 4, 4), decoder=(8, 4, 4, 4))).to(dtype)
+        codec = codec_of(row).to(dtype)
     return FakeModel(network=on_fake_gpu(network), config=config, codec=on_fake_gpu(codec), dtype=dtype)
+
+
+def codec_of(row: Preset) -> nn.Module:
+    if row.spatial == SPATIAL:
+        return TAEHV(CodecConfig(encoder=(4, 4, 4, 4), decoder=(8, 4, 4, 4)))
+    return WarpingCodec(WarpingConfig(encoder=(4, 4, 4, 4), decoder=(4, 4, 4), reference=4))
 
 
 def on_fake_gpu(module: nn.Module) -> nn.Module:
@@ -156,7 +173,8 @@ def begin(row: Preset, settings: StreamSettings, dtype: torch.dtype) -> Stream:
     text = torch.zeros(1, 512, model.config.text_dim) if row.needs_text else None
     image = None if model.config.image_dim is None else torch.zeros(1, 5, model.config.image_dim)
     pixels = torch.zeros(1, 1, 3, 64, 64, device=CUDA, dtype=dtype)
-    anchor = encode_anchor(model, model.codec.encode(pixels).float(), text, image)
+    picture = torch.zeros(64, 64, 3, dtype=torch.uint8) if wants_reference(model.codec) else None
+    anchor = encode_anchor(model, model.codec.encode(pixels).float(), text, image, picture_HWC=picture)
     return open_stream(model, anchor, settings, Signals(model.config), seed=3)
 
 
