@@ -41,6 +41,7 @@ STAND_INS = {  # by option: the node that loads an uploaded file, that node's in
     "reference": ("LoadImage", "image", ("KnotForcingSamplePortrait", "LoadImage")),
     "audio": ("LoadAudio", "audio", ("KnotForcingSampleSpeech", "LoadAudio")),
 }
+SHOWS_ITS_INPUT = ("KnotForcingEncodeAnchor",)  # the part of the reference that it took, which is no result
 STREAMS = ("KnotForcingStreamToVideo", "KnotForcingStream", "KnotForcingBeginStream")  # take --seed and --seconds
 QUIET = 1.0  # seconds without a message, after which Ctrl-C is looked for
 PATIENCE = 60.0  # seconds for an answer over HTTP
@@ -321,11 +322,16 @@ def _is_out_of_the_queue(comfy: Comfy, run: Run, *, stopped: bool) -> None:
 def results(comfy: Comfy, run: Run) -> list[Json]:
     """Files that its output nodes made, and those that were being written when it ended early."""
     outputs = comfy.ask(f"/history/{run.prompt_id}").get(run.prompt_id, {}).get("outputs", {})
-    shown = [item for output in outputs.values() for items in output.values() for item in items]
+    made = [
+        output for key, output in outputs.items() if run.prompt.get(key, {}).get("class_type") not in SHOWS_ITS_INPUT
+    ]
+    shown = [item for output in made for items in output.values() for item in items]
     files = [item for item in shown if isinstance(item, dict) and "filename" in item]
-    files = [item for item in files if item["type"] == "output"] or files  # previews only where there is nothing else
-    begun = [] if run.state == "success" else [place for places in run.written.values() for place in places]
-    return files + [place for place in begun if place not in files]
+    saved = [item for item in files if item["type"] == "output"]
+    if run.state == "success":
+        return saved or files  # previews only where there is nothing else
+    begun = [place for places in run.written.values() for place in places]
+    return saved + [place for place in begun if place not in saved]
 
 
 def read_workflow(path: Path) -> Json:
