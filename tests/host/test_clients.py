@@ -18,7 +18,7 @@ from PIL import Image
 
 from .comfyui import PACK, RUN_LIMIT, Server, free_port
 from .conftest import load_json
-from .test_run import FPS, check_video, node_of, num_chunks, succeed, workflow
+from .test_run import FPS, check_video, node_of, num_chunks, succeed, videos, workflow
 
 pytestmark = pytest.mark.host
 
@@ -232,7 +232,7 @@ def test_a_second_ctrl_c_stops_at_once_and_keeps_what_was_made(server: Server, t
     assert "stopping" in said
     assert len(check_video(Path(path), seconds=None, sound=True)) >= 9
     server.wait_until_idle()
-    assert len(succeed(server, short_idle()).outputs) == 1
+    assert len(videos(server, succeed(server, short_idle()))) == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that reaches one process as Ctrl-C does")

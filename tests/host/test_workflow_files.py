@@ -37,9 +37,11 @@ def as_api(workflow: Json, object_info: Json) -> Json:
 
 def _node_as_api(node: Json, info: Json, sources: Json) -> Json:
     names, values = widget_names(info), node.get("widgets_values", [])
-    # the host's own nodes gain widgets from version to version; ours must fit exactly
-    fits = len(values) == len(names) if node["type"].startswith("KnotForcing") else len(values) <= len(names)
-    assert fits, f"{node['type']} stores {len(values)} widget values for {names}"
+    # nodes gain widgets from version to version; those of ours that a file does not know yet have a default
+    assert len(values) <= len(names), f"{node['type']} stores {len(values)} widget values for {names}"
+    if node["type"].startswith("KnotForcing"):
+        later = [name for name in names[len(values) :] if name]
+        assert set(later) <= set(info["input"].get("optional", {})), f"{node['type']} stores no values of {later}"
     inputs = {name: value for name, value in zip(names, values, strict=False) if name}
     cables = {slot["name"]: sources[slot["link"]] for slot in node["inputs"] if slot.get("link") is not None}
     return {"class_type": node["type"], "inputs": inputs | cables}
