@@ -13,8 +13,8 @@ window.bench = {
 
     begin({ seed, mode, chunk }) {
         const { wish } = knotLive;
-        knotLive.wish = () => ({
-            ...wish.call(knotLive), seed, settings: { num_chunk_frames: chunk }, speech: { rate: RATE, mode },
+        knotLive.wish = (...given) => ({
+            ...wish.apply(knotLive, given), seed, settings: { num_chunk_frames: chunk }, speech: { rate: RATE, mode },
         });
         const { prototype } = knotLive.Player;
         if (prototype.unprobed) return;
