@@ -14,14 +14,12 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from ..client import LiveError
 from .load import SMOOTH, Say, machine, serving, spread
 from .processes import Server, busiest
 from .viewer import Viewer, all_see, watching
 
 _WATCHED = 4.0  # seconds at least that are watched after a fault
 _PATIENCE = 30.0  # seconds after which a session that does not go on is lost
-_WARM = 180.0  # seconds in which a worker must be ready
 _BETWEEN = 3.0  # seconds between two faults
 _SILENT = 3.0  # seconds without pictures, after which a session stands still
 _FLOOD = 400  # messages without a pause
@@ -39,7 +37,7 @@ async def kill_workers(times: int, sessions: int, cluster: str, say: Say) -> dic
             await all_see(viewers)
             goes_on: list[float] = []
             for number in range(times):
-                await asyncio.to_thread(_wait_for_standby, server)
+                await asyncio.to_thread(server.wait_for_standby)  # a second death in a row is another question
                 await asyncio.sleep(_BETWEEN)
                 worker = await asyncio.to_thread(busiest, server)
                 epochs, since = [_epoch(viewer) for viewer in viewers], time.monotonic()
@@ -49,18 +47,6 @@ async def kill_workers(times: int, sessions: int, cluster: str, say: Say) -> dic
             return {"before": before, "after": machine(), "kills": times, "goes_on_seconds": spread(goes_on)} | _kept(
                 viewers
             )
-
-
-def _wait_for_standby(server: Server) -> None:
-    """Until a worker is ready that draws nothing: what a second death in a row does is another question.
-
-    Raises:
-        LiveError: none is in time.
-    """
-    until = time.monotonic() + _WARM
-    while not any(one["state"] == "ready" and not one["sessions"] for one in server.tell_cluster("status")["workers"]):
-        if time.monotonic() > until:
-            raise LiveError("bench", f"no standby worker was ready in {_WARM:.0f} seconds")
 
 
 async def _gone_on(viewers: list[Viewer], epochs: list[int], since: float) -> list[float]:

@@ -45,10 +45,10 @@ async def load(
     found: dict[str, Any] = {"before": machine(), "fastest": [], "paced": []}
     with Server(serving(max(counts), cluster)) as server:
         for count in counts:
-            found["fastest"].append(await _measured(server, count, seconds, wish, greedy=True))
+            found["fastest"].append(await _measured(server, count, seconds, wish, greedy=True, cluster=bool(cluster)))
             say(f"as fast as can be: {found['fastest'][-1]}")
         for count in counts:
-            found["paced"].append(await _measured(server, count, seconds, wish, greedy=False))
+            found["paced"].append(await _measured(server, count, seconds, wish, greedy=False, cluster=bool(cluster)))
             say(f"at the viewers' pace: {found['paced'][-1]}")
     found["after"] = machine()
     return found | _summary(found)
@@ -62,11 +62,13 @@ def _summary(found: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _measured(
-    server: Server, count: int, seconds: float, wish: dict[str, Any], *, greedy: bool
+    server: Server, count: int, seconds: float, wish: dict[str, Any], *, greedy: bool, cluster: bool
 ) -> dict[str, Any]:
     viewers = [Viewer(server.url, greedy=greedy, **wish | {"seed": number}) for number in range(count)]
     async with watching(viewers):
         await all_see(viewers)
+        if cluster:
+            await asyncio.to_thread(server.wait_for_standby)
         await asyncio.sleep(_SETTLE)
         for viewer in viewers:
             viewer.forget()
@@ -102,7 +104,7 @@ async def overhead(seconds: float, cluster: str, wish: dict[str, Any], say: Say)
     found: dict[str, Any] = {"before": machine()}
     for name, where in (("single", None), ("cluster", cluster)):
         with Server(serving(1, where)) as server:
-            found[name] = await _measured(server, 1, seconds, wish, greedy=False)
+            found[name] = await _measured(server, 1, seconds, wish, greedy=False, cluster=where is not None)
             say(f"{name}: {found[name]}")
     times = {name: found[name]["transport_seconds"] for name in ("single", "cluster")}
     more = {key: round(times["cluster"][key] - times["single"][key], 4) for key in ("p50", "p95")}

@@ -18,6 +18,7 @@ from ..client import LiveError
 
 _MARK = "KNOT_LIVE_BENCH"  # of the environment: what a server begins, inherits it, wherever it hangs in the tree
 _BEGINS = 180.0  # seconds in which a server must be warm
+_WARM = 180.0  # seconds in which a worker must be ready
 _ENDS = 30.0  # seconds in which all of its processes must have ended
 _KEPT_LINES = 200  # of its log
 _WORKER = "ray::Worker"  # what Ray names processes that draw
@@ -61,6 +62,21 @@ class Server:
                 self.url = found[1]
                 there.set()
         there.set()
+
+    def wait_for_standby(self) -> None:
+        """Until a worker is ready that draws nothing, and none is starting, which takes a processor meanwhile.
+
+        Raises:
+            LiveError: none is in time.
+        """
+        until = time.monotonic() + _WARM
+        while True:
+            workers = self.tell_cluster("status")["workers"]
+            starts = any(one["state"] == "starting" for one in workers)
+            if not starts and any(one["state"] == "ready" and not one["sessions"] for one in workers):
+                return
+            if time.monotonic() > until:
+                raise LiveError("bench", f"no standby worker was ready in {_WARM:.0f} seconds")
 
     def kill_gateway(self) -> None:
         """The process that holds the clients' sockets, at once; it is begun again: by its supervisor, or here."""
