@@ -26,6 +26,8 @@ Outcome = Chunk | LateChunk | None
 Steps = Generator[Stream | LateDecoder, Outcome, _T]
 Changed = Callable[[StreamSettings, Mapping[str, Any]], StreamSettings]
 
+_JUDGED = 2.0  # seconds of pictures by which it is judged whether chunks come late
+
 
 class Drawn(NamedTuple):
     """A chunk: where it lies, its pictures, the sound [S] that moved it, how many samples of that, from its first, are
@@ -150,10 +152,14 @@ class Drawing:
 
     def other_rung(self, drawn: Drawn) -> int | None:
         """The new rung where chunks come late, or there is room again; asked once after each chunk."""
-        room = drawn.span.length / self._fps
+        length, slowest = drawn.span.length / self._fps, pacing.slowest(self._taken)
+        if not self._shared_lead and len(self._taken) * length < _JUDGED:
+            return None  # the first chunks are slow, and those after a change
         if self._shared_lead:
-            room = max(room, self._shared_lead) - pacing.TRANSPORT
-        return self.adapting.judge(pacing.slowest(self._taken) / room, drawn.seconds)
+            load = slowest / (max(length, self._shared_lead) - pacing.TRANSPORT)
+        else:  # what lies ready outlasts a slow chunk now and then, but not the usual ones
+            load = max(pacing.usual(self._taken) / length, slowest / (length + pacing.TRANSPORT))
+        return self.adapting.judge(load, drawn.seconds)
 
     def _set(self, settings: StreamSettings) -> None:
         self.stream.set_settings(settings)

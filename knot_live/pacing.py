@@ -30,6 +30,11 @@ def drawn_within(taken: Sequence[float], length: float) -> float:
     return sorted(taken)[math.ceil(0.95 * len(taken)) - 1] if taken else length
 
 
+def usual(taken: Sequence[float]) -> float:
+    """Seconds that half of the chunks take at most; 0 where fewer than two were measured."""
+    return sorted(taken)[len(taken) // 2] if len(taken) > 1 else 0.0
+
+
 def slowest(taken: Sequence[float]) -> float:
     """Seconds that a chunk takes where it is slow, but for the slowest one; 0 where fewer than two were measured."""
     return sorted(taken)[-2] if len(taken) > 1 else 0.0
