@@ -226,13 +226,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    try:
-        return play(parse(arguments))
-    except (queue.FailedError, OSError) as problem:
-        queue.say(f"error: {problem}")
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return queue.exit_code(lambda: play(parse(arguments)))
 
 
 if __name__ == "__main__":

@@ -430,14 +430,19 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return made.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def exit_code(work: Callable[[], int]) -> int:
+    """What `work` returns; 1 where it fails, with its sentence said, and 130 on Ctrl-C."""
     try:
-        return play(parse(arguments))
+        return work()
     except (FailedError, OSError) as problem:
         say(f"error: {problem}")
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return exit_code(lambda: play(parse(arguments)))
 
 
 if __name__ == "__main__":

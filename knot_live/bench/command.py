@@ -18,6 +18,7 @@ from ..engine import ASSETS, load_model, open_image
 from ..session import Session
 from . import figures
 from .long_run import long_run
+from .processes import processor_seconds
 
 PROBE = Path(__file__).with_name("probe.js")
 _FLAGS = ("--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--use-fake-ui-for-media-stream",
@@ -184,16 +185,8 @@ def _chromium_processes() -> list[int]:
 
 def _seconds_used(processes: list[int]) -> tuple[float, float]:
     """Processor seconds of the first process, and of all others together."""
-    used = [_processor_seconds(number) for number in processes]
+    used = [processor_seconds(number) for number in processes]
     return used[0], sum(used[1:])
-
-
-def _processor_seconds(process: int) -> float:
-    stat = Path(f"/proc/{process}/stat")
-    if not stat.exists():
-        return 0.0
-    fields = stat.read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100  # clock ticks: user, system
 
 
 def write(found: dict[str, Any], path: Path | None) -> str:

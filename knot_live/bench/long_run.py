@@ -7,10 +7,11 @@ all the time; in others only a slider moves.
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .processes import memory_of
 
 _BETWEEN = 2.5  # seconds between two changes, in the mean
 _CHANGES: Mapping[str, str] = {
@@ -43,7 +44,7 @@ def long_run(
             kind = rng.choice(kinds)
             counts[kind] += 1
             page.evaluate(_CHANGES[kind], rng.random())
-            held.append(own_memory(process))
+            held.append(memory_of(process, "Anonymous"))
         told = page.evaluate("since => bench.playing(since)", began)
         late = np.array(told["late"])
         rows.append({
@@ -75,12 +76,3 @@ def trend(by_minute: Sequence[float]) -> float | None:
     if len(by_minute) < 2:
         return None
     return round(60 * float(np.polyfit(np.arange(len(by_minute)), by_minute, 1)[0]), 2)
-
-
-def own_memory(process: int) -> float:
-    """MiB that a process alone holds and that lie in no file; Linux's, 0 elsewhere."""
-    place = Path(f"/proc/{process}/smaps_rollup")
-    if not place.exists():
-        return 0.0
-    line = next(line for line in place.read_text(encoding="ascii").splitlines() if line.startswith("Anonymous:"))
-    return int(line.split()[1]) / 1024

@@ -144,7 +144,7 @@ class Server:
 
     def memory(self) -> float:
         """MiB that all of them hold together, what they share counted once."""
-        return sum(map(_proportional_memory, self.processes()))
+        return sum(memory_of(number, "Pss") for number in self.processes())
 
     def seconds_used(self) -> dict[int, float]:
         """Processor seconds so far, by process."""
@@ -179,9 +179,10 @@ def processor_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if len(fields) > 12 else 0.0
 
 
-def _proportional_memory(process: int) -> float:
-    for line in _text(process, "smaps_rollup").splitlines():
-        if line.startswith(b"Pss:"):
+def memory_of(process: int, kind: str) -> float:
+    """MiB of a process under that name of Linux's smaps_rollup, such as Pss or Anonymous; 0 where it is not told."""
+    for line in _text(process, "smaps_rollup").decode().splitlines():
+        if line.startswith(f"{kind}:"):
             return int(line.split()[1]) / 1024
     return 0.0
 
