@@ -15,18 +15,18 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from . import face_pose, metrics, webrtc
+from . import face_pose, server_metrics, webrtc
 from .access import ALLOWED_ORIGINS, TOKEN, AccessError, Doors, check_exposure, listed, operators_token, plain_origins
 from .camera import Cameras
 from .client import LiveError
-from .cluster.commands import add_commands, add_serve, serve_cluster
+from .cluster.cluster_commands import add_commands, add_serve, serve_cluster
 from .cluster.local import ClusterError
 from .engine import KnotError, load_model, load_text_encoder
 from .health import Health
 from .hub import Hub
 from .json_logs import log_to_stderr
 from .limits import Limits
-from .scheduling import command as scheduling
+from .scheduling import simulate_command
 from .server import Address, LiveServer, Services, running
 from .sound_bytes import SOUND_RATE
 from .studio import Studio
@@ -88,13 +88,13 @@ def _parser() -> argparse.ArgumentParser:
     simulate = commands.add_parser(
         "simulate", help="thousands of sessions over simulated cards: what the rules come to"
     )
-    scheduling.add_options(simulate)
+    simulate_command.add_options(simulate)
     simulate.set_defaults(run=_simulate)
     return parser
 
 
 async def _simulate(options: argparse.Namespace) -> None:
-    sys.stdout.write(scheduling.run(options) + "\n")
+    sys.stdout.write(simulate_command.run(options) + "\n")
 
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:
@@ -115,7 +115,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
 
 async def _bench(options: argparse.Namespace) -> None:
     try:
-        from .bench import command, server_command
+        from .bench import bench_command, server_command
     except ModuleNotFoundError:
         raise LiveError("bench", "measuring needs a clone of the repository; this is an installed pack") from None
 
@@ -124,15 +124,15 @@ async def _bench(options: argparse.Namespace) -> None:
 
     if server_command.asked(options):
         found = await server_command.measure(options, say)
-        command.write_json(found, options.json)
+        bench_command.write_json(found, options.json)
         sys.stdout.write(server_command.written(found) + "\n")
         return
-    runs = tuple(options.runs or command.RUNS)
+    runs = tuple(options.runs or bench_command.RUNS)
     if options.minutes is not None:
-        found = await asyncio.to_thread(command.bench_long, options.minutes, say, changing=options.changing)
+        found = await asyncio.to_thread(bench_command.bench_long, options.minutes, say, changing=options.changing)
     else:
-        found = await asyncio.to_thread(command.bench, options.events, tuple(options.chunks), runs, say)
-    sys.stdout.write(command.write(found, options.json) + "\n")
+        found = await asyncio.to_thread(bench_command.bench, options.events, tuple(options.chunks), runs, say)
+    sys.stdout.write(bench_command.write(found, options.json) + "\n")
 
 
 def _add_talk(talk: argparse.ArgumentParser) -> None:
@@ -153,7 +153,7 @@ async def _serve(options: argparse.Namespace) -> int:
     token = operators_token(options.token_file)
     tls = None if options.tls_cert is None else (options.tls_cert, options.tls_key)
     address = Address(host=options.host, port=options.port, tls=tls)
-    if options.metrics and (why := metrics.missing()) is not None:
+    if options.metrics and (why := server_metrics.missing()) is not None:
         raise AccessError(why)
     limits = Limits(max_sessions=options.max_sessions, idle_seconds=options.idle_seconds,
                     session_seconds=options.session_seconds)  # fmt: skip
@@ -238,7 +238,7 @@ async def live_server(
     cameras = Cameras()
     try:
         await asyncio.to_thread(studio.warm)
-        observer = None if metrics.missing() else metrics.Metrics()
+        observer = None if server_metrics.missing() else server_metrics.Metrics()
         hub = Hub(studio.make, studio.limits, lambda live: cameras.forget(live.source), observer,
                   lasting=cluster is not None)  # fmt: skip
         for made in [] if cluster is None else await asyncio.to_thread(cluster.standing):

@@ -13,11 +13,11 @@ import numpy as np
 
 from . import pacing
 from .adapting import Adapting
+from .chunk_pictures import Pictures
 from .clock import Clock
 from .engine import Chunk, LateChunk, LateDecoder, Stream, StreamSettings, next_chunks
 from .journal import Begun, GivenUp, Journal, Kept, digest
 from .pacing import Span
-from .pictures import Pictures
 from .speed import changed_settings
 
 _T = TypeVar("_T")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .chunk_pictures import Pictures
 from .pacing import first_sample
-from .pictures import Pictures
 
 READY, RUNNING, PAUSED, FINISHING, ENDED = "ready", "running", "paused", "finishing", "ended"  # states
 

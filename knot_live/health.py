@@ -7,7 +7,7 @@ from aiohttp import web
 
 from .access import same_token
 from .hub import Hub
-from .metrics import Metrics, missing
+from .server_metrics import Metrics, missing
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' format
 

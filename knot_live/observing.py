@@ -1,4 +1,4 @@
-"""Figures of sessions: each session's own, and observers of all of them, such as `metrics.py`."""
+"""Figures of sessions: each session's own, and observers of all of them, such as `server_metrics.py`."""
 
 from collections.abc import Iterable, Mapping
 

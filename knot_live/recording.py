@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .chunk_pictures import Pictures
 from .engine import MediaError, VideoWriter
 from .pacing import first_sample
-from .pictures import Pictures
 from .sound_bytes import SOUND_RATE
 
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"

@@ -19,7 +19,6 @@ from .adapting import Adapting
 from .clock import Clock
 from .controls import Control, DrivingControl
 from .drawing import Changed, Drawing, Drawn, Steps, alone
-from .driving import LiveDriving
 from .engine import (
     Anchor,
     Driving,
@@ -34,6 +33,7 @@ from .engine import (
 )
 from .events import ENDED, FINISHING, PAUSED, READY, RUNNING, Event, MediaChunk
 from .journal import Did, Journal
+from .live_driving import LiveDriving
 from .pacing import Playback
 from .preparing import Speaker
 from .receipts import Receipts

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from .adapting import Adapting
-from .driving import LiveDriving
 from .engine import Model, Snapshot, StateError, Stream, continue_stream, load_stream
+from .live_driving import LiveDriving
 
 _VERSION = 1
 

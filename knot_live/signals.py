@@ -26,7 +26,7 @@ from .engine import (
     takes_controls,
 )
 from .face_motion import FaceMotion
-from .sound import Timeline
+from .sound_timeline import Timeline
 from .voice_gate import LOOKS_BACK, voiced
 
 _LEAD, _HANG = 2, 8  # pixel frames around them in which the mouth is the speech's as well

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from .engine import DrivingError, check_rate, to_samples
-from .sound import Intake, Timeline
 from .sound_bytes import from_text, to_text
+from .sound_timeline import Intake, Timeline
 from .speech_queue import MODES, SOUND_RATE, Laid, SpeechQueue, fade_out, needed_samples
 
 MOST_WAITING = 120.0  # seconds of speech

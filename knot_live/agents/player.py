@@ -19,7 +19,7 @@ from ..controls import Cancel, CommitSpeech, Speech
 from ..engine import to_samples
 from ..events import MediaChunk
 from ..session import Session
-from ..sound import Intake
+from ..sound_timeline import Intake
 from ..speech_queue import SOUND_RATE, fade_out
 
 _AHEAD = 20 * SOUND_RATE  # samples that the session is given before it has played them

@@ -23,10 +23,10 @@ from ..protocol import ProtocolError
 from ..references import UPLOADED, References
 from ..sources import Audience
 from . import hosting
+from .cluster_options import Record, Told
 from .failover import SessionLog
 from .local import ClusterError
 from .mono import Mono
-from .options import Record, Told
 
 logger = logging.getLogger(__name__)
 

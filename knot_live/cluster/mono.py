@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from ..controls import Cancel, ClearSpeech, CommitSpeech, Control, ControlError, Say, Speech
 from ..engine import check_rate, to_samples
-from ..sound import Intake
 from ..sound_bytes import SOUND_RATE
+from ..sound_timeline import Intake
 
 
 class Mono:

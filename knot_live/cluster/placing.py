@@ -12,7 +12,7 @@ from typing import Any
 import ray
 
 from ..controls import Finish
-from .options import NAMESPACE, TABLE, ClusterOptions, Record, Told
+from .cluster_options import NAMESPACE, TABLE, ClusterOptions, Record, Told
 from .table import DRAINING, READY, STARTING, Table
 from .worker import WorkerActor
 

@@ -32,9 +32,9 @@ from ..protocol import ProtocolError
 from ..replaying import Resumed, Standing
 from ..session import Session
 from ..studio import Studio, words_of
+from .cluster_options import ClusterOptions, Told
 from .failover import Lost
 from .hosting import Hosted, Item
-from .options import ClusterOptions, Told
 
 logger = logging.getLogger(__name__)
 

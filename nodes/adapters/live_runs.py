@@ -24,8 +24,8 @@ from ...knot_core.run import StreamLog
 from ...knot_core.stream import TimedPrompts, placed
 from ...knot_core.stream.prompting import blend
 from ...knot_live import controls
-from ...knot_live.driving import LiveDriving
 from ...knot_live.events import Event, MediaChunk, Recorded
+from ...knot_live.live_driving import LiveDriving
 from ...knot_live.live_session import LiveSession
 from ...knot_live.session import Session
 from ...knot_live.sources import Made

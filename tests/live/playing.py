@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from knot_core.config import AdapterConfig
-from knot_live.driving import LiveDriving
+from knot_live.live_driving import LiveDriving
 from knot_live.speech_queue import SOUND_RATE
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from knot_live import controls
-from knot_live.driving import LiveDriving
 from knot_live.engine import StreamSettings
+from knot_live.live_driving import LiveDriving
 from knot_live.pacing import TRANSPORT
 from knot_live.speech_queue import AHEAD, SOUND_RATE
 

@@ -11,7 +11,7 @@ import pytest
 
 from knot_live import commands
 from knot_live.access import Doors, listed, plain_origins
-from knot_live.cluster.commands import options_of
+from knot_live.cluster.cluster_commands import options_of
 from knot_live.health import Health
 from knot_live.hub import Hub
 from knot_live.limits import Limits

@@ -7,8 +7,8 @@ import torch
 from knot_core import load_model, open_image, open_stream
 from knot_core.driving.controls import CONTROLS, RANGES
 from knot_core.model import ASSETS
-from knot_live.driving import LiveDriving
 from knot_live.gestures import GESTURES, MAX_SECONDS, Gesture, look_at, overlay
+from knot_live.live_driving import LiveDriving
 
 from .playing import Plan, Playing
 

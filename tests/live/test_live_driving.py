@@ -14,9 +14,9 @@ from knot_core.driving import Driving
 from knot_core.driving.controls import CONTROLS, RANGES
 from knot_core.errors import DrivingError, KnotError
 from knot_core.model import ASSETS
-from knot_live.driving import HISTORY, LiveDriving
 from knot_live.gestures import GESTURES
 from knot_live.held import Held
+from knot_live.live_driving import HISTORY, LiveDriving
 
 from .playing import Plan, Playing, Portrait
 

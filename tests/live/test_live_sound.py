@@ -15,7 +15,7 @@ from knot_core.driving.audio import mel_bank, resample
 from knot_core.errors import DrivingError, KnotError
 from knot_core.media import Audio
 from knot_live import speech_queue
-from knot_live.sound import Intake, Timeline
+from knot_live.sound_timeline import Intake, Timeline
 from knot_live.speech_queue import AHEAD, MOST_LATE, PAST, SOUND_RATE, may_start, needed_samples, too_late, without
 from knot_live.voice import MOST_WAITING
 

@@ -35,9 +35,9 @@ def services(**options):
 @pytest.fixture
 def metrics():
     pytest.importorskip("prometheus_client", reason="NOT TESTED, the metrics: pip install prometheus-client")
-    from knot_live import metrics
+    from knot_live import server_metrics
 
-    return metrics
+    return server_metrics
 
 
 def values(text):
@@ -122,9 +122,9 @@ def test_with_a_token_figures_are_shown_for_it_alone(metrics):
 
 
 def test_without_the_library_the_address_says_what_is_missing(monkeypatch):
-    from knot_live import metrics
+    from knot_live import server_metrics
 
-    monkeypatch.setattr(metrics, "prometheus_client", None)
+    monkeypatch.setattr(server_metrics, "prometheus_client", None)
 
     async def live():
         async with served() as at:

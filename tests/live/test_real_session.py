@@ -15,9 +15,9 @@ from knot_core import StateError, load_model, state_of
 from knot_core.stream import begin_stream
 from knot_live import controls
 from knot_live.control_log import LogEntry
-from knot_live.driving import LiveDriving
 from knot_live.engine import StreamSettings
 from knot_live.events import Applied, Cut, Recorded, Refused
+from knot_live.live_driving import LiveDriving
 from knot_live.session import Session
 from knot_live.session_files import open_at
 

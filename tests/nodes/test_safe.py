@@ -45,6 +45,7 @@ DOORS = {  # the routes, whose refusals tests/host/test_control.py and test_live
 LIVE = {  # a server that a command starts, whose refusals tests/live tries; access.py takes addresses apart
     "access.py": {"import urllib.parse"},
     "client.py": {"import aiohttp", "import asyncio"},
+    "cluster_commands.py": {"import asyncio"},
     "commands.py": {"import asyncio", "import webbrowser"},
     "connection.py": {"import asyncio"},
     "due_media.py": {"import asyncio"},

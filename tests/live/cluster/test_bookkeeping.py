@@ -8,7 +8,7 @@ from hypothesis import strategies as some
 
 from knot_live import controls
 from knot_live.cluster.checkpoints import BLOCK, Changed, Checkpoint, delta, flattened, merged
-from knot_live.cluster.commands import _with_address, workers_of
+from knot_live.cluster.cluster_commands import _with_address, workers_of
 from knot_live.cluster.failover import SessionLog
 from knot_live.cluster.local import ClusterError
 from knot_live.cluster.mono import Mono

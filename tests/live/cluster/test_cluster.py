@@ -12,8 +12,8 @@ if find_spec("ray") is None:  # asked without importing it, which must be told f
     pytest.skip("RAY IS NOT INSTALLED: sessions in workers are not tested", allow_module_level=True)
 
 from knot_live import controls
+from knot_live.cluster.cluster_options import ClusterOptions
 from knot_live.cluster.local import import_ray, local_ray
-from knot_live.cluster.options import ClusterOptions
 from knot_live.engine import load_model
 from knot_live.events import Applied, Cut
 from knot_live.journal import Journal, Kept

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> str:
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
     if options.plots is not None:
-        from .plots import save_plots
+        from .scale_plots import save_plots
 
         save_plots(options.plots, found)
     return table(found)

@@ -10,8 +10,8 @@ from typing import Any
 
 from ..engine import num_processors
 from ..limits import Limits
+from .cluster_options import ClusterOptions
 from .local import ClusterError, connected, import_ray, local_ray, supervised
-from .options import ClusterOptions
 
 _LOCAL = "local"
 Listen = Callable[[Any], Awaitable[int]]
