@@ -198,10 +198,13 @@ class Say(Control):
 
 @dataclass(frozen=True)
 class Prompt(Control):
-    """A text prompt, from the next chunk on."""
+    """A text prompt, from the next chunk on; `recache`: what that chunk sees of those before it is computed again under
+    the prompt, so that it takes effect sooner.
+    """
 
     kind = "prompt"
     text: str
+    recache: bool = False
 
 
 @dataclass(frozen=True)

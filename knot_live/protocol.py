@@ -200,7 +200,7 @@ def _interaction(_: Vocabulary, fields: Mapping[str, Any]) -> list[Any]:
         "pose": controls.SetPose,
         "gesture": lambda one: controls.Gesture(**one),
         "look": lambda one: controls.Look(**one),
-        "prompt": controls.Prompt,
+        "prompt": lambda one: controls.Prompt(**one),
     }
     return [make[name](value) for name, value in fields.items()]
 
@@ -211,8 +211,16 @@ def _interaction_shape(words: Vocabulary) -> Shape:
         "pose": values(words.controls, given_back=False),
         "gesture": inner({"name": Needed(choice(words.gestures)), "strength": number(*STRENGTHS)}),
         "look": inner({"x": Needed(number(-1, 1)), "y": Needed(number(-1, 1))}),
-        "prompt": text(_MOST_PROMPT),
+        "prompt": _prompt,
     }
+
+
+def _prompt(value: Any) -> dict[str, Any]:
+    """The text by itself, or an object with it and with what else is asked for."""
+    words = text(_MOST_PROMPT)
+    if isinstance(value, dict):
+        return inner({"text": Needed(words), "recache": switch})(value)
+    return {"text": words(value)}
 
 
 def _plain(make: Callable[..., Any], **shape: Check | Needed) -> tuple[Callable[[Vocabulary], Shape], Callable]:

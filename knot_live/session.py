@@ -292,7 +292,7 @@ class Session:
             case DrivingControl():
                 control.drive(self._drawing.driving)
             case controls.Prompt():
-                self._drawing.stream.set_text(made)
+                self._drawing.stream.set_text(made, recache=control.recache)
             case controls.Reference():
                 self._drawing.stream.set_anchor(made, cut=control.cut)
             case controls.Settings():

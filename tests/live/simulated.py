@@ -77,6 +77,7 @@ class FakeStream:
     drawn: int = 0
     given_up: int = 0
     prompt: float = 0.0
+    recached: bool = False
     person: float = 0.0
     on_begin: object = lambda _: None
 
@@ -110,8 +111,8 @@ class FakeStream:
         self.settings = settings
         self.plan = replace_plan(self.plan, num_frames=settings.num_chunk_frames)
 
-    def set_text(self, text):
-        self.prompt = text
+    def set_text(self, text, *, recache=False):
+        self.prompt, self.recached = text, recache
 
     def set_anchor(self, anchor, *, cut=False):
         self.person = (anchor, cut)

@@ -20,7 +20,7 @@ EXAMPLES = (
     controls.ClearSpeech(),
     controls.CancelReply(),
     controls.Say("Good morning.", "en"),
-    controls.Prompt("a sunny day"),
+    controls.Prompt("a sunny day", recache=True),
     controls.Reference("builtin:ada", cut=True),
     controls.Degrade(2),
     controls.Settings({"steps": 2}),

@@ -154,8 +154,15 @@ def test_a_prompt_and_a_picture_are_prepared_aside(scene):
     here.session.apply(controls.Prompt("rain"))
     here.session.apply(controls.Reference("builtin:bo", cut=True))
     here.run(seconds=2)
-    assert here.stream.prompt == "<rain>"
+    assert (here.stream.prompt, here.stream.recached) == ("<rain>", False)
     assert here.stream.person == ("picture of builtin:bo", True)
+
+
+def test_a_prompt_may_ask_for_the_window_to_be_computed_again(scene):
+    here = scene(encode_text=lambda text: f"<{text}>")
+    here.session.apply(controls.Prompt("rain", recache=True))
+    here.run(seconds=2)
+    assert (here.stream.prompt, here.stream.recached) == ("<rain>", True)
 
 
 def test_a_sentence_is_spoken(scene):
