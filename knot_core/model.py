@@ -21,8 +21,8 @@ from .geometry import TEMPORAL, latent_size
 from .media import Fit, fit_image
 from .stream import Anchor, StreamCodec, encode_anchor
 from .stream.decode import to_uint8
-from .stream.model import spatial_of, wants_reference
 from .stream.reference_check import GOOD_ENOUGH, Cloud, draw_reference, measure, read_cloud
+from .stream.stream_model import spatial_of, wants_reference
 from .stream.thread_choice import choose_threads
 from .wan.checkpoint import Checkpoint, build_network, open_checkpoint
 from .wan.families import Preset

@@ -32,12 +32,10 @@ if __package__.rpartition(".")[0]:
         state_of,
     )
     from ..knot_core.config import Adapter, AdapterConfig, takes_controls
-    from ..knot_core.drawing import Axis, Sheet
-    from ..knot_core.drawing import frame as plot_frame
     from ..knot_core.driving.audio import MEL_DIM, Reach, resample
     from ..knot_core.driving.audio import SAMPLE_RATE as HEARD_RATE
-    from ..knot_core.driving.controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES
     from ..knot_core.driving.expression import Curve
+    from ..knot_core.driving.expression_controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES
     from ..knot_core.driving.faces import measure as measure_face
     from ..knot_core.driving.faces import to_controls, usual_face
     from ..knot_core.driving.idle import IdleMotion
@@ -52,6 +50,8 @@ if __package__.rpartition(".")[0]:
     from ..knot_core.media.downmix import MEAN, chosen, mixed
     from ..knot_core.media.samples import check_rate, to_samples
     from ..knot_core.model import ASSETS
+    from ..knot_core.plot_sheet import Axis, Sheet
+    from ..knot_core.plot_sheet import frame as plot_frame
     from ..knot_core.shared_weights import SharedWeights, share_weights
     from ..knot_core.stream import LateChunk, LateDecoder, fingerprint, next_chunks, stream_of_parts, stream_parts
     from ..knot_core.threads import num_processors
@@ -83,12 +83,10 @@ else:
         state_of,
     )
     from knot_core.config import Adapter, AdapterConfig, takes_controls
-    from knot_core.drawing import Axis, Sheet
-    from knot_core.drawing import frame as plot_frame
     from knot_core.driving.audio import MEL_DIM, Reach, resample
     from knot_core.driving.audio import SAMPLE_RATE as HEARD_RATE
-    from knot_core.driving.controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES
     from knot_core.driving.expression import Curve
+    from knot_core.driving.expression_controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES
     from knot_core.driving.faces import measure as measure_face
     from knot_core.driving.faces import to_controls, usual_face
     from knot_core.driving.idle import IdleMotion
@@ -103,6 +101,8 @@ else:
     from knot_core.media.downmix import MEAN, chosen, mixed
     from knot_core.media.samples import check_rate, to_samples
     from knot_core.model import ASSETS
+    from knot_core.plot_sheet import Axis, Sheet
+    from knot_core.plot_sheet import frame as plot_frame
     from knot_core.shared_weights import SharedWeights, share_weights
     from knot_core.stream import LateChunk, LateDecoder, fingerprint, next_chunks, stream_of_parts, stream_parts
     from knot_core.threads import num_processors

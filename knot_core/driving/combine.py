@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import DrivingError
-from .controls import MOUTH_CONTROLS, POSE_CONTROLS, RANGES
 from .expression import Curves
+from .expression_controls import MOUTH_CONTROLS, POSE_CONTROLS, RANGES
 from .lengths import Unending, without_end
 from .smoothing import Smoothed
 from .timeline import Driving

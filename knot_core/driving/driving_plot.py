@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..errors import DrivingError
 from ..geometry import first_pixel_frame
 from .audio import FPS, HOPS_PER_PIXEL_FRAME, MEL_DIM, NUM_MELS, SILENCE
-from .controls import CONTROLS, POSE_CONTROLS, RANGES
+from .expression_controls import CONTROLS, POSE_CONTROLS, RANGES
 from .lengths import format_clock
 from .timeline import Driving
 

@@ -23,7 +23,7 @@ import numpy as np
 from ..errors import DrivingError, listed, short
 from ..files import read_text, without_mark
 from .audio import FPS
-from .controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES
+from .expression_controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES
 from .timeline import Driving
 from .tracks import Frames, Values
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .controls import CONTROLS, RANGES
+from .expression_controls import CONTROLS, RANGES
 
 UNITS = (
     "eyeBlinkLeft", "eyeLookDownLeft", "eyeLookInLeft", "eyeLookOutLeft", "eyeLookUpLeft", "eyeSquintLeft",

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import DrivingError
 from .audio import FPS
-from .controls import MOUTH_CONTROLS, RANGES
+from .expression_controls import MOUTH_CONTROLS, RANGES
 from .landmarks import Finder, open_finder
 from .smoothing import smooth_poses
 from .timeline import Driving

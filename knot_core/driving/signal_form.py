@@ -11,7 +11,7 @@ import numpy as np
 from ..config import UNITS as UNITS_NAME
 from ..config import AdapterConfig
 from .audio import MEL_DIM
-from .controls import CONTROLS
+from .expression_controls import CONTROLS
 from .face_units import pose_from_controls, units_from_controls
 
 NUM_FLAGS = 3  # speech, pose, mouth

@@ -20,7 +20,7 @@ from ..errors import DrivingError
 from ..geometry import TEMPORAL
 from ..media import Audio, AudioFile
 from .audio import SAMPLE_RATE
-from .recording import spoken
+from .spoken_sound import spoken
 from .tracked import Drivable, TrackedDriving
 from .tracks import Track
 from .wav2vec import SpeechEncoder

@@ -16,9 +16,9 @@ from ..media import Audio, AudioFile
 from .audio import SAMPLES_PER_PIXEL_FRAME
 from .idle import IdleMotion
 from .pauses import Gated, Voice
-from .recording import FAR, spoken
 from .smoothing import MAX_SMOOTHING, smoothed
 from .speech import SpeechDriving
+from .spoken_sound import FAR, spoken
 from .timeline import Driving
 from .tracked import Drivable
 from .tracks import Frames, Track, Values

@@ -24,12 +24,12 @@ from ..errors import DrivingError
 from ..geometry import TEMPORAL
 from ..media import Audio, AudioFile
 from .audio import MEL_DIM
-from .controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, read_controls
+from .expression_controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, read_controls
 from .idle import IdleMotion
 from .mel import LiveMel, SpokenMel
-from .recording import spoken
 from .signal_form import SIGNAL_DIM, in_form
 from .speech import SpeechDriving
+from .spoken_sound import spoken
 from .tracked import Drivable, TrackedDriving
 from .tracks import Samples, Still, Track
 from .wav2vec import SpeechEncoder

@@ -5,7 +5,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..drawing import Axis, Sheet, frame
+from ..plot_sheet import Axis, Sheet, frame
 
 Columns = Mapping[str, Sequence[float]]
 

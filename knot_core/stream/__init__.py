@@ -21,11 +21,11 @@ from .drawing_thread import DrawingThread
 from .drawn_ahead import pipelined
 from .grouping import Grouping, choose_grouping
 from .late_decoding import LateChunk, LateDecoder, LateFrames
-from .model import StreamCodec, StreamDriving, StreamModel, fingerprint
 from .plan import ChunkPlan, plan_chunk
 from .sampler import Stream
 from .snapshot import Snapshot
 from .state_file import load_stream, save_stream, stream_of_parts, stream_parts
+from .stream_model import StreamCodec, StreamDriving, StreamModel, fingerprint
 from .together import Together, next_chunks
 
 __all__ = [

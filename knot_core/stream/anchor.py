@@ -18,8 +18,8 @@ from ..wan.branches import branches
 from ..wan.rope import rotate_time
 from .conditioning import Conditioning, digest_of
 from .denoise import Denoiser, capture
-from .model import StreamModel, fingerprint, latent_dtype, spatial_of, wants_reference
 from .shown import Shown
+from .stream_model import StreamModel, fingerprint, latent_dtype, spatial_of, wants_reference
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from .committing import KEEP_SINKS, RENEW_SINKS, check_recache, stronger
 from .conditioning import Conditioning
 from .denoise import Denoiser
 from .guidance import check_steps
-from .model import StreamDriving, StreamModel, driven
 from .plan import ChunkPlan, Clock, clock_anew, plan_chunk
 from .shown import References
 from .snapshot import Snapshot, StreamState, anew
+from .stream_model import StreamDriving, StreamModel, driven
 from .timing import mark
 
 CHANGEABLE = ("num_chunk_frames", "run_ahead_stride", "run_ahead_start", "steps", "shift", "timesteps",

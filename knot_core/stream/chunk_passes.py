@@ -18,10 +18,10 @@ from .chunk_stages import Begun, Drawn
 from .committing import Window, check_recache, stronger
 from .filled_cache import filled_cache
 from .kept import Before, Kept
-from .model import StreamDriving, StreamModel, latent_dtype
 from .pieces import Pieces
 from .sinks import Sinks
 from .snapshot import Snapshot, StreamState, state_anew
+from .stream_model import StreamDriving, StreamModel, latent_dtype
 from .timing import mark
 
 

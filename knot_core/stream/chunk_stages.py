@@ -18,10 +18,10 @@ from .chunk import Conditions
 from .committing import kept_latents, num_kept_latents
 from .conditioning import Conditioning
 from .denoise import Denoiser
-from .model import DecoderMemory, StreamDriving
 from .plan import ChunkPlan, Clock
 from .shown import ChunkDecoding, References
 from .snapshot import Snapshot, StreamState
+from .stream_model import DecoderMemory, StreamDriving
 from .timing import Mark
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..driving.prompts import PromptTimeline
 from ..errors import SettingsError
-from .model import StreamModel, latent_dtype
+from .stream_model import StreamModel, latent_dtype
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

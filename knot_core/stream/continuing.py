@@ -13,10 +13,10 @@ from ..errors import StateError
 from ..geometry import TEMPORAL, first_pixel_frame, whole_chunks
 from .anchor import Anchor
 from .conditioning import Conditioning
-from .model import StreamDriving, StreamModel, fingerprint
 from .sampler import Progress, ShouldStop, Stream
 from .snapshot import Snapshot, StreamState, check_beginning, first_snapshot
 from .state_file import load_stream
+from .stream_model import StreamDriving, StreamModel, fingerprint
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..codec.taehv import TAEHV
-from .model import DecoderMemory, StreamCodec
+from .stream_model import DecoderMemory, StreamCodec
 
 Decoded = tuple[Tensor, DecoderMemory]
 

@@ -22,8 +22,8 @@ from ..wan.layouts import Layout, layout_of
 from ..wan.rope import RopeTable, rope_table
 from ..wan.side_by_side import PassInputs, apart, kind_of_prompt, side_by_side
 from .guidance import Guide, OfBranch, mixed, under
-from .model import StreamModel, latent_dtype
 from .pieces import Pieces, at_once
+from .stream_model import StreamModel, latent_dtype
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -26,11 +26,11 @@ from ..geometry import first_pixel_frame, num_tokens
 from ..threads import num_processors, threads_inside
 from .chunk_stages import Begun, Chunk, Drawn
 from .device_streams import second_stream
-from .model import DecoderMemory
 from .pieces import alone
 from .sampler import DRAWN_AHEAD, Stopped, Stream
 from .snapshot import Snapshot
 from .stage_threads import staged
+from .stream_model import DecoderMemory
 from .thread_choice import beside
 from .timing import Mark, StageSeconds, mark
 

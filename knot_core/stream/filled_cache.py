@@ -3,8 +3,8 @@
 from ..cache import CacheShape, KVCache
 from ..geometry import num_tokens
 from ..wan.branches import branches
-from .model import StreamModel
 from .snapshot import Snapshot
+from .stream_model import StreamModel
 
 
 def filled_cache(model: StreamModel, snapshot: Snapshot) -> KVCache:

@@ -22,9 +22,9 @@ from ..errors import SettingsError
 from ..threads import num_processors, threads_inside
 from .anchor import Anchor, encode_anchor
 from .continuing import open_stream
-from .model import StreamModel, latent_dtype
 from .sampler import Stream
 from .snapshot import Snapshot
+from .stream_model import StreamModel, latent_dtype
 from .thread_choice import candidates
 from .together import next_chunks
 

@@ -15,8 +15,8 @@ from ..config import StreamSettings
 from ..errors import SettingsError
 from ..wan.branches import Branch, branches
 from ..wan.forward import CrossContext
-from .model import StreamModel
 from .solvers import check_sampler
+from .stream_model import StreamModel
 
 
 @dataclass(frozen=True, eq=False)

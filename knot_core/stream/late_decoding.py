@@ -23,9 +23,9 @@ from ..geometry import first_pixel_frame, num_latent_frames
 from ..threads import threads_inside
 from .chunk_stages import Drawn
 from .device_streams import second_stream
-from .model import DecoderMemory
 from .pieces import Pieces
 from .sampler import Stream
+from .stream_model import DecoderMemory
 from .timing import Mark, StageSeconds, mark
 
 

@@ -27,8 +27,8 @@ from ..errors import CheckpointError, short
 from ..geometry import first_pixel_frame
 from .anchor import Anchor
 from .continuing import open_stream
-from .model import StreamModel
 from .pieces import alone
+from .stream_model import StreamModel
 
 GOOD_ENOUGH = 0.5  # the score from which on nothing is said
 MEASURES = ("answer", "strength", "error", "contrast", "detail", "sharpness", "stillness")

@@ -13,11 +13,11 @@ from ..threads import threads_inside
 from .chunk_passes import ChunkPasses
 from .chunk_stages import Begun, Chunk, Drawn
 from .committing import stronger
-from .model import DecoderMemory, StreamDriving, StreamModel
 from .pieces import Pieces, alone
 from .plan import Clock
 from .snapshot import Snapshot, anew
 from .state_file import save_stream
+from .stream_model import DecoderMemory, StreamDriving, StreamModel
 from .timing import Mark, StageSeconds, mark
 
 Progress = Callable[[int, int], None]  # stages done, stages of a chunk: its steps, then decoding

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..geometry import TEMPORAL
 from .decode import Decoded, Decoding, as_met, to_pictures
-from .model import DecoderMemory, StreamCodec, wants_reference
+from .stream_model import DecoderMemory, StreamCodec, wants_reference
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,9 +13,9 @@ from ..config import StreamSettings
 from ..errors import SettingsError
 from .anchor import Anchor
 from .conditioning import Conditioning
-from .model import DecoderMemory, StreamModel, fingerprint
 from .plan import Clock, clock_anew, first_clock
 from .shown import Shown
+from .stream_model import DecoderMemory, StreamModel, fingerprint
 
 MAX_SEED = 2**64 - 1
 

@@ -18,9 +18,9 @@ from ..wan.branches import branches
 from .anchor import Anchor
 from .committing import KEEP_SINKS, RENEW_SINKS
 from .conditioning import TimedPrompts
-from .model import DecoderMemory, StreamModel, latent_dtype, wants_reference
 from .shown import ChunkDecoding, References, Shown
 from .snapshot import Snapshot
+from .stream_model import DecoderMemory, StreamModel, latent_dtype, wants_reference
 
 _MOST_COUNTED = 2**48  # latent frames: more than a million years
 _MOST_THREADS = 4096

@@ -24,11 +24,11 @@ from ..driving.prompts import PromptTimeline
 from ..errors import KnotError, StateError, short
 from .anchor import Anchor
 from .conditioning import Conditioning, TimedPrompts
-from .model import StreamModel, fingerprint, spatial_of
 from .plan import Clock
 from .shown import Shown
 from .snapshot import Snapshot, StreamState
 from .soundness import check_state
+from .stream_model import StreamModel, fingerprint, spatial_of
 
 FORMAT = "knot-forcing-stream"
 VERSION = 4  # 1 wrote of the anchor what is of prompts; up to 2 chunks were of one length; up to 3 without pictures

@@ -19,7 +19,7 @@ from ..threads import threads_inside
 from ..wan.forward import CrossConstant, FrameInputs, run_block
 from ..wan.network_flops import Tokens, chunk_flops
 from ..wan.rope import rope_table
-from .model import StreamModel, latent_dtype
+from .stream_model import StreamModel, latent_dtype
 
 _SMALL, _LARGE = (
     2e9,

@@ -22,9 +22,9 @@ from .families import Preset, find_family
 from .lora import Lora
 from .network import WanNetwork, cast_weights
 from .network_file import read_network, weights_and_scales
+from .network_sizes import adapter_config, network_config, num_blocks, shape_of, stranger
 from .reading import Stored, read_stored, some, without_prefix
 from .recognise import Recognised, Traits, adapter_kind, recognise
-from .shapes import adapter_config, network_config, num_blocks, shape_of, stranger
 
 _MOST_SAID = 8192  # pixels of a side, pictures a second
 _TAIL = 4  # parts of a path that may say the family: file, folders, a download cache's repository

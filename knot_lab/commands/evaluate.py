@@ -30,8 +30,8 @@ from ..evaluation.records import VARIANTS, Plan, Record, records_of, run_identit
 from ..evaluation.report import ORDER, Report, describe
 from ..evaluation.scenes import MODES
 from ..evaluation.workers import each_identity
-from ..study.protocol import FORMS, StudyPlan, form
 from ..study.run_study import run_study, told
+from ..study.study_plan import FORMS, StudyPlan, form
 from ..study.variants import VARIANTS as STUDY_VARIANTS
 
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

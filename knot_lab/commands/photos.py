@@ -10,7 +10,7 @@ from pathlib import Path
 from knot_core.media.face_points import WEIGHTS
 
 from ..evaluation.photo_landmarks import measure_landmarks, report
-from ..evaluation.photos import fetch_photos, photos, table
+from ..evaluation.photo_sets import fetch_photos, photos, table
 
 USES = ("evaluation", "calibration")
 

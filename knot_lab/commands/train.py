@@ -18,11 +18,11 @@ from knot_core.model import ASSETS
 from knot_core.wan.checkpoint import open_checkpoint
 
 from ..changes import changed
-from ..data.clips import load, prepare
+from ..data.clip_shards import load, prepare
 from ..data.examples import open_examples
 from ..data.face_clips import prepare_bank
 from ..data.face_pictures import FacePictures
-from ..data.pictures import Pictures
+from ..data.picture_batches import Pictures
 from ..data.portraits import Portraits
 from ..data.videos import prepare_videos
 from ..parallel import Team, join_team, leave_team
@@ -33,7 +33,7 @@ from ..training.codec import build_codec, build_decoder
 from ..training.export import codec_weights, export, write_samples
 from ..training.face_codec import NAME as FACE_CODEC
 from ..training.face_codec import build_face_codec, export_face_codec, trained_face_codec
-from ..training.face_points import FACE_POINTS_STEPS, train_face_points
+from ..training.face_points_training import FACE_POINTS_STEPS, train_face_points
 from ..training.knot_lora import NAME as KNOT_LORA
 from ..training.knot_lora import build_knot_lora
 from ..training.loop import Outputs, train_stage

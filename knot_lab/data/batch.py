@@ -11,7 +11,7 @@ from torch import Tensor
 
 from knot_core.config import AdapterConfig, AudioCrossConfig
 from knot_core.driving.audio import MEL_DIM
-from knot_core.driving.controls import CONTROLS
+from knot_core.driving.expression_controls import CONTROLS
 
 from ..rng import Dice
 

@@ -18,7 +18,7 @@ from torch.nn import functional as fn
 from knot_core.codec.warping import WarpingCodec
 from knot_core.errors import SettingsError
 
-from .clips import Clips, per_latent_frame
+from .clip_shards import Clips, per_latent_frame
 
 SHARD = 64  # clips
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from knot_core.driving.controls import CONTROLS, MOUTH_CONTROLS
+from knot_core.driving.expression_controls import CONTROLS, MOUTH_CONTROLS
 from knot_core.driving.face_units import POSE, UNITS
 
 from ..parallel import Team
 from ..recipes import Recipe, RegressionRecipe
 from ..rng import Dice, DiceOf
 from .batch import Batch, Given
-from .clips import Clips, choose_references
+from .clip_shards import Clips, choose_references
 
 _OF_MOUTH = ("jaw", "mouth", "cheekPuff", "tongue")  # what names of face units begin with that move the mouth
 # Which of the values between sound and flags move the mouth, by how many there are: of controls, of units and a pose.

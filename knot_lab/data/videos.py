@@ -24,17 +24,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from knot_core.driving.audio import FPS, MEL_DIM
-from knot_core.driving.controls import CONTROLS
+from knot_core.driving.expression_controls import CONTROLS
 from knot_core.driving.mel import SpokenMel
-from knot_core.driving.recording import spoken
+from knot_core.driving.spoken_sound import spoken
 from knot_core.errors import KnotError, MediaError, SettingsError
 from knot_core.geometry import latent_size, num_pixel_frames
 from knot_core.media import AudioFile, fit_image
 from knot_core.media.decoding import clip_start
-from knot_core.stream.model import StreamCodec, sampled_weights
+from knot_core.stream.stream_model import StreamCodec, sampled_weights
 
 from ..recipes import Recipe
-from .clips import per_latent_frame
+from .clip_shards import per_latent_frame
 
 MANIFEST = "prepared.jsonl"
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")

@@ -16,7 +16,7 @@ from knot_core.media import open_image
 from knot_core.media.face_mesh import mesh_points
 from knot_core.media.face_points import FacePointsNet, eyes_and_mouth, load_face_points, locate
 
-from .photos import fetch_photos
+from .photo_sets import fetch_photos
 
 GOAL, LEAST_PHOTOS = 0.06, 12  # of the eye distance; near frontal, with clear licences
 
@@ -58,7 +58,9 @@ def measure_landmarks(folder: Path, weights: Path) -> list[Off]:
     """
     network = load_face_points(weights)
     if network is None:
-        raise SettingsError(f"there are no weights {weights}; train them with knot_lab/training/face_points.py")
+        raise SettingsError(
+            f"there are no weights {weights}; train them with knot_lab/training/face_points_training.py"
+        )
     found = [
         compare(photo.name, open_image(path), network) for photo, path in fetch_photos(folder, "evaluation").items()
     ]

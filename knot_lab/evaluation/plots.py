@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from knot_core.drawing import Axis, Sheet, axis_of, frame
+from knot_core.plot_sheet import Axis, Sheet, axis_of, frame
 
 from .report import Measured, Report
 

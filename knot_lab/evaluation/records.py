@@ -28,7 +28,7 @@ from knot_core.config import StreamSettings
 from knot_core.geometry import TEMPORAL
 from knot_core.model import Model, load_model
 from knot_core.stream import open_stream
-from knot_core.stream.model import fingerprint, wants_reference
+from knot_core.stream.stream_model import fingerprint, wants_reference
 
 from .reader import Reader
 from .scenes import Scene, Truth

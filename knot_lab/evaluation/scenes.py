@@ -19,7 +19,7 @@ from torch import Tensor
 
 from knot_core.driving import Driving
 from knot_core.driving.audio import FPS, MEL_DIM, SAMPLE_RATE
-from knot_core.driving.controls import CONTROLS
+from knot_core.driving.expression_controls import CONTROLS
 from knot_core.errors import MediaError
 from knot_core.media import Audio
 from knot_core.model import Model

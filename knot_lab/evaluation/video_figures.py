@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from knot_core.driving.audio import FPS
-from knot_core.driving.controls import CONTROLS
+from knot_core.driving.expression_controls import CONTROLS
 
 from ..synthetic.avatars import box_mask
 from . import metrics

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from knot_core.drawing import Axis, Sheet, axis_of, frame
 from knot_core.driving.audio import FPS
+from knot_core.plot_sheet import Axis, Sheet, axis_of, frame
 
 from ..evaluation.report import Measured
 from .verdicts import FIGURES, HIGHER, StudyReport

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from knot_core.driving.controls import CONTROLS
+from knot_core.driving.expression_controls import CONTROLS
 from knot_core.model import Model
 
 from ..evaluation import metrics
@@ -27,7 +27,7 @@ from ..evaluation.scenes import Scene, Truth, check_room
 from ..evaluation.video_figures import Figures, fidelity, measure, obedience
 from . import temporal_metrics
 from .ablations import RESTART_CHUNKS
-from .protocol import MODES, StepScene, StudyPlan
+from .study_plan import MODES, StepScene, StudyPlan
 from .variants import VARIANTS
 
 _PART = 100  # pixel frames whose masks are made at once

@@ -17,7 +17,7 @@ from knot_core.model import Model
 
 from ..evaluation.records import Record
 from ..evaluation.report import markdown
-from .protocol import FORMS, StudyPlan
+from .study_plan import FORMS, StudyPlan
 from .variants import CONTROL, VARIANTS
 from .verdicts import FIGURES, TABLES, StudyReport
 

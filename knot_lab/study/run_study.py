@@ -18,7 +18,7 @@ from .charts import save_study_plot
 from .claims import CLAIMS
 from .measured_runs import current_records, run_identity
 from .page import Told, hardware, page, sha256
-from .protocol import StudyPlan
+from .study_plan import StudyPlan
 from .temporal_metrics import period_of
 from .variants import CONTROL, VARIANTS, differ
 from .verdicts import FIGURES, StudyReport

@@ -18,7 +18,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from knot_core.driving.controls import CONTROLS
+from knot_core.driving.expression_controls import CONTROLS
 from knot_core.media import open_image
 from knot_core.media.picture import fit_image
 from knot_core.model import Model, load_model

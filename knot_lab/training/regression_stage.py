@@ -10,7 +10,7 @@ from torch import Tensor
 
 from knot_core.config import UNITS, UNITS_DIM, takes_controls
 from knot_core.driving.audio import MEL_DIM
-from knot_core.driving.controls import CONTROLS
+from knot_core.driving.expression_controls import CONTROLS
 from knot_core.driving.signal_form import NUM_FLAGS
 from knot_core.errors import SettingsError
 from knot_core.wan.network import WanNetwork

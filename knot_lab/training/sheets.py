@@ -14,7 +14,7 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-from knot_core.stream.model import StreamCodec
+from knot_core.stream.stream_model import StreamCodec
 
 from ..data.batch import Batch
 

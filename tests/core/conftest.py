@@ -10,7 +10,7 @@ from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.codec.warping import WarpingCodec, WarpingConfig
 from knot_core.config import LAYOUT_CHANNELS, AdapterConfig, NetworkConfig
 from knot_core.stream import Anchor, encode_anchor
-from knot_core.stream.model import spatial_of, wants_reference
+from knot_core.stream.stream_model import spatial_of, wants_reference
 from knot_core.wan.network import WanNetwork, cast_weights
 
 torch.set_num_threads(1)  # tiny networks: their operations are done before threads have met, the more so beside others

@@ -17,7 +17,7 @@ CORE, LIVE, LAB = ROOT / "knot_core", ROOT / "knot_live", ROOT / "knot_lab"
 ROWS = {
     CORE: (
         {"errors", "geometry", "checks", "stream_settings", "config", "cache_index", "spinning"},
-        {"flow", "cache", "transfer", "drawing", "free_memory", "files", "threads", "settings_text"},
+        {"flow", "cache", "transfer", "plot_sheet", "free_memory", "files", "threads", "settings_text"},
         {"wan", "codec", "media", "driving", "text"},
         {"stream"},
         {"model", "shared_weights"},

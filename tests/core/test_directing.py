@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from knot_core.driving import Driving, LiveAudio
 from knot_core.driving.audio import FPS, SILENCE
 from knot_core.driving.combine import combine, layer
-from knot_core.driving.controls import CONTROLS, RANGES
 from knot_core.driving.driving_plot import draw_driving
 from knot_core.driving.expression import EASES, read_expression
+from knot_core.driving.expression_controls import CONTROLS, RANGES
 from knot_core.driving.lengths import format_clock, parse_clock, without_end
 from knot_core.driving.smoothing import smooth_poses
 from knot_core.driving.speech import PACKED, SpeechDriving

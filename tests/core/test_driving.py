@@ -11,7 +11,7 @@ import torch
 from knot_core.config import AdapterConfig, takes_controls
 from knot_core.driving import Driving, idle
 from knot_core.driving.audio import SILENCE, log_mel
-from knot_core.driving.controls import CONTROLS, POSE_CONTROLS
+from knot_core.driving.expression_controls import CONTROLS, POSE_CONTROLS
 from knot_core.driving.face_units import UNITS, pose_from_controls, units_from_controls
 from knot_core.driving.signal_form import SIGNAL_DIM
 from knot_core.driving.timeline import FLAGS

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from knot_core.driving.controls import CONTROLS, RANGES
+from knot_core.driving.expression_controls import CONTROLS, RANGES
 from knot_core.driving.face_units import UNITS, controls_from_units, pose_from_controls, units_from_controls
 
 

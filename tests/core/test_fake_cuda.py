@@ -27,7 +27,7 @@ from knot_core.stream import (
     sampler,
 )
 from knot_core.stream import anchor as anchor_module
-from knot_core.stream.model import wants_reference
+from knot_core.stream.stream_model import wants_reference
 from knot_core.stream.timing import HostMark
 from knot_core.wan.families import ROWS, Preset, plain
 from knot_core.wan.network import WanNetwork, cast_weights

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from knot_core.config import StreamSettings
 from knot_core.driving import Driving
-from knot_core.driving.controls import CONTROLS, RANGES
 from knot_core.driving.driving_plot import PreviewOptions, draw_driving
 from knot_core.driving.expression import EASES, read_expression
+from knot_core.driving.expression_controls import CONTROLS, RANGES
 from knot_core.driving.lengths import format_clock, parse_clock
 from knot_core.driving.prompts import describe, parse_prompts
 from knot_core.errors import KnotError

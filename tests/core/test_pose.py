@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from knot_core.driving.controls import CONTROLS
+from knot_core.driving.expression_controls import CONTROLS
 from knot_core.driving.faces import pose_from_pictures
 from knot_core.driving.landmarks import NUM_LANDMARKS, open_finder
 from knot_core.errors import DrivingError, MediaError

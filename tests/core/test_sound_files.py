@@ -16,7 +16,7 @@ import torch
 
 from knot_core.driving import Driving
 from knot_core.driving.mel import SpokenMel
-from knot_core.driving.recording import SpokenSound
+from knot_core.driving.spoken_sound import SpokenSound
 from knot_core.errors import KnotError, MediaError
 from knot_core.media import Audio, AudioFile, open_audio
 from knot_core.media.frames import read_frames

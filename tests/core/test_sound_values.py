@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from knot_core.driving import Driving, LiveAudio
 from knot_core.driving.audio import log_mel, resample, speech_waveform
-from knot_core.driving.recording import SpokenSound
+from knot_core.driving.spoken_sound import SpokenSound
 from knot_core.errors import KnotError
 from knot_core.media import Audio
 from knot_core.media.downmix import LiveDownmix, downmix

@@ -12,7 +12,7 @@ from torch.nn import functional as fn
 
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.wan.network import WanNetwork, init_weights
-from knot_lab.data.pictures import Pictures
+from knot_lab.data.picture_batches import Pictures
 from knot_lab.parallel import Team
 from knot_lab.recipes import KNOT_TINY, TINY_NETWORK
 from knot_lab.training import codec as training

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as fn
 
 from knot_core.codec.warping import WarpingCodec, WarpingConfig, warp
-from knot_lab.data.clips import Clips
+from knot_lab.data.clip_shards import Clips
 from knot_lab.data.face_clips import read_clip
 from knot_lab.data.face_pictures import FacePictures
 from knot_lab.data.portraits import Portraits

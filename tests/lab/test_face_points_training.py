@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from knot_core.media.face_points import POINTS, WINDOW, load_face_points
-from knot_lab.training.face_points import PointPictures, _mirrored, augmented, train_face_points
+from knot_lab.training.face_points_training import PointPictures, _mirrored, augmented, train_face_points
 
 SIDE = 256
 

@@ -20,7 +20,7 @@ from knot_lab.synthetic.heads.natural import natural_clip, read_sources
 from knot_lab.synthetic.heads.noise import NoiseBank
 from knot_lab.synthetic.heads.render import REST_POSE, projected_vertices, reference_of, render, seen_vertices
 from knot_lab.synthetic.visemes import Phoneme
-from knot_lab.training.face_points import PointPictures
+from knot_lab.training.face_points_training import PointPictures
 
 GEOMETRY = Path(os.environ.get("KNOT_HEADS", "heads.npz"))
 drawn = pytest.mark.skipif(

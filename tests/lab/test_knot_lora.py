@@ -15,7 +15,7 @@ from knot_core.wan.lora import open_lora
 from knot_core.wan.network import WanNetwork, init_weights
 from knot_lab import precision
 from knot_lab.commands.train import main
-from knot_lab.data.clips import Clips
+from knot_lab.data.clip_shards import Clips
 from knot_lab.data.portraits import Portraits
 from knot_lab.parallel import Team
 from knot_lab.recipes import KNOT_TINY, Recipe

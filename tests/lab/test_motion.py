@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from knot_core.driving.controls import CONTROLS, RANGES
+from knot_core.driving.expression_controls import CONTROLS, RANGES
 from knot_core.errors import DrivingError
 from knot_lab.synthetic.motion import sample_controls
 

@@ -14,9 +14,9 @@ import torch
 from knot_core.errors import SettingsError
 from knot_lab.commands import photos as command
 from knot_lab.evaluation import photo_landmarks
-from knot_lab.evaluation import photos as module
+from knot_lab.evaluation import photo_sets as module
 from knot_lab.evaluation.photo_landmarks import GOAL, LEAST_PHOTOS, Off, compare, report
-from knot_lab.evaluation.photos import PHOTOS, Photo, fetch_photos, photos, table
+from knot_lab.evaluation.photo_sets import PHOTOS, Photo, fetch_photos, photos, table
 
 
 def test_there_are_enough_and_no_photo_stands_in_two_sets():

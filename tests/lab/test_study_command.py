@@ -19,7 +19,7 @@ from knot_lab.commands import evaluate
 from knot_lab.evaluation import reader
 from knot_lab.evaluation.records import read_records
 from knot_lab.study import run_study as study
-from knot_lab.study.protocol import FORMS, StepScene, StudyPlan, form
+from knot_lab.study.study_plan import FORMS, StepScene, StudyPlan, form
 from knot_lab.study.verdicts import TABLES, Claim, StudyReport
 
 from .study_records import HARD, NOISE, records

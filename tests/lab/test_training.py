@@ -23,7 +23,7 @@ from knot_lab import precision
 from knot_lab.changes import changed
 from knot_lab.commands.train import main
 from knot_lab.data.batch import Batch
-from knot_lab.data.clips import PORTRAITS, ClipRecipe, Clips, _poses, choose_references, per_latent_frame
+from knot_lab.data.clip_shards import PORTRAITS, ClipRecipe, Clips, _poses, choose_references, per_latent_frame
 from knot_lab.data.portraits import Portraits, mouth_part
 from knot_lab.evaluation.metrics import psnr, squared_error
 from knot_lab.parallel import Team

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from knot_core.driving.controls import CONTROLS
+from knot_core.driving.expression_controls import CONTROLS
 from knot_core.errors import DrivingError
 from knot_lab.synthetic.avatars import identity, render_clip
 from knot_live import face_pose

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from knot_core import load_model, open_image, open_stream
-from knot_core.driving.controls import CONTROLS, RANGES
+from knot_core.driving.expression_controls import CONTROLS, RANGES
 from knot_core.model import ASSETS
 from knot_live.gestures import GESTURES, MAX_SECONDS, Gesture, look_at, overlay
 from knot_live.live_driving import LiveDriving

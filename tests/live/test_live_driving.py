@@ -11,7 +11,7 @@ import torch
 from knot_core import load_model, open_image, open_stream
 from knot_core.config import AdapterConfig
 from knot_core.driving import Driving
-from knot_core.driving.controls import CONTROLS, RANGES
+from knot_core.driving.expression_controls import CONTROLS, RANGES
 from knot_core.errors import DrivingError, KnotError
 from knot_core.model import ASSETS
 from knot_live.gestures import GESTURES

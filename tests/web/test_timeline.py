@@ -16,8 +16,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from knot_core.driving.controls import CONTROLS
 from knot_core.driving.expression import EASES, read_expression
+from knot_core.driving.expression_controls import CONTROLS
 from knot_core.errors import DrivingError
 
 PACK = Path(__file__).resolve().parents[2]

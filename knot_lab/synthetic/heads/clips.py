@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from knot_core.driving.audio import FPS, MEL_DIM, SILENCE, log_mel
-from knot_core.driving.controls import CONTROLS
+from knot_core.driving.expression_controls import CONTROLS
 from knot_core.driving.face_units import UNITS, pose_from_controls, units_from_controls
 
 from ..motion import sample_controls

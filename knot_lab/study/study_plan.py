@@ -20,7 +20,7 @@ import torch
 from knot_core.config import StreamSettings
 from knot_core.driving import Driving
 from knot_core.driving.audio import SAMPLE_RATE
-from knot_core.driving.controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS
+from knot_core.driving.expression_controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS
 from knot_core.errors import SettingsError
 from knot_core.media import Audio
 from knot_core.model import ASSETS, BUILT_IN, Model, load_model
