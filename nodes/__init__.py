@@ -4,14 +4,15 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import adapters
 from .adapters.live_routes import add_live_routes
+from .cropping import PasteBack, PortraitCrop
 from .driving import DrivingFromAudio, DrivingFromEncodedAudio, DrivingIdle
 from .driving_tools import NODES as DRIVING_TOOLS
 from .encode_anchor import EncodeAnchor
 from .interactive import Live
 from .loaders import FromModel, LoadModel, SamplePortrait, SampleSpeech
 from .output import StreamToVideo
-from .paste_back import PasteBack
-from .sampling import ModelSettings, Settings, Stream
+from .sampling import Stream
+from .settings import ModelSettings, Settings
 from .state import BeginStream, LoadState, NewDriving, SampleChunks, SaveState
 from .stats import Stats
 
@@ -25,6 +26,7 @@ NODES: list[type[io.ComfyNode]] = [
     DrivingFromEncodedAudio,
     DrivingIdle,
     *DRIVING_TOOLS,
+    PortraitCrop,
     PasteBack,
     Settings,
     ModelSettings,

@@ -1,4 +1,4 @@
-"""Tools around drivings: timelines, pose from a video, two drivings combined, a plot of one, and portrait crops."""
+"""Tools around drivings: timelines, pose from a video, two drivings combined, and a plot of one."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from . import adapters
 from .adapters import directing
-from .types import ADVANCED, CATEGORY, KnotAnchor, KnotDriving, KnotModel, KnotPlacement, KnotSettings, node_schema
+from .types import ADVANCED, CATEGORY, KnotAnchor, KnotDriving, KnotModel, KnotSettings, node_schema
 from .widget_checks import valid
 
 EXPRESSION = """{
@@ -325,67 +325,4 @@ class DrivingPreview(io.ComfyNode):
         return io.NodeOutput(directing.preview_driving(driving, anchor, settings, start, seconds, width))
 
 
-class PortraitCrop(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return node_schema(
-            node_id="KnotForcingPortraitCrop",
-            display_name="Knot Forcing Portrait Crop",
-            category=CATEGORY,
-            description="Crops a portrait around the largest face, and shows how and where the face was found: by"
-            " MediaPipe or OpenCV if one is installed, else by the outline of head and shoulders "
-            "against a fairly even background. If none is found, it crops the centre and warns.",
-            search_aliases=["face crop", "crop face", "face detection", "headshot", "auto crop", "head and shoulders"],
-            inputs=[
-                io.Image.Input("image", tooltip="One picture or several, any size; a face from the front."),
-                io.Int.Input(
-                    "width",
-                    default=512,
-                    min=64,
-                    max=2048,
-                    step=16,
-                    tooltip="Width of the portrait in pixels (64 to 2048), a multiple of 16, since a token "
-                    "of the network covers 16 x 16.",
-                ),
-                io.Int.Input(
-                    "height",
-                    default=512,
-                    min=64,
-                    max=2048,
-                    step=16,
-                    tooltip="Height of the portrait in pixels (64 to 2048), a multiple of 16. It may differ from the "
-                    "width.",
-                ),
-                io.Float.Input(
-                    "room",
-                    default=2.8,
-                    min=1.0,
-                    max=10.0,
-                    step=0.1,
-                    tooltip="The portrait's shorter side, in face widths (1 to 10). 2.8 is close to knot-tiny's own "
-                    "portraits.",
-                ),
-            ],
-            outputs=[
-                io.Image.Output(
-                    display_name="image", tooltip="The cropped images, one for each input image, all of that size."
-                ),
-                KnotPlacement.Output(
-                    display_name="placement",
-                    is_output_list=True,
-                    tooltip="The picture, and where its crop lies in it: for Paste Back and Stream to Video. One for "
-                    "each input image.",
-                ),
-            ],
-        )
-
-    @classmethod
-    def validate_inputs(cls, width: int | None = None, height: int | None = None) -> bool | str:
-        return valid(cls, lambda: directing.check_portrait_size(height, width), width=width, height=height)
-
-    @classmethod
-    def execute(cls, image: Any, width: int, height: int, room: float) -> io.NodeOutput:
-        return io.NodeOutput(*directing.crop_portraits(image, width, height, room))
-
-
-NODES = [ExpressionTimeline, PromptTimeline, PoseFromVideo, CombineDriving, DrivingPreview, PortraitCrop]
+NODES = [ExpressionTimeline, PromptTimeline, PoseFromVideo, CombineDriving, DrivingPreview]

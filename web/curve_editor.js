@@ -2,7 +2,7 @@
 
 import { Fields, Legend } from "./curve_fields.js";
 import { element } from "./element.js";
-import { text } from "./texts.js";
+import { text } from "./editor_texts.js";
 import { STEPS, complaint, snapped, valueAt } from "./timeline.js";
 import { TimelineModel } from "./timeline_model.js";
 import { Plot, draw, keyAt, scrolled, wholeView, zoomed } from "./timeline_plot.js";

@@ -1,7 +1,7 @@
 // What stands around the curves: the controls to choose from, the chosen key, the length.
 
 import { element } from "./element.js";
-import { text } from "./texts.js";
+import { text } from "./editor_texts.js";
 import { DEFAULT_EASE, EASES, STEPS } from "./timeline.js";
 import { COLOURS } from "./timeline_plot.js";
 

@@ -2,7 +2,7 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { element } from "./element.js";
 import { FacePoints } from "./face_points_model.js";
-import { text } from "./texts.js";
+import { text } from "./editor_texts.js";
 
 // Three points on a picture: the eyes and the mouth. They stand in the node's text widget; nothing else is stored.
 

@@ -2,11 +2,11 @@
 // ends the player and nothing else.
 
 import { element } from "./element.js";
-import { figures } from "./figures.js";
+import { figures } from "./chunk_figures.js";
 import { LiveFeed } from "./live_feed.js";
 import { BUTTON, button, dress, playerParts, STYLESHEET } from "./player_parts.js";
 import { popOut } from "./pop_out.js";
-import { text } from "./texts.js";
+import { text } from "./editor_texts.js";
 
 const LIVE_WITHIN = 3; // seconds behind the newest picture that still count as live: a chunk, and a key frame's distance
 const SEEK = 5; // seconds of an arrow key

@@ -5,7 +5,7 @@ import { LiveSessionPlayer } from "./live_session_player.js";
 import { LiveTimelines } from "./live_timelines.js";
 import { before, forgetShown, loud, quiet } from "./node_results.js";
 import { whenAGraphCame, whenARunStopped } from "./running_nodes.js";
-import { text } from "./texts.js";
+import { text } from "./editor_texts.js";
 
 // The node's player comes when its session begins, attaches to it, and goes when the node shows the recording. A session
 // that was told of before this page was loaded is told of again.

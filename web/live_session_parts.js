@@ -1,7 +1,7 @@
 // What the player of a live session consists of: its elements, and nothing that happens. The panel is the live page's own.
 
 import { dress, make } from "../../knot_forcing/live/page/elements.js";
-import { text } from "./texts.js";
+import { text } from "./editor_texts.js";
 
 const STYLESHEET = new URL("live_session.css", import.meta.url).href;
 

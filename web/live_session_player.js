@@ -10,7 +10,7 @@ import { Panel } from "../../knot_forcing/live/page/panel.js";
 import { sentence, text as pageText } from "../../knot_forcing/live/page/texts.js";
 import { dressPause, dressSound, sessionParts } from "./live_session_parts.js";
 import { speakTheEditorsLanguage } from "./live_session_texts.js";
-import { text } from "./texts.js";
+import { text } from "./editor_texts.js";
 
 const LOOK = 250; // milliseconds between two looks at the figures
 const WAIT_FOR_CUT = 3000; // milliseconds after which the sound comes back where nobody answered

@@ -2,7 +2,7 @@
 
 import { translate } from "../../knot_forcing/live/page/texts.js";
 import { CHINESE } from "../../knot_forcing/live/page/texts_zh.js";
-import { inChinese } from "./texts.js";
+import { inChinese } from "./editor_texts.js";
 
 // What is otherwise here than on the page of the live server.
 const HERE = {

@@ -3,7 +3,7 @@
 import { element } from "./element.js";
 import { icon } from "../../knot_forcing/live/page/icons.js";
 import { canPopOut } from "./pop_out.js";
-import { text } from "./texts.js";
+import { text } from "./editor_texts.js";
 
 export const STYLESHEET = new URL("live_player.css", import.meta.url).href;
 export const BUTTON = "kf-button";

@@ -1,6 +1,6 @@
 // Asks a stream that runs to pause, go on or finish. Its token came with what ComfyUI told of it.
 
-import { text } from "./texts.js";
+import { text } from "./editor_texts.js";
 
 // The stream's state after it; throws an Error with one sentence.
 export async function askStream(fetchApi, { stream, control }, action) {

@@ -4,7 +4,7 @@
 
 import { app } from "../../scripts/app.js";
 import CHINESE from "./template_texts_zh.js";
-import { inChinese, speak } from "./texts.js";
+import { inChinese, speak } from "./editor_texts.js";
 
 const WRITTEN_IN = "en";
 

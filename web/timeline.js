@@ -4,7 +4,7 @@
 // A timeline is a plain object in the order of its text: {seconds, loop, yaw: [[time, value, ease], ...], ...}. Every
 // edit is a function from one timeline to the next.
 
-import { text as said } from "./texts.js";
+import { text as said } from "./editor_texts.js";
 
 export const FPS = 25;
 export const RANGES = {

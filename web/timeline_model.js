@@ -1,7 +1,7 @@
 // What a curve editor is at: the text and the timeline read from it, the control that is drawn in full, the chosen key.
 // The text is the truth. One edit is one change of it; text that cannot be read is left as it is.
 
-import { text as said } from "./texts.js";
+import { text as said } from "./editor_texts.js";
 import {
     CONTROLS, read, withEase, withKey, withKeyAt, withLoop, withSeconds, withoutKey, write,
 } from "./timeline.js";

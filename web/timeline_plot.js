@@ -1,6 +1,6 @@
 // Where a timeline's keys and curves lie in a picture, and the picture itself. Lengths are CSS pixels.
 
-import { text } from "./texts.js";
+import { text } from "./editor_texts.js";
 import { CONTROLS, EASES, RANGES, lastKeyTime } from "./timeline.js";
 
 export const COLOURS = {

@@ -4,6 +4,7 @@ from ...knot_core import FITS, FORMAT_NAMES, Anchor, Driving, Model, Snapshot, S
 from ...knot_core.errors import listed, mistake_in, short
 from ...knot_core.stream_settings import ROPE_POSITIONS
 from .codecs import AUTO, OWN_CODEC, codec_names
+from .crop_placement import ALIGN_CHOICES, Placed, check_align, paste_back, take_reference
 from .frame_rates import warn_of_other_rates
 from .media import (
     Frames,
@@ -29,7 +30,6 @@ from .models import (
     open_model,
 )
 from .names import check_prefix
-from .placing import ALIGN_CHOICES, Placed, check_align, paste_back, take_reference
 from .results import fingerprint, written
 from .routes import add_routes
 from .runs import (

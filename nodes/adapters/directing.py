@@ -33,9 +33,9 @@ from ...knot_core.stream import Chunk, Stream, TimedPrompts
 from ...knot_core.stream.prompting import follow_prompts
 from ...knot_core.text import padded
 from ...knot_core.wan.families import check_inputs
+from .crop_placement import Placed
+from .driving_recipes import DrivingRecipe, remembered
 from .media import to_picture
-from .placing import Placed
-from .recipes import Recipe, remembered
 from .warnings import say
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def combine_drivings(first: Driving, second: Driving, mode: str, endless: bool, 
         both = MODES[mode](first, second, **weights)
         return without_end(both) if endless else both
 
-    return remembered(combined(first, second), Recipe(parts={"first": first, "second": second}, make=combined))
+    return remembered(combined(first, second), DrivingRecipe(parts={"first": first, "second": second}, make=combined))
 
 
 def direct_prompts(  # noqa: PLR0913 - one for every cable and widget

@@ -33,14 +33,14 @@ from ...knot_live.speaking import synthesize
 from ...knot_live.speed import Steps, changed_settings
 from ...knot_live.studio import described, words_of
 from .directing import edited_prompts, encoded, expression_timeline
+from .driving_recipes import remade, timelines
+from .editor_feed import place_of
 from .host_model import HostModel, at_hand, running
 from .host_speech_encoder import HostSpeechEncoder
 from .in_turn import InTurn
-from .live import place_of
 from .live_hub import LIMITS, shown
 from .live_told import Telling
 from .memory_budget import memory_budget
-from .recipes import remade, timelines
 from .runs import begin, computes_here, stop_if_asked
 from .states import state_kept
 from .warnings import warn_on_node

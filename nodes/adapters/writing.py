@@ -13,10 +13,10 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ...knot_core import Chunk, KnotError, Snapshot, StreamStats, open_writer
 from ...knot_core.media import FORMATS
 from ...knot_core.run import LateFile, write_chunks
-from .live import Live
+from .crop_placement import Placed, pasting
+from .editor_feed import Live
 from .media import HostAudio, OutputFile, to_audio
 from .names import next_free
-from .placing import Placed, pasting
 from .running_streams import controlled
 from .runs import HostRun
 from .states import filled_prefix, state_kept

@@ -30,7 +30,7 @@ def pack() -> ModuleType:
         package = ModuleType(f"edits_alone{name}")
         package.__path__ = [str(ROOT.joinpath(*name.split(".")))]
         sys.modules[package.__name__] = package
-    for name in ("recipes", "in_turn"):
+    for name in ("driving_recipes", "in_turn"):
         importlib.import_module(f"edits_alone.nodes.adapters.{name}")
     return sys.modules["edits_alone.nodes.adapters"]
 
@@ -49,8 +49,8 @@ def made(pack: ModuleType) -> dict:
         return core.combine(first, second, head=1.0, eyes=1.0, brow=1.0, mouth=1.0)
 
     def combined(first, second):
-        recipe = pack.recipes.Recipe(parts={"first": first, "second": second}, make=both)
-        return pack.recipes.remembered(both(first, second), recipe)
+        recipe = pack.driving_recipes.DrivingRecipe(parts={"first": first, "second": second}, make=both)
+        return pack.driving_recipes.remembered(both(first, second), recipe)
 
     a, b, idle = held("yaw", 0.1), held("roll", 0.2), driving.idle(0)
     inner = combined(a, b)
@@ -63,30 +63,30 @@ def values(driving, name: str) -> np.ndarray:
 
 
 def test_the_timelines_of_a_driving_are_found_through_all_that_combines_them(pack, made):
-    assert list(pack.recipes.timelines(PROMPT, LINK, made["outer"])) == ["a", "b"]
-    assert list(pack.recipes.timelines(PROMPT, ["a", 0], made["a"])) == ["a"]
-    assert list(pack.recipes.timelines(PROMPT, LINK, made["held"]("yaw", 0.0))) == []
-    assert list(pack.recipes.timelines(PROMPT, None, None)) == []
+    assert list(pack.driving_recipes.timelines(PROMPT, LINK, made["outer"])) == ["a", "b"]
+    assert list(pack.driving_recipes.timelines(PROMPT, ["a", 0], made["a"])) == ["a"]
+    assert list(pack.driving_recipes.timelines(PROMPT, LINK, made["held"]("yaw", 0.0))) == []
+    assert list(pack.driving_recipes.timelines(PROMPT, None, None)) == []
 
 
 def test_another_timeline_takes_its_place_and_can_be_replaced_again(pack, made):
     for value in (0.7, -0.3):
-        new = pack.recipes.remade(PROMPT, LINK, made["outer"], "b", made["held"]("roll", value))
+        new = pack.driving_recipes.remade(PROMPT, LINK, made["outer"], "b", made["held"]("roll", value))
         assert values(new, "roll") == pytest.approx(value, abs=1e-6)
         assert values(new, "yaw") == pytest.approx(0.1, abs=1e-6)
-        again = pack.recipes.remade(PROMPT, LINK, new, "a", made["held"]("yaw", value))
+        again = pack.driving_recipes.remade(PROMPT, LINK, new, "a", made["held"]("yaw", value))
         assert values(again, "yaw") == pytest.approx(value, abs=1e-6)
         assert values(again, "roll") == pytest.approx(value, abs=1e-6)
-    assert pack.recipes.remade(PROMPT, LINK, made["outer"], "idle?", made["a"]) is made["outer"]
+    assert pack.driving_recipes.remade(PROMPT, LINK, made["outer"], "idle?", made["a"]) is made["outer"]
 
 
 def test_a_recipe_goes_with_its_driving(pack, made):
-    before = len(pack.recipes._recipes)
-    new = pack.recipes.remade(PROMPT, LINK, made["outer"], "b", made["held"]("roll", 0.0))
-    assert len(pack.recipes._recipes) == before + 2
+    before = len(pack.driving_recipes._recipes)
+    new = pack.driving_recipes.remade(PROMPT, LINK, made["outer"], "b", made["held"]("roll", 0.0))
+    assert len(pack.driving_recipes._recipes) == before + 2
     del new
     gc.collect()
-    assert len(pack.recipes._recipes) == before
+    assert len(pack.driving_recipes._recipes) == before
 
 
 def test_work_is_done_by_the_thread_that_does_it_and_its_result_waits(pack):

@@ -34,7 +34,7 @@ needs_node = pytest.mark.skipif(NODE_JS is None, reason="NO NODE.JS: the timelin
 def in_node_js(script: str, given: object) -> Any:
     """What the script makes of `given`; it has `timeline` and `plots`, the modules of web/."""
     with tempfile.TemporaryDirectory() as folder:
-        for path in (*WEB.glob("timeline*.js"), WEB / "texts.js"):
+        for path in (*WEB.glob("timeline*.js"), WEB / "editor_texts.js"):
             shutil.copy(path, folder)
         Path(folder, "package.json").write_text('{"type": "module"}', encoding="utf-8")
         Path(folder, "main.js").write_text(f"""

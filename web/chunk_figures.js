@@ -1,6 +1,6 @@
 // The line under the picture: what a chunk's event says of the stream.
 
-import { text } from "./texts.js";
+import { text } from "./editor_texts.js";
 
 const WITHOUT_END = 1e9; // frames: what a stream is given that goes on until it is finished or stopped
 

@@ -16,17 +16,18 @@ Prompt = Mapping[str, Any]  # ComfyUI's: nodes by id
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Recipe:
-    """Of what it was made, by the inputs of the node that made it, and how."""
+class DrivingRecipe:
+    """The drivings that it was made of, by the inputs of the node that made it; and how."""
 
     parts: Mapping[str, Driving]
     make: Callable[..., Driving]
 
 
-_recipes: dict[int, tuple[weakref.ref[Driving], Recipe]] = {}  # drivings are equal by content; here each is itself
+# by identity, since drivings are equal by content
+_recipes: dict[int, tuple[weakref.ref[Driving], DrivingRecipe]] = {}
 
 
-def remembered(driving: Driving, recipe: Recipe) -> Driving:
+def remembered(driving: Driving, recipe: DrivingRecipe) -> Driving:
     """The driving, whose recipe is kept with it."""
     key = id(driving)
     _recipes[key] = weakref.ref(driving, lambda _: _recipes.pop(key, None)), recipe
@@ -56,7 +57,7 @@ def remade(prompt: Prompt, link: Any, driving: Driving, node: str, timeline: Dri
     if all(new[slot] is part for slot, part in parts.items()):
         return driving
     recipe = _recipes[id(driving)][1]
-    return remembered(recipe.make(**new), Recipe(parts=new, make=recipe.make))
+    return remembered(recipe.make(**new), DrivingRecipe(parts=new, make=recipe.make))
 
 
 def _parts(driving: Driving) -> Mapping[str, Driving]:

@@ -252,7 +252,7 @@ def test_a_refusal_is_said_in_the_node(page: Page, server: Server) -> None:
 
 def test_every_sentence_is_there_in_both_languages(page: Page, server: Server) -> None:
     tables: dict[str, dict[str, Any]] = page.evaluate(
-        f"async () => (await import('/extensions/{server.pack.name}/texts.js')).TEXTS"
+        f"async () => (await import('/extensions/{server.pack.name}/editor_texts.js')).TEXTS"
     )
     assert tables["en"].keys() == tables["zh"].keys()
     for key, english in tables["en"].items():
