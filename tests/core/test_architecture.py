@@ -5,6 +5,7 @@ Imports for type checkers count as any other: a circle that only a type checker 
 
 import ast
 import warnings
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -56,6 +57,12 @@ ROWS = {
 PACKAGES = {"knot_core", "knot_live", "knot_lab"}
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "execution", "server", "nodes"}
 MANY_LINES, TOO_MANY_LINES = 300, 400
+SHARED_NAMES = {
+    "__init__.py",  # packages
+    "__main__.py",  # `python -m`
+    "conftest.py",  # pytest's
+    "zh.md",  # ComfyUI's help pages: a folder for each node, a file in it for each language
+}
 
 
 def sources(*folders):
@@ -169,3 +176,12 @@ def test_files_stay_short():
         warnings.warn(f"does each of these hold one thing? {long}", stacklevel=1)
     assert len(lengths) > 100
     assert {name: length for name, length in long.items() if length > TOO_MANY_LINES} == {}
+
+
+def test_no_two_files_share_a_name():
+    """A name that stands twice says of neither file what is inside."""
+    folders = [ROOT / name for name in (*sorted(PACKAGES), "nodes", "clients", "tests", "web")]
+    paths = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    names = Counter(path.name for path in paths if path.suffix in {".py", ".js", ".css", ".html", ".md"})
+    assert {"architecture", "session"} <= {name.removeprefix("test_").removesuffix(".py") for name in names}
+    assert sorted(name for name, times in names.items() if times > 1 and name not in SHARED_NAMES) == []

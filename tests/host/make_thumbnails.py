@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from .comfyui import PACK, Server
 from .conftest import BUNDLED_WORKFLOWS, LIVE_WORKFLOW, load_json
 from .live_sessions import Driving
-from .test_run import succeed, videos
+from .test_queued_workflows import succeed, videos
 
 SIZE = 512  # pixels; the template browser shows a square
 GRID = 2  # so many frames each way, in reading order

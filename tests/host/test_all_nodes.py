@@ -7,16 +7,17 @@ from .comfyui import Server
 from .conftest import API_WORKFLOWS, load_json
 from .test_downloads import FPS, files, stood_in  # noqa: F401 - `files` is a fixture
 from .test_nodes import NODE_IDS
-from .test_run import node_of, read_video, succeed, videos, with_inputs
+from .test_queued_workflows import node_of, read_video, succeed, videos, with_inputs
 from .test_states import WRITER, idle
 
 pytestmark = pytest.mark.host
 HERE = {"KnotForcingDrivingFromEncodedAudio", "KnotForcingPromptTimeline", "KnotForcingModelSettings"}
-ELSEWHERE = {"KnotForcingPoseFromVideo", "KnotForcingPasteBack"}  # test_directing.py, test_paste_back.py
+# in test_directed_workflows.py, test_paste_back_workflow.py
+ELSEWHERE = {"KnotForcingPoseFromVideo", "KnotForcingPasteBack"}
 
 
 def test_every_node_stands_in_something_that_is_executed() -> None:
-    """`test_run` queues the workflows that need no download, `test_downloads` the others."""
+    """`test_queued_workflows` queues the workflows that need no download, `test_downloads` the others."""
     shipped = {node["class_type"] for path in API_WORKFLOWS for node in load_json(path).values()}
     assert set(NODE_IDS) <= shipped | HERE | ELSEWHERE
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from .comfyui import PACK, RUN_LIMIT, Server, free_port
 from .conftest import load_json
-from .test_run import FPS, check_video, node_of, num_chunks, succeed, videos, workflow
+from .test_queued_workflows import FPS, check_video, node_of, num_chunks, succeed, videos, workflow
 
 pytestmark = pytest.mark.host
 

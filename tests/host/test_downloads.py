@@ -13,7 +13,7 @@ import knot_core.wan.network
 from .comfyui import PACK, Server
 from .conftest import load_json
 from .probe_files import SPEECH, write_files
-from .test_run import node_of, read_video, succeed, videos, with_inputs
+from .test_queued_workflows import node_of, read_video, succeed, videos, with_inputs
 
 pytestmark = pytest.mark.host
 

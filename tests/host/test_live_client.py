@@ -11,7 +11,7 @@ import pytest
 
 from .comfyui import PACK, RUN_LIMIT, Server
 from .test_clients import fetched, refused
-from .test_run import check_video
+from .test_queued_workflows import check_video
 
 pytestmark = pytest.mark.host
 

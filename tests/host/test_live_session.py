@@ -16,7 +16,7 @@ from .conftest import LIVE_WORKFLOW, load_json
 from .following import ask
 from .live_sessions import LIVE, ROUTE, Driving, attaching, connect
 from .test_downloads import files, stood_in  # noqa: F401 - `files` is a fixture
-from .test_run import FPS, node_of, read_video, videos
+from .test_queued_workflows import FPS, node_of, read_video, videos
 from .test_states import WRITER, going_on
 
 pytestmark = pytest.mark.host

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from .comfyui import Server
-from .test_run import node_of, succeed, with_inputs
+from .test_queued_workflows import node_of, succeed, with_inputs
 from .test_states import WRITER, idle, saving
 
 pytestmark = pytest.mark.host

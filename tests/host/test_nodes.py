@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ..nodes.interface import HOW_TO, interface, losses, recorded
-from ..nodes.sources import Sources
+from ..nodes.node_sources import Sources
 from .comfyui import PACK, Server
 from .conftest import load_json
 

@@ -3,9 +3,9 @@
 import pytest
 
 from .comfyui import Server
-from .test_run import node_of, succeed, videos
+from .test_queued_workflows import node_of, succeed, videos
 from .test_states import idle
-from .test_warnings import WARNINGS
+from .test_warnings_in_history import WARNINGS
 
 pytestmark = pytest.mark.host
 ENCODE, CROP = "KnotForcingEncodeAnchor", "KnotForcingPortraitCrop"

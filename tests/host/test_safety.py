@@ -8,7 +8,7 @@ import pytest
 
 from .comfyui import Server
 from .test_checks import only_saving
-from .test_run import node_of, succeed, with_inputs, workflow
+from .test_queued_workflows import node_of, succeed, with_inputs, workflow
 from .test_states import WRITER, going_on, idle, saving
 
 pytestmark = pytest.mark.host

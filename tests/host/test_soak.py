@@ -17,7 +17,7 @@ import websocket
 
 from . import comfyui
 from .comfyui import Server, host_version
-from .test_run import FPS, node_of, succeed, videos, with_inputs, workflow
+from .test_queued_workflows import FPS, node_of, succeed, videos, with_inputs, workflow
 from .test_states import WRITER, idle
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from .comfyui import Server
-from .test_run import check_video, node_of, succeed, videos, with_inputs, workflow
+from .test_queued_workflows import check_video, node_of, succeed, videos, with_inputs, workflow
 
 pytestmark = pytest.mark.host
 VIDEO, DRIVING = "KnotForcingStreamToVideo", "KnotForcingDrivingFromAudio"

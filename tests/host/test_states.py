@@ -13,7 +13,7 @@ from PIL import Image
 
 from .comfyui import Run, Server
 from .conftest import HOSTS, NO_HOST, host_version
-from .test_run import FPS, node_of, read_video, succeed, videos, with_inputs, workflow
+from .test_queued_workflows import FPS, node_of, read_video, succeed, videos, with_inputs, workflow
 
 pytestmark = pytest.mark.host
 

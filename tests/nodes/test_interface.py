@@ -8,7 +8,7 @@ import copy
 import pytest
 
 from .interface import HOW_TO, losses, recorded
-from .sources import Sources
+from .node_sources import Sources
 
 OLD = {
     "Node": {

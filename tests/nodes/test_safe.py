@@ -35,7 +35,7 @@ METHODS = {  # of modules that are there for other things
     "yaml": {"load", "unsafe_load"},
 }
 SERVER = {"client_id", "send_progress_text", "send_sync"}  # what is used of ComfyUI's
-DOORS = {  # the routes, whose refusals tests/host/test_control.py and test_live_session.py try
+DOORS = {  # the routes, whose refusals tests/host/test_pause_and_finish.py and test_live_session.py try
     "routes.py": {"import aiohttp", "import asyncio", "a route: server.routes"},
     "live_routes.py": {"import aiohttp", "import asyncio", "a route: server.routes"},
     "live_hub.py": {"import asyncio", "PromptServer.instance.loop"},

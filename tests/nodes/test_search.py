@@ -2,7 +2,7 @@
 
 import pytest
 
-from .sources import Sources
+from .node_sources import Sources
 
 SOURCES = Sources()
 ALIASES = SOURCES.aliases()

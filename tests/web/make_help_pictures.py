@@ -16,8 +16,8 @@ from PIL import Image
 
 from ..host.comfyui import PACK, Json, Server
 from ..host.conftest import UI_WORKFLOWS, load_json
-from ..host.test_run import succeed
-from ..nodes.sources import Sources
+from ..host.test_queued_workflows import succeed
+from ..nodes.node_sources import Sources
 from .editor import CHROMIUM, NODE, READY, RUN_LIMIT_MS, SET_WIDGETS
 
 TARGET = PACK / "web" / "docs" / "images"

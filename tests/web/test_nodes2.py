@@ -9,7 +9,7 @@ from ..host.comfyui import Server, host_version
 from .editor import LIVE, RUN_LIMIT_MS, SET_VALUES, VIDEO, Page, load, queue, second_page, shot, stop
 from .layout import check_in_place
 from .test_editor import BUNDLED, SHORT
-from .test_live_session import PLAYER, SESSION, SHOWN
+from .test_live_node import PLAYER, SESSION, SHOWN
 
 pytestmark = pytest.mark.host
 STILLS = "[data-node-id] img[src^='blob:']"

@@ -6,7 +6,7 @@ import pytest
 
 from ..host.comfyui import PACK, Server
 from ..host.conftest import load_json
-from ..host.test_run import check_video
+from ..host.test_queued_workflows import check_video
 from .editor import RUN_LIMIT_MS, Page, queue, shot
 
 pytestmark = pytest.mark.host

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from .comfyui import Server
-from .test_run import check_video, node_of, read_video, succeed, videos, with_inputs, workflow
+from .test_queued_workflows import check_video, node_of, read_video, succeed, videos, with_inputs, workflow
 
 pytestmark = pytest.mark.host
 VIDEO = "KnotForcingStreamToVideo"

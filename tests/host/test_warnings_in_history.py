@@ -3,7 +3,7 @@
 import pytest
 
 from .comfyui import Server
-from .test_run import node_of, succeed, with_inputs
+from .test_queued_workflows import node_of, succeed, with_inputs
 from .test_states import WRITER, idle
 
 pytestmark = pytest.mark.host

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from .comfyui import Json, Server
-from .test_run import node_of, read_video, succeed, videos, with_inputs
+from .test_queued_workflows import node_of, read_video, succeed, videos, with_inputs
 from .test_states import WRITER, idle
 
 pytestmark = pytest.mark.host

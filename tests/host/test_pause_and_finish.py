@@ -10,7 +10,7 @@ import pytest
 
 from .comfyui import Server
 from .following import ROUTE, Following, ask
-from .test_run import FPS, node_of, read_video, videos
+from .test_queued_workflows import FPS, node_of, read_video, videos
 from .test_states import WRITER, going_on, idle, pictures_of, saving
 
 pytestmark = pytest.mark.host
