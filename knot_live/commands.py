@@ -34,6 +34,8 @@ from .talk import Talk, sound_of, talk
 
 logger = logging.getLogger(__name__)
 
+_MOST_SESSIONS = 256  # where no number is asked for
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. What the user got wrong is said in one sentence."""
@@ -64,9 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--token-file", type=Path, metavar="FILE", help="what clients must know; needed beyond loopback")
     serve.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, for https")
     serve.add_argument("--tls-key", type=Path, metavar="FILE", help="its key")
-    serve.add_argument(
-        "--max-sessions", type=int, default=Limits.max_sessions, metavar="N", help="default: %(default)s"
-    )
+    serve.add_argument("--max-sessions", type=int, metavar="N",
+                       help="at a time (default: as many as can be drawn in time, as measured)")  # fmt: skip
     serve.add_argument("--idle-seconds", type=float, default=Limits.idle_seconds, metavar="S",
                        help="after which a session that is left alone is ended (default: %(default)g)")  # fmt: skip
     serve.add_argument("--session-seconds", type=float, default=Limits.session_seconds, metavar="S",
@@ -155,8 +156,8 @@ async def _serve(options: argparse.Namespace) -> int:
     address = Address(host=options.host, port=options.port, tls=tls)
     if options.metrics and (why := server_metrics.missing()) is not None:
         raise AccessError(why)
-    limits = Limits(max_sessions=options.max_sessions, idle_seconds=options.idle_seconds,
-                    session_seconds=options.session_seconds)  # fmt: skip
+    limits = Limits(max_sessions=_MOST_SESSIONS if options.max_sessions is None else options.max_sessions,
+                    idle_seconds=options.idle_seconds, session_seconds=options.session_seconds)  # fmt: skip
     check_exposure(address.host, token)  # before a model is loaded
     if options.cluster is not None:
 
@@ -166,7 +167,8 @@ async def _serve(options: argparse.Namespace) -> int:
         return await serve_cluster(options, limits, listen, _asked_to_end)
     model = load_model(options.model, options.device, codec=options.codec)
     reads = None if options.text_encoder is None else load_text_encoder(options.text_encoder).encode
-    studio = Studio(model, limits, badge=not options.no_badge, encode_text=reads, prompt=options.prompt)
+    studio = Studio(model, limits, badge=not options.no_badge, encode_text=reads, prompt=options.prompt,
+                    measures=options.max_sessions is None)  # fmt: skip
     return await _listen(options, studio, address, token)
 
 
@@ -245,7 +247,8 @@ async def live_server(
             hub.add(made).take_over()
         if observer is not None:
             observer.watch(hub)
-        health = Health(metrics=observer, token=None if open_metrics else token)
+        trouble = Health.trouble if cluster is None else cluster.trouble
+        health = Health(metrics=observer, token=None if open_metrics else token, trouble=trouble)
         services = Services(about=studio.about, add_reference=studio.references.add,
                             portraits=studio.references.bundled, cameras=None if face_pose.missing() else cameras,
                             ice_servers=ice_servers,

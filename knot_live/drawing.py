@@ -59,12 +59,12 @@ class Drawing:
         decode_beside: bool = True,
         changed: Changed = changed_settings,
         adapting: Adapting | None = None,
-        shared_lead: float = 0.0,
         journal: Journal | None = None,
     ) -> None:
-        """`shared_lead`: seconds of pictures that must lie ready when a chunk begins, where others are drawn, too."""
         self.stream, self.driving, self._fps, self._clock = stream, driving, fps, clock
-        self._changed, self._shared_lead, self._journal = changed, shared_lead, journal or Journal()
+        self._changed, self._journal = changed, journal or Journal()
+        # seconds of pictures that must lie ready when a chunk begins, where others are drawn, too; any thread may set it
+        self.shared_lead = 0.0
         self.adapting = adapting or Adapting(stream.settings, stream.settings.num_chunk_frames)
         self._made: deque[tuple[Span, Chunk | LateChunk]] = deque(maxlen=keep)
         self._taken: deque[float] = deque(maxlen=pacing.NUM_MEASURED)  # seconds until a chunk's first pictures
@@ -90,7 +90,7 @@ class Drawing:
     def lead(self) -> float:
         """Seconds of pictures that must lie ready when the next chunk begins."""
         length = self.next.length / self._fps
-        return max(length, self._shared_lead) if self._shared_lead else pacing.lead(self._taken, length)
+        return max(length, self.shared_lead) if self.shared_lead else pacing.lead(self._taken, length)
 
     def draw(self, waited: float = 0.0) -> Steps[Drawn | None]:
         """The next chunk, due `waited` seconds ago; None where it was given up, which leaves all as it was."""
@@ -153,10 +153,10 @@ class Drawing:
     def other_rung(self, drawn: Drawn) -> int | None:
         """The new rung where chunks come late, or there is room again; asked once after each chunk."""
         length, slowest = drawn.span.length / self._fps, pacing.slowest(self._taken)
-        if not self._shared_lead and len(self._taken) * length < _JUDGED:
+        if not self.shared_lead and len(self._taken) * length < _JUDGED:
             return None  # the first chunks are slow, and those after a change
-        if self._shared_lead:
-            load = slowest / (max(length, self._shared_lead) - pacing.TRANSPORT)
+        if self.shared_lead:
+            load = slowest / (max(length, self.shared_lead) - pacing.TRANSPORT)
         else:  # what lies ready outlasts a slow chunk now and then, but not the usual ones
             load = max(pacing.usual(self._taken) / length, slowest / (length + pacing.TRANSPORT))
         return self.adapting.judge(load, drawn.seconds)

@@ -56,13 +56,18 @@ class Resumed(Session):
         self._drawn: list[Drawn] = []
         self._ready: deque[MediaChunk] = deque()
 
+    @property
+    def repeating(self) -> bool:
+        """Whether it does again what was done, or gives what came of it."""
+        return not self._goes_on or bool(self._ready)
+
     def until_due(self) -> float | None:
         """As `Session.until_due`: at once, as long as something is done again."""
-        return super().until_due() if self._goes_on and not self._ready else 0.0
+        return 0.0 if self.repeating else super().until_due()
 
     def rest(self) -> float:
         """As `Session.rest`."""
-        return super().rest() if self._goes_on and not self._ready else 0.0
+        return 0.0 if self.repeating else super().rest()
 
     def steps(self, waited: float = 0.0) -> Steps[MediaChunk | None]:
         """As `Session.steps`; one chunk is drawn again, or what of it nobody has is given."""

@@ -49,6 +49,8 @@ _SHORTEST_WAIT, _LONGEST_WAIT = 0.001, 0.05  # seconds, between two looks whethe
 class Session:
     """One live session. It has ended when `chunks` has; what ended it otherwise than as asked is raised there."""
 
+    repeating = False  # whether it does again what was done elsewhere
+
     def __init__(  # noqa: PLR0913 - the public door; all but the first three may be left out
         self,
         model: Model,
@@ -75,7 +77,6 @@ class Session:
         adapting: Adapting | None = None,
         clock: Clock | None = None,
         changed: Condition | None = None,
-        shared_lead: float = 0.0,
         journal: Journal | None = None,
         at: Snapshot | None = None,
     ) -> None:
@@ -91,7 +92,7 @@ class Session:
         come late it is drawn with fewer steps, longer chunks, fewer pictures, until there is room again; `adapting`
         says how far that went where `at` was made. `state_path` is where a session that breaks off leaves its state;
         `at` is a state to go on from. Where several are drawn in turn: `changed` is notified of all that is asked and
-        acknowledged, `shared_lead` is how many seconds ahead they are drawn. `journal` is written what was done.
+        acknowledged. `journal` is written what was done.
         """
         self.model, self.fps = model, model.fps
         self._tell, self._clock, self._state_path = on_event, clock or Clock(), state_path
@@ -102,8 +103,7 @@ class Session:
         stream = open_at(model, at, driving, self._breaks_off, keep)
         adapting = adapting or Adapting(stream.settings, model.settings.num_chunk_frames)
         self._drawing = Drawing(stream, driving, self.fps, self._clock, keep, decode_beside=decode_beside,
-                                changed=change_settings, adapting=adapting, shared_lead=shared_lead,
-                                journal=self._journal)  # fmt: skip
+                                changed=change_settings, adapting=adapting, journal=self._journal)  # fmt: skip
         self.degrades = degrades  # may be changed at any time: who replays a log decides nothing himself
         self._between = RLock()  # held while a chunk is drawn, or what it begins with is changed
         self._changed = changed or Condition()  # held for moments: of wishes and of the playback
@@ -234,6 +234,17 @@ class Session:
     def unplayed(self) -> float:
         """Seconds until the viewer has shown all that is made for him."""
         return self._watching.unplayed
+
+    @property
+    def shared_lead(self) -> float:
+        """Seconds ahead that it is drawn where others are drawn in turn with it, of which there are more than can be
+        drawn at once; 0: as little as suffices.
+        """
+        return self._drawing.shared_lead
+
+    @shared_lead.setter
+    def shared_lead(self, seconds: float) -> None:
+        self._drawing.shared_lead = seconds
 
     @property
     def adapting(self) -> Adapting:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from .events import Event, MediaChunk
 from .media_encoder import ChunkEncoder, EncodedChunk, EncoderThread, Formats
 from .messages import Vocabulary
+from .ticker import Ticker
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Made:
     words: Vocabulary
     about: Mapping[str, Any] = field(default_factory=dict)  # of session.created
     listen: Callable[[Callable[[Event], None]], None] = lambda _: None  # hand its events to that function
+    ticker: Ticker | None = None  # draws it in turn with others; None: it has a thread of its own
     identity: tuple[str, str, str] | None = None  # session id, resume token, view token, where it has them already
 
     def source(self) -> "LocalSource":
@@ -84,7 +86,7 @@ class Made:
 
 
 class LocalSource:
-    """A session that is drawn and encoded in two threads of this process."""
+    """A session that is drawn in a thread of this process, by a ticker or alone, and encoded in another one."""
 
     worker, checkpointed = "local", None
 
@@ -92,6 +94,7 @@ class LocalSource:
         self._made, self._encoder = made, ChunkEncoder(made.width, made.height, made.fps)
         self.formats = self._encoder.formats
         self._audience: Audience | None = None
+        self._shown, self._over = ExitStack(), threading.Event()
         here = copy_context()  # what is logged in its thread, names the session
         self._thread = threading.Thread(target=here.run, args=(self._compute,), name="knot-live-session", daemon=True)
 
@@ -102,7 +105,11 @@ class LocalSource:
 
     def start(self) -> None:
         """Begin to draw."""
-        self._thread.start()
+        if self._made.ticker is None:
+            self._thread.start()
+            return
+        show = self._shown.enter_context(self.showing())
+        self._made.ticker.add(self._made.session, show, self._end)
 
     def apply(self, control: Any) -> int:
         """Ask for something; its number at once."""
@@ -117,9 +124,11 @@ class LocalSource:
         self._encoder.wanted.add(name)
 
     async def wait(self) -> None:
-        """Until its threads have ended."""
+        """Until nothing runs any more that was started."""
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
+        elif self._made.ticker is not None:
+            await asyncio.to_thread(self._over.wait)
 
     @contextmanager
     def showing(self) -> Iterator[Callable[[MediaChunk], None]]:
@@ -138,6 +147,11 @@ class LocalSource:
         finally:
             encoder.close()
             audience.ended(why)
+
+    def _end(self, problem: Exception | None) -> None:
+        """On a thread of the ticker."""
+        self._shown.__exit__(type(problem) if problem else None, problem, None)
+        self._over.set()
 
     def _compute(self) -> None:
         """In the session's own thread."""

@@ -1,14 +1,17 @@
 """A studio makes sessions from one model, its references and voices."""
 
+import logging
 import secrets
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from . import face_pose, speaking
+from .adapting import Adapting
 from .drawing import Changed
 from .engine import RANGES, Anchor, KnotError, Model, takes_controls
 from .events import Event
@@ -17,9 +20,13 @@ from .limits import Limits
 from .messages import Create, Vocabulary
 from .protocol import SETTINGS, ProtocolError
 from .references import References
+from .scheduling import Refuse, most_sessions
 from .session import Session
 from .sources import Made
 from .speed import Steps, changed_settings
+from .ticker import Ticker, least_of
+
+logger = logging.getLogger(__name__)
 
 _MOST_ANCHORS = 8  # that are kept encoded
 
@@ -67,7 +74,8 @@ class Studio:
     """Makes sessions; any thread may ask.
 
     `speak` makes sound of a sentence and a voice's name. For models that are driven by text, `encode_text` encodes a
-    prompt as [1, T, text_dim], and `prompt` is what sessions begin with.
+    prompt as [1, T, text_dim], and `prompt` is what sessions begin with. `lanes` sessions are drawn at a time; None: as
+    many as the machine's processors allow. `measures`: sessions are refused that cannot be drawn in time beside others.
     """
 
     def __init__(
@@ -79,7 +87,10 @@ class Studio:
         speak: speaking.Speaker = speaking.synthesize,
         encode_text: Callable[[str], Any] | None = None,
         prompt: str = "",
+        lanes: int | None = None,
+        measures: bool = False,
     ) -> None:
+        self._lanes, self._measures = lanes, measures
         self.model, self.limits, self._badge, self._speak = model, limits, badge, speak
         self._encode_text = encode_text
         self._text = None if encode_text is None else encode_text(prompt)
@@ -87,6 +98,7 @@ class Studio:
         self.references = References(*size, most_pixels=limits.picture_pixels, most_pictures=limits.max_pictures)
         self.steps: Steps | None = None
         self._change: Changed = changed_settings  # until the machine's speed is known
+        self.ticker: Ticker | None = None  # until then, each session has a thread of its own
         self._anchors: dict[str, Anchor] = {}
         self._encoding = Lock()
         self._folder = Path(tempfile.mkdtemp(prefix="knot-live-"))  # of recordings
@@ -104,15 +116,19 @@ class Studio:
         Raises:
             ProtocolError: its reference or its settings cannot be.
         """
-        events = _Events()
+        events, ticker = _Events(), self.ticker
         try:
-            session = self.session(wish, on_event=events)
+            session = self.session(wish, on_event=events, changed=ticker and ticker.changed)
         except KnotError as problem:
             raise ProtocolError("bad_value", str(problem)) from None
+        if self._measures and ticker is not None:
+            answer = ticker.admit(session.adapting.ladder)
+            if isinstance(answer, Refuse):
+                raise ProtocolError("server_full", answer.sentence)
         height, width = self.model.preset.height, self.model.preset.width
         about = self.about() | {"steps": session.adapting.rung.shape.steps}
         return Made(session=session, width=width, height=height, fps=self.model.fps, words=words_of(self.model),
-                    about=about, listen=events.listen)  # fmt: skip
+                    about=about, listen=events.listen, ticker=ticker)  # fmt: skip
 
     def session(self, wish: Create, **others: Any) -> Session:
         """A session as a client wants it; `others` are options of it.
@@ -148,15 +164,29 @@ class Studio:
     def warm(self, steps: Steps | None = None) -> None:
         """Find out how fast this machine is, and draw a chunk that nobody sees, so that the first session begins as
         quickly as later ones, with as many steps as can be afforded: those that were found before, if they are given.
+        From then on sessions are drawn in turn.
         """
         self.steps = steps or Steps(self.model, self.anchor(Create().reference))
         self._change = self.steps.change
         chunks = self.make(Create()).session.chunks()
         next(chunks)
         chunks.close()
+        costs = self.steps.costs
+        costs = replace(costs, lanes=self._lanes or costs.lanes)
+        logger.info("%s", costs)
+        self.ticker = Ticker(costs, lanes=costs.lanes)
+
+    @property
+    def room_for(self) -> int:
+        """How many sessions of the model's own settings are let in, by what chunks cost; once it is warm."""
+        own = self._change(self.model.settings, {"num_chunk_frames": self.model.settings.num_chunk_frames})
+        shape = least_of(Adapting(own, own.num_chunk_frames).ladder)
+        return most_sessions(self.ticker.costs, shape)
 
     def close(self) -> None:
-        """Forget the recordings."""
+        """End the sessions, and forget the recordings."""
+        if self.ticker is not None:
+            self.ticker.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _new_recording(self) -> Path:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from contextvars import copy_context
 from math import inf
 from threading import Condition, Lock, Thread
 from typing import NamedTuple, Protocol
@@ -10,11 +11,28 @@ from typing import NamedTuple, Protocol
 from .clock import Clock
 from .drawing import Steps, together
 from .events import MediaChunk
-from .scheduling import FIRST, ROOM, Costs, Rung, Waiting, next_group, planned
+from .scheduling import (
+    FIRST,
+    LEAD,
+    ROOM,
+    Admit,
+    Costs,
+    Refuse,
+    Rung,
+    Running,
+    Shape,
+    Waiting,
+    decide,
+    next_group,
+    planned,
+)
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_WAIT = 0.05  # seconds, between two looks at sessions whose time passes by another clock
+_WATCHED = 3.0  # seconds after its last chunk in which a session counts as watched
+_LASTING = 60.0  # seconds that a session is expected to last, before some have ended
+_WEIGHT = 0.2  # of the last one that ended, in the seconds that the next ones are expected to last
 
 
 class Adaptable(Protocol):
@@ -28,7 +46,9 @@ class Adaptable(Protocol):
 
 
 class Drawable(Protocol):
-    """A session as a ticker needs it: `Session`, with its `changed` and `scheduling.LEAD` as `shared_lead`."""
+    """A session as a ticker needs it: `Session`, with the ticker's `changed`."""
+
+    shared_lead: float
 
     @property
     def unplayed(self) -> float: ...
@@ -55,12 +75,19 @@ class _Task:
     ) -> None:
         self.session, self.show, self._ended = session, show, ended
         self.drawn, self._shown = False, False
-        self._dry = 0.0
+        self.began = self.drawn_at = self._dry = 0.0
         self._running = ExitStack()
+        self._context = copy_context()  # what is logged of the session, names it
 
     def begin(self, now: float) -> None:
+        self.began = self.drawn_at = now
         self._dry = now + FIRST
         self._running.enter_context(self.session.running())
+
+    @property
+    def least(self) -> Shape:
+        """The shape down to which it may give way before pictures are left out."""
+        return least_of(self.session.adapting.ladder)
 
     def waiting(self, number: int, due: float, now: float) -> Waiting:
         """As of now, when its next chunk is due in so many seconds. A viewer who waits goes on waiting: he has run dry
@@ -75,17 +102,29 @@ class _Task:
             number, self.session.adapting.rung.shape, self._dry, self._dry - unplayed + due if self._shown else now
         )
 
-    def hand_on(self, chunk: MediaChunk | None) -> None:
-        if chunk is not None:
-            self._shown = True
-            self.show(chunk)
+    def hand_on(self, result: MediaChunk | Exception | None, now: float) -> None:
+        if isinstance(result, Exception):
+            raise result
+        if result is not None:
+            self._shown, self.drawn_at = True, now
+            self._context.run(self.show, result)
 
     def end(self, problem: Exception | None) -> None:
+        self._context.run(self._end, problem)
+
+    def _end(self, problem: Exception | None) -> None:
+        if problem is not None:
+            logger.error("a session ends", exc_info=problem)
         try:
             self._running.__exit__(type(problem) if problem else None, problem, None)
         except Exception as found:  # a session raises what broke it
             problem = found
         self._ended(problem)
+
+
+def least_of(ladder: Sequence[Rung]) -> Shape:
+    """The shape of the last rung on which every picture is shown."""
+    return [rung for rung in ladder if rung.every == 1][-1].shape
 
 
 class _Chosen(NamedTuple):
@@ -110,15 +149,17 @@ class Ticker:
     """Draws sessions in `lanes` threads, with the least slack first; several in one pass where that was measured to be
     cheaper.
 
-    Sessions share `changed`. What makes one fail ends that one alone. Where there are more of them than can be drawn as
-    they were asked for, all that may (`Session(degrades=True)`) give way alike.
+    Sessions share `changed`. What makes one fail ends that one alone. As long as each has a lane of its own, each is
+    drawn as if it were alone. Beyond that all are drawn a little further ahead; and where there are more than can be
+    drawn as they were asked for, all that may (`Session(degrades=True)`) give way alike.
     """
 
     def __init__(self, costs: Costs, lanes: int = 1, clock: Clock | None = None) -> None:
         self.costs, self.changed, self._clock = costs, Condition(), clock or Clock()
         self._tasks: dict[int, _Task] = {}
         self._choosing = Lock()  # one thread at a time looks at the sessions
-        self._closing, self._number, self._floor = False, 0, 0
+        self._closing, self._number, self._floor, self._lasting = False, 0, 0, _LASTING
+        self._lanes = lanes
         self._threads = [Thread(target=self._run, name=f"knot-live-lane-{lane}", daemon=True) for lane in range(lanes)]
         for thread in self._threads:
             thread.start()
@@ -134,6 +175,23 @@ class Ticker:
             self._tasks[self._number] = task
             self._plan()
             self.changed.notify_all()
+
+    def admit(self, ladder: Sequence[Rung]) -> Admit | Refuse:
+        """Whether one more session with that ladder fits beside those that are watched, each with all steps given up
+        that may be. The only one is never refused.
+        """
+        now = self._clock.now()
+        with self.changed:
+            watched = [task for task in self._tasks.values() if now - task.drawn_at < _WATCHED]
+            running = [Running(task.least, max(1.0, self._lasting - (now - task.began))) for task in watched]
+        answer = decide(self.costs, running, least_of(ladder))
+        return answer if running or isinstance(answer, Admit) else Admit(1.0)
+
+    @property
+    def strained(self) -> bool:
+        """Whether sessions give way, because there is no time for all of them as they were asked for."""
+        with self.changed:
+            return any(task.session.adapting.rung != task.session.adapting.ladder[0] for task in self._tasks.values())
 
     def close(self) -> None:
         """End the threads and all sessions; waits for the chunks under way."""
@@ -180,18 +238,14 @@ class Ticker:
 
     def _hand_on(self, one: _Chosen, result: MediaChunk | Exception | None) -> None:
         try:
-            if isinstance(result, Exception):
-                raise result
-            one.task.hand_on(result)
+            one.task.hand_on(result, self._clock.now())
         except Exception as problem:
-            logger.exception("a session ends")
             self._end(one.number, problem)
 
     def _until_due(self, number: int, task: _Task) -> float | None:
         try:
             due = task.session.until_due()
         except Exception as problem:
-            logger.exception("a session ends")
             self._end(number, problem)
             return None
         if due is None:
@@ -201,15 +255,18 @@ class Ticker:
     def _end(self, number: int, problem: Exception | None) -> None:
         with self.changed:
             task = self._tasks.pop(number)
+            self._lasting += _WEIGHT * (self._clock.now() - task.began - self._lasting)
             self._plan()
         task.end(problem)
 
     def _plan(self) -> None:
         """Sessions come and go: all give way as far as is needed so that there is time for each."""
-        sessions = [task.session.adapting for task in self._tasks.values()]
-        self._floor = planned(self.costs, [session.ladder for session in sessions], self._floor, ROOM)
+        sessions = [task.session for task in self._tasks.values()]
+        shared = len(sessions) > self._lanes
+        ladders = [session.adapting.ladder for session in sessions]
+        self._floor = planned(self.costs, ladders, self._floor, ROOM) if shared else 0
         for session in sessions:
-            session.floor = self._floor
+            session.adapting.floor, session.shared_lead = self._floor, LEAD if shared else 0.0
 
     def _free(self) -> list[tuple[int, _Task]]:
         with self.changed:

@@ -26,7 +26,8 @@ def add_serve(serve: argparse.ArgumentParser) -> None:
                        help="that draw (default: 1..processors; 0..N: none while nobody is there)")  # fmt: skip
     group.add_argument("--standbys", type=int, default=1, metavar="N",
                        help="workers that wait until one is lost (default: %(default)s)")  # fmt: skip
-    group.add_argument("--sessions-per-worker", type=int, default=4, metavar="N", help="default: %(default)s")
+    group.add_argument("--sessions-per-worker", type=int, metavar="N",
+                       help="default: as many as can be drawn in time, by what chunks cost as measured")  # fmt: skip
     group.add_argument("--checkpoint-every", type=int, default=2, metavar="N", help="chunks (default: %(default)s)")
     group.add_argument("--hangs-after", type=float, default=2.0, metavar="S",
                        help="without an answer, after which a worker is killed (default: %(default)g)")  # fmt: skip
@@ -90,7 +91,8 @@ def workers_of(text: str, processors: int) -> tuple[int, int]:
 def options_of(options: argparse.Namespace, limits: Limits) -> ClusterOptions:
     """The command line's options as a value."""
     least, most = workers_of(options.workers, num_processors())
-    if options.standbys < 0 or min(options.sessions_per_worker, options.checkpoint_every) < 1:
+    counts = options.checkpoint_every, 1 if options.sessions_per_worker is None else options.sessions_per_worker
+    if options.standbys < 0 or min(counts) < 1:
         raise ClusterError("--standbys is 0 or more, --sessions-per-worker and --checkpoint-every are 1 or more")
     return ClusterOptions(
         model=options.model, codec=options.codec, device=options.device, least=least, most=most,

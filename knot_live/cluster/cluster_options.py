@@ -22,7 +22,7 @@ class ClusterOptions:
     least: int = 1
     most: int = 2
     standbys: int = 1
-    sessions_per_worker: int = 4
+    sessions_per_worker: int | None = None  # None: as many as there is time for, as measured
     checkpoint_every: int = 2  # chunks: what is done again when a worker is lost
     empty_seconds: float = 60.0  # after which a worker that draws nothing may end
     hangs_after: float = 2.0  # seconds without an answer, after which a worker is killed

@@ -234,6 +234,7 @@ class ClusterStudio:
         self._table, self.limits = table, limits
         self._sources: WeakSet[RemoteSource] = WeakSet()
         self._closed = threading.Event()
+        self._trouble: str | None = None
         try:
             self._told: Told = ray.get(table.told.remote(), timeout=_PLACING)
         except ray.exceptions.RayTaskError as problem:
@@ -280,12 +281,23 @@ class ClusterStudio:
             made.append(self._made(record, handle))
         return made
 
+    def trouble(self) -> str | None:
+        """Why no session can be made, as of some seconds ago; None: one can."""
+        return self._trouble
+
     def _speak_of_sessions(self) -> None:
         """Again and again, so that the table knows of them, also one that was begun again."""
         while not self._closed.wait(_SPEAKS):
+            self._trouble = self._asked_for_trouble()
             records = [source.record for source in list(self._sources) if source.alive]
             if records:
                 self._table.register.remote(*records)
+
+    def _asked_for_trouble(self) -> str | None:
+        try:
+            return ray.get(self._table.trouble.remote(), timeout=_SPEAKS)
+        except (ray.exceptions.RayError, TimeoutError):
+            return "the cluster's table does not answer"
 
     def close(self) -> None:
         """Speak of sessions no more; they stay."""

@@ -1,4 +1,4 @@
-"""A session in a worker: drawn and encoded in two threads, and all that it gives waits in an outlet.
+"""A session in a worker: drawn by the worker's ticker, encoded in a thread, and all that it gives waits in an outlet.
 
 Raw pictures never leave the process.
 """
@@ -7,19 +7,24 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import replace
+from math import inf
 from threading import Condition
 from typing import Any
 
+from ..adapting import Adapting
 from ..controls import Control
+from ..drawing import Steps, alone
 from ..engine import Stream, stream_parts
-from ..events import Cut, Event
+from ..events import Cut, Event, MediaChunk
 from ..journal import Step
 from ..media_encoder import ChunkEncoder, EncodedChunk, EncoderThread
 from ..session import Session
 from ..sources import broken
+from ..ticker import Ticker
 from .checkpoints import Checkpoint, Parts, delta, flattened
 from .failover import Lost
 
@@ -29,7 +34,8 @@ CHUNK, EVENT, STEP, CHECKPOINT, BEGUN, FAILED, ENDED, LEFT = (
     "chunk", "event", "step", "checkpoint", "begun", "failed", "ended", "left"
 )  # fmt: skip
 Item = tuple[str, Any]
-_LONGEST_WAIT = 0.05  # seconds, between two looks at a session whose viewer's time passes
+_MOVING = 0.9  # seconds of pictures that a viewer should have when his session leaves: until it is drawn elsewhere
+_MOST_AHEAD = 2  # chunks that are drawn for that at most
 _KEPT_PIECES = 48  # encoded, for a gateway that was restarted
 
 
@@ -60,7 +66,7 @@ class Outlet:
 
 
 class Hosted:
-    """One session of a worker, which `open` makes of the options that are this one's.
+    """One session of a worker, which `open_session` makes; its `ticker` draws it.
 
     A checkpoint leaves before every `every` chunks; `packing` is one thread that packs them. `lost`: where it stood.
     """
@@ -69,11 +75,12 @@ class Hosted:
         self,
         open_session: Callable[["Hosted", Condition], Session],
         encoder: ChunkEncoder,
+        ticker: Ticker,
         packing: Executor,
         every: int,
         lost: Lost | None = None,
     ) -> None:
-        self._encoder, self._packing, self._every = encoder, packing, every
+        self._encoder, self._ticker, self._packing, self._every = encoder, ticker, packing, every
         self._lock = threading.Lock()  # of what follows
         self._outlet: Outlet | None = None
         self._num_steps, self._epoch, self._number = 0, 0, 0
@@ -83,10 +90,11 @@ class Hosted:
         if lost is not None:
             self._stand_at(lost)
         self._recent: deque[EncodedChunk] = deque(maxlen=_KEPT_PIECES)
-        self._due, self._leaves, self._muted = 0, False, False
-        self._changed = Condition()
-        self._thread = threading.Thread(target=self._run, name="knot-live-session", daemon=True)
-        self.session = open_session(self, self._changed)
+        self._due, self._muted = 0, False
+        self._ahead: int | None = None  # chunks that are drawn yet before it leaves; None: it stays
+        self._begun, self._over = False, threading.Event()
+        self._drawn: EncoderThread | None = None
+        self.session = open_session(self, ticker.changed)
 
     def _stand_at(self, lost: Lost) -> None:
         """For a gateway that is restarted before there is a checkpoint of its own."""
@@ -130,8 +138,10 @@ class Hosted:
             if self._outlet is not None:
                 self._outlet.close()
             self._outlet = Outlet(self._known() if fresh else [], woken)
-        if self._thread.ident is None:
-            self._thread.start()
+        if not self._begun:
+            self._begun = True
+            self._drawn = EncoderThread(self._encoder, self._show, lambda problem: self._say((FAILED, broken(problem))))
+            self._ticker.add(self, self._drawn.put, self._end)
         return self._outlet
 
     def _known(self) -> list[Item]:
@@ -140,15 +150,69 @@ class Hosted:
         return [*known, (BEGUN, (self._number, self._epoch)), *((CHUNK, chunk) for chunk in self._recent)]
 
     def leave(self) -> None:
-        """End between two chunks, with a last checkpoint, so that it goes on elsewhere."""
-        with self._changed:
-            self._leaves = True
-            self._changed.notify_all()
+        """End between two chunks, with a last checkpoint, so that it goes on elsewhere; the viewer gets pictures for
+        the time that this takes first.
+        """
+        with self._ticker.changed:
+            self._ahead = _MOST_AHEAD
+            self._ticker.changed.notify_all()
 
     @property
     def alive(self) -> bool:
-        """Whether it is drawn."""
-        return self._thread.ident is None or self._thread.is_alive()
+        """Whether it is drawn, or will be."""
+        return not self._over.is_set()
+
+    # what the ticker asks for
+
+    @property
+    def unplayed(self) -> float:
+        """As `Session.unplayed`."""
+        return self.session.unplayed
+
+    @property
+    def adapting(self) -> Adapting:
+        """As `Session.adapting`."""
+        return self.session.adapting
+
+    @property
+    def shared_lead(self) -> float:
+        """As `Session.shared_lead`."""
+        return self.session.shared_lead
+
+    @shared_lead.setter
+    def shared_lead(self, seconds: float) -> None:
+        self.session.shared_lead = seconds
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """As `Session.running`."""
+        with self.session.running():
+            yield
+
+    def until_due(self) -> float | None:
+        """As `Session.until_due`; None as well where it leaves."""
+        seconds = self.session.until_due()
+        if seconds is None or self._ahead is None or self.session.repeating:
+            return seconds
+        if self._ahead > 0 and 0 < self.session.unplayed < _MOVING and seconds < inf:
+            return 0.0
+        self._muted = True  # it does not end
+        self._checkpoint()
+        return None
+
+    def rest(self) -> float:
+        """As `Session.rest`."""
+        return self.session.rest() if self._ahead is None else 0.0
+
+    def step(self, waited: float = 0.0) -> MediaChunk | None:
+        """As `Session.step`."""
+        return alone(self.steps(waited))
+
+    def steps(self, waited: float = 0.0) -> Steps[MediaChunk | None]:
+        """As `Session.steps`."""
+        if self._ahead is not None and not self.session.repeating:
+            self._ahead -= 1
+        return (yield from self.session.steps(waited))
 
     def _put(self, item: Item) -> None:
         if self._outlet is not None:
@@ -159,33 +223,16 @@ class Hosted:
             self._recent.append(chunk)
             self._put((CHUNK, chunk))
 
-    def _run(self) -> None:
-        """In the session's own thread."""
-        encoder = EncoderThread(self._encoder, self._show, lambda problem: self._say((FAILED, broken(problem))))
+    def _end(self, problem: Exception | None) -> None:
+        """On a thread of the ticker, or where it could not begin."""
         last: Item = (ENDED, ("finished", "the session was finished"))
-        try:
-            with self.session.running():
-                while (seconds := self.session.until_due()) is not None and not self._leaves:
-                    if seconds > 0:
-                        self._sleep()
-                    elif (chunk := self.session.step()) is not None:
-                        encoder.put(chunk)
-                if self._leaves and seconds is not None:
-                    self._muted, last = True, (LEFT, None)  # it does not end
-                    self._checkpoint()
-        except Exception as problem:
-            logger.exception("a session ends")
+        if problem is not None:
             last = (ENDED, broken(problem))
-        finally:
-            encoder.close()
-            self._packing.submit(self._say_last, last)  # behind the last checkpoint
-
-    def _sleep(self) -> None:
-        """Until the next chunk is due, or something was asked."""
-        with self._changed:
-            seconds = self.session.rest()
-            if seconds > 0 and not self._leaves:
-                self._changed.wait(min(seconds, _LONGEST_WAIT))
+        elif self._muted:
+            last = (LEFT, None)
+        self._over.set()
+        self._drawn.close()
+        self._packing.submit(self._say_last, last)  # behind the last checkpoint
 
     def _say(self, item: Item) -> None:
         with self._lock:

@@ -32,7 +32,7 @@ class Placing:
 
     def __init__(self, options: ClusterOptions) -> None:
         self._options, self._version, self._number = options, 1, 0
-        self._table = Table(options.sessions_per_worker, options.standbys)
+        self._table = Table(options.sessions_per_worker or 1, options.standbys)
         self._handles: dict[str, Any] = {}
         self._seen: dict[str, float] = {}  # when a worker answered last, or was started
         self._figures: dict[str, dict[str, Any]] = {}
@@ -111,6 +111,14 @@ class Placing:
             self._registered[record.session_id] = time.monotonic()
             self._table.adopt(record.session_id, record.worker)
 
+    async def trouble(self) -> str | None:
+        """Why no session can be drawn now; None: one can, by a worker that is there or would be started."""
+        if any(row.state == READY for row in self._table.rows.values()):
+            return None
+        if self._options.least == 0 and not self._failed[0]:
+            return None  # a worker is started once somebody comes
+        return self._failed[0] or "no worker is ready"
+
     async def records(self) -> list[Record]:
         """All sessions that are drawn."""
         return [replace(record, worker=self._table.worker_of(record.session_id) or record.worker)
@@ -142,11 +150,12 @@ class Placing:
             "model": self._options.model,
             "version": self._version,
             "sessions": len(self._records),
+            "sessions_per_worker": self._table.per_worker,
             "workers": [
                 {
                     "name": row.name, "state": row.state, "version": row.version, "sessions": sorted(row.sessions),
                     "pid": self._figures.get(row.name, {}).get("pid"),
-                    "differs": self._figures.get(row.name, {}).get("differs", 0),
+                    "differs": self._figures.get(row.name, {}).get("differs", 0), "strained": row.strained,
                     "play_ratios": self._figures.get(row.name, {}).get("sessions", {}),
                     "seconds_since_answer": round(now - self._seen.get(row.name, now), 3),
                 }
@@ -275,10 +284,12 @@ class Placing:
         if name not in self._handles:  # it was ended meanwhile
             return
         self._seen[name], self._figures[name] = time.monotonic(), figures
+        row.strained = figures["strained"]
         if row.state == STARTING:
             row.state = READY
             self._shared = self._shared or await self._handles[name].shared.remote()
             self._steps = self._steps or figures["steps"]
+            self._table.per_worker = self._options.sessions_per_worker or figures["room_for"]
             self._told = self._told or await self._handles[name].told.remote()
             self._failed = "", -inf
 

@@ -9,21 +9,26 @@ STARTING, READY, DRAINING = "starting", "ready", "draining"
 
 @dataclass
 class Row:
-    """One worker. `version` counts the weights; `since`: when it began to draw nothing."""
+    """One worker. `version` counts the weights; `since`: when it began to draw nothing; `strained`: its sessions give
+    way, because there is no time for them as they were asked for.
+    """
 
     name: str
     version: int
     since: float
     state: str = STARTING
     sessions: set[str] = field(default_factory=set)
+    strained: bool = False
 
 
 class Table:
-    """All workers. `per_worker` sessions are drawn by one, and more only where another worker was lost."""
+    """All workers. `per_worker` sessions are drawn by one, and more only where another worker was lost; who is strained
+    draws as many as it does.
+    """
 
     def __init__(self, per_worker: int, standbys: int) -> None:
         self.rows: dict[str, Row] = {}
-        self._per_worker, self._standbys = per_worker, standbys
+        self.per_worker, self._standbys = per_worker, standbys
 
     def add(self, name: str, version: int, now: float) -> None:
         """A worker that is starting."""
@@ -41,7 +46,7 @@ class Table:
         """
         free = [row for row in self.rows.values() if row.state == READY and row.name not in but]
         if not lost:
-            free = [row for row in free if len(row.sessions) < self._per_worker]
+            free = [row for row in free if len(row.sessions) < self._room(row)]
             empty = sorted((row for row in free if not row.sessions), key=lambda row: row.name)
             spared = {row.name for row in empty[max(0, len(empty) - self._standbys) :]}
             free = [row for row in free if row.name not in spared] or (free if self._alone() else [])
@@ -52,6 +57,10 @@ class Table:
         self.forget(session)
         chosen.sessions.add(session)
         return chosen.name
+
+    def _room(self, row: Row) -> int:
+        """For how many sessions: whoever is strained while it draws fewer than it should be able to is full."""
+        return min(self.per_worker, len(row.sessions)) if row.strained and row.sessions else self.per_worker
 
     def _alone(self) -> bool:
         """Whether no worker draws anything: then a standby is better than none."""
@@ -73,9 +82,13 @@ class Table:
             self.rows[name].state = STARTING
 
     def wanted(self, least: int, most: int) -> int:
-        """How many workers there should be, standbys among them: for the sessions that there are and one more each."""
+        """How many workers there should be, standbys among them: for the sessions that there are and one more, and
+        another one for each that is strained with fewer sessions than one should draw.
+        """
         sessions = sum(len(row.sessions) for row in self.rows.values())
-        drawing = min(max(math.ceil((sessions + (sessions > 0)) / self._per_worker), least), most)
+        missing = sum(self.per_worker - self._room(row) for row in self.rows.values())
+        needed = math.ceil((sessions + missing + (sessions > 0)) / self.per_worker)
+        drawing = min(max(needed, least), most)
         return drawing + (self._standbys if drawing else 0)
 
     def idle(self, now: float, seconds: float) -> list[str]:

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 class Worker:
-    """All but the sessions' own threads runs in the actor's event loop."""
+    """All but drawing and encoding runs in the actor's event loop."""
 
     def __init__(
         self, name: str, options: ClusterOptions, steps: Any = None, shared: SharedWeights | None = None
@@ -48,7 +48,7 @@ class Worker:
         """Load the weights; `steps` are those that another worker has measured, `shared` the files that it loaded."""
         self.name, self._options = name, options
         model, self._shared = _loaded(options, shared)
-        self._studio = Studio(model, options.limits, badge=options.badge)
+        self._studio = Studio(model, options.limits, badge=options.badge, lanes=1)
         self._studio.warm(steps)
         self._sessions: dict[str, Hosted] = {}
         self._encoders: dict[str, ChunkEncoder] = {}
@@ -58,7 +58,8 @@ class Worker:
         """That it lives, and how its sessions are."""
         ratios = {name: hosted.session.play_ratio for name, hosted in self._sessions.items()}
         differs = sum(getattr(hosted.session, "differs", 0) for hosted in self._sessions.values())
-        return {"pid": os.getpid(), "sessions": ratios, "differs": differs, "steps": self._studio.steps}
+        return {"pid": os.getpid(), "sessions": ratios, "differs": differs, "steps": self._studio.steps,
+                "room_for": self._studio.room_for, "strained": self._studio.ticker.strained}  # fmt: skip
 
     async def shared(self) -> SharedWeights | None:
         """Files whose memory workers of one machine share; None: they cannot."""
@@ -150,7 +151,7 @@ class Worker:
         encoder = ChunkEncoder(*self._size)
         try:
             hosted = await asyncio.to_thread(
-                Hosted, begin, encoder, self._packing, self._options.checkpoint_every, lost
+                Hosted, begin, encoder, self._studio.ticker, self._packing, self._options.checkpoint_every, lost
             )
         except KnotError as problem:
             raise ProtocolError("bad_value", str(problem)) from None

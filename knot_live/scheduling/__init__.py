@@ -3,8 +3,8 @@
 No threads, sockets or tensors here.
 """
 
-from .admission import ROOM, Admit, Refuse, Running, decide
-from .costs import Costs, Shape, load
+from .admission import ROOM, Admit, Refuse, Running, decide, most_sessions
+from .costs import Costs, Measured, Shape, load
 from .degrading import Level, Rung, ladder, planned, step
 from .slack import FIRST, LEAD, Group, Waiting, next_group
 
@@ -16,6 +16,7 @@ __all__ = [
     "Costs",
     "Group",
     "Level",
+    "Measured",
     "Refuse",
     "Rung",
     "Running",
@@ -24,6 +25,7 @@ __all__ = [
     "decide",
     "ladder",
     "load",
+    "most_sessions",
     "next_group",
     "planned",
     "step",

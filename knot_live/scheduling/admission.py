@@ -7,6 +7,7 @@ from typing import NamedTuple
 from .costs import Costs, Shape, load
 
 ROOM = 0.9  # of a device's time: the most that is promised; the rest is for chunks that take longer than usual
+_MOST = 4096
 _SOONEST, _LATEST = 1, 600  # seconds after which somebody who was refused is asked to come back
 
 
@@ -28,6 +29,14 @@ class Refuse(NamedTuple):
 
     sentence: str
     seconds: int | None
+
+
+def most_sessions(costs: Costs, shape: Shape, room: float = ROOM) -> int:
+    """How many sessions of one shape fit beside each other; one at least, since who is alone is never refused."""
+    number = 1
+    while number < _MOST and costs.share(shape, number + 1) <= room:
+        number += 1
+    return number
 
 
 def decide(costs: Costs, sessions: Sequence[Running], wanted: Shape, room: float = ROOM) -> Admit | Refuse:

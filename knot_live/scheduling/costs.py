@@ -73,6 +73,15 @@ class Costs:
         """The same costs on a device that takes that many times as long."""
         return replace(self, factor=self.factor * factor, _seconds={})
 
+    def __str__(self) -> str:
+        """What was measured, and how many are drawn at once, in a sentence for the log."""
+        rows = "; ".join(
+            f"{one.sessions} of {one.num_chunk_frames} latent frames in {one.step:.3f} s a step and {one.rest:.3f} s"
+            for one in self.measured
+        )
+        way = "one by one" if self.most_together == 1 else f"up to {self.most_together} in one pass"
+        return f"sessions are drawn {way}, {self.lanes} at a time; chunks take, as measured: {rows}"
+
     def to_json(self) -> dict[str, Any]:
         return {"fps": self.fps, "lanes": self.lanes, "measured": [list(one) for one in self.measured]}
 

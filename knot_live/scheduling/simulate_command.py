@@ -5,7 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from ..engine import SettingsError
+from ..engine import SettingsError, load_model
+from ..limits import Limits
 from .costs import Costs
 from .measured import CURVES
 from .sweep import Sweep, table
@@ -27,6 +28,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         "drawn together, seconds of a step, seconds of the rest")  # fmt: skip
 
 
+    parser.add_argument("--here", action="store_true", help="this machine's costs for knot-tiny, measured first")
+
+
 def run(options: argparse.Namespace) -> str:
     """Run it all; the figures as Markdown.
 
@@ -35,7 +39,7 @@ def run(options: argparse.Namespace) -> str:
     """
     if min(*options.cards, options.arrivals) < 1:
         raise SettingsError("--cards and --arrivals are at least 1")
-    costs = CURVES[options.card] if options.costs is None else _read(options.costs)
+    costs = _costs(options)
     sweep = Sweep(
         costs=costs, cards=options.cards, count=options.arrivals, seed=options.seed,
         say=lambda line: sys.stderr.write(f"{line}\n"),
@@ -48,6 +52,21 @@ def run(options: argparse.Namespace) -> str:
 
         save_plots(options.plots, found)
     return table(found)
+
+
+def _costs(options: argparse.Namespace) -> Costs:
+    if options.costs is not None:
+        return _read(options.costs)
+    if not options.here:
+        return CURVES[options.card]
+    from ..studio import Studio  # which needs the engine
+
+    studio = Studio(load_model(), Limits())
+    try:
+        studio.warm()
+        return studio.ticker.costs
+    finally:
+        studio.close()
 
 
 def _read(path: Path) -> Costs:

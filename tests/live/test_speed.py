@@ -4,11 +4,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from knot_core import SettingsError, load_model, open_image
 from knot_core.config import StreamSettings
 from knot_core.model import ASSETS
 from knot_live import speed
+from knot_live.engine import num_processors
+from knot_live.scheduling import Measured
 from knot_live.speed import Speed, Steps, most_steps
 
 SETTINGS = StreamSettings(steps=4)
@@ -44,7 +47,12 @@ def steps(monkeypatch):
         return Speed(length=1.0, step=0.075 * settings.num_chunk_frames, commit=0.0, decode=0.0)
 
     monkeypatch.setattr(speed, "measure", measure)
-    return Steps(SimpleNamespace(settings=SETTINGS), None)
+    return Steps(plain(SETTINGS), SimpleNamespace(latent_size=(8, 8)))
+
+
+def plain(settings):
+    """A model of which only what `Steps` asks for is there, one thread inside its operations."""
+    return SimpleNamespace(settings=settings, fps=25, device=torch.device("cpu"), threads_for=lambda *_: 1)
 
 
 def test_steps_suit_the_length_of_a_chunk(steps):
@@ -62,9 +70,31 @@ def test_steps_follow_a_change_of_length_unless_they_are_named(steps):
 
 
 def test_levels_that_a_model_was_trained_for_stay(monkeypatch):
-    monkeypatch.setattr(speed, "measure", None)  # and nothing is measured
+    lengths = []
+    monkeypatch.setattr(speed, "measure", lambda model, anchor, settings: lengths.append(settings.num_chunk_frames)
+                        or Speed(length=1.0, step=3.0, commit=0.25, decode=0.5))  # fmt: skip
     trained = replace(SETTINGS, timesteps=(1000.0, 500.0))
-    assert Steps(SimpleNamespace(settings=trained), None).suit(trained) == trained
+    found = Steps(plain(trained), SimpleNamespace(latent_size=(8, 8)))
+    assert found.suit(trained) == trained
+    assert lengths == [trained.num_chunk_frames]  # and no other length is known to be one that it was trained for
+    assert found.costs.measured == (Measured(3, 1, 3.0, 0.75),)
+
+
+def test_costs_are_those_that_were_measured(steps):
+    assert steps.costs.measured == (Measured(1, 1, 0.075, 0.0), Measured(3, 1, pytest.approx(0.225), 0.0))
+    assert steps.costs.lanes == num_processors()
+
+
+def test_larger_groups_are_measured_as_long_as_they_gain():
+    model = load_model("knot-tiny", device="cpu")
+    anchor = model.encode_anchor(open_image(ASSETS / "portraits" / "ada.png"), size=(64, 64))
+    settings = replace(model.settings, steps=1)
+    dear, cheap = Measured(3, 1, 60.0, 30.0), Measured(3, 1, 2e-6, 1e-6)
+    found = speed.measure_together(model, anchor, settings, dear, counts=(2,))  # one alone takes 90 s, they say
+    assert [one.sessions for one in found] == [2]
+    assert found[0].step == pytest.approx(2 * found[0].rest)
+    assert 0 < found[0].step < 60
+    assert speed.measure_together(model, anchor, settings, cheap) == []
 
 
 def test_the_built_in_model_is_measured_by_its_stages():

@@ -14,8 +14,11 @@ from knot_live.engine import load_model
 from knot_live.limits import Limits
 from knot_live.messages import H264, PCM16, Create
 from knot_live.protocol import ProtocolError
+from knot_live.scheduling import Costs, Measured
 from knot_live.server import Address
+from knot_live.sources import Audience
 from knot_live.studio import Studio
+from knot_live.ticker import Ticker
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +106,20 @@ def test_a_driver_s_wishes_reach_picture_and_sound_and_are_recorded(model):
         shown = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
     assert len(shown) == len(heard) / 960
     assert np.abs(shown[-1] - shown[0])[32:96, 32:96].mean() > 4, "the head has turned"
+
+
+def test_where_it_measures_a_second_session_is_refused_that_cannot_be_drawn_beside_the_first(model):
+    studio = Studio(model, Limits(), measures=True)
+    studio.ticker = Ticker(Costs((Measured(3, 1, 0.05, 0.25),), fps=25))  # 0.3 s of 0.48 at one step
+    try:
+        first = studio.make(Create()).source()
+        first.listen(Audience(**dict.fromkeys(("show", "tell", "fail", "ended", "moved"), lambda *_: None)))
+        first.start()
+        with pytest.raises(ProtocolError, match="1 session is running.*come back in") as refusal:
+            studio.make(Create())
+        assert refusal.value.code == "server_full"
+        studio.ticker.costs = Costs((Measured(3, 1, 0.01, 0.1),), fps=25)
+        assert studio.make(Create()).ticker is studio.ticker
+    finally:
+        studio.close()
+    asyncio.run(first.wait())

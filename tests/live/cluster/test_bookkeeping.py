@@ -255,6 +255,17 @@ def test_there_are_as_many_workers_as_sessions_need_and_none_for_none():
     assert found.idle(10.0, 5.0) == [name for name, row in found.rows.items() if not row.sessions]
 
 
+def test_a_worker_whose_sessions_give_way_gets_no_more_and_another_one_is_wanted():
+    found = table("a", "b", "c", per_worker=4)
+    assert found.place("v") == found.place("w") == "a"
+    assert found.wanted(1, 4) == 2
+    found.rows["a"].strained = True
+    assert found.wanted(1, 4) == 3  # it draws two where four were expected
+    assert found.place("x") == "b"
+    found.rows["a"].strained = False
+    assert found.place("y") in "ab"
+
+
 def test_a_table_that_was_lost_hears_of_sessions_again():
     found = table("a", "b")
     found.adopt("x", "b")

@@ -22,14 +22,19 @@ from knot_live.media_encoder import ChunkEncoder
 from knot_live.messages import Create
 from knot_live.protocol import ProtocolError
 from knot_live.replaying import Resumed, Standing
+from knot_live.scheduling import Costs, Measured
 from knot_live.studio import Studio
+from knot_live.ticker import Ticker
 
 WISH = Create(reference="builtin:ada", seed=2, settings={"steps": 1})
 
 
 @pytest.fixture(scope="module")
 def studio():
-    return Studio(load_model(), Limits())
+    made = Studio(load_model(), Limits())
+    made.ticker = Ticker(Costs((Measured(3, 1, 0.01, 0.1),), fps=25))
+    yield made
+    made.close()
 
 
 class Gateway:
@@ -79,7 +84,7 @@ def hosted_by(studio, packing, lost=None):
         standing = Standing(at=at, notes=lost.checkpoint.notes, steps=lost.steps, made=lost.made, epoch=lost.epoch)
         return Resumed(studio.model, standing, write=hosted.write, **options, **studio.options())
 
-    return Hosted(begin, ChunkEncoder(128, 128, 25), packing, 2, lost)
+    return Hosted(begin, ChunkEncoder(128, 128, 25), studio.ticker, packing, 2, lost)
 
 
 def hosting_engine():
