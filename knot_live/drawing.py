@@ -63,7 +63,7 @@ class Drawing:
     ) -> None:
         self.stream, self.driving, self._fps, self._clock = stream, driving, fps, clock
         self._changed, self._journal = changed, journal or Journal()
-        # seconds of pictures that must lie ready when a chunk begins, where others are drawn, too; any thread may set it
+        # seconds of pictures that must lie ready when a chunk begins, where others are drawn, too; set by any thread
         self.shared_lead = 0.0
         self.adapting = adapting or Adapting(stream.settings, stream.settings.num_chunk_frames)
         self._made: deque[tuple[Span, Chunk | LateChunk]] = deque(maxlen=keep)

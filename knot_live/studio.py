@@ -78,7 +78,7 @@ class Studio:
     many as the machine's processors allow. `measures`: sessions are refused that cannot be drawn in time beside others.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first two may be left out
         self,
         model: Model,
         limits: Limits,

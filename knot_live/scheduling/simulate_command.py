@@ -26,8 +26,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--costs", type=Path, metavar="FILE",
                         help="another card's: JSON of fps, lanes, and rows of chunk length in latent frames, sessions "
                         "drawn together, seconds of a step, seconds of the rest")  # fmt: skip
-
-
     parser.add_argument("--here", action="store_true", help="this machine's costs for knot-tiny, measured first")
 
 

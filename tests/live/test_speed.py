@@ -71,8 +71,12 @@ def test_steps_follow_a_change_of_length_unless_they_are_named(steps):
 
 def test_levels_that_a_model_was_trained_for_stay(monkeypatch):
     lengths = []
-    monkeypatch.setattr(speed, "measure", lambda model, anchor, settings: lengths.append(settings.num_chunk_frames)
-                        or Speed(length=1.0, step=3.0, commit=0.25, decode=0.5))  # fmt: skip
+
+    def measure(model, anchor, settings):  # noqa: ARG001
+        lengths.append(settings.num_chunk_frames)
+        return Speed(length=1.0, step=3.0, commit=0.25, decode=0.5)
+
+    monkeypatch.setattr(speed, "measure", measure)
     trained = replace(SETTINGS, timesteps=(1000.0, 500.0))
     found = Steps(plain(trained), SimpleNamespace(latent_size=(8, 8)))
     assert found.suit(trained) == trained

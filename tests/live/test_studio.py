@@ -115,7 +115,7 @@ def test_where_it_measures_a_second_session_is_refused_that_cannot_be_drawn_besi
         first = studio.make(Create()).source()
         first.listen(Audience(**dict.fromkeys(("show", "tell", "fail", "ended", "moved"), lambda *_: None)))
         first.start()
-        with pytest.raises(ProtocolError, match="1 session is running.*come back in") as refusal:
+        with pytest.raises(ProtocolError, match=r"1 session is running.*come back in") as refusal:
             studio.make(Create())
         assert refusal.value.code == "server_full"
         studio.ticker.costs = Costs((Measured(3, 1, 0.01, 0.1),), fps=25)
