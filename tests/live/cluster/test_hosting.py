@@ -103,6 +103,7 @@ def packing():
 def test_a_session_that_leaves_goes_on_with_nothing_to_do_again(studio, packing):
     first = Gateway(hosted_by(studio, packing))
     first.until(lambda at: len(at.kept) >= 3)
+    same = len(first.kept)
     first.hosted.apply(first.log.ask(controls.SetControls({"yaw": 0.4})), controls.SetControls({"yaw": 0.4}))
     first.hosted.leave()
     first.until(lambda at: at.last is not None)
@@ -123,8 +124,7 @@ def test_a_session_that_leaves_goes_on_with_nothing_to_do_again(studio, packing)
     second.until(lambda at: at.last is not None)
     assert second.last == hosting.ENDED
     # and it was the same session all the time
-    third = Gateway(hosted_by(studio, packing)).until(lambda at: len(at.kept) > len(first.kept))
-    same = len(first.kept) - 1  # what was asked holds from some chunk on
+    third = Gateway(hosted_by(studio, packing)).until(lambda at: len(at.kept) > same)
     assert third.kept[:same] == first.kept[:same]
     third.hosted.apply(1, controls.Finish())
     third.until(lambda at: at.last is not None)
