@@ -22,7 +22,9 @@ class Adapting:
     def __init__(self, asked: StreamSettings, longest_chunk: int) -> None:
         self.asked, self._longest = asked, longest_chunk
         self._level, self.ladder = Level(), self._ladder()
-        self.floor = 0  # rungs above it are not to be had: others need the time; any thread may set it
+        # both are set by any thread: rungs above it are not to be had, since others need the time; and seconds of
+        # pictures that must lie ready when a chunk begins, where others share its thread (0: as few as suffice)
+        self.floor, self.shared_lead = 0, 0.0
 
     @property
     def rung(self) -> Rung:

@@ -63,8 +63,6 @@ class Drawing:
     ) -> None:
         self.stream, self.driving, self._fps, self._clock = stream, driving, fps, clock
         self._changed, self._journal = changed, journal or Journal()
-        # seconds of pictures that must lie ready when a chunk begins, where others are drawn, too; set by any thread
-        self.shared_lead = 0.0
         self.adapting = adapting or Adapting(stream.settings, stream.settings.num_chunk_frames)
         self._made: deque[tuple[Span, Chunk | LateChunk]] = deque(maxlen=keep)
         self._taken: deque[float] = deque(maxlen=pacing.NUM_MEASURED)  # seconds until a chunk's first pictures
@@ -90,7 +88,8 @@ class Drawing:
     def lead(self) -> float:
         """Seconds of pictures that must lie ready when the next chunk begins."""
         length = self.next.length / self._fps
-        return max(length, self.shared_lead) if self.shared_lead else pacing.lead(self._taken, length)
+        shared = self.adapting.shared_lead
+        return max(length, shared) if shared else pacing.lead(self._taken, length)
 
     def draw(self, waited: float = 0.0) -> Steps[Drawn | None]:
         """The next chunk, due `waited` seconds ago; None where it was given up, which leaves all as it was."""
@@ -153,10 +152,11 @@ class Drawing:
     def other_rung(self, drawn: Drawn) -> int | None:
         """The new rung where chunks come late, or there is room again; asked once after each chunk."""
         length, slowest = drawn.span.length / self._fps, pacing.slowest(self._taken)
-        if not self.shared_lead and len(self._taken) * length < _JUDGED:
+        shared = self.adapting.shared_lead
+        if not shared and len(self._taken) * length < _JUDGED:
             return None  # the first chunks are slow, and those after a change
-        if self.shared_lead:
-            load = slowest / (max(length, self.shared_lead) - pacing.TRANSPORT)
+        if shared:
+            load = slowest / (max(length, shared) - pacing.TRANSPORT)
         else:  # what lies ready outlasts a slow chunk now and then, but not the usual ones
             load = max(pacing.usual(self._taken) / length, slowest / (length + pacing.TRANSPORT))
         return self.adapting.judge(load, drawn.seconds)

@@ -236,17 +236,6 @@ class Session:
         return self._watching.unplayed
 
     @property
-    def shared_lead(self) -> float:
-        """Seconds ahead that it is drawn where others are drawn in turn with it, of which there are more than can be
-        drawn at once; 0: as little as suffices.
-        """
-        return self._drawing.shared_lead
-
-    @shared_lead.setter
-    def shared_lead(self, seconds: float) -> None:
-        self._drawing.shared_lead = seconds
-
-    @property
     def adapting(self) -> Adapting:
         """Its ladder, and where it stands."""
         return self._drawing.adapting

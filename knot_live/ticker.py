@@ -36,10 +36,11 @@ _WEIGHT = 0.2  # of the last one that ended, in the seconds that the next ones a
 
 
 class Adaptable(Protocol):
-    """The rungs that a session can be drawn on."""
+    """The rungs that a session can be drawn on, and how far ahead it is drawn."""
 
     ladder: Sequence[Rung]
     floor: int
+    shared_lead: float
 
     @property
     def rung(self) -> Rung: ...
@@ -47,8 +48,6 @@ class Adaptable(Protocol):
 
 class Drawable(Protocol):
     """A session as a ticker needs it: `Session`, with the ticker's `changed`."""
-
-    shared_lead: float
 
     @property
     def unplayed(self) -> float: ...
@@ -261,12 +260,11 @@ class Ticker:
 
     def _plan(self) -> None:
         """Sessions come and go: all give way as far as is needed so that there is time for each."""
-        sessions = [task.session for task in self._tasks.values()]
+        sessions = [task.session.adapting for task in self._tasks.values()]
         shared = len(sessions) > self._lanes
-        ladders = [session.adapting.ladder for session in sessions]
-        self._floor = planned(self.costs, ladders, self._floor, ROOM) if shared else 0
-        for session in sessions:
-            session.adapting.floor, session.shared_lead = self._floor, LEAD if shared else 0.0
+        self._floor = planned(self.costs, [one.ladder for one in sessions], self._floor, ROOM) if shared else 0
+        for one in sessions:
+            one.floor, one.shared_lead = self._floor, LEAD if shared else 0.0
 
     def _free(self) -> list[tuple[int, _Task]]:
         with self.changed:

@@ -174,15 +174,6 @@ class Hosted:
         """As `Session.adapting`."""
         return self.session.adapting
 
-    @property
-    def shared_lead(self) -> float:
-        """As `Session.shared_lead`."""
-        return self.session.shared_lead
-
-    @shared_lead.setter
-    def shared_lead(self, seconds: float) -> None:
-        self.session.shared_lead = seconds
-
     @contextmanager
     def running(self) -> Iterator[None]:
         """As `Session.running`."""

@@ -34,8 +34,7 @@ class Played:
         self.times, self.drawing, self.ended = [], False, 0
         self.playback = Playback.at(0, FPS, float("inf"))
         rungs = ladder(Shape(4, 3), longest_chunk=3)
-        self.adapting = SimpleNamespace(ladder=rungs, rung=rungs[0], floor=0)
-        self.shared_lead = 0.0
+        self.adapting = SimpleNamespace(ladder=rungs, rung=rungs[0], floor=0, shared_lead=0.0)
 
     @property
     def unplayed(self):
@@ -203,7 +202,7 @@ def test_as_many_sessions_as_there_are_lanes_are_drawn_as_if_each_were_alone():
     try:
         for session, leads in zip(sessions, ([0.0], [0.0] * 2, [LEAD] * 3), strict=True):
             ticker.add(session, lambda _: None, lambda _: None)
-            assert [one.shared_lead for one in sessions[: len(leads)]] == leads
+            assert [one.adapting.shared_lead for one in sessions[: len(leads)]] == leads
         # 3 sessions of 4 steps take 1.25 of two lanes
         assert {one.adapting.floor for one in sessions} == {1}
     finally:
