@@ -131,7 +131,7 @@ def settings_of(recording: Recording) -> StreamSettings:
     if config.get("use_infinite_attention"):
         changes["rope_positions"] = "window"
     if "num_kv_cache" in config:  # its ring never comes back to what the first chunk filled
-        sinks = -(-max(config["num_sink_tokens"], chunk) // chunk) * chunk
+        sinks = max(config["num_sink_tokens"] // chunk, 1) * chunk
         changes |= {"num_sink_frames": sinks, "num_window_frames": config["num_kv_cache"] - sinks - chunk}
     if "kv_cache_num_frames" in config:
         changes["num_window_frames"] = config["kv_cache_num_frames"]
@@ -186,7 +186,8 @@ def errors(recording: Recording, stream: RecordedStream) -> list[float]:
     found = []
     for number in range(recording.num_chunks):
         if switch is not None and number == switch["chunk"]:
-            stream.set_text(recording.tensor(switch["text"]), recache=True)
+            keep_sinks = recording.case["config"].get("global_sink", False)
+            stream.set_text(recording.tensor(switch["text"]), recache=True, keep_sinks=keep_sinks)
         found.append(error(next(stream).latents, recording.tensor(f"latents/{number}")))
     return found
 
