@@ -8,7 +8,7 @@ import pytest
 
 from ..host.comfyui import Server
 from ..host.conftest import pytest_generate_tests, server
-from .editor import CHROMIUM, READY, USUAL_SCREEN
+from .editor import CHROMIUM, USUAL_SCREEN, open_editor
 
 __all__ = ["page", "pytest_generate_tests", "server"]
 
@@ -42,8 +42,7 @@ def page(server: Server) -> Iterator[Any]:
             ),
         )
         page.on("pageerror", lambda error: page.complaints.append(f"uncaught: {error} {error.stack}"))
-        page.goto(f"http://127.0.0.1:{server.port}/")
-        page.wait_for_function(READY, timeout=60_000)
+        open_editor(page, server)
         yield page
         browser.close()
 

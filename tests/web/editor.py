@@ -58,6 +58,7 @@ FOLLOW = """() => {
 }"""
 USUAL_SCREEN = {"width": 1920, "height": 1080}
 RUN_LIMIT_MS = 180_000  # a run here takes seconds
+OPEN_LIMIT_MS = 300_000  # seconds on an idle machine, minutes on a busy one
 CLICK_LIMIT_MS = 120_000  # until what was clicked answers: on a busy machine the editor's animations take long
 QUICKLY = {"KnotForcingSettings": {"steps": 1}}  # wherever a workflow has that node
 Page = Any  # of Playwright, which may not be installed
@@ -69,13 +70,19 @@ def second_page(page: Page, server: Server, setting: str, value: object, usual: 
     server.post("/settings", {setting: value})
     try:
         other = page.context.browser.new_page(viewport=USUAL_SCREEN)
-        other.goto(f"http://127.0.0.1:{server.port}/")
-        other.wait_for_function(READY, timeout=60_000)
+        open_editor(other, server)
         other.wait_for_timeout(1000)
         yield other
         other.close()
     finally:
         server.post("/settings", {setting: usual})
+
+
+def open_editor(page: Page, server: Server) -> None:
+    """The editor in that page, loaded; what the page waits for afterwards may come late on a busy machine."""
+    page.set_default_timeout(CLICK_LIMIT_MS)
+    page.goto(f"http://127.0.0.1:{server.port}/", timeout=OPEN_LIMIT_MS)
+    page.wait_for_function(READY, timeout=OPEN_LIMIT_MS)
 
 
 def workflow(name: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ..host.comfyui import PACK, Json, Server
 from ..host.conftest import UI_WORKFLOWS, load_json
 from ..host.test_queued_workflows import succeed
 from ..nodes.node_sources import Sources
-from .editor import CHROMIUM, NODE, READY, RUN_LIMIT_MS, SET_WIDGETS
+from .editor import CHROMIUM, NODE, RUN_LIMIT_MS, SET_WIDGETS, open_editor
 
 TARGET = PACK / "web" / "docs" / "images"
 PORTRAITS = PACK / "knot_core" / "assets" / "portraits"
@@ -61,8 +61,7 @@ def sharp_page(server: Server) -> Iterator[Any]:
     with playwright.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1600, "height": 1200}, device_scale_factor=SHARPNESS)
-        page.goto(f"http://127.0.0.1:{server.port}/")
-        page.wait_for_function(READY, timeout=120_000)
+        open_editor(page, server)
         page.wait_for_timeout(2000)
         yield page
         browser.close()

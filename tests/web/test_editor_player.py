@@ -9,6 +9,7 @@ from ..host.comfyui import Server, host_version
 from .editor import (
     LIVE,
     NODE,
+    OPEN_LIMIT_MS,
     READY,
     RUN_LIMIT_MS,
     SET_VALUES,
@@ -194,7 +195,7 @@ def test_a_page_loaded_again_while_paused_has_its_player_again(page: Page) -> No
     page.wait_for_function(f"{LIVE}.player.waiting", timeout=RUN_LIMIT_MS)
     page.wait_for_timeout(1500)  # the editor stores the graph for the next visit
     page.reload()
-    page.wait_for_function(READY, timeout=120_000)
+    page.wait_for_function(READY, timeout=OPEN_LIMIT_MS)
     page.wait_for_function(f"({NODE}) && {LIVE}?.player.waiting && {PLAYS}", timeout=RUN_LIMIT_MS)
     page.evaluate("() => { app.api.addEventListener('execution_success', () => { window.ended = 'success'; }); }")
     page.evaluate(f"{LIVE}.player.finish.click()")

@@ -7,7 +7,21 @@ from typing import Any
 import pytest
 
 from ..host.comfyui import Server
-from .editor import LIVE, NODE, READY, RUN_LIMIT_MS, SET_VALUES, VIDEO, Page, load, queue, shot, stop, workflow
+from .editor import (
+    LIVE,
+    NODE,
+    OPEN_LIMIT_MS,
+    READY,
+    RUN_LIMIT_MS,
+    SET_VALUES,
+    VIDEO,
+    Page,
+    load,
+    queue,
+    shot,
+    stop,
+    workflow,
+)
 
 pytestmark = pytest.mark.host
 
@@ -163,7 +177,7 @@ def test_a_page_loaded_again_in_the_middle_of_a_run_plays_on(page: Page) -> None
     page.wait_for_timeout(1500)  # the editor stores the graph for the next visit
     page.wait_for_function(PLAYING, timeout=RUN_LIMIT_MS)
     page.reload()
-    page.wait_for_function(READY, timeout=120_000)
+    page.wait_for_function(READY, timeout=OPEN_LIMIT_MS)
     page.wait_for_function(f"({NODE}) && {PLAYING}", timeout=RUN_LIMIT_MS)
     page.evaluate("app.api.interrupt()")
     page.wait_for_function(f"{LIVE}?.player.ended && {LIVE}.player.feed.done", timeout=RUN_LIMIT_MS)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ..host.comfyui import Server
-from .editor import READY, RUN_LIMIT_MS, Page, queue, shot, workflow
+from .editor import OPEN_LIMIT_MS, READY, RUN_LIMIT_MS, Page, queue, shot, workflow
 
 pytestmark = pytest.mark.host
 
@@ -105,7 +105,7 @@ def test_a_page_that_is_loaded_again_attaches_again(page: Page) -> None:
     begin(page)
     page.wait_for_timeout(1500)  # the editor stores the graph for the next visit
     page.reload()
-    page.wait_for_function(READY, timeout=120_000)
+    page.wait_for_function(READY, timeout=OPEN_LIMIT_MS)
     page.wait_for_function(f"({NODE}) && {PLAYER}?.state === 'live'", timeout=RUN_LIMIT_MS)
     shown = page.evaluate(SHOWN)
     page.wait_for_function(f"{SHOWN} > {max(shown, 0)} + 12", timeout=RUN_LIMIT_MS)

@@ -17,6 +17,17 @@ NODE_JS = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE_JS is None, reason="NO NODE.JS: the points' rules are only tested in a browser")
 ENCODE = "app.graph._nodes.find(node => node.type === 'KnotForcingEncodeAnchor')"
 TEXT = f"{ENCODE}.widgets.find(widget => widget.name === 'points')"
+EDITOR = f"{ENCODE}.knotForcingPoints"
+# the node grows when its picture opens: its canvas is clicked once it lies still, with nothing over it
+LIES_STILL = f"""() => {{
+    const {{ canvas, picture, place }} = {EDITOR};
+    const box = canvas.getBoundingClientRect();
+    const there = JSON.stringify([place.left, place.top, place.scale, place.zoom, box]);
+    const still = there === window.placeBefore;
+    window.placeBefore = there;
+    const middle = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+    return still && picture.naturalWidth === 400 && box.width > 50 && middle === canvas;
+}}"""
 
 
 def in_node_js(script: str) -> Any:
@@ -91,14 +102,12 @@ def test_points_are_clicked_in_the_picture_that_load_image_shows(page: Any, serv
         app.canvas.ds.offset = [0, 0];
         app.canvas.setDirty(true, true);
     }""")
-    editor = f"{ENCODE}.knotForcingPoints"
     page.wait_for_timeout(500)
-    page.evaluate(f"{editor}.toggle(true)")
-    page.wait_for_function(f"{editor}.picture.naturalWidth === 400 && {editor}.canvas.offsetWidth > 50")
-    page.wait_for_timeout(500)
+    page.evaluate(f"{EDITOR}.toggle(true)")
+    page.wait_for_function(LIES_STILL, polling=500)
     for x, y in ((120, 100), (220, 100), (170, 200)):
         place = page.evaluate(f"""() => {{
-            const {{ scale, zoom, box, left, top }} = {editor}.place;
+            const {{ scale, zoom, box, left, top }} = {EDITOR}.place;
             return [box.left + zoom * (left + {x} / scale), box.top + zoom * (top + {y} / scale)];
         }}""")
         page.mouse.click(*place)
@@ -107,5 +116,5 @@ def test_points_are_clicked_in_the_picture_that_load_image_shows(page: Any, serv
     for (x, y), (wanted_x, wanted_y) in zip(found, ((120, 100), (220, 100), (170, 200)), strict=True):
         assert abs(x - wanted_x) <= 3
         assert abs(y - wanted_y) <= 3
-    page.evaluate(f"{editor}.clear.click()")
+    page.evaluate(f"{EDITOR}.clear.click()")
     assert not page.evaluate(f"{TEXT}.value")
