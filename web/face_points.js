@@ -1,8 +1,8 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { element } from "./element.js";
-import { FacePoints } from "./face_points_model.js";
 import { text } from "./editor_texts.js";
+import { FacePoints, PictureView } from "./face_points_model.js";
 
 // Three points on a picture: the eyes and the mouth. They stand in the node's text widget; nothing else is stored.
 
@@ -11,30 +11,39 @@ const TEXT = "points";
 const WIDGET = "knot_forcing_points";
 const CLOSED = 30; // pixels
 const OPEN = 270;
-const NEAR = 14; // pixels of the page within which a point is taken up
+const NEAR = 7; // pixels of the page within which a click is meant for a point that is there: its circle
+const ZOOM = 1.25; // a notch of the wheel
+const LOADERS = ["LoadImage", "LoadImageOutput"];
 const COLOURS = ["#6cf", "#6cf", "#fb6"]; // eyes, mouth
 
 function textWidget(node) {
     return node.widgets?.find((widget) => widget.name === TEXT);
 }
 
-// What a node that loads a file shows, or its file itself; other nodes show nothing before a run.
+// What a node that loads a file shows, or its file itself; other nodes show nothing before a run. Never a preview in
+// another format, which the editor can be set to: it lies on its side where the photo says how it was held.
 function addressOf(node) {
     const slot = node.inputs?.findIndex((input) => input.name === "image") ?? -1;
     const from = slot < 0 ? null : node.getInputNode?.(slot);
     const shown = from?.imgs?.[0]?.src;
-    if (shown) return shown;
-    const file = from?.comfyClass === "LoadImage" && from.widgets?.find((widget) => widget.name === "image")?.value;
+    if (shown) {
+        const address = new URL(shown, location.href);
+        address.searchParams.delete("preview");
+        return address.href;
+    }
+    const file = LOADERS.includes(from?.comfyClass) && from.widgets?.find((widget) => widget.name === "image")?.value;
     if (!file) return null;
-    const parts = String(file).split("/");
-    const query = new URLSearchParams({ filename: parts.pop(), subfolder: parts.join("/"), type: "input" });
-    return api.apiURL(`/view?${query}`);
+    const [, path, type = "input"] = String(file).match(/^(.*?)(?: \[(input|output|temp)\])?$/s);
+    const parts = path.split("/");
+    const query = new URLSearchParams({ filename: parts.pop(), subfolder: parts.join("/"), type });
+    return new URL(api.apiURL(`/view?${query}`), location.href).href;
 }
 
 class PointsEditor {
     constructor(node) {
         this.node = node;
         this.model = new FacePoints();
+        this.view = new PictureView();
         this.open = false;
         this.picture = new Image();
         this.picture.addEventListener("load", () => this.draw());
@@ -49,11 +58,13 @@ class PointsEditor {
         this.element.append(this.button, this.canvas, this.note, this.clear);
         this.button.addEventListener("click", () => this.toggle(!this.open));
         this.clear.addEventListener("click", () => this.write(this.model.clear()));
+        this.canvas.addEventListener("pointerenter", () => this.show());
         this.canvas.addEventListener("pointerdown", (event) => this.press(event));
         this.canvas.addEventListener("pointermove", (event) => this.move(event));
         this.canvas.addEventListener("pointerup", () => { this.held = null; });
-        this.sizes = new ResizeObserver(() => this.draw());
-        this.sizes.observe(this.canvas);
+        this.canvas.addEventListener("wheel", (event) => this.enlarge(event), { passive: false });
+        this.resized = new ResizeObserver(() => this.draw());
+        this.resized.observe(this.canvas);
         this.toggle(false);
     }
 
@@ -72,23 +83,28 @@ class PointsEditor {
         this.node.setDirtyCanvas?.(true, true);
     }
 
-    // The picture may have been exchanged, and the text edited, since it was last open.
+    // The picture may have been exchanged, and the text edited, since somebody last looked.
     show() {
         const address = addressOf(this.node);
-        if (address && address !== this.picture.src) this.picture.src = address;
+        if (address && address !== this.picture.src) {
+            this.picture.src = address;
+            this.view.whole();
+        }
         this.known = !!address;
         this.model.read(String(textWidget(this.node)?.value ?? ""));
         this.draw();
     }
 
+    get sizes() {
+        const { naturalWidth, naturalHeight } = this.picture;
+        return [[naturalWidth, naturalHeight], [this.canvas.offsetWidth, this.canvas.offsetHeight]];
+    }
+
     // Pixels of the picture for one of the canvas, and where its corner lies on the canvas.
     get place() {
-        const { naturalWidth: width, naturalHeight: height } = this.picture;
         const box = this.canvas.getBoundingClientRect();
         const zoom = box.width / (this.canvas.offsetWidth || 1); // of the graph
-        const [across, down] = [this.canvas.offsetWidth, this.canvas.offsetHeight];
-        const scale = Math.max(width / across, height / down) || 1;
-        return { scale, zoom, box, left: (across - width / scale) / 2, top: (down - height / scale) / 2 };
+        return { ...this.view.place(...this.sizes), zoom, box };
     }
 
     at(event) {
@@ -112,6 +128,15 @@ class PointsEditor {
         if (!this.within(point)) return;
         this.model.move(this.held, point);
         this.write(this.model.text);
+    }
+
+    // A whole picture has no use for being made smaller: there the editor zooms.
+    enlarge(event) {
+        if (!this.picture.naturalWidth) return;
+        if (!this.view.enlarge(this.at(event), event.deltaY < 0 ? ZOOM : 1 / ZOOM, ...this.sizes)) return;
+        event.preventDefault();
+        event.stopPropagation();
+        this.draw();
     }
 
     within([x, y]) {
@@ -156,7 +181,7 @@ function addEditor(node) {
     node.knotForcingPoints = editor;
     const onRemoved = node.onRemoved;
     node.onRemoved = function (...values) {
-        editor.sizes.disconnect();
+        editor.resized.disconnect();
         return onRemoved?.apply(this, values);
     };
 }

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -19,25 +20,25 @@ ENCODE = "app.graph._nodes.find(node => node.type === 'KnotForcingEncodeAnchor')
 TEXT = f"{ENCODE}.widgets.find(widget => widget.name === 'points')"
 EDITOR = f"{ENCODE}.knotForcingPoints"
 # the node grows when its picture opens: its canvas is clicked once it lies still, with nothing over it
-LIES_STILL = f"""() => {{
+LIES_STILL = f"""width => {{
     const {{ canvas, picture, place }} = {EDITOR};
     const box = canvas.getBoundingClientRect();
     const there = JSON.stringify([place.left, place.top, place.scale, place.zoom, box]);
     const still = there === window.placeBefore;
     window.placeBefore = there;
     const middle = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
-    return still && picture.naturalWidth === 400 && box.width > 50 && middle === canvas;
+    return still && picture.naturalWidth === width && box.width > 50 && middle === canvas;
 }}"""
 
 
 def in_node_js(script: str) -> Any:
-    """What the script returns; it has `model`, a FacePoints without points."""
+    """What the script returns; it has `model`, a FacePoints without points, and `view`, a PictureView of all of it."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(WEB / "face_points_model.js", folder)
         Path(folder, "package.json").write_text('{"type": "module"}', encoding="utf-8")
         Path(folder, "main.js").write_text(f"""
-            import {{ FacePoints }} from "./face_points_model.js";
-            const model = new FacePoints();
+            import {{ FacePoints, PictureView }} from "./face_points_model.js";
+            const model = new FacePoints(), view = new PictureView();
             console.log(JSON.stringify((() => {{ {script} }})()));""", encoding="utf-8")  # fmt: skip
         done = subprocess.run([str(NODE_JS), "main.js"], cwd=folder, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
@@ -83,12 +84,32 @@ def test_a_text_that_was_emptied_empties_the_picture_but_points_that_are_being_s
     assert told == [0, 1, ""]
 
 
-@pytest.mark.host
-def test_points_are_clicked_in_the_picture_that_load_image_shows(page: Any, server: Server) -> None:
+@needs_node
+def test_a_picture_is_enlarged_around_the_pointer_and_its_edges_stay_outside():
+    told = in_node_js("""const picture = [4000, 3000], box = [340, 180], eye = [1234, 567];
+        const at = () => { const { scale, left, top } = view.place(picture, box);
+                           return [left + eye[0] / scale, top + eye[1] / scale]; };
+        const before = at();
+        const zooms = [8, 1 / 4, 100, 2].map(factor => view.enlarge(eye, factor, picture, box));
+        const after = at(), { scale } = view.place(picture, box);
+        view.whole(); view.enlarge([0, 0], 8, picture, box);
+        const corner = view.place(picture, box);
+        view.enlarge([0, 0], 1 / 100, picture, box);
+        return { before, after, zooms, scale, corner, whole: view.place(picture, box) };""")
+    assert told["after"] == pytest.approx(told["before"])
+    assert told["zooms"] == [True, True, True, False]
+    assert told["scale"] == pytest.approx(3000 / 180 / 32)
+    assert told["corner"]["left"] == told["corner"]["top"] == 0
+    assert told["whole"] == pytest.approx({"scale": 3000 / 180, "left": 50, "top": 0})
+
+
+def open_picture(page: Any, server: Server, name: str, size: tuple[int, int]) -> None:
+    """Load Image with a picture of that size, and the node, whose panel is open."""
     folder = server.base / "input"
     folder.mkdir(exist_ok=True)
-    Image.new("RGB", (400, 300), (90, 120, 150)).save(folder / "face.png")
-    page.evaluate("""() => {
+    Image.new("RGB", size, (90, 120, 150)).save(folder / name)
+    page.evaluate(
+        """name => {
         app.graph.clear();
         const [load, encode] = ["LoadImage", "KnotForcingEncodeAnchor"].map((kind, place) => {
             const node = LiteGraph.createNode(kind);
@@ -96,21 +117,32 @@ def test_points_are_clicked_in_the_picture_that_load_image_shows(page: Any, serv
             app.graph.add(node);
             return node;
         });
-        load.widgets.find(widget => widget.name === "image").value = "face.png";
+        load.widgets.find(widget => widget.name === "image").value = name;
         load.connect(0, encode, encode.inputs.findIndex(input => input.name === "image"));
         app.canvas.ds.scale = 1;
         app.canvas.ds.offset = [0, 0];
         app.canvas.setDirty(true, true);
-    }""")
+    }""",
+        name,
+    )
     page.wait_for_timeout(500)
     page.evaluate(f"{EDITOR}.toggle(true)")
-    page.wait_for_function(LIES_STILL, polling=500)
+    page.wait_for_function(LIES_STILL, arg=size[0], polling=500)
+
+
+def place_of(page: Any, x: float, y: float) -> list[float]:
+    """Where a point of the picture lies in the page."""
+    return page.evaluate(f"""([x, y]) => {{
+        const {{ scale, zoom, box, left, top }} = {EDITOR}.place;
+        return [box.left + zoom * (left + x / scale), box.top + zoom * (top + y / scale)];
+    }}""", [x, y])  # fmt: skip
+
+
+@pytest.mark.host
+def test_points_are_clicked_in_the_picture_that_load_image_shows(page: Any, server: Server) -> None:
+    open_picture(page, server, "face.png", (400, 300))
     for x, y in ((120, 100), (220, 100), (170, 200)):
-        place = page.evaluate(f"""() => {{
-            const {{ scale, zoom, box, left, top }} = {EDITOR}.place;
-            return [box.left + zoom * (left + {x} / scale), box.top + zoom * (top + {y} / scale)];
-        }}""")
-        page.mouse.click(*place)
+        page.mouse.click(*place_of(page, x, y))
     found = [[float(number) for number in point.split(",")] for point in page.evaluate(f"{TEXT}.value").split()]
     assert len(found) == 3
     for (x, y), (wanted_x, wanted_y) in zip(found, ((120, 100), (220, 100), (170, 200)), strict=True):
@@ -118,3 +150,19 @@ def test_points_are_clicked_in_the_picture_that_load_image_shows(page: Any, serv
         assert abs(y - wanted_y) <= 3
     page.evaluate(f"{EDITOR}.clear.click()")
     assert not page.evaluate(f"{TEXT}.value")
+
+
+@pytest.mark.host
+def test_the_eyes_of_a_small_face_are_clicked_in_the_enlarged_picture(page: Any, server: Server) -> None:
+    """Ten pixels from one another in a photo that is shown at a tenth of its size."""
+    given = [[1500, 1000], [1510, 1000], [1505, 1012]]
+    open_picture(page, server, "small_face.png", (3000, 2000))
+    page.mouse.move(*place_of(page, *given[0]))
+    for _ in range(12):
+        page.mouse.wheel(0, -100)
+    page.wait_for_function(f"{EDITOR}.place.scale < 1")
+    assert page.evaluate("app.canvas.ds.scale") == 1, "the graph is not zoomed with it"
+    for point in given:
+        page.mouse.click(*place_of(page, *point))
+    found = [[float(number) for number in point.split(",")] for point in page.evaluate(f"{TEXT}.value").split()]
+    assert np.abs(np.subtract(found, given)).max() <= 1
