@@ -12,7 +12,7 @@ import av
 import numpy as np
 
 from .byte_clock import ByteClock
-from .containers import UNREADABLE, Source, reason
+from .containers import UNREADABLE, Source, packets_past_errors, reason
 from .samples import LOUDEST
 from .time_stamps import Placed, Placing, Timed
 
@@ -27,7 +27,6 @@ _COVER = av.stream.Disposition.attached_pic
 _LONGEST_OVERLAP = 10.0  # seconds; FFmpeg as well takes more for another clock
 _CHAINED = {"ogg"}  # where sound never overlaps, but one may follow another with a clock of its own
 _LOUDEST_CODED = 30.0  # times full scale: what damaged packets may be decoded to
-_MOST_ERRORS = 1000  # of the container, one behind the other, before nothing more is expected of it
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,12 @@ def expected_seconds(container: av.container.InputContainer) -> float | None:
 
 def _has_pictures(container: av.container.InputContainer) -> bool:
     """Whether it is a video; a cover is none."""
-    return any(not stream.disposition & _COVER for stream in container.streams.video)
+    return bool(moving_pictures(container))
+
+
+def moving_pictures(container: av.container.InputContainer) -> list[av.video.stream.VideoStream]:
+    """The video streams of a container, without the cover that a sound file may have."""
+    return [stream for stream in container.streams.video if not stream.disposition & _COVER]
 
 
 class SoundDecoder:
@@ -178,22 +182,14 @@ class SoundDecoder:
                     yield self._timed(frame)
 
     def _packets(self) -> Iterator[av.Packet]:
-        """The container's packets; errors are skipped as long as further packets follow."""
-        errors, packets = 0, self._container.demux(self._stream)
-        while errors < _MOST_ERRORS:
-            try:
-                packet = next(packets, None)
-            except UNREADABLE as problem:
-                self.report.first_error = self.report.first_error or reason(problem)
-                self._damaged, errors = True, errors + 1
-                packets = self._container.demux(self._stream)
-                continue
-            if packet is None:
-                return
-            errors = 0
+        for packet in packets_past_errors(self._container, self._stream, self._skipped):
             if self._first_packet is None and packet.pts is not None and packet.time_base:
                 self._first_packet = float(packet.pts * packet.time_base)
             yield packet
+
+    def _skipped(self, problem: Exception) -> None:
+        self.report.first_error = self.report.first_error or reason(problem)
+        self._damaged = True
 
     def _timed(self, frame: av.AudioFrame) -> Timed:
         damaged, self._damaged = self._damaged, False

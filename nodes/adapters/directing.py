@@ -36,6 +36,7 @@ from ...knot_core.wan.families import check_inputs
 from .crop_placement import Placed
 from .driving_recipes import DrivingRecipe, remembered
 from .media import to_picture
+from .versions import trim_window
 from .warnings import say
 
 logger = logging.getLogger(__name__)
@@ -115,7 +116,8 @@ def directed(stream: Stream, model: Model) -> Iterator[Chunk]:
 def pose_from_video(video: Any, mouth: bool, smoothing: float) -> Driving:
     """Head pose and expression from ComfyUI's VIDEO, read frame by frame."""
     model_file = Path(folder_paths.models_dir, *FACE_MODEL)
-    pictures = _watched(read_frames(video.get_stream_source(), FPS))
+    start, length = trim_window(video)
+    pictures = _watched(read_frames(video.get_stream_source(), FPS, start=start, length=length))
     return pose_from_pictures(
         pictures, mouth=mouth, smoothing=smoothing, model_file=model_file if model_file.is_file() else None
     )

@@ -4,6 +4,7 @@ Each function is given the host's own thing and goes by what that has, not by a 
 """
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
@@ -30,3 +31,11 @@ def source_file(model: Any) -> str | None:
     """The file of a MODEL; only later versions remember how it was loaded."""
     _, arguments, *_ = getattr(model, "cached_patcher_init", None) or (None, ())
     return arguments[0] if arguments and isinstance(arguments[0], str) else None
+
+
+def trim_window(video: Any) -> tuple[float, float]:
+    """The first second and the seconds that a VIDEO has of its file; only later versions can cut one (Video Slice)."""
+    if not hasattr(video, "get_active_trim_window"):
+        return 0.0, math.inf
+    start, length = video.get_active_trim_window()
+    return start, length or math.inf  # theirs has 0 for all of it

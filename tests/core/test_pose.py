@@ -1,6 +1,7 @@
 """Controls from a driving clip. Only the library's call is replaced: by a head of points that is turned here."""
 
 import math
+import struct
 import sys
 from contextlib import contextmanager
 from types import ModuleType
@@ -178,3 +179,66 @@ def test_what_is_no_clip_is_said(tmp_path):
         list(read_frames(tmp_path / "a.mp4", 25))
     with pytest.raises(MediaError, match="cannot be read"):
         list(read_frames(tmp_path / "none.mp4", 25))
+
+
+def write_marked_clip(path, codec: str = "ffv1", broken: int | None = None) -> None:
+    """50 pictures at 25 a second, red at the top and black below; of the packet `broken` nothing is left."""
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:12] = (255, 0, 0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.gop_size = 1  # no picture needs another
+        frames = [av.VideoFrame.from_ndarray(picture, format="rgb24") for _ in range(50)]
+        packets = [packet for frame in [*frames, None] for packet in stream.encode(frame)]
+        if broken is not None:
+            whole, packets[broken] = packets[broken], av.Packet(b"\xff" * 40)
+            for name in ("stream", "pts", "dts", "time_base"):
+                setattr(packets[broken], name, getattr(whole, name))
+        container.mux(packets)
+
+
+def lay_on_its_side(path, quarters: int) -> None:
+    """The video says that it is to be shown turned clockwise, as a phone's does that was held upright."""
+    content = bytearray(path.read_bytes())
+    matrix = content.find(b"tkhd") + 44  # 4 of the name, 4 of version and flags, 20 of times, 16 of layers and volume
+    cos, sin = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarters]
+    content[matrix : matrix + 20] = struct.pack(">5i", cos << 16, sin << 16, 0, -sin << 16, cos << 16)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("quarters", "edge"), [(0, np.s_[4, 32]), (1, np.s_[32, -5]), (2, np.s_[-5, 32]),
+                                                (3, np.s_[32, 4])])  # fmt: skip
+def test_a_clip_from_a_phone_is_read_upright(tmp_path, quarters, edge):
+    write_marked_clip(tmp_path / "clip.mp4", "h264")
+    lay_on_its_side(tmp_path / "clip.mp4", quarters)
+    _, picture = next(read_frames(tmp_path / "clip.mp4", 25))
+    assert picture.shape == ((64, 48, 3) if quarters % 2 else (48, 64, 3))
+    assert picture.flags.c_contiguous
+    assert picture[edge][0] > 200
+
+
+def test_a_damaged_picture_is_left_out_and_the_clip_goes_on_behind_it(tmp_path, caplog):
+    write_marked_clip(tmp_path / "clip.mkv", broken=20)
+    seconds = [at for at, _ in read_frames(tmp_path / "clip.mkv", 25)]
+    assert seconds == pytest.approx([number / 25 for number in range(50) if number != 20])
+    (warning,) = caplog.messages
+    assert "damaged" in warning
+    assert "behind 0.76 s" in warning
+
+
+def test_a_part_of_a_clip_begins_at_zero(tmp_path):
+    write_marked_clip(tmp_path / "clip.mkv")
+    seconds = [at for at, _ in read_frames(tmp_path / "clip.mkv", 25, start=0.4, length=1.0)]
+    assert seconds == pytest.approx([number / 25 for number in range(25)])
+
+
+def test_the_cover_of_a_sound_is_no_clip(tmp_path):
+    with av.open(str(tmp_path / "song.mp4"), "w") as container:
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        container.mux(cover.encode())
+    with pytest.raises(MediaError, match="has no pictures in it"):
+        next(read_frames(tmp_path / "song.mp4", 25))

@@ -98,3 +98,10 @@ def test_no_other_adapter_asks_what_this_comfyui_has():
              "hasattr(host", "getattr(host", "hasattr(folder_paths", "getattr(folder_paths", "__version__",
              "comfyui_version", "inspect.signature") if part in text]  # fmt: skip
     assert asked == []
+
+
+def test_a_video_that_was_cut_is_read_where_it_was_cut():
+    cut, begun = (SimpleNamespace(get_active_trim_window=lambda it=it: it) for it in ((2.5, 4.0), (1.0, 0.0)))
+    assert versions.trim_window(cut) == (2.5, 4.0)
+    assert versions.trim_window(begun) == (1.0, float("inf")), "no length is all of it"
+    assert versions.trim_window(object()) == (0.0, float("inf")), "0.8.0 cannot cut"
