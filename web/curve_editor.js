@@ -6,6 +6,7 @@ import { text } from "./editor_texts.js";
 import { STEPS, complaint, snapped, valueAt } from "./timeline.js";
 import { TimelineModel } from "./timeline_model.js";
 import { Plot, draw, keyAt, scrolled, wholeView, zoomed } from "./timeline_plot.js";
+import { hearWheel } from "./wheel.js";
 
 const WATCH = 200; // milliseconds; editors set a text in many ways, and comparing it while one looks finds them all
 const STILL = 3; // pixels that a pointer may shake without moving a key
@@ -52,6 +53,7 @@ export class CurveEditor {
 
     build() {
         this.canvas = element("canvas", {}, { tabIndex: 0 });
+        hearWheel(this.canvas);
         this.message = element("div", {}, { className: "message" });
         const stage = element("div", {}, { className: "stage" });
         stage.append(this.canvas, this.message);

@@ -3,6 +3,7 @@ import { app } from "../../scripts/app.js";
 import { element } from "./element.js";
 import { text } from "./editor_texts.js";
 import { FacePoints, PictureView } from "./face_points_model.js";
+import { hearWheel } from "./wheel.js";
 
 // Three points on a picture: the eyes and the mouth. They stand in the node's text widget; nothing else is stored.
 
@@ -62,6 +63,7 @@ class PointsEditor {
         this.canvas.addEventListener("pointerdown", (event) => this.press(event));
         this.canvas.addEventListener("pointermove", (event) => this.move(event));
         this.canvas.addEventListener("pointerup", () => { this.held = null; });
+        hearWheel(this.canvas);
         this.canvas.addEventListener("wheel", (event) => this.enlarge(event), { passive: false });
         this.resized = new ResizeObserver(() => this.draw());
         this.resized.observe(this.canvas);
@@ -130,13 +132,14 @@ class PointsEditor {
         this.write(this.model.text);
     }
 
-    // A whole picture has no use for being made smaller: there the editor zooms.
+    // A whole picture has no use for being made smaller: then the graph is.
     enlarge(event) {
-        if (!this.picture.naturalWidth) return;
-        if (!this.view.enlarge(this.at(event), event.deltaY < 0 ? ZOOM : 1 / ZOOM, ...this.sizes)) return;
-        event.preventDefault();
         event.stopPropagation();
-        this.draw();
+        const factor = event.deltaY < 0 ? ZOOM : 1 / ZOOM;
+        if (this.picture.naturalWidth && this.view.enlarge(this.at(event), factor, ...this.sizes)) {
+            event.preventDefault();
+            this.draw();
+        } else app.canvas?.processMouseWheel?.(event);
     }
 
     within([x, y]) {
