@@ -42,6 +42,11 @@ class Recording:
     def tensor(self, name: str) -> Tensor:
         return self.tensors[name].float()
 
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin so, by the rest of their names."""
+        names = [name for name in self.tensors if name.startswith(prefix)]
+        return {name.removeprefix(prefix): self.tensors[name] for name in names}
+
     def has(self, name: str) -> bool:
         return name in self.tensors
 
@@ -61,8 +66,7 @@ class Recording:
     def published(self, folder: Path) -> Checkpoint:
         """The weights as the family publishes them: under its key, behind its prefix."""
         prefix, wrapper = self.case["prefix"], self.case["wrapper"]
-        weights = {prefix + name.removeprefix("weights/"): tensor
-                   for name, tensor in self.tensors.items() if name.startswith("weights/")}  # fmt: skip
+        weights = {prefix + name: tensor for name, tensor in self.part("weights/").items()}
         path = folder / "model.pt"
         torch.save({wrapper: weights} if wrapper else weights, path)
         return open_checkpoint(path, family=self.case["family"])

@@ -3,6 +3,7 @@
 The recordings that lie beside these tests run everywhere; KNOT_PARITY names a folder with more.
 """
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from knot_core.stream import open_stream
 from knot_core.stream.denoise import Denoiser, Frames
 from knot_core.wan.families import plain, with_settings
 from knot_core.wan.layouts import Inpaint36
+from knot_core.wan.lora import open_lora
 from knot_core.wan.network import WanNetwork
 
 from .recordings import BOUND, Recording, Rows, error, errors, model_of, open_recorded, settings_of
@@ -34,7 +36,7 @@ from .recordings import BOUND, Recording, Rows, error, errors, model_of, open_re
 HERE = Path(__file__).parent / "parity"
 FOLDERS = [HERE, *(Path(folder) for folder in [os.environ.get("KNOT_PARITY")] if folder)]
 RECORDINGS = {path.stem: Recording(path) for folder in FOLDERS for path in sorted(folder.glob("*.safetensors"))}
-KINDS = {"stream", "pass", "array", "condition", "lora"}
+RUN: set[str] = set()  # kinds of recordings that a test here asks for
 PUBLISHED = (  # recordings of what a family's own configuration runs: its preset alone streams them
     "causal-forcing-chunkwise", "causal-forcing-framewise-1step", "causal-forcing-framewise-2step", "causvid",
     "infinite-forcing-6-1", "krea-server", "livetalk-from-picture", "longlive-12-3", "longlive-prompt-switch",
@@ -47,6 +49,7 @@ OTHERS = (
 
 
 def of_kind(kind: str):
+    RUN.add(kind)
     return [pytest.param(found, id=name) for name, found in RECORDINGS.items() if found.case["kind"] == kind]
 
 
@@ -58,7 +61,7 @@ def test_recordings_that_are_not_here_are_named():
 
 @pytest.mark.parametrize("recording", [pytest.param(found, id=name) for name, found in RECORDINGS.items()])
 def test_every_recording_is_of_a_kind_that_is_run(recording):
-    assert recording.case["kind"] in KINDS
+    assert recording.case["kind"] in RUN
 
 
 @pytest.mark.parametrize("recording", of_kind("stream"))
@@ -135,10 +138,12 @@ def test_speech_is_packed_as_recorded(recording):
 # Conditions of a picture, and single passes
 
 
+def in_float32(tensors):
+    return {name: tensor.float() for name, tensor in tensors.items()}
+
+
 def codec_of(recording, folder):
-    weights = {name.removeprefix("weights/"): tensor.float() for name, tensor in recording.tensors.items()
-               if name.startswith("weights/")}  # fmt: skip
-    save_file(weights, folder / "wan_vae.safetensors")
+    save_file(in_float32(recording.part("weights/")), folder / "wan_vae.safetensors")
     return load_codec(folder / "wan_vae.safetensors")
 
 
@@ -225,3 +230,25 @@ def test_a_single_pass_is_the_recorded_one(recording, tmp_path):
         assert error(velocity, recording.tensor(f"passes/{number}/velocity")) < BOUND, done["what"]
         assert torch.equal(layout.channels(frames.x_BFCHW, picture, None, condition[None])[0, :, 16:20],
                            recording.tensor("mask"))  # fmt: skip
+
+
+# LoRAs
+
+
+@pytest.mark.parametrize("recording", of_kind("lora"))
+def test_a_lora_changes_the_weights_that_it_changes_there(recording, tmp_path):
+    """File by file, with what its trainer leaves beside it; all other weights stay as they are."""
+    base = in_float32(recording.part("base/"))
+    assert recording.case["cases"]
+    for number, case in enumerate(recording.case["cases"]):
+        folder = tmp_path / case["name"]
+        folder.mkdir()
+        path = folder / "lora.safetensors"
+        if case["adapter_config"] is not None:
+            path = folder / "adapter_model.safetensors"
+            (folder / "adapter_config.json").write_text(json.dumps(case["adapter_config"]), encoding="utf-8")
+        save_file(recording.part(f"lora/{number}/"), path, metadata=case["file_metadata"])
+        lora = open_lora(path, 1.0, base)
+        expected = base | recording.part(f"merged/{number}/")
+        errors_of = {name: error(lora.merged(name, base[name]), expected[name]) for name in base}
+        assert max(errors_of.values()) < BOUND, f"{case['name']}: {errors_of}"
