@@ -22,7 +22,7 @@ export default {
     "## A directed portrait": "## 受导演的人像",
     "**Driving from Audio** moves the mouth, with idle motion that looks about in pauses. **Expression Timeline** adds turns, nods and brows at the seconds that you choose. **Combine Driving** puts the two together, part by part: try other weights, or *blend* in place of *add*. **Driving Preview** shows the result before a single frame is made.": "**音频驱动**带动嘴部，停顿时的待机动作会四处张望。**表情时间线**在你选定的秒数加入转头、点头和眉毛动作。**合并驱动**按部位把两者合在一起：可以试试其他权重，或用 *blend* 代替 *add*。**驱动预览**在生成任何画面之前就显示结果。",
     "**Portrait Crop** cuts the portrait out of a larger picture: put **Load Image** in place of the sample. knot-tiny takes drawn portraits; a photo needs LiveTalk.": "**人像裁剪**从更大的图片中裁出人像：请用**加载图像**替换示例节点。knot-tiny 适用于绘制人像；照片需要 LiveTalk。",
-    "**Prompt Timeline** is for models that read text. knot-tiny reads none: here its prompts only stand in the preview. With such a model, connect its text encoder to `clip`.": "**提示词时间线**供读取文本的模型使用。knot-tiny 不读文本：此处的提示词只显示在预览中。使用能读文本的模型时，请把其文本编码器连接到 `clip`。",
+    "**Prompt Timeline** is for models that read text. knot-tiny reads none: here its prompts only stand in the preview. With such a model, connect its text encoder to `clip`, and `anchor` to **Stream to Video**, too.": "**提示词时间线**供读取文本的模型使用。knot-tiny 不读文本：此处的提示词只显示在预览中。使用能读文本的模型时，请把其文本编码器连接到 `clip`，并把**锚点**（`anchor`）也连接到**流转视频**。",
     "What is said": "说什么",
     "Look before you run": "先看后跑",
     "## A portrait that talks": "## 会说话的人像",

@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
+INTERFACE = json.loads((ROOT / "tests" / "nodes" / "interface.json").read_text(encoding="utf-8"))
 TITLE = 30  # pixels above a node's `pos`
 SLOT, WIDGET = 20, 24  # pixels that the editor gives to a row of cables, and to a widget
+SHOWN = {"KnotForcingEncodeAnchor": 594}  # pixels with all that a node shows after a run, in Nodes 2.0
 SCREEN = (1680, 960)  # pixels
 FILLED, READABLE, BORDER = 0.75, 0.65, 20
 FILE = re.compile(r"\.(safetensors|pt|pth|gguf)$")
@@ -45,27 +49,57 @@ def group_box(group):
     return x, y, x + width, y + height
 
 
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 @pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
 def graph(request):
-    return json.loads(request.param.read_text(encoding="utf-8"))
+    return read(request.param)
+
+
+@pytest.fixture(params=WORKFLOWS + BLUEPRINTS, ids=lambda path: path.stem)
+def nodes(request):
+    """Of a template, or inside a blueprint."""
+    found = read(request.param)
+    return found["definitions"]["subgraphs"][0]["nodes"] if request.param in BLUEPRINTS else found["nodes"]
 
 
 def test_there_is_a_template_for_each_use():
     assert set(USES.values()) <= {path.stem for path in WORKFLOWS}
 
 
-def test_no_node_covers_another(graph):
-    pairs = itertools.combinations(graph["nodes"], 2)
+def test_no_node_covers_another(nodes):
+    pairs = itertools.combinations(nodes, 2)
     assert not [(a["type"], b["type"]) for a, b in pairs if overlap(box(a), box(b))]
 
 
-def test_every_node_has_room_for_its_cables_and_widgets(graph):
+def test_every_node_has_room_for_its_cables_and_widgets(nodes):
     """The editor would make it larger, over what stands below."""
-    assert graph["nodes"]
-    for node in graph["nodes"]:
+    assert nodes
+    for node in nodes:
         widgets = sum("widget" in slot for slot in node["inputs"])
         rows = max(len(node["inputs"]) - widgets, len(node["outputs"]))
         assert node["size"][1] >= rows * SLOT + widgets * WIDGET, node["type"]
+
+
+def test_what_a_node_shows_after_a_run_has_its_room(nodes):
+    for node in nodes:
+        has_picture = any(slot["name"] == "image" and slot["link"] for slot in node["inputs"])
+        assert node["size"][1] >= has_picture * SHOWN.get(node["type"], 0), node["type"]
+
+
+def test_nodes_have_every_input_and_output_that_they_have_in_the_editor(graph):
+    """A file without a later widget opens, but its node has less room than it needs."""
+    ours = [node for node in graph["nodes"] if node["type"] in INTERFACE]
+    assert ours
+    for node in ours:
+        recorded = INTERFACE[node["type"]]
+        names = {name for group in ("required", "optional") for name, _ in recorded[group]}
+        assert {slot["name"] for slot in node["inputs"]} == names, node["type"]
+        assert [slot["name"] for slot in node["outputs"]] == [name for name, _ in recorded["outputs"]], node["type"]
+        widgets = [slot["name"] for slot in node["inputs"] if "widget" in slot]
+        assert len(node["widgets_values"]) == len(widgets) + widgets.count("seed"), node["type"]
 
 
 def test_every_node_stands_in_one_group_and_groups_stand_apart(graph):
@@ -107,7 +141,7 @@ def test_files_to_download_are_named_with_their_place(graph):
 
 def test_some_templates_name_files_to_download():
     """Else the test above compares empty lists."""
-    graphs = [json.loads(path.read_text(encoding="utf-8")) for path in WORKFLOWS]
+    graphs = [read(path) for path in WORKFLOWS]
     models = [model for graph in graphs for node in graph["nodes"] for model in node["properties"].get("models", [])]
     assert len(models) > 3
 
