@@ -102,13 +102,14 @@ def _write(stage: Stage, weights: Mapping[str, Tensor], path: Path, steps: int) 
 
 
 def _require_trainable(checkpoint: Checkpoint) -> None:
+    """The regression wants a driving that determines each frame: of what a prompt leaves open it would learn the mean."""
     config = checkpoint.config
     shown = config.layout == "inpaint36" and config.unknown_frames == "zeros" and not config.known_in_x
     if not shown or not takes_controls(config.adapter):
         raise SettingsError(
-            f"{checkpoint.path} is {checkpoint.preset.title} with layout {config.layout}, and this training rolls out "
-            "networks of layout inpaint36 that are driven as knot-tiny is; give weights that the stages student, "
-            "variants, teacher, causal or distill made"
+            f"{checkpoint.path} is {checkpoint.preset.title} with layout {config.layout}, and this training regresses "
+            "what the driving determines, with networks of layout inpaint36 that are driven as knot-tiny is; give "
+            "weights that the stages student, variants, teacher, causal or distill made"
         )
 
 

@@ -1,15 +1,20 @@
 """The knot LoRA: its file is what was trained, the network stays as it was, it learns, and it resumes bit for bit."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
-from knot_core.config import AdapterConfig, NetworkConfig
+from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.errors import SettingsError, StateError
+from knot_core.stream.chunk import Conditions
+from knot_core.stream.denoise import Denoiser
+from knot_core.stream.plan import ChunkPlan
 from knot_core.wan.checkpoint import build_network, open_checkpoint
 from knot_core.wan.lora import open_lora
 from knot_core.wan.network import WanNetwork, init_weights
@@ -131,6 +136,29 @@ def test_a_few_steps_lower_the_loss_of_a_stream_with_a_knot(clips: Clips, start:
     recipe = with_own(steps=30, save_every=30, lr=1e-2, rank=8, alpha=8.0)
     trained = train_knot_lora(recipe, clips, tmp_path, start)
     assert losses(trained, clips) < 0.97 * losses(build_network(open_checkpoint(start)), clips)
+
+
+def test_a_control_trains_as_a_stream_without_knot_runs(
+    clips: Clips, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `--set stream.num_knot_frames=0 stream.run_ahead_stride=0`: what training more gains without either."""
+    denoise, seen = regression.denoise_once, []
+
+    def watched(denoiser: Denoiser, conditions: Conditions, plan: ChunkPlan, *rest: object) -> torch.Tensor:
+        seen.append((conditions.knot_BMCHW is None, plan.num_knot_frames, plan.anchor_position))
+        return denoise(denoiser, conditions, plan, *rest)
+
+    monkeypatch.setattr(regression, "denoise_once", watched)
+    stream = replace(KNOT_TINY.stream, num_knot_frames=0, run_ahead_stride=0)
+    for name, settings in {"knot": KNOT_TINY.stream, "control": stream}.items():
+        seen.clear()
+        train_knot_lora(replace(RECIPE, stream=settings), clips, tmp_path / name, start)
+        assert seen, "no clip was streamed"
+        assert all(one == (True, 0, 0) for one in seen) == (name == "control")
+        with safe_open(tmp_path / name / "knot-lora-0006.safetensors", "pt") as file:
+            assert StreamSettings.from_dict(json.loads(file.metadata()["settings"])) == settings
+    with pytest.raises(StateError, match="another settings"):
+        train_knot_lora(replace(RECIPE, stream=stream), clips, tmp_path / "knot", start)
 
 
 def test_it_resumes_bit_for_bit(clips: Clips, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
