@@ -102,7 +102,7 @@ def _write(stage: Stage, weights: Mapping[str, Tensor], path: Path, steps: int) 
 
 
 def _require_trainable(checkpoint: Checkpoint) -> None:
-    """The regression wants a driving that determines each frame: of what a prompt leaves open it would learn the mean."""
+    """A driving that determines each frame is needed: of what a prompt leaves open the regression learns the mean."""
     config = checkpoint.config
     shown = config.layout == "inpaint36" and config.unknown_frames == "zeros" and not config.known_in_x
     if not shown or not takes_controls(config.adapter):
