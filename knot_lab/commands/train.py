@@ -249,10 +249,11 @@ def _team(args: argparse.Namespace) -> Iterator[Team]:
 
 
 def _portraits(args: argparse.Namespace, own: RegressionRecipe) -> Portraits:
-    """The folder's clips, and its pictures of more people, if there are any."""
-    clips, stills = (sorted((args.folder / name).glob("train-*.safetensors")) for name in ("clips", "stills"))
+    """The clips, and the pictures of more people in the folder `stills` beside theirs, if there are any."""
+    folder = args.clips or args.folder / "clips"
+    clips, stills = (sorted(one.glob("train-*.safetensors")) for one in (folder, folder.with_name("stills")))
     if not clips:
-        raise SettingsError(f"there are no clips in {args.folder / 'clips'}; make them with the stage 'clips' first")
+        raise SettingsError(f"there are no clips in {folder}; make them with the stage 'clips' first")
     people = load(clips)
     return Portraits(own=own, clips=people, stills=load(stills) if stills else people)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.errors import SettingsError, StateError
@@ -180,6 +180,18 @@ def test_it_resumes_bit_for_bit(clips: Clips, start: Path, tmp_path: Path, monke
     assert all(torch.equal(files[0][name], files[1][name]) for name in files[0])
     with pytest.raises(StateError, match="another rank"):
         train_knot_lora(with_own(rank=8), clips, tmp_path / "killed", start)
+
+
+def test_the_command_takes_clips_from_another_folder(clips: Clips, start: Path, tmp_path: Path) -> None:
+    """So that a control learns from the very same ones."""
+    made = tmp_path / "made" / "clips"
+    command = ["knot-lora", "--folder", str(tmp_path / "out"), "--start-from", str(start), "--clips", str(made)]
+    with pytest.raises(SystemExit, match=r"made.clips; make them"):
+        main(command)
+    made.mkdir(parents=True)
+    save_file({name: tensor.contiguous() for name, tensor in vars(clips).items()}, made / "train-0000.safetensors")
+    main([*command, "--set", "steps=1", "clips=2", "chunks=2", "alone_clips=2", "alone_frames=2"])
+    assert (tmp_path / "out" / "knot-lora-0001.safetensors").exists()
 
 
 def test_what_it_has_no_use_for_is_refused(clips: Clips, tmp_path: Path) -> None:
