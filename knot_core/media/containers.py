@@ -19,7 +19,8 @@ _ANY_TITLES = {"metadata_errors": "replace"} if PYAV < 19 else {}
 
 def open_container(source: Source) -> av.container.InputContainer:
     """To read; raises what `UNREADABLE` names."""
-    source = os.fspath(source) if isinstance(source, os.PathLike) else source
+    if isinstance(source, str | os.PathLike) and os.fspath(source):
+        source = os.path.abspath(source)  # else FFmpeg takes "10:30 talk.wav" for the address of a protocol, 10
     return av.open(source, options=dict(_FILES_ALONE), **_ANY_TITLES)
 
 

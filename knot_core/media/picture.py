@@ -50,6 +50,7 @@ def _decoded(source: str | os.PathLike[str] | BinaryIO, name: str) -> Image.Imag
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow warns of it gets over: many pixels, broken EXIF
             with Image.open(source) as found:
+                _say_of_several(found, name)
                 found.load()
                 return _bearable(ImageOps.exif_transpose(found), name)
     except UnidentifiedImageError as problem:
@@ -60,6 +61,12 @@ def _decoded(source: str | os.PathLike[str] | BinaryIO, name: str) -> Image.Imag
         raise MediaError(
             f"the picture {name} cannot be read ({reason(problem)}); check the file and the path"
         ) from problem
+
+
+def _say_of_several(image: Image.Image, name: str) -> None:
+    # phones put a second picture, which is for the brightness of the first, behind it as one of these formats
+    if getattr(image, "is_animated", False) and image.format not in ("MPO", "JPEG"):
+        logger.info("%s holds %d pictures: the first one is taken", name, image.n_frames)
 
 
 def _bearable(image: Image.Image, name: str) -> Image.Image:
@@ -77,9 +84,11 @@ def _bearable(image: Image.Image, name: str) -> Image.Image:
 
 def _to_rgb(image: Image.Image, name: str) -> Tensor:
     if image.mode.startswith("I") or image.mode == "F":  # one channel of more than 8 bits
-        grey = np.asarray(image, dtype=np.float32)
-        scale = 1.0 if image.mode == "F" else _LARGEST_16_BIT
-        return torch.from_numpy(grey / scale).nan_to_num().clamp(0, 1)[..., None].repeat(1, 1, 3)
+        white = 1 if image.mode == "F" else _LARGEST_16_BIT
+        grey = torch.from_numpy(np.array(image, dtype=np.float32)).nan_to_num(posinf=white)
+        if (most := float(grey.max())) > white:
+            logger.warning("%s holds values up to %g, where white is %d: all above it are shown white", name, most, white)
+        return (grey / white).clamp(0, 1)[..., None].repeat(1, 1, 3)
     if not image.has_transparency_data:
         return torch.from_numpy(np.array(image.convert("RGB"))).float().div_(255)
     logger.info("%s has transparent parts: they are shown on white", name)

@@ -1,6 +1,7 @@
 """The user's files: nothing is written over what is read, and text is taken in every encoding that editors write."""
 
 import os
+import shutil
 from itertools import permutations
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from knot_core.driving.expression import read_expression
 from knot_core.driving.prompts import parse_prompts
 from knot_core.errors import KnotError, SettingsError
 from knot_core.files import check_outputs, lies_within, read_text, same_place
+from knot_core.media import AudioFile, open_audio
 from knot_core.settings_text import changed_settings
 
+SPEECH = Path(files.__file__).parent / "assets" / "speech" / "hello.wav"
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
 CONTROLS = '{"fps": 25, "yaw": [0, 0.1, 0.2]}'
 EXPRESSION = '{"yaw": [[0, 0], [1, 0.4, "out"]]}'
@@ -106,3 +109,12 @@ def test_folders_hold_nothing_that_is_read_or_written_elsewhere(tmp_path: Path) 
     with pytest.raises(SettingsError, match="--stats"):
         check_outputs({"--stats": weights / "config.json"}, {"--text-encoder": weights})
     check_outputs({"--stats": weights / "new.json", "--out": weights / "v.mp4"}, {"--text-encoder": weights})
+
+
+@pytest.mark.parametrize("name", ["10:30 talk.wav", "file:talk.wav", "pipe:0.wav", "-i.wav", "a%d|b.wav"])
+def test_a_name_is_a_file_whatever_it_looks_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """FFmpeg takes what stands before a colon for a protocol."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(SPEECH, name)
+    assert open_audio(name).num_samples == open_audio(SPEECH).num_samples
+    assert AudioFile(name).read(0, 100).shape == (1, 100)

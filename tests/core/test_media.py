@@ -97,6 +97,34 @@ def test_every_mode_reads_upright_in_zero_to_one(tmp_path, suffix, mode):
         assert_quadrants(image)
 
 
+def test_values_above_white_are_white_and_said(tmp_path, caplog):
+    """Pictures of floats go to 1, or some programs' to 255, which nobody can tell."""
+    values = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "one.tif")
+    assert torch.equal(open_image(tmp_path / "one.tif")[..., 0], torch.from_numpy(values))
+    assert not caplog.messages
+    values[0, 0], values[0, 1] = np.nan, np.inf
+    Image.fromarray(255 * values).save(tmp_path / "many.tif")
+    found = open_image(tmp_path / "many.tif")
+    assert found[0, 0, 0] == 0
+    assert found.flatten()[3:].min() == 1
+    assert caplog.messages == [f"{tmp_path / 'many.tif'} holds values up to 255, where white is 1: all above it are "
+                               "shown white"]  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", ["webp", "gif", "png", "tif"])
+def test_of_several_pictures_in_a_file_the_first_is_taken_and_it_is_said(tmp_path, caplog, suffix):
+    caplog.set_level(logging.INFO)
+    first, *others = (Image.new("RGB", (16, 16), (grey, grey, grey)) for grey in (255, 100, 0))
+    first.save(tmp_path / f"some.{suffix}", save_all=True, append_images=others)
+    assert open_image(tmp_path / f"some.{suffix}").min() > 0.98
+    assert f"{tmp_path / 'some'}.{suffix} holds 3 pictures: the first one is taken" in caplog.messages
+    first.save(tmp_path / "one.png")
+    caplog.clear()
+    open_image(tmp_path / "one.png")
+    assert not caplog.messages
+
+
 def test_colour_of_16_bits_is_read(tmp_path):
     deep = np.repeat(quadrants(32, 48, 65535, np.uint16)[..., None], 3, axis=2)
     with av.open(str(tmp_path / "deep.png"), "w", format="image2") as container:
