@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..config import StreamSettings
 from ..errors import SettingsError
-from ..geometry import SPATIAL
+from ..geometry import PATCH, SPATIAL
 from ..wan.branches import branches
 from ..wan.rope import rotate_time
 from .conditioning import Conditioning, digest_of
@@ -115,6 +115,11 @@ def encode_anchor(  # noqa: PLR0913 - all but the first two may be left out
         raise SettingsError(
             f"the reference latent has shape {tuple(reference_BFCHW.shape)}, wanted [1, 1, {wanted[2]}, h, w]; "
             "encode one picture"
+        )
+    if any(side % PATCH or not side for side in reference_BFCHW.shape[-2:]):
+        raise SettingsError(
+            f"the reference latent has shape {tuple(reference_BFCHW.shape)}, whose height and width do not divide into "
+            f"tokens; encode a picture of which both are multiples of {PATCH * spatial_of(model.codec)}"
         )
     _check_image(model, image_BTE)
     text_BTD = torch.zeros(1, 1, model.config.text_dim) if text_BTD is None else text_BTD

@@ -53,3 +53,9 @@ def test_encoding_needs_no_gradients(model):
 def test_a_reference_of_another_shape_is_refused(model, shape):
     with pytest.raises(SettingsError, match="encode one picture"):
         encode_anchor(model, torch.zeros(shape))
+
+
+@pytest.mark.parametrize("size", [(5, 6), (4, 7), (0, 6)])
+def test_a_reference_that_does_not_divide_into_tokens_is_refused(model, size):
+    with pytest.raises(SettingsError, match="both are multiples of 16"):
+        encode_anchor(model, torch.zeros(1, 1, 16, *size))
