@@ -73,8 +73,10 @@ class _Task:
         self, session: Drawable, show: Callable[[MediaChunk], None], ended: Callable[[Exception | None], None]
     ) -> None:
         self.session, self.show, self._ended = session, show, ended
-        self.drawn, self._shown = False, False
+        self.drawn = False
         self.began = self.drawn_at = self._dry = 0.0
+        self._first: tuple[float, int] | None = None  # when the first pictures were there, and their number
+        self._last = 0  # pictures are shown up to here
         self._running = ExitStack()
         self._context = copy_context()  # what is logged of the session, names it
 
@@ -88,24 +90,27 @@ class _Task:
         """The shape down to which it may give way before pictures are left out."""
         return least_of(self.session.adapting.ladder)
 
-    def waiting(self, number: int, due: float, now: float) -> Waiting:
+    def waiting(self, number: int, due: float, now: float, fps: int) -> Waiting:
         """As of now, when its next chunk is due in so many seconds. A viewer who waits goes on waiting: he has run dry
-        when he did, and the longer ago that was, the less slack there is.
+        when he did, and the longer ago that was, the less slack there is. Who says that he has shown everything at once
+        is believed, and has the slack of one who shows it at its pace: nobody waits for him.
         """
-        unplayed = self.session.unplayed
+        shape, unplayed = self.session.adapting.rung.shape, self.session.unplayed
         if unplayed > 0:
             self._dry = now + unplayed
-        elif self._shown:
-            self._dry = min(self._dry, now)
-        return Waiting(
-            number, self.session.adapting.rung.shape, self._dry, self._dry - unplayed + due if self._shown else now
-        )
+        if self._first is None:
+            return Waiting(number, shape, self._dry, now)
+        ready = now + due if unplayed > 0 else min(self._dry, now) + due
+        self._dry = min(self._dry, now + unplayed)
+        since, first = self._first
+        return Waiting(number, shape, max(self._dry, since + (self._last - first) / fps), ready)
 
     def hand_on(self, result: MediaChunk | Exception | None, now: float) -> None:
         if isinstance(result, Exception):
             raise result
         if result is not None:
-            self._shown, self.drawn_at = True, now
+            self.drawn_at, self._first = now, self._first or (now, result.first_frame)
+            self._last = result.first_frame + len(result.frames)
             self._context.run(self.show, result)
 
     def end(self, problem: Exception | None) -> None:
@@ -217,7 +222,7 @@ class Ticker:
             for number, task in self._free():
                 due = self._until_due(number, task)
                 if due is not None and due < inf:
-                    waiting[number] = task.waiting(number, due, now)
+                    waiting[number] = task.waiting(number, due, now, self.costs.fps)
             group = next_group(waiting.values(), now, self.costs)
             numbers = () if group is None else group.keys
             chosen = [_Chosen(number, self._tasks[number], now - waiting[number].ready) for number in numbers]

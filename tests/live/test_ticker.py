@@ -67,7 +67,15 @@ class Played:
         if len(self.times) == self.fails_at:
             raise ValueError("this session is broken")
         self.times.append(self.clock.now())
-        self.playback = self.playback.with_made(self.playback.made + FRAMES, self.clock.now())
+        first = self.playback.made
+        self.playback = self.playback.with_made(first + FRAMES, self.clock.now())
+        return SimpleNamespace(first_frame=first, frames=range(FRAMES))
+
+
+class Hasty(Played):
+    """Its viewer says at once that everything is shown."""
+
+    unplayed = 0.0
 
 
 class HeldClock(Clock):
@@ -116,6 +124,14 @@ def test_beyond_that_all_wait_alike_and_nobody_starves(drawn):
     counts = [len(session.times) for session in sessions]
     assert max(counts) - min(counts) <= 2
     assert max(later - earlier for one in sessions for earlier, later in pairwise(one.times)) <= 2 * 14 * 0.05
+
+
+def test_who_claims_to_have_shown_everything_at_once_makes_nobody_wait(drawn):
+    clock = SimulatedClock()
+    honest, hasty = [Played(clock, 0.05) for _ in range(5)], [Hasty(clock, 0.05) for _ in range(3)]
+    drawn([(0.2 + 0.07 * place, session) for place, session in enumerate([*hasty, *honest])], 60, clock)
+    assert min(session.ratio for session in honest) > 0.995
+    assert min(len(session.times) for session in hasty) > 60 / LENGTH  # faster than life, where there is time
 
 
 def test_where_there_are_too_many_all_give_way_and_take_it_back_when_some_have_left(drawn):
