@@ -87,7 +87,7 @@ def _to_rgb(image: Image.Image, name: str) -> Tensor:
         white = 1 if image.mode == "F" else _LARGEST_16_BIT
         grey = torch.from_numpy(np.array(image, dtype=np.float32)).nan_to_num(posinf=white)
         if (most := float(grey.max())) > white:
-            logger.warning("%s holds values up to %g, where white is %d: all above it are shown white", name, most, white)
+            logger.warning("%s holds values up to %g, where white is %d: all above it are white", name, most, white)
         return (grey / white).clamp(0, 1)[..., None].repeat(1, 1, 3)
     if not image.has_transparency_data:
         return torch.from_numpy(np.array(image.convert("RGB"))).float().div_(255)

@@ -109,7 +109,7 @@ def test_values_above_white_are_white_and_said(tmp_path, caplog):
     assert found[0, 0, 0] == 0
     assert found.flatten()[3:].min() == 1
     assert caplog.messages == [f"{tmp_path / 'many.tif'} holds values up to 255, where white is 1: all above it are "
-                               "shown white"]  # fmt: skip
+                               "white"]  # fmt: skip
 
 
 @pytest.mark.parametrize("suffix", ["webp", "gif", "png", "tif"])
