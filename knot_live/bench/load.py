@@ -44,11 +44,12 @@ async def load(
     """Aggregate frames a second, and play ratios of so many sessions at once, for each of the counts."""
     found: dict[str, Any] = {"before": machine(), "fastest": [], "paced": []}
     with Server(serving(max(counts), cluster)) as server:
+        shared = cluster is not None
         for count in counts:
-            found["fastest"].append(await _measured(server, count, seconds, wish, greedy=True, cluster=bool(cluster)))
+            found["fastest"].append(await _measured(server, count, seconds, wish, greedy=True, cluster=shared))
             say(f"as fast as can be: {found['fastest'][-1]}")
         for count in counts:
-            found["paced"].append(await _measured(server, count, seconds, wish, greedy=False, cluster=bool(cluster)))
+            found["paced"].append(await _measured(server, count, seconds, wish, greedy=False, cluster=shared))
             say(f"at the viewers' pace: {found['paced'][-1]}")
     found["after"] = machine()
     return found | _summary(found)
