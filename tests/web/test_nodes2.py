@@ -10,6 +10,7 @@ from .editor import LIVE, RUN_LIMIT_MS, SET_VALUES, VIDEO, Page, load, queue, se
 from .layout import check_in_place
 from .test_editor import BUNDLED, SHORT
 from .test_live_node import PLAYER, SESSION, SHOWN
+from .test_points_panel import click_a_small_face
 
 pytestmark = pytest.mark.host
 STILLS = "[data-node-id] img[src^='blob:']"
@@ -57,6 +58,11 @@ def test_a_live_session_plays_and_then_its_recording_in_nodes_2(vue: Page, serve
     vue.wait_for_function("window.ended === 'success'", timeout=RUN_LIMIT_MS)
     vue.wait_for_function(f"!{SESSION} && {VIDEO}?.readyState >= 2", timeout=60_000)
     shot(vue, "nodes-2-live-done", server)
+
+
+def test_the_wheel_enlarges_the_picture_of_a_face_and_not_the_graph(vue: Page, server: Server) -> None:
+    """Here the graph hears of the wheel first."""
+    click_a_small_face(vue, server)
 
 
 @pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)

@@ -152,9 +152,8 @@ def test_points_are_clicked_in_the_picture_that_load_image_shows(page: Any, serv
     assert not page.evaluate(f"{TEXT}.value")
 
 
-@pytest.mark.host
-def test_the_eyes_of_a_small_face_are_clicked_in_the_enlarged_picture(page: Any, server: Server) -> None:
-    """Ten pixels from one another in a photo that is shown at a tenth of its size."""
+def click_a_small_face(page: Any, server: Server) -> None:
+    """Eyes ten pixels from one another, in a photo that is shown at a tenth of its size."""
     given = [[1500, 1000], [1510, 1000], [1505, 1012]]
     open_picture(page, server, "small_face.png", (3000, 2000))
     page.mouse.move(*place_of(page, *given[0]))
@@ -166,3 +165,8 @@ def test_the_eyes_of_a_small_face_are_clicked_in_the_enlarged_picture(page: Any,
         page.mouse.click(*place_of(page, *point))
     found = [[float(number) for number in point.split(",")] for point in page.evaluate(f"{TEXT}.value").split()]
     assert np.abs(np.subtract(found, given)).max() <= 1
+
+
+@pytest.mark.host
+def test_the_eyes_of_a_small_face_are_clicked_in_the_enlarged_picture(page: Any, server: Server) -> None:
+    click_a_small_face(page, server)
