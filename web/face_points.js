@@ -10,7 +10,8 @@ import { hearWheel } from "./wheel.js";
 const NODE = "KnotForcingEncodeAnchor";
 const TEXT = "points";
 const WIDGET = "knot_forcing_points";
-const CLOSED = 30; // pixels
+const MARGIN = 3; // pixels above, below and beside it; the editor's own 10 leave no room for a button
+const CLOSED = 30; // pixels, the margin included
 const OPEN = 270;
 const NEAR = 7; // pixels of the page within which a click is meant for a point that is there: its circle
 const ZOOM = 1.25; // a notch of the wheel
@@ -178,7 +179,8 @@ class PointsEditor {
 function addEditor(node) {
     const editor = new PointsEditor(node);
     const widget = node.addDOMWidget(WIDGET, WIDGET, editor.element, {
-        serialize: false, hideOnZoom: false, getMinHeight: () => editor.height, getMaxHeight: () => editor.height,
+        serialize: false, hideOnZoom: false, margin: MARGIN,
+        getMinHeight: () => editor.height, getMaxHeight: () => editor.height,
     });
     widget.serialize = false; // nor in the workflow
     node.knotForcingPoints = editor;

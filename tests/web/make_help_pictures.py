@@ -38,7 +38,7 @@ ADD = """name => {
     const node = LiteGraph.createNode(name);
     node.pos = [3000 * app.graph._nodes.length, 0];
     app.graph.add(node);
-    node.setSize([Math.max(node.size[0], 320), node.size[1]]);
+    node.setSize([Math.max(node.size[0], 320, 9 * node.title.length), node.size[1]]);
 }"""
 SHOW = f"""node => {{
     app.canvas.deselectAll();
@@ -75,6 +75,7 @@ def shot(page: Any, node: str) -> Image.Image:
 
 
 def save(picture: Image.Image, name: str) -> None:
+    assert len(set(picture.convert("L").getdata())) > 2, f"{name}: nothing is drawn there yet; draw it again"
     TARGET.mkdir(exist_ok=True)
     path = TARGET / name
     if path.suffix == ".png":

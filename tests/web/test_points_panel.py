@@ -139,6 +139,23 @@ def place_of(page: Any, x: float, y: float) -> list[float]:
 
 
 @pytest.mark.host
+def test_a_new_node_has_room_for_the_whole_button(page: Any) -> None:
+    page.evaluate("""() => {
+        app.graph.clear();
+        const node = LiteGraph.createNode("KnotForcingEncodeAnchor");
+        node.pos = [480, 80];
+        app.graph.add(node);
+        app.canvas.ds.scale = 1;
+        app.canvas.ds.offset = [0, 0];
+        app.canvas.setDirty(true, true);
+    }""")
+    page.wait_for_function(f"{EDITOR}.button.getBoundingClientRect().height > 20")
+    bottoms = f"[{EDITOR}.button, {EDITOR}.element].map(part => part.getBoundingClientRect().bottom)"
+    button, panel = page.evaluate(bottoms)
+    assert button <= panel + 0.5
+
+
+@pytest.mark.host
 def test_points_are_clicked_in_the_picture_that_load_image_shows(page: Any, server: Server) -> None:
     open_picture(page, server, "face.png", (400, 300))
     for x, y in ((120, 100), (220, 100), (170, 200)):
