@@ -3,6 +3,7 @@
 
 import { FLAG, isOlder, KIND } from "./live_client.js";
 import { Played } from "./played.js";
+import { VideoSound } from "./video_sound.js";
 
 const BEHIND_KEPT = 10; // seconds that were played and are still held
 const START_AT = 0.1; // seconds held before it starts
@@ -22,17 +23,17 @@ export function mimeOf(segment) {
     return `video/mp4; codecs="avc1.${video}${words.includes("Opus") ? ", opus" : words.includes("mp4a") ? ", mp4a.40.2" : ""}"`;
 }
 
-export class MediaSourcePlayer {
+export class MediaSourcePlayer extends VideoSound {
     static formats = { video: "fmp4", sound: "pcm16" }; // its sound is inside the segments
 
     constructor({ video, fps, onPlayed, onPaint, onFail = () => {} }) {
-        Object.assign(this, { video, fps, onFail });
+        super(video);
+        Object.assign(this, { fps, onFail });
         this.element = video;
         this.played = new Played({ fps, onPlayed, onPaint });
         this.epoch = this.cutAt = this.stalls = this.loudest = 0;
         this.actions = []; // on the source buffer, one after the other: {frame, run}
         this.starts = []; // the first frame of each epoch: [{epoch, frame}], oldest first
-        this.unmuteAt = Infinity;
         this.movedAt = 0; // milliseconds: when it last moved, or had too little
         this.follow();
     }
@@ -64,22 +65,6 @@ export class MediaSourcePlayer {
 
     epochOf(frame) {
         return this.starts.findLast((one) => one.frame <= frame)?.epoch ?? this.epoch;
-    }
-
-    // Called from a click, it has sound; else the browser may want it muted.
-    async start() {
-        this.silent = false;
-        this.video.muted = !!this.mutedByHand;
-        this.playing = this.video.play().catch((problem) => {
-            if (problem.name !== "NotAllowedError") return;
-            this.silent = this.video.muted = true;
-            this.video.play().catch(() => {});
-        });
-    }
-
-    setVolume(volume) {
-        this.mutedByHand = volume === 0;
-        this.video.volume = volume;
     }
 
     accept({ kind, flags, epoch, position, payload }) {
@@ -147,7 +132,7 @@ export class MediaSourcePlayer {
 
     look() {
         const { video, buffer } = this;
-        if (video.currentTime >= this.unmuteAt) this.unmute();
+        this.heardUpTo(video.currentTime);
         if (document.hidden || !video.requestVideoFrameCallback) {
             const frame = Math.floor(video.currentTime * this.fps + 1e-3);
             if (video.readyState >= 2) this.played.pass(this.epochOf(frame), frame);
@@ -187,16 +172,6 @@ export class MediaSourcePlayer {
         this.join();
     }
 
-    mute() {
-        this.video.muted = true;
-        this.unmuteAt = Infinity;
-    }
-
-    unmute() {
-        this.unmuteAt = Infinity;
-        this.video.muted = !!(this.mutedByHand || this.silent);
-    }
-
     cut(epoch, firstFrame) {
         this.cutAt = firstFrame;
         this.played.cut(firstFrame);
@@ -204,7 +179,7 @@ export class MediaSourcePlayer {
         this.forget(firstFrame);
         const from = Math.max(firstFrame / this.fps, this.video.currentTime + 1 / this.fps);
         this.act(-1, (buffer) => buffer.remove(from, Infinity));
-        this.unmuteAt = firstFrame / this.fps;
+        this.endSilenceAt(firstFrame / this.fps);
     }
 
     setLast(last) {

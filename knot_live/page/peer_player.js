@@ -2,22 +2,23 @@
 // network wants. The same calls as the other players; nothing is acknowledged, since the server plays.
 
 import { Played } from "./played.js";
+import { VideoSound } from "./video_sound.js";
 
 const RTP_RATE = 90_000; // of its clock for pictures: RFC 6184
 const ASKED = 1000; // milliseconds between two looks at the browser's statistics
 const STALL = 0.2; // seconds without a picture
 
-export class PeerPlayer {
+export class PeerPlayer extends VideoSound {
     static formats = { video: "h264", sound: "opus" };
     static peer = true;
 
     constructor({ video, fps, onPaint }) {
-        Object.assign(this, { video, fps });
+        super(video);
+        this.fps = fps;
         this.element = video;
         this.played = new Played({ fps, onPaint });
         this.places = []; // [{frame, seconds}]: which frame left at which second of RTP's clock
         this.epoch = this.stalls = this.buffer = this.loudest = 0;
-        this.unmuteAt = Infinity;
         Object.assign(video, { playsInline: true, controls: false });
     }
 
@@ -30,16 +31,6 @@ export class PeerPlayer {
         this.asking = setInterval(() => this.ask(), ASKED);
         this.start();
         if (!this.looking) this.nextPicture();
-    }
-
-    async start() {
-        this.silent = false;
-        this.video.muted = !!this.mutedByHand;
-        this.video.play().catch((problem) => {
-            if (problem.name !== "NotAllowedError") return;
-            this.silent = this.video.muted = true;
-            this.video.play().catch(() => {});
-        });
     }
 
     accept() {}
@@ -67,28 +58,12 @@ export class PeerPlayer {
         const place = this.places.findLast((one) => one.seconds <= seconds + 1e-3) ?? { frame: 0, seconds: 0 };
         const frame = place.frame + Math.round((seconds - place.seconds) * this.fps);
         this.played.paint(this.epoch, frame);
-        if (frame >= this.unmuteAt) this.unmute();
-    }
-
-    setVolume(volume) {
-        this.mutedByHand = volume === 0;
-        this.video.volume = volume;
-        this.video.muted = !!(this.mutedByHand || this.silent);
-    }
-
-    mute() {
-        this.video.muted = true;
-        this.unmuteAt = Infinity;
-    }
-
-    unmute() {
-        this.unmuteAt = Infinity;
-        this.video.muted = !!(this.mutedByHand || this.silent);
+        this.heardUpTo(frame);
     }
 
     cut(epoch, firstFrame) {
         this.epoch = epoch;
-        if (this.unmuteAt === Infinity && this.video.muted) this.unmuteAt = firstFrame;
+        this.endSilenceAt(firstFrame);
     }
 
     setLast(last) {

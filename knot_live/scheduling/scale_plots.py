@@ -1,6 +1,6 @@
 """The pictures of docs/scale.md, drawn with Pillow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import log2
 from pathlib import Path
 from typing import Any
@@ -40,19 +40,27 @@ def _rules(rows: Sequence[Mapping[str, Any]]) -> Sheet:
 
 
 def _bars(sheet: Sheet, rows: Sequence[Mapping[str, Any]], title: str, box: tuple[int, int, int, int]) -> None:
-    left, _, right, bottom = box
+    left, _, _, bottom = box
     axis = Axis(0, 1, bottom, box[1])
     sheet.text(left, box[1] - 6, title, anchor="lb")
     plot_frame(sheet, axis, box)
-    loads = list(dict.fromkeys(row["load"] for row in rows))
-    for place, load in enumerate(loads):
-        middle = left + (place + 0.5) * (right - left) / len(loads)
-        group = [row for row in rows if row["load"] == load]
+    for x, row in _grouped(sheet, rows, box, "load", "{:g} of capacity"):
+        top = axis.at((1 - row["refused"]) * row["good"])
+        sheet.bar((x, top, x + _BAR - 3, bottom), COLOURS[row["rules"]])
+
+
+def _grouped(
+    sheet: Sheet, rows: Sequence[Mapping[str, Any]], box: tuple[int, int, int, int], key: str, name: str
+) -> Iterator[tuple[float, Mapping[str, Any]]]:
+    """Each row with its bar's left side: rows of one value of `key` stand together, with the value as `name` below."""
+    left, _, right, bottom = box
+    values = list(dict.fromkeys(row[key] for row in rows))
+    for place, value in enumerate(values):
+        middle = left + (place + 0.5) * (right - left) / len(values)
+        group = [row for row in rows if row[key] == value]
         for number, row in enumerate(group):
-            x = middle + (number - len(group) / 2) * _BAR
-            top = axis.at((1 - row["refused"]) * row["good"])
-            sheet.bar((x, top, x + _BAR - 3, bottom), COLOURS[row["rules"]])
-        sheet.text(middle, bottom + 6, f"{load:g} of capacity", anchor="ma")
+            yield middle + (number - len(group) / 2) * _BAR, row
+        sheet.text(middle, bottom + 6, name.format(value), anchor="ma")
 
 
 def _cards(found: Mapping[str, Any]) -> Sheet:
@@ -82,20 +90,14 @@ def _growth(sheet: Sheet, rows: Sequence[Mapping[str, Any]], box: tuple[int, int
 
 
 def _needed(sheet: Sheet, rows: Sequence[Mapping[str, Any]], box: tuple[int, int, int, int]) -> None:
-    left, top, right, bottom = box
+    left, top, _, bottom = box
     axis = Axis(0, 1.15 * max(row["cards"] or 0 for row in rows), bottom, top)
     sheet.text(left, top - 6, f"cards for {rows[0]['at_once']} sessions at a time, by trace", anchor="lb")
     plot_frame(sheet, axis, box)
-    traces = list(dict.fromkeys(row["trace"] for row in rows))
-    for place, trace in enumerate(traces):
-        middle = left + (place + 0.5) * (right - left) / len(traces)
-        group = [row for row in rows if row["trace"] == trace]
-        for number, row in enumerate(group):
-            x = middle + (number - len(group) / 2) * _BAR
-            if row["cards"] is not None:
-                sheet.bar((x, axis.at(row["cards"]), x + _BAR - 3, bottom), COLOURS[row["rules"]])
-                sheet.text(x + _BAR / 2 - 2, axis.at(row["cards"]) - 2, str(row["cards"]), anchor="mb")
-        sheet.text(middle, bottom + 6, trace, anchor="ma")
+    for x, row in _grouped(sheet, rows, box, "trace", "{}"):
+        if row["cards"] is not None:
+            sheet.bar((x, axis.at(row["cards"]), x + _BAR - 3, bottom), COLOURS[row["rules"]])
+            sheet.text(x + _BAR / 2 - 2, axis.at(row["cards"]) - 2, str(row["cards"]), anchor="mb")
 
 
 def _legend(sheet: Sheet, names: Sequence[str]) -> None:

@@ -27,6 +27,19 @@ def empty_buffers(samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @compiled
+def _samples_between(a, b, c, size):
+    """The first and the last sample, along one side of ``size`` samples, whose middle lies between three corners."""
+    first = max(0, int(math.ceil(min(a, b, c) - 0.5)))
+    return first, min(size - 1, int(math.floor(max(a, b, c) - 0.5)))
+
+
+@compiled
+def _area(ax, ay, bx, by, px, py):
+    """Twice the signed area of the triangle of corners a and b and the point p."""
+    return (ax - px) * (by - py) - (bx - px) * (ay - py)
+
+
+@compiled
 def draw_triangles(screen, triangles, culled, cut, near, what, where):
     """Draw triangles [T, 3] of ``screen`` [M, 3]; ``culled`` [T] not from behind; nothing where ``cut`` [M] is > 0."""
     size = near.shape[0]
@@ -39,10 +52,8 @@ def draw_triangles(screen, triangles, culled, cut, near, what, where):
         cut_a, cut_b, cut_c = cut[a], cut[b], cut[c]
         if cut_a > 0 and cut_b > 0 and cut_c > 0:
             continue
-        first_x = max(0, int(math.ceil(min(x0, x1, x2) - 0.5)))
-        last_x = min(size - 1, int(math.floor(max(x0, x1, x2) - 0.5)))
-        first_y = max(0, int(math.ceil(min(y0, y1, y2) - 0.5)))
-        last_y = min(size - 1, int(math.floor(max(y0, y1, y2) - 0.5)))
+        first_x, last_x = _samples_between(x0, x1, x2, size)
+        first_y, last_y = _samples_between(y0, y1, y2, size)
         inverse = np.float32(1.0) / area
         za, zb, zc = screen[a, 2], screen[b, 2], screen[c, 2]
         is_cut = cut_a > 0 or cut_b > 0 or cut_c > 0
@@ -50,8 +61,8 @@ def draw_triangles(screen, triangles, culled, cut, near, what, where):
             py = np.float32(y + 0.5)
             for x in range(first_x, last_x + 1):
                 px = np.float32(x + 0.5)
-                w0 = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * inverse
-                w1 = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) * inverse
+                w0 = _area(x1, y1, x2, y2, px, py) * inverse
+                w1 = _area(x2, y2, x0, y0, px, py) * inverse
                 w2 = np.float32(1.0) - w0 - w1
                 if w0 < 0 or w1 < 0 or w2 < 0:
                     continue
@@ -130,17 +141,15 @@ def draw_depth(screen, triangles, near):
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         if area == 0.0:
             continue
-        first_x = max(0, int(math.ceil(min(x0, x1, x2) - 0.5)))
-        last_x = min(size - 1, int(math.floor(max(x0, x1, x2) - 0.5)))
-        first_y = max(0, int(math.ceil(min(y0, y1, y2) - 0.5)))
-        last_y = min(size - 1, int(math.floor(max(y0, y1, y2) - 0.5)))
+        first_x, last_x = _samples_between(x0, x1, x2, size)
+        first_y, last_y = _samples_between(y0, y1, y2, size)
         inverse = np.float32(1.0) / area
         for y in range(first_y, last_y + 1):
             py = np.float32(y + 0.5)
             for x in range(first_x, last_x + 1):
                 px = np.float32(x + 0.5)
-                w0 = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * inverse
-                w1 = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) * inverse
+                w0 = _area(x1, y1, x2, y2, px, py) * inverse
+                w1 = _area(x2, y2, x0, y0, px, py) * inverse
                 w2 = np.float32(1.0) - w0 - w1
                 if w0 < 0 or w1 < 0 or w2 < 0:
                     continue
