@@ -11,6 +11,8 @@ import torch
 from knot_core.config import StreamSettings
 from knot_core.stream import continue_stream, open_stream, state_of
 
+from .compared_chunks import same, take
+
 KINDS = {
     "at first": StreamSettings(steps=2, start_from_reference=True),
     "window": StreamSettings(steps=2, num_window_frames=4),
@@ -27,19 +29,6 @@ KINDS = {
 
 def text(seed):
     return torch.randn(1, 6, 20, generator=torch.Generator().manual_seed(seed))
-
-
-def take(chunks, count):
-    return list(itertools.islice(chunks, count))
-
-
-def equal(mine, theirs):
-    return all(
-        one.index == other.index
-        and torch.equal(one.latents, other.latents)
-        and torch.equal(one.pixel_frames, other.pixel_frames)
-        for one, other in zip(mine, theirs, strict=True)
-    )
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +88,7 @@ def test_at_every_stage_it_equals_a_stream_that_was_changed_before(model, waves,
         at = len(stages) + stage + 1
         assert next(stream, None) is None
         assert stream.plan.chunk == after
-        assert equal(take(stream, 2), wanted)
+        assert same(take(stream, 2), wanted)
 
 
 @pytest.mark.parametrize("at", [0, 2])
@@ -117,7 +106,7 @@ def test_a_chunk_that_is_not_abandoned_goes_on_as_it_began(model, waves, changes
     other = open_stream(model, anchor, settings, waves())
     theirs = take(other, at + 1)
     changes[name](other)
-    assert equal(mine, theirs + take(other, 2))
+    assert same(mine, theirs + take(other, 2))
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -137,7 +126,7 @@ def test_a_window_that_was_computed_again_in_vain_is_so_again_under_the_next_pro
             assert next(stream, None) is None
         stops["now"] = False
         stream.set_text(text(3), recache=second)
-    assert equal(*(take(stream, 3) for stream in streams))
+    assert same(*(take(stream, 3) for stream in streams))
 
 
 def test_a_driving_that_fails_leaves_what_was_asked_of_its_chunk(model, waves):
@@ -161,4 +150,4 @@ def test_a_driving_that_fails_leaves_what_was_asked_of_its_chunk(model, waves):
     with pytest.raises(RuntimeError, match="cable"):
         next(stream)
     driving.broken = False
-    assert equal(take(stream, 2), take(other, 2))
+    assert same(take(stream, 2), take(other, 2))

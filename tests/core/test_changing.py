@@ -2,7 +2,6 @@
 one whose last chunks are taken back, or whose chunk under way is abandoned, is one that never drew them.
 """
 
-import itertools
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -22,6 +21,8 @@ from knot_core.stream import (
     resume_stream,
     state_of,
 )
+
+from .compared_chunks import same, take
 
 SETTINGS = StreamSettings(steps=2, num_window_frames=4)
 KINDS = {
@@ -52,20 +53,6 @@ OTHERS = {
     "running ahead": {"run_ahead_stride": 7, "run_ahead_start": 2},
     "no running ahead": {"run_ahead_stride": 0},
 }
-
-
-def take(chunks, count):
-    return list(itertools.islice(chunks, count))
-
-
-def same(mine, theirs):
-    """Two lists of chunks, bit for bit."""
-    assert [chunk.index for chunk in mine] == [chunk.index for chunk in theirs]
-    for one, other in zip(mine, theirs, strict=True):
-        assert one.start_frame == other.start_frame
-        assert torch.equal(one.latents, other.latents)
-        assert torch.equal(one.pixel_frames, other.pixel_frames)
-    return True
 
 
 def differ(mine, theirs):

@@ -1,6 +1,5 @@
 """Another reference while a stream runs, with a cut or without: who is seen changes, clock, noise and driving go on."""
 
-import itertools
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -23,6 +22,8 @@ from knot_core.stream import (
     state_of,
 )
 from knot_core.stream.snapshot import first_snapshot
+
+from .compared_chunks import same, take
 
 SETTINGS = StreamSettings(steps=2, num_window_frames=4)
 FROM_REFERENCE = replace(SETTINGS, start_from_reference=True)
@@ -60,18 +61,6 @@ def text(seed):
     return drawn(1, 6, 20, seed=seed)
 
 
-def take(chunks, count):
-    return list(itertools.islice(chunks, count))
-
-
-def equal(mine, theirs):
-    """Two lists of chunks, bit for bit."""
-    return [chunk.index for chunk in mine] == [chunk.index for chunk in theirs] and all(
-        torch.equal(one.latents, other.latents) and torch.equal(one.pixel_frames, other.pixel_frames)
-        for one, other in zip(mine, theirs, strict=True)
-    )
-
-
 @pytest.fixture(scope="module", params=LAYOUTS)
 def case(request, make_model):
     layout, changes, settings = LAYOUTS[request.param]
@@ -94,10 +83,10 @@ def test_it_holds_from_the_next_chunk_on_and_in_a_file(case, waves, tmp_path, af
     assert resumed.anchor.digest == second.digest
     assert stream.plan == resumed.plan == by_value.plan
     mine = take(stream, 3)
-    assert all(equal(mine, take(other, 3)) for other in (resumed, forked, by_value))
+    assert all(same(mine, take(other, 3)) for other in (resumed, forked, by_value))
     assert not torch.equal(mine[1].latents, take(continue_stream(model, before, waves()), 2)[1].latents)
     if after == 0:
-        assert equal(mine, take(open_stream(model, second, settings, waves(), seed=3), 3))
+        assert same(mine, take(open_stream(model, second, settings, waves(), seed=3), 3))
 
 
 def test_a_cut_is_a_beginning_of_its_own(case, waves):
@@ -160,7 +149,7 @@ def test_unless_the_stream_was_told_another_which_a_file_knows_too(make_model, w
         assert torch.equal(told.negative_BTD, text(4)), "the new one has none"
         one.set_anchor(made(model, 8, negative_BTD=text(5)))
         assert torch.equal(one.conditioning.negative_BTD, text(5))
-    assert equal(take(stream, 2), take(resumed, 2))
+    assert same(take(stream, 2), take(resumed, 2))
 
 
 def test_prompts_over_time_stay(model, waves):
@@ -188,7 +177,7 @@ def test_what_a_stream_cannot_look_at_is_refused_and_it_goes_on(make_model, mode
             stream.set_anchor(other)
         with pytest.raises(SettingsError, match=wanted):
             change_anchor(state_of(stream), other)
-    assert equal(take(stream, 2), take(plain, 4)[2:])
+    assert same(take(stream, 2), take(plain, 4)[2:])
 
 
 # --- chunks taken back
@@ -206,7 +195,7 @@ def test_a_cut_behind_chunks_that_are_taken_back_is_made_where_the_stream_then_s
         take(other, 3)
         other.set_anchor(second, cut=True)
         assert stream.plan == other.plan
-        assert equal(take(stream, 3), take(other, 3))
+        assert same(take(stream, 3), take(other, 3))
 
 
 def test_taken_back_to_a_cut_the_stream_begins_anew_from_the_reference_that_is_set_now(case, waves):
@@ -220,7 +209,7 @@ def test_taken_back_to_a_cut_the_stream_begins_anew_from_the_reference_that_is_s
     take(stream, 2)
     stream.set_anchor(third)
     stream.take_back(2)
-    assert equal(take(stream, 3), take(other, 3))
+    assert same(take(stream, 3), take(other, 3))
 
 
 # --- chunks drawn ahead
@@ -242,8 +231,8 @@ def test_ahead_it_holds_with_the_next_chunk_that_has_not_begun(case, waves):
     wanted = take(by_hand, begun)
     by_hand.set_anchor(second)
     by_hand.set_settings(new)
-    assert equal(given, wanted + take(by_hand, 3))
-    assert equal(take(stream, 2), take(by_hand, 2))
+    assert same(given, wanted + take(by_hand, 3))
+    assert same(take(stream, 2), take(by_hand, 2))
 
 
 def test_states_saved_while_it_takes_hold_are_those_of_the_last_chunk_given(model, waves, tmp_path):
@@ -262,7 +251,7 @@ def test_states_saved_while_it_takes_hold_are_those_of_the_last_chunk_given(mode
     seen = set()
     for number in range(9):
         resumed = resume_stream(model, tmp_path / f"{number}", waves())
-        assert equal(take(resumed, 1), whole[number + 1 : number + 2])
+        assert same(take(resumed, 1), whole[number + 1 : number + 2])
         seen.add((resumed.anchor.digest, resumed.settings.num_chunk_frames))
     assert seen == {(first.digest, 3), (second.digest, 1)}
 
@@ -278,4 +267,4 @@ def test_ahead_a_cut_is_refused_and_one_that_was_asked_before_is_made(model, wav
         with pytest.raises(SettingsError, match=r"drawn ahead by pipelined\(\).*close it first"):
             stream.set_anchor(first, cut=True)
         given += take(chunks, 1)
-    assert equal(given, take(by_hand, 3))
+    assert same(given, take(by_hand, 3))

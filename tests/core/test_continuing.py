@@ -27,19 +27,10 @@ from knot_core.stream import (
     state_of,
 )
 
+from .compared_chunks import same, take
+
 SETTINGS = StreamSettings(steps=2, num_window_frames=4)
 SINKING = StreamSettings(steps=2, num_window_frames=4, num_sink_frames=2, sink_decay=0.9, rope_positions="window")
-
-
-def take(stream, count):
-    return list(itertools.islice(stream, count))
-
-
-def same(some, others):
-    return len(some) == len(others) and all(
-        a.index == b.index and torch.equal(a.latents, b.latents) and torch.equal(a.pixel_frames, b.pixel_frames)
-        for a, b in zip(some, others, strict=True)
-    )
 
 
 def tensors_of(saved):

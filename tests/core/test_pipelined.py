@@ -1,6 +1,5 @@
 """A stream whose chunks are drawn ahead is the same stream: its bits, its states, its errors, its ends."""
 
-import itertools
 import threading
 import time
 from contextlib import closing
@@ -13,6 +12,8 @@ from knot_core.config import StreamSettings
 from knot_core.stream import continue_stream, open_stream, resume_stream, state_of
 from knot_core.stream.shown import ChunkDecoding
 from knot_core.threads import threads_inside
+
+from .compared_chunks import same, take
 
 SETTINGS = StreamSettings(steps=2, num_window_frames=4)
 VARIANTS = {
@@ -35,20 +36,6 @@ def _no_thread_is_left_and_counts_are_as_before():
     fresh.start()
     fresh.join()
     assert (torch.get_num_threads(), found) == (count, [count])
-
-
-def same(mine, theirs):
-    """Two lists of chunks, bit for bit."""
-    assert [chunk.index for chunk in mine] == [chunk.index for chunk in theirs]
-    for one, other in zip(mine, theirs, strict=True):
-        assert one.start_frame == other.start_frame
-        assert torch.equal(one.latents, other.latents)
-        assert torch.equal(one.pixel_frames, other.pixel_frames)
-    return True
-
-
-def take(chunks, count):
-    return list(itertools.islice(chunks, count))
 
 
 def equal_states(one, other):

@@ -1,4 +1,3 @@
-import itertools
 import json
 
 import pytest
@@ -12,18 +11,9 @@ from knot_core.errors import StateError
 from knot_core.model import load_model
 from knot_core.stream import open_stream, resume_stream, state_file, state_of
 
+from .compared_chunks import same, take
+
 SETTINGS = StreamSettings(steps=2, num_window_frames=4)
-
-
-def take(stream, count):
-    return list(itertools.islice(stream, count))
-
-
-def same(some, others):
-    return all(
-        a.index == b.index and torch.equal(a.latents, b.latents) and torch.equal(a.pixel_frames, b.pixel_frames)
-        for a, b in zip(some, others, strict=True)
-    )
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from knot_core.stream.plan import Clock, first_clock, run_ahead
 from knot_core.stream.snapshot import first_snapshot
 from knot_core.wan.forward import wan_forward
 
+from .compared_chunks import take
+
 FAR = 3_000_000
 SETTINGS = StreamSettings(steps=2, num_window_frames=4)
 POLICIES = (
@@ -21,10 +23,6 @@ POLICIES = (
     {"num_sink_frames": 3, "rope_positions": "window"},
     {"num_sink_frames": 2, "rope_positions": "window", "sink_decay": 0.9},
 )
-
-
-def take(stream, count):
-    return list(itertools.islice(stream, count))
 
 
 def latents(chunks):

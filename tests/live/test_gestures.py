@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from knot_core import load_model, open_image, open_stream
+from knot_core import open_image, open_stream
 from knot_core.driving.expression_controls import CONTROLS, RANGES
 from knot_core.model import ASSETS
 from knot_live.gestures import GESTURES, MAX_SECONDS, Gesture, look_at, overlay
@@ -82,8 +82,7 @@ def test_the_same_gesture_twice_before_a_chunk_is_the_newest_one():
 
 
 @pytest.fixture(scope="module")
-def built_in():
-    model = load_model()
+def built_in(model):
     return model, model.encode_anchor(open_image(ASSETS / "portraits" / "ada.png"))
 
 

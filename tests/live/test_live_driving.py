@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from knot_core import load_model, open_image, open_stream
+from knot_core import open_image, open_stream
 from knot_core.config import AdapterConfig
 from knot_core.driving import Driving
 from knot_core.driving.expression_controls import CONTROLS, RANGES
@@ -322,9 +322,8 @@ def test_a_chunk_that_leaves_a_gap_is_refused():
         playing.driving.begin_chunk(Plan(5, 3, 1))
 
 
-def test_a_stream_that_computes_its_window_anew_is_that_of_plain_idle_motion():
+def test_a_stream_that_computes_its_window_anew_is_that_of_plain_idle_motion(model):
     """It asks for signals of frames that were drawn."""
-    model = load_model()
     anchor = model.encode_anchor(open_image(ASSETS / "portraits" / "ada.png"))
     settings = replace(model.settings, commit="recompute", steps=1)
     live = LiveDriving(model, seed=3)

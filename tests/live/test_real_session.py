@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from knot_core import StateError, load_model, state_of
+from knot_core import StateError, state_of
 from knot_core.stream import begin_stream
 from knot_live import controls
 from knot_live.control_log import LogEntry
@@ -28,16 +28,8 @@ STAGE = 0.02  # simulated seconds between two looks at what was asked
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load_model()
-
-
-@pytest.fixture(scope="module")
-def anchors(model):
-    def picture(seed):
-        return torch.rand(64, 64, 3, generator=torch.Generator().manual_seed(seed))
-
-    return [model.encode_anchor(picture(seed), size=(64, 64)) for seed in (0, 1)]
+def anchors(encoded):
+    return [encoded(seed, 64) for seed in (0, 1)]
 
 
 def voice(seconds, pitch=220):

@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from knot_core import load_model
 from knot_live import controls
 from knot_live.clock import Clock
 from knot_live.engine import StreamSettings
@@ -21,16 +19,8 @@ SETTINGS = StreamSettings(steps=1, num_window_frames=4)
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load_model()
-
-
-@pytest.fixture(scope="module")
-def anchors(model):
-    def picture(seed):
-        return torch.rand(32, 32, 3, generator=torch.Generator().manual_seed(seed))
-
-    return {name: model.encode_anchor(picture(seed), size=(32, 32)) for seed, name in enumerate(("one", "other"))}
+def anchors(encoded):
+    return {name: encoded(seed, 32) for seed, name in enumerate(("one", "other"))}
 
 
 def voice(seconds):

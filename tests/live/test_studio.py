@@ -10,7 +10,6 @@ import pytest
 from knot_live import face_pose, speaking
 from knot_live.client import Media, connect
 from knot_live.commands import live_server
-from knot_live.engine import load_model
 from knot_live.limits import Limits
 from knot_live.messages import H264, PCM16, Create
 from knot_live.protocol import ProtocolError
@@ -19,11 +18,6 @@ from knot_live.server import Address
 from knot_live.sources import Audience
 from knot_live.studio import Studio
 from knot_live.ticker import Ticker
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load_model()
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ WISH = Create(reference="builtin:ada", seed=2, settings={"steps": 1})
 
 
 @pytest.fixture(scope="module")
-def studio():
-    made = Studio(load_model(), Limits())
+def studio(model):
+    made = Studio(model, Limits())
     made.ticker = Ticker(Costs((Measured(3, 1, 0.01, 0.1),), fps=25))
     yield made
     made.close()
