@@ -27,6 +27,7 @@ ASSETS = ROOT / "knot_core" / "assets"
 OUT = ROOT / "out"
 CORE_COMMANDS = ("animate", "bench", "inspect")
 LAB_COMMANDS = ("evaluate", "train")
+MOST_WORKERS = 4  # processes of the tests: each loads torch
 EXTRAS = ("test", "live", "")  # what is installed beside the engine, most first: each is part of the one before it
 
 
@@ -49,14 +50,28 @@ def main(arguments: list[str]) -> int:
                      "Python's venv is a package of its own, python3-venv) and run the same command again")  # fmt: skip
     except OSError as problem:
         return _fail(f"{VENV} cannot be created ({problem}); free some disk space, or remove what is there")
-    return run(command_line(command, options))
+    codes = [run(line) for line in command_lines(command, options)]
+    return next((code for code in codes if code), 0)
+
+
+def command_lines(command: str, options: list[str]) -> list[list[str]]:
+    """The arguments of each call of the environment's Python.
+
+    All tests are shared among the processors; those that measure time follow, one by one. Chosen tests run as pytest is
+    told.
+    """
+    if command != "test":
+        return [command_line(command, options)]
+    # isolated: the repository's root stays off the path, where nodes/ would hide ComfyUI's module of that name
+    pytest = ["-I", "-m", "pytest", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml")]
+    if options:
+        return [[*pytest, *options]]
+    workers = str(min(os.cpu_count() or 1, MOST_WORKERS))
+    return [[*pytest, "-m", "not alone", "-n", workers, "--dist", "worksteal"], [*pytest, "-m", "alone"]]
 
 
 def command_line(command: str, options: list[str]) -> list[str]:
-    """The arguments that the environment's Python is called with."""
-    if command == "test":
-        # isolated: the repository's root stays off the path, where nodes/ would hide ComfyUI's module of that name
-        return ["-I", "-m", "pytest", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), *options]
+    """The arguments of every command but the tests'."""
     if command in LAB_COMMANDS:
         return ["-m", "knot_lab", command, *options]
     if command == "live":

@@ -156,6 +156,17 @@ def test_commands_and_their_options_are_passed_on(runner, monkeypatch):
     assert runner.asked[-1][-1] == ".[test]", "by then the tests' environment has what it needs"
 
 
+@pytest.mark.parametrize(("codes", "code"), [((0, 0), 0), ((0, 3), 3), ((1, 0), 1)])
+def test_all_tests_are_shared_among_processors_but_those_that_measure_time(runner, monkeypatch, codes, code):
+    called, left = [], list(codes)
+    monkeypatch.setattr(runner.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(runner, "run", lambda arguments: called.append(arguments) or left.pop(0))
+    assert runner.main(["test"]) == code
+    chosen = [line[line.index("-m", 2) + 1] for line in called]
+    assert chosen == ["not alone", "alone"], "each test is in one of them"
+    assert [line[line.index("-n") + 1] for line in called if "-n" in line] == ["4"]
+
+
 def test_no_command_and_an_unknown_one_show_the_help(runner, capsys):
     assert runner.main(["--help"]) == 0
     assert runner.main([]) == 0
@@ -163,6 +174,7 @@ def test_no_command_and_an_unknown_one_show_the_help(runner, capsys):
     assert "run.py demo" in capsys.readouterr().err
 
 
+@pytest.mark.alone
 def test_the_second_start_is_quick(runner):
     runner.install()
     began = time.perf_counter()

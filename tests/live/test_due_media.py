@@ -8,6 +8,8 @@ import pytest
 from knot_live.due_media import Playing
 from knot_live.messages import H264, KEY_FRAME, OPUS, PCM16, Header
 
+pytestmark = pytest.mark.alone
+
 FPS = 25
 
 

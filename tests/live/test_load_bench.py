@@ -17,6 +17,8 @@ from knot_live.controls import Cancel
 from .serving import FPS, PlainSession, served
 from .test_client import run
 
+pytestmark = pytest.mark.alone
+
 
 class Slow(PlainSession):
     """It stands for a second behind its fourth chunk."""

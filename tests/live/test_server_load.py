@@ -18,6 +18,8 @@ from ..allocated import allocated_bytes
 from .serving import FPS, FRAMES, served, wire
 from .test_protocol import SOUND, damaged
 
+pytestmark = pytest.mark.alone
+
 PLAY_RATIO = 0.99  # of the others, at least: their time without a stall
 START = 0.3  # seconds that a player holds before it begins
 

@@ -17,6 +17,8 @@ from knot_live.webrtc import _without_candidates
 
 from .serving import FPS, FRAMES, served
 
+pytestmark = pytest.mark.alone
+
 aiortc = pytest.importorskip("aiortc", reason='NO WEBRTC: pip install -e ".[webrtc]"')
 if not has_opus():
     pytest.skip("NO WEBRTC: this PyAV has no Opus", allow_module_level=True)
