@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..cache import AttentionCache
+from ..attention_cache import AttentionCache
 from ..flow import fuse, to_x0
 from ..geometry import num_tokens
 from ..wan.adapters import NO_DRIVING, DrivingFeatures

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..cache import AttentionCache, CapturingCache
+from ..attention_cache import AttentionCache, CapturingCache
 from ..errors import DrivingError
 from ..flow import round_timestep, to_timestep
 from ..geometry import PATCH

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..cache import Attended, AttendedApart, AttentionCache
+from ..attention_cache import Attended, AttendedApart, AttentionCache
 from ..config import StreamSettings
 from ..errors import SettingsError
 from ..wan.branches import Branch, branches

@@ -6,7 +6,8 @@ Shapes: B batch, L tokens of the pass, S slots, N heads, K head dim; the 2 are k
 import torch
 from torch import Tensor
 
-from ..cache import Attended, KVCache
+from ..attention_cache import Attended
+from ..cache import KVCache
 from .sinks import Sinks
 
 

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import torch
 
-from ..cache import NoCache
+from ..attention_cache import NoCache
 from ..codec.codec_flops import decode_flops
 from ..codec.taehv import TAEHV
 from ..config import StreamSettings

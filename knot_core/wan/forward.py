@@ -19,7 +19,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..cache import Attended, AttendedApart, AttentionCache
+from ..attention_cache import Attended, AttendedApart, AttentionCache
 from ..geometry import PATCH
 from .adapters import NO_DRIVING, DrivingFeatures, SoundKeys
 from .leaves import feed

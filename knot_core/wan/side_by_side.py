@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..cache import AttentionCache, SideBySide
+from ..attention_cache import AttentionCache, SideBySide
 from ..geometry import num_tokens
 from .adapters import driving_side_by_side
 from .forward import CrossApart, CrossConstant, CrossContext, CrossLayer, FrameInputs

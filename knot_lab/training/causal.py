@@ -13,7 +13,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from knot_core.cache import Attended
+from knot_core.attention_cache import Attended
 from knot_core.flow import add_noise, noise_levels, to_x0
 from knot_core.stream.chunk import Conditions, clean_pass
 from knot_core.stream.denoise import Denoiser, Frames, capture

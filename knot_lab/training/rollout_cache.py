@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from knot_core.cache import Attended
+from knot_core.attention_cache import Attended
 from knot_core.wan.rope import Positions, rotate_time
 
 LayerKV = tuple[Tensor, Tensor]  # keys and values of one layer, [B, S, N, K] each

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from knot_core.cache import CapturingCache
+from knot_core.attention_cache import CapturingCache
 from knot_core.errors import SettingsError
 from knot_core.stream import encode_anchor
 from knot_core.stream.denoise import Denoiser, Frames

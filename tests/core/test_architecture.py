@@ -17,7 +17,7 @@ CORE, LIVE, LAB = ROOT / "knot_core", ROOT / "knot_live", ROOT / "knot_lab"
 # Imports point to the same row or an earlier one.
 ROWS = {
     CORE: (
-        {"errors", "geometry", "checks", "stream_settings", "config", "cache_index", "spinning"},
+        {"errors", "geometry", "checks", "stream_settings", "config", "attention_cache", "cache_index", "spinning"},
         {"flow", "cache", "transfer", "plot_sheet", "free_memory", "files", "threads", "settings_text"},
         {"wan", "codec", "media", "driving", "text"},
         {"stream"},

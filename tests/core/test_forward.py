@@ -7,7 +7,7 @@ import pytest
 import torch
 from einops import rearrange
 
-from knot_core.cache import NoCache
+from knot_core.attention_cache import NoCache
 from knot_core.config import AdapterConfig, NetworkConfig
 from knot_core.wan.adapters import encode_driving
 from knot_core.wan.forward import FrameInputs, encode_context, wan_forward

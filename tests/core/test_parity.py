@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from knot_core import Driving
-from knot_core.cache import NoCache
+from knot_core.attention_cache import NoCache
 from knot_core.codec import load_codec
 from knot_core.config import AdapterConfig, NetworkConfig
 from knot_core.driving.audio import HOP

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from knot_core.cache import NoCache
+from knot_core.attention_cache import NoCache
 from knot_core.config import AudioCrossConfig, NetworkConfig, StreamSettings
 from knot_core.errors import CheckpointError, SettingsError
 from knot_core.stream import encode_anchor, open_stream

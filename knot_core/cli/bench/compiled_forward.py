@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...cache import Attended, AttendedApart, AttentionCache
+from ...attention_cache import Attended, AttendedApart, AttentionCache
 from ...stream import denoise
 
 _MOST_SHAPES = 128

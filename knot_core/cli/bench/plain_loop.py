@@ -6,7 +6,7 @@ Shapes: S denoising steps, B batch, F latent frames, C channels, H W latent size
 import torch
 from torch import Tensor
 
-from ...cache import NoCache
+from ...attention_cache import NoCache
 from ...config import StreamSettings
 from ...flow import add_noise, noise_levels, to_x0
 from ...stream import Anchor, StreamDriving, StreamModel
