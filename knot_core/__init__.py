@@ -18,7 +18,8 @@ from .media import (
     open_writer,
     save_contact_sheet,
 )
-from .model import Model, load_model
+from .model import Model
+from .model_loading import load_model
 from .run import StreamLog, StreamStats
 from .stream import (
     Anchor,

@@ -12,11 +12,12 @@ from .config import NetworkConfig, StreamSettings
 from .errors import KnotError
 from .flow import noise_levels, timesteps
 from .geometry import latent_size, num_tokens
-from .model import open_model_file
-from .wan.checkpoint import Checkpoint, check_tensors, differences
-from .wan.families import Preset, with_settings
+from .model_loading import open_model_file
+from .wan.checkpoint import Checkpoint
 from .wan.memory import frame_bytes, memory_needed
 from .wan.network import WanNetwork
+from .wan.network_building import check_tensors, differences
+from .wan.preset import Preset, with_settings
 
 
 def inspect_checkpoint(

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from .codec.taehv import TAEHV
 from .codec.warping import WarpingCodec
 from .errors import SettingsError
-from .model import Model, load_model
+from .model import Model
+from .model_loading import load_model
 from .stream import fingerprint
 from .stream.reference_check import Cloud
 from .wan.checkpoint import save_network

@@ -2,7 +2,7 @@
 
 import torch
 
-from knot_core.model import native_dtype
+from knot_core.model_loading import native_dtype
 
 
 def mixed_precision(device: str | torch.device) -> torch.autocast:

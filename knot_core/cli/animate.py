@@ -28,7 +28,7 @@ from ..stream import Chunk, Snapshot, begin_stream, continue_stream, leave_state
 from ..stream.decode import to_uint8
 from ..text import load_text_encoder, padded
 from ..threads import threads_inside
-from ..wan.families import with_settings
+from ..wan.preset import with_settings
 from ..wan.reading import read_stored
 from .driving_options import check_directing, directed_driving, drives
 from .interrupt import INTERRUPTED, Interrupt

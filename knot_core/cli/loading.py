@@ -6,7 +6,8 @@ from dataclasses import replace
 import torch
 
 from ..errors import SettingsError, short
-from ..model import Model, load_model
+from ..model import Model
+from ..model_loading import load_model
 from .options import DTYPES
 from .preflight import require_inputs, require_room
 

@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 
 from ..files import check_outputs
 from ..media import FORMAT_NAMES, PICTURES, format_of, picture_format
-from ..model import model_files
+from ..model_loading import model_files
 
 _INPUTS = ("reference", "audio", "controls", "expression", "pose_video", "face_model", "text", "text_encoder",
            "speech_encoder", "resume", "overlay", "lora", "codec")  # fmt: skip

@@ -6,10 +6,11 @@ import logging
 from ..config import takes_controls
 from ..errors import SettingsError
 from ..free_memory import free_memory, total_memory
-from ..model import native_dtype, open_model_file, pick_device
+from ..model_loading import native_dtype, open_model_file, pick_device
 from ..wan.checkpoint import Checkpoint
-from ..wan.families import check_inputs, with_settings
+from ..wan.families import check_inputs
 from ..wan.memory import check_memory, memory_needed
+from ..wan.preset import with_settings
 from .options import DTYPES, given_settings
 
 logger = logging.getLogger(__name__)

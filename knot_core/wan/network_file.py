@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError, SettingsError, listed
 from .diffusers_names import are_diffusers_names, wan_name
-from .families import Preset
+from .preset import Preset
 from .reading import SETS, WRAPPERS, Stored, read_stored, without_prefix
 
 logger = logging.getLogger(__name__)

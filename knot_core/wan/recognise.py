@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ..config import LAYOUT_CHANNELS, UNITS, WINDOWS, Adapter
 from ..errors import CheckpointError
-from .families import LARGE, ROWS, SMALL, AdapterKind, Preset
+from .families import ROWS
+from .preset import LARGE, SMALL, AdapterKind, Preset
 
 _SIZE_NAMES = {SMALL: "1.3B", LARGE: "14B"}
 _DOUBT = "; name the family if it is another"

@@ -23,7 +23,8 @@ import torch
 
 from knot_core.errors import SettingsError
 from knot_core.files import check_outputs
-from knot_core.model import Model, model_files
+from knot_core.model import Model
+from knot_core.model_loading import model_files
 
 from ..evaluation.plots import save_plot, save_sheet
 from ..evaluation.records import VARIANTS, Plan, Record, records_of, run_identity

@@ -14,7 +14,7 @@ from torch import Tensor
 from knot_core.codec import load_codec
 from knot_core.codec.taehv import TAEHV
 from knot_core.errors import KnotError, SettingsError
-from knot_core.model import ASSETS
+from knot_core.model_loading import ASSETS
 from knot_core.wan.checkpoint import open_checkpoint
 
 from ..changes import changed

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from knot_core.config import StreamSettings
 from knot_core.geometry import TEMPORAL
-from knot_core.model import Model, load_model
+from knot_core.model import Model
+from knot_core.model_loading import load_model
 from knot_core.stream import open_stream
 from knot_core.stream.stream_model import fingerprint, wants_reference
 

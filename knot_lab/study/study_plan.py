@@ -23,7 +23,8 @@ from knot_core.driving.audio import SAMPLE_RATE
 from knot_core.driving.expression_controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS
 from knot_core.errors import SettingsError
 from knot_core.media import Audio
-from knot_core.model import ASSETS, BUILT_IN, Model, load_model
+from knot_core.model import Model
+from knot_core.model_loading import ASSETS, BUILT_IN, load_model
 from knot_core.stream import fingerprint
 
 from ..evaluation.records import CODEC_DEFINITION, DEFINITION

@@ -21,7 +21,8 @@ from torch import Tensor
 from knot_core.driving.expression_controls import CONTROLS
 from knot_core.media import open_image
 from knot_core.media.picture import fit_image
-from knot_core.model import Model, load_model
+from knot_core.model import Model
+from knot_core.model_loading import load_model
 from knot_core.stream.reference_check import GOOD_ENOUGH, Cloud, draw_reference, fit_cloud, measure
 
 from ..synthetic import avatars

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from knot_core.config import takes_controls
 from knot_core.errors import SettingsError
-from knot_core.wan.checkpoint import Checkpoint, build_network, open_checkpoint
+from knot_core.wan.checkpoint import Checkpoint, open_checkpoint
 from knot_core.wan.network import WanNetwork
+from knot_core.wan.network_building import build_network
 
 from ..parallel import Team
 from ..recipes import Recipe, find_recipe

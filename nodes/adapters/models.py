@@ -13,7 +13,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ...knot_core import KnotError, Model, load_model
-from ...knot_core.model import ASSETS
+from ...knot_core.model_loading import ASSETS
 from ...knot_core.wan.checkpoint import Checkpoint, open_checkpoint, read_stored_network
 from ...knot_core.wan.families import ROWS
 from ...knot_core.wan.lora import open_lora

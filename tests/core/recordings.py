@@ -19,8 +19,10 @@ from knot_core.driving.tracks import Samples
 from knot_core.flow import timesteps
 from knot_core.stream import Anchor, Stream, encode_anchor
 from knot_core.stream.snapshot import first_snapshot
-from knot_core.wan.checkpoint import Checkpoint, build_network, open_checkpoint
-from knot_core.wan.families import Preset, find_family, plain, with_settings
+from knot_core.wan.checkpoint import Checkpoint, open_checkpoint
+from knot_core.wan.families import find_family
+from knot_core.wan.network_building import build_network
+from knot_core.wan.preset import Preset, plain, with_settings
 
 BOUND = 2e-5  # of max |ours - recorded| / max |recorded|; an engine that does the same comes to 4e-6
 

@@ -21,7 +21,7 @@ ROWS = {
         {"flow", "cache", "transfer", "plot_sheet", "free_memory", "files", "threads", "settings_text"},
         {"wan", "codec", "media", "driving", "text"},
         {"stream"},
-        {"model", "shared_weights"},
+        {"model", "model_loading", "shared_weights"},
         {"run"},
         {"cli", "inspection", "train"},
         {"__init__", "__main__"},

@@ -10,16 +10,17 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from knot_core import model as model_module
+from knot_core import model_loading
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.driving import Driving
 from knot_core.errors import CheckpointError, KnotError, SettingsError
-from knot_core.model import load_model, native_dtype
+from knot_core.model_loading import load_model, native_dtype
 from knot_core.stream import open_stream
-from knot_core.wan.checkpoint import build_network, open_checkpoint, save_network
+from knot_core.wan.checkpoint import open_checkpoint, save_network
 from knot_core.wan.families import PRESETS
 from knot_core.wan.network import WanNetwork
+from knot_core.wan.network_building import build_network
 
 
 def sizes(layout: str, **changes) -> NetworkConfig:
@@ -230,7 +231,7 @@ def test_other_mistakes_get_one_sentence(tmp_path, tiny_files, weights):
 
 
 def test_the_native_dtype_is_what_the_processor_computes_in(monkeypatch):
-    monkeypatch.setattr(model_module, "_cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(model_loading, "_cpu_has_bfloat16", lambda: True)
     assert native_dtype(torch.device("cpu")) == torch.bfloat16
-    monkeypatch.setattr(model_module, "_cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(model_loading, "_cpu_has_bfloat16", lambda: False)
     assert native_dtype(torch.device("cpu")) == torch.float32

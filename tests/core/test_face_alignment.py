@@ -19,7 +19,7 @@ from knot_core.media.face_alignment import (
 )
 from knot_core.media.placement import Placement, cut_out, fitted_placement
 from knot_core.media.reference_crop import crop_reference, is_aligned
-from knot_core.model import ASSETS
+from knot_core.model_loading import ASSETS
 
 ADA = "203,215 309,215 256,331"  # the eyes and the mouth of the sample portrait, 512 x 512
 

@@ -29,8 +29,9 @@ from knot_core.stream import (
 from knot_core.stream import anchor as anchor_module
 from knot_core.stream.stream_model import wants_reference
 from knot_core.stream.timing import HostMark
-from knot_core.wan.families import ROWS, Preset, plain
+from knot_core.wan.families import ROWS
 from knot_core.wan.network import WanNetwork, cast_weights
+from knot_core.wan.preset import Preset, plain
 
 CUDA = torch.device("cuda", 0)
 ADAPTERS = {

@@ -11,9 +11,11 @@ from safetensors.torch import save_file
 from knot_core.config import AdapterConfig, AudioCrossConfig, NetworkConfig, StreamSettings
 from knot_core.errors import CheckpointError, SettingsError
 from knot_core.flow import noise_levels, timesteps
-from knot_core.wan.checkpoint import build_network, open_checkpoint
-from knot_core.wan.families import LARGE, PRESETS, ROWS, SMALL, check_inputs, find_family, plain, with_settings
+from knot_core.wan.checkpoint import open_checkpoint
+from knot_core.wan.families import PRESETS, ROWS, check_inputs, find_family
 from knot_core.wan.network import WanNetwork
+from knot_core.wan.network_building import build_network
+from knot_core.wan.preset import LARGE, SMALL, plain, with_settings
 from knot_core.wan.recognise import Traits, recognise
 
 CHANNELS = {"t2v16": 16, "ref33": 33, "inpaint36": 36}

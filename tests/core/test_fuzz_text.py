@@ -18,7 +18,7 @@ from knot_core.driving.prompts import describe, parse_prompts
 from knot_core.errors import KnotError
 from knot_core.flow import noise_levels
 from knot_core.settings_text import changed_settings
-from knot_core.wan.families import with_settings
+from knot_core.wan.preset import with_settings
 
 from .fuzzing import check_sentence, clear_errors_only, fuzzed, json_values
 

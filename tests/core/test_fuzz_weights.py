@@ -16,10 +16,11 @@ from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.errors import CheckpointError
 from knot_core.inspection import inspect_checkpoint
-from knot_core.wan.checkpoint import build_network, open_checkpoint
+from knot_core.wan.checkpoint import open_checkpoint
 from knot_core.wan.families import PRESETS
 from knot_core.wan.lora import open_lora
 from knot_core.wan.network import WanNetwork
+from knot_core.wan.network_building import build_network
 
 from .fuzzing import check_sentence, clear_errors_only, damaged, fuzzed, json_values
 

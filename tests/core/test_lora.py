@@ -9,9 +9,10 @@ from torch import Tensor
 
 from knot_core.config import NetworkConfig
 from knot_core.errors import CheckpointError, SettingsError
-from knot_core.wan.checkpoint import build_network, open_checkpoint
+from knot_core.wan.checkpoint import open_checkpoint
 from knot_core.wan.lora import open_lora
 from knot_core.wan.network import WanNetwork
+from knot_core.wan.network_building import build_network
 
 CONFIG = NetworkConfig(
     dim=128, ffn_dim=64, num_heads=1, num_layers=2, in_channels=16, layout="t2v16", text_dim=24, freq_dim=16

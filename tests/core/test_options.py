@@ -5,7 +5,8 @@ import pytest
 from knot_core.config import StreamSettings
 from knot_core.errors import SettingsError
 from knot_core.settings_text import changed_settings
-from knot_core.wan.families import PRESETS, with_settings
+from knot_core.wan.families import PRESETS
+from knot_core.wan.preset import with_settings
 
 
 @pytest.mark.parametrize("family", PRESETS)

@@ -26,10 +26,10 @@ from knot_core.media import Audio
 from knot_core.model import NUM_GREY_LATENTS, Model
 from knot_core.stream import open_stream
 from knot_core.stream.denoise import Denoiser, Frames
-from knot_core.wan.families import plain, with_settings
 from knot_core.wan.layouts import Inpaint36
 from knot_core.wan.lora import open_lora
 from knot_core.wan.network import WanNetwork
+from knot_core.wan.preset import plain, with_settings
 
 from .recordings import BOUND, Recording, Rows, error, errors, model_of, open_recorded, settings_of
 

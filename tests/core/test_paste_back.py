@@ -10,7 +10,7 @@ from knot_core.media import fit_image, open_image
 from knot_core.media.paste_back import PasteBack
 from knot_core.media.placement import Placement, cut_out, fitted_placement
 from knot_core.media.portrait import crop_portrait
-from knot_core.model import ASSETS
+from knot_core.model_loading import ASSETS
 
 TURNED = Placement(scale=cmath.rect(1.5, 0.3), origin=80 + 40j, size=(64, 64), whole=(200, 240))
 

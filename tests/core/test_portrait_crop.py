@@ -18,7 +18,7 @@ from knot_core.driving.expression import read_expression
 from knot_core.errors import DrivingError, MediaError
 from knot_core.media import open_image
 from knot_core.media.portrait import FaceRegion, crop_portrait, find_face, portrait_box
-from knot_core.model import ASSETS
+from knot_core.model_loading import ASSETS
 
 # Middle of each sample portrait's face, as parts of the picture, read off by eye.
 FACES = {"ada": (0.5, 0.58), "ben": (0.5, 0.52), "cleo": (0.5, 0.53), "dan": (0.5, 0.55)}

@@ -17,11 +17,12 @@ from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, AudioCrossConfig, NetworkConfig
 from knot_core.errors import SettingsError
 from knot_core.inspection import inspect_checkpoint
-from knot_core.model import load_model
+from knot_core.model_loading import load_model
 from knot_core.stream import open_stream
 from knot_core.wan.checkpoint import save_network
-from knot_core.wan.families import PRESETS, plain, with_settings
+from knot_core.wan.families import PRESETS
 from knot_core.wan.network import WanNetwork
+from knot_core.wan.preset import plain, with_settings
 
 CHANNELS = {"t2v16": 16, "ref33": 33, "inpaint36": 36}
 SIZE = (32, 48)  # height, width

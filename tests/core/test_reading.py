@@ -13,8 +13,9 @@ from torch import Tensor
 
 from knot_core.config import AudioCrossConfig, NetworkConfig
 from knot_core.errors import CheckpointError
-from knot_core.wan.checkpoint import build_network, differences, open_checkpoint
+from knot_core.wan.checkpoint import open_checkpoint
 from knot_core.wan.network import WanNetwork
+from knot_core.wan.network_building import build_network, differences
 
 STEM = "diffusion_pytorch_model"
 CONFIG = NetworkConfig(
@@ -283,7 +284,8 @@ def test_what_is_no_wan_network_is_refused_with_what_was_found(tmp_path, names, 
 LOAD = """
 import sys, torch
 from pathlib import Path
-from knot_core.wan.checkpoint import build_network, open_checkpoint
+from knot_core.wan.checkpoint import open_checkpoint
+from knot_core.wan.network_building import build_network
 
 def most():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM:")) // 1024

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 from knot_core.cli import main
 from knot_core.errors import CheckpointError, SettingsError
 from knot_core.media import fit_image, open_image
-from knot_core.model import ASSETS, load_model
+from knot_core.model_loading import ASSETS, load_model
 from knot_core.stream.reference_check import GOOD_ENOUGH, MEASURES, read_cloud
 from knot_lab.training.calibrate import portrait
 

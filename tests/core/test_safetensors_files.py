@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from knot_core.errors import CheckpointError
-from knot_core.model import ASSETS
+from knot_core.model_loading import ASSETS
 from knot_core.wan.checkpoint import open_checkpoint
 from knot_core.wan.reading import read_stored
 from knot_core.wan.safetensors_file import read_header
@@ -119,7 +119,7 @@ def test_the_adapter_of_a_large_network_feeds_the_blocks_behind_the_first_two(tm
 
 
 def test_a_codec_of_either_suffix_lies_beside_its_weights(tmp_path):
-    from knot_core.model import load_model
+    from knot_core.model_loading import load_model
 
     for name in ("knot-tiny", "knot-tiny-codec"):
         Path(tmp_path / f"{name}.sft").write_bytes((ASSETS / f"{name}.safetensors").read_bytes())

@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from knot_core.model import ASSETS, load_model
+from knot_core.model_loading import ASSETS, load_model
 from knot_core.shared_weights import share_weights
 from knot_core.stream import fingerprint
 
 LOAD = """
 import sys, torch
-from knot_core.model import load_model
+from knot_core.model_loading import load_model
 from knot_core.run.process_memory import private_bytes
 from knot_core.shared_weights import SharedWeights
 from knot_core.stream.grouping import some_anchor

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from knot_core.config import StreamSettings
 from knot_core.driving import Driving
 from knot_core.errors import StateError
-from knot_core.model import load_model
+from knot_core.model_loading import load_model
 from knot_core.stream import open_stream, resume_stream, state_file, state_of
 
 from .compared_chunks import same, take

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from knot_core.model import load_model
+from knot_core.model_loading import load_model
 from knot_core.stream import fingerprint, load_stream, resume_stream
 from knot_core.stream.state_file import READABLE
 

@@ -70,7 +70,8 @@ FILES = load_files()
 pack = load_pack()
 core = importlib.import_module(f"{pack.__name__}.knot_core")
 PARTS = (
-    "config", "codec.taehv", "driving", "wan.network", "wan.families", "wan.checkpoint", "stream", "stream.sampler"
+    "config", "codec.taehv", "driving", "wan.network", "wan.network_building", "wan.families", "wan.preset",
+    "wan.checkpoint", "stream", "stream.sampler",
 )  # fmt: skip
 for part in PARTS:
     importlib.import_module(f"{core.__name__}.{part}")
@@ -140,7 +141,7 @@ def alone(
     folder = SCRATCH / "models" / "diffusion_models"
     over = None if overlay is None else folder / overlay
     checkpoint = core.wan.checkpoint.open_checkpoint(folder / name, family=family, overlay=over)
-    network = core.wan.checkpoint.build_network(checkpoint)
+    network = core.wan.network_building.build_network(checkpoint)
     codec = core.codec.load_codec(SCRATCH / "models/vae_approx/taew2_1.safetensors")
     model = core.Model(
         network=network,
@@ -370,7 +371,7 @@ def text_only() -> Json:
     """No picture: the prompt decides, and the anchor is out of use."""
     model = from_model(load_unet("self_forcing.safetensors"), "self-forcing")
     got = stream(model, encode(model, image=None))
-    plain = core.wan.families.plain(model.settings)
+    plain = core.wan.preset.plain(model.settings)
     other = stream(model, encode(model, image=None, conditioning=[[-TEXT, {}]]))
     knot = core.StreamSettings(**{**vars(model.settings), "use_anchor": False})
     return {
@@ -500,7 +501,7 @@ def stream_with_noise(
             noise.append(torch.randn_like(noise[0]))
         return torch.stack(noise).movedim(3, 2), state
 
-    settings = core.wan.families.plain(model.settings)
+    settings = core.wan.preset.plain(model.settings)
     anchor = encode(model, image=None, width=8 * side, height=8 * side)
     sampler._draw_noise = their_noise
     try:

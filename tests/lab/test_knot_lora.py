@@ -15,9 +15,10 @@ from knot_core.errors import SettingsError, StateError
 from knot_core.stream.chunk import Conditions
 from knot_core.stream.denoise import Denoiser
 from knot_core.stream.plan import ChunkPlan
-from knot_core.wan.checkpoint import build_network, open_checkpoint
+from knot_core.wan.checkpoint import open_checkpoint
 from knot_core.wan.lora import open_lora
 from knot_core.wan.network import WanNetwork, init_weights
+from knot_core.wan.network_building import build_network
 from knot_lab import precision
 from knot_lab.commands.train import main
 from knot_lab.data.clip_shards import Clips

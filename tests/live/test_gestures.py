@@ -6,7 +6,7 @@ import torch
 
 from knot_core import open_image, open_stream
 from knot_core.driving.expression_controls import CONTROLS, RANGES
-from knot_core.model import ASSETS
+from knot_core.model_loading import ASSETS
 from knot_live.gestures import GESTURES, MAX_SECONDS, Gesture, look_at, overlay
 from knot_live.live_driving import LiveDriving
 

@@ -13,7 +13,7 @@ from knot_core.config import AdapterConfig
 from knot_core.driving import Driving
 from knot_core.driving.expression_controls import CONTROLS, RANGES
 from knot_core.errors import DrivingError, KnotError
-from knot_core.model import ASSETS
+from knot_core.model_loading import ASSETS
 from knot_live.gestures import GESTURES
 from knot_live.held import Held
 from knot_live.live_driving import HISTORY, LiveDriving

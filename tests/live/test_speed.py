@@ -8,7 +8,7 @@ import torch
 
 from knot_core import SettingsError, load_model, open_image
 from knot_core.config import StreamSettings
-from knot_core.model import ASSETS
+from knot_core.model_loading import ASSETS
 from knot_live import speed
 from knot_live.engine import num_processors
 from knot_live.scheduling import Measured

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from knot_core import load_model, open_image
-from knot_core.model import ASSETS
+from knot_core.model_loading import ASSETS
 from knot_live import controls, drawing
 from knot_live.clock import Clock
 from knot_live.engine import StreamSettings

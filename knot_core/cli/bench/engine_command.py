@@ -11,8 +11,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...errors import SettingsError
-from ...model import Model, native_dtype, pick_device
-from ...wan.families import with_settings
+from ...model import Model
+from ...model_loading import native_dtype, pick_device
+from ...wan.preset import with_settings
 from .compiled_forward import compiled_forward
 from .engine_benchmark import Task, measure
 from .random_models import PUBLISHED, network_config, random_model, random_text, some_driving

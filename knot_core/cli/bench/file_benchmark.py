@@ -14,7 +14,8 @@ import torch
 from ...errors import SettingsError
 from ...geometry import first_pixel_frame
 from ...media import fit_image, open_image
-from ...model import ASSETS, Model
+from ...model import Model
+from ...model_loading import ASSETS
 from ...run import Run, StreamLog, StreamStats
 from ...stream import open_stream
 from ...text import NUM_TEXT_TOKENS

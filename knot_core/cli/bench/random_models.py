@@ -13,8 +13,9 @@ from ...driving import Driving
 from ...errors import SettingsError
 from ...model import Model
 from ...text import NUM_TEXT_TOKENS
-from ...wan.families import PRESETS, Preset
+from ...wan.families import PRESETS
 from ...wan.network import WanNetwork, cast_weights
+from ...wan.preset import Preset
 
 _small = partial(NetworkConfig, dim=1536, ffn_dim=8960, num_heads=12, num_layers=30)
 _large = partial(NetworkConfig, dim=5120, ffn_dim=13824, num_heads=40, num_layers=40)
