@@ -98,21 +98,12 @@ def _run_until(name, recipe, clips, folder, stop):
         loop.train_stage(stage, open_examples(clips, recipe), loop.Outputs(folder=folder, log=stopping))
 
 
-def _command(name, clips, folder, *options):
-    values = [*SMALL, *options]
-    return [
-        sys.executable,
-        "-m",
-        "knot_lab",
-        "train",
-        name,
-        "--folder",
-        str(folder),
-        "--clips",
-        str(clips),
-        "--set",
-        *values,
-    ]
+def _arguments(name, clips, folder, *options):
+    return [name, "--folder", str(folder), "--clips", str(clips), "--set", *SMALL, *options]
+
+
+def _command(*what):
+    return [sys.executable, "-m", "knot_lab", "train", *_arguments(*what)]
 
 
 def _environment():
@@ -122,12 +113,10 @@ def _environment():
 @pytest.mark.slow
 def test_killed_at_any_moment_a_run_loses_no_more_than_the_interval(clips, tmp_path):
     """Killed without warning, twice; what it has logged is at most the interval ahead of what it goes on from."""
-    command = _command(
-        "teacher", clips, tmp_path, "teacher.steps=14", "teacher.save_every=2", "teacher.sample_every=50"
-    )
+    what = ("teacher", clips, tmp_path, "teacher.steps=14", "teacher.save_every=2", "teacher.sample_every=50")
     log, checkpoint = tmp_path / "teacher.log", tmp_path / "teacher.ckpt"
     for least in (3, 8):
-        process = subprocess.Popen(command, env=_environment(), cwd=tmp_path, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(_command(*what), env=_environment(), cwd=tmp_path, stdout=subprocess.DEVNULL)
         while _last_step(log) < least and process.poll() is None:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
@@ -135,7 +124,7 @@ def test_killed_at_any_moment_a_run_loses_no_more_than_the_interval(clips, tmp_p
         assert process.returncode == -signal.SIGKILL
         state = load_checkpoint(checkpoint)
         assert 0 <= _last_step(log) - state["step"] <= 2
-    subprocess.run(command, env=_environment(), cwd=tmp_path, stdout=subprocess.DEVNULL, check=True)
+    main(_arguments(*what))
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     losses = {}
     for line in lines:
@@ -157,7 +146,7 @@ def test_two_processes_have_the_losses_of_one(clips, tmp_path):
         pytest.skip("this torch has no gloo")
     teacher = tmp_path / "teacher.safetensors"
     options = ["distill.steps=4", "distill.sample_every=4", "recompute=True"]
-    subprocess.run(_command("teacher", clips, tmp_path, "teacher.steps=1"), env=_environment(), check=True)
+    main(_arguments("teacher", clips, tmp_path, "teacher.steps=1"))
     (tmp_path / "causal.safetensors").write_bytes(teacher.read_bytes())
     found = []
     for count in (1, 2):
@@ -165,18 +154,18 @@ def test_two_processes_have_the_losses_of_one(clips, tmp_path):
         folder.mkdir()
         for name in ("teacher", "causal"):
             (folder / f"{name}.safetensors").write_bytes(teacher.read_bytes())
-        command = _command("distill", clips, folder, *options)
-        if count == 2:
-            launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-            command = [sys.executable, *launcher, *command[1:]]
-        subprocess.run(command, env=_environment(), cwd=tmp_path, check=True)
+        if count == 1:
+            main(_arguments("distill", clips, folder, *options))
+        else:
+            launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+            command = [sys.executable, *launcher, *_command("distill", clips, folder, *options)[1:]]
+            subprocess.run(command, env=_environment(), cwd=tmp_path, check=True)
         found.append([json.loads(line) for line in (folder / "distill.log").read_text().splitlines()])
     assert len(found[0]) == len(found[1]) == 4
     for one, two in zip(*found, strict=True):
         for name in set(one) - {"seconds"}:
             assert one[name] == pytest.approx(two[name], rel=1e-4, abs=1e-5), name
-    more = _command("distill", clips, tmp_path / "2", "distill.steps=5", "distill.sample_every=9")
-    subprocess.run(more, env=_environment(), cwd=tmp_path, check=True)
+    main(_arguments("distill", clips, tmp_path / "2", "distill.steps=5", "distill.sample_every=9"))
     assert _last_step(tmp_path / "2" / "distill.log") == 5
 
 
