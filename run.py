@@ -67,7 +67,7 @@ def command_lines(command: str, options: list[str]) -> list[list[str]]:
     if options:
         return [[*pytest, *options]]
     workers = str(min(os.cpu_count() or 1, MOST_WORKERS))
-    return [[*pytest, "-m", "not alone", "-n", workers, "--dist", "worksteal"], [*pytest, "-m", "alone"]]
+    return [[*pytest, "-m", "not alone", "-n", workers, "--dist", "loadfile"], [*pytest, "-m", "alone"]]
 
 
 def command_line(command: str, options: list[str]) -> list[str]:
