@@ -55,30 +55,23 @@ def main(arguments: list[str]) -> int:
 
 
 def command_lines(command: str, options: list[str]) -> list[list[str]]:
-    """The arguments of each call of the environment's Python.
+    """The arguments of each call of the environment's Python: one, or two where all tests are asked for.
 
-    All tests are shared among the processors; those that measure time follow, one by one. Chosen tests run as pytest is
-    told.
+    They are shared among the processors, file by file; those that measure time follow by themselves.
     """
-    if command != "test":
-        return [command_line(command, options)]
-    # isolated: the repository's root stays off the path, where nodes/ would hide ComfyUI's module of that name
-    pytest = ["-I", "-m", "pytest", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml")]
-    if options:
-        return [[*pytest, *options]]
-    workers = str(min(os.cpu_count() or 1, MOST_WORKERS))
-    return [[*pytest, "-m", "not alone", "-n", workers, "--dist", "loadfile"], [*pytest, "-m", "alone"]]
-
-
-def command_line(command: str, options: list[str]) -> list[str]:
-    """The arguments of every command but the tests'."""
+    if command == "test":
+        # isolated: the repository's root stays off the path, where nodes/ would hide ComfyUI's module of that name
+        pytest = ["-I", "-m", "pytest", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml")]
+        workers = str(min(os.cpu_count() or 1, MOST_WORKERS))
+        shared = ["-m", "not alone", "-n", workers, "--dist", "loadfile"]
+        return [[*pytest, *options]] if options else [[*pytest, *shared], [*pytest, "-m", "alone"]]
     if command in LAB_COMMANDS:
-        return ["-m", "knot_lab", command, *options]
+        return [["-m", "knot_lab", command, *options]]
     if command == "live":
-        return ["-m", "knot_live", "serve", "--open", *options]
+        return [["-m", "knot_live", "serve", "--open", *options]]
     if command == "demo":
-        return ["-m", "knot_core", "animate", *demo_options(), *options]
-    return ["-m", "knot_core", command, *options]
+        return [["-m", "knot_core", "animate", *demo_options(), *options]]
+    return [["-m", "knot_core", command, *options]]
 
 
 def demo_options() -> list[str]:

@@ -1,4 +1,4 @@
-"""What a pass of the network needs of a cache, and the caches that keep nothing from pass to pass.
+"""The protocol of a cache that passes of the network attend to, and the caches that keep nothing between passes.
 
 Shapes: B batch, L tokens of the pass, S slots, N heads, K head dim.
 """

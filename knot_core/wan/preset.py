@@ -1,4 +1,4 @@
-"""What is known of a family of checkpoints: how its files are recognised, and how it streams."""
+"""A family of checkpoints as data: how its files are recognised, and how it streams."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Literal

@@ -63,7 +63,7 @@ def test_run_needs_nothing_but_the_standard_library():
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert names <= sys.stdlib_module_names
-    assert (ROOT / "run.py").read_text(encoding="utf-8").count("\n") < 160
+    assert (ROOT / "run.py").read_text(encoding="utf-8").count("\n") < 170
 
 
 def test_an_environment_that_was_not_finished_is_made_anew(runner, monkeypatch, capsys):
