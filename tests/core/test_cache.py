@@ -149,6 +149,16 @@ def test_what_passes_wrote_in_place_is_undone_and_forgotten():
     assert frames_in(cache.extend(0, keys([3]), keys([3]))[0]) == [0, 3, 40, 41, 42]  # 0: no anchor was placed
 
 
+def test_passes_that_saw_no_window_are_undone_too():
+    """A chunk that is stopped while the window is computed anew leaves the next one's passes their window."""
+    cache = kv_cache(6)
+    commit(cache, range(3))
+    cache.pass_alone(1)
+    assert frames_in(cache.extend(0, keys([8]), keys([8]))[0]) == [0, 2, 8]  # anchor, the pass before, itself
+    cache.undo()
+    assert frames_in(cache.extend(0, keys([9]), keys([9]))[0]) == [0, 0, 1, 2, 9]
+
+
 @pytest.mark.parametrize("num_window_frames", [0, 2, 4, 6, 40])
 def test_the_training_cache_reads_the_same_frames(num_window_frames):
     streaming = kv_cache(num_window_frames, num_anchor_frames=0)
