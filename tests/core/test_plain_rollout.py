@@ -16,7 +16,8 @@ from knot_core.stream import Anchor, encode_anchor, open_stream
 from knot_core.stream.chunk import Conditions, clean_pass, commit_chunk, generate_chunk
 from knot_core.stream.denoise import Denoiser
 from knot_core.stream.plan import ChunkPlan, first_clock, plan_chunk
-from knot_core.wan.families import ROWS, plain
+from knot_core.wan.families import ROWS
+from knot_core.wan.preset import plain
 from knot_core.wan.rope import rotate_time
 
 TOLERANCE = 1e-12  # in float64: another order of the sums
