@@ -26,6 +26,7 @@ class Control:
     """One wish. Equal controls ask for the same."""
 
     kind: ClassVar[str]  # its name in JSON
+    urgent: ClassVar[bool] = False  # a chunk under way is given up for it, where there is time to draw another
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, `type` among them."""
@@ -48,7 +49,7 @@ class DrivingControl(Control, ABC):
 class SetControls(DrivingControl):
     """The face's controls, each held until it is changed; None gives it back to the motion beneath."""
 
-    kind = "set_controls"
+    kind, urgent = "set_controls", True
     values: Mapping[str, float | None]
 
     def __post_init__(self) -> None:
@@ -76,7 +77,7 @@ class SetPose(DrivingControl):
 class Gesture(DrivingControl):
     """A short curve that is laid over the rest, by its name."""
 
-    kind = "gesture"
+    kind, urgent = "gesture", True
     name: str
     strength: float = 1.0
 
@@ -91,7 +92,7 @@ class Gesture(DrivingControl):
 class Look(DrivingControl):
     """Look there: from -1 to 1, x to the right and y down."""
 
-    kind = "look"
+    kind, urgent = "look", True
     x: float
     y: float
 

@@ -7,12 +7,15 @@ Shapes: S samples.
 
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
+from statistics import median
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from . import pacing
 from .adapting import Adapting
+from .chunk_lengths import Lengths, Times
 from .chunk_pictures import Pictures
 from .clock import Clock
 from .engine import Chunk, LateChunk, LateDecoder, Stream, StreamSettings, next_chunks
@@ -65,7 +68,9 @@ class Drawing:
         self._changed, self._journal = changed, journal or Journal()
         self.adapting = adapting or Adapting(stream.settings, stream.settings.num_chunk_frames)
         self._made: deque[tuple[Span, Chunk | LateChunk]] = deque(maxlen=keep)
-        self._taken: deque[float] = deque(maxlen=pacing.NUM_MEASURED)  # seconds until a chunk's first pictures
+        self._times = Times()
+        self._in_place: int | None = None  # latent frames of the next chunk, which is drawn in place of others
+        self._hurries = False  # whether less than usual lies ready, since a chunk was drawn in place of others
         self._cut: list[tuple[Span, Chunk | LateChunk]] = []  # shown until what replaces them is there
         self._late = LateDecoder(stream, threads=stream.threads) if decode_beside else None
 
@@ -91,18 +96,56 @@ class Drawing:
         shared = self.adapting.shared_lead
         return max(length, shared) if shared else pacing.lead(self._taken, length)
 
-    def draw(self, waited: float = 0.0) -> Steps[Drawn | None]:
-        """The next chunk, due `waited` seconds ago; None where it was given up, which leaves all as it was."""
-        self.begin()
+    @property
+    def _asked(self) -> int:
+        """Latent frames of a chunk, where nothing makes it shorter."""
+        return self.adapting.rung.shape.num_chunk_frames
+
+    @property
+    def _taken(self) -> Sequence[float]:
+        """Seconds until the first pictures of such chunks were there."""
+        return self._times.of(self._asked)
+
+    def _lengths(self, taken: float | None = None) -> Lengths | None:
+        """The chunks that can be drawn, where a whole one takes so long; by what half of them take at most. None as
+        long as nothing was measured.
+
+        They are of one length where several sessions are drawn together, where the model was trained for certain
+        settings, and for a microphone's voice, which is as late as the chunks are long with which it began.
+        """
+        if taken is None and not self._taken:
+            return None
+        lengths = Lengths.expected(self._times, self._asked, taken or median(self._taken), self._fps)
+        settings = self.stream.settings
+        fixed = self.adapting.shared_lead or settings.timesteps or settings.commit == "in_place" or self.driving.mirrors
+        return lengths.only_asked() if fixed else lengths
+
+    def _set_length(self, num_latents: int) -> None:
+        settings = self.stream.settings
+        if settings.num_chunk_frames != num_latents:
+            self.stream.set_settings(replace(settings, num_chunk_frames=num_latents))
+
+    def draw(self, unplayed: float, waited: float = 0.0) -> Steps[Drawn | None]:
+        """The next chunk, due `waited` seconds ago; None where it was given up, which leaves all as it was.
+
+        In place of others, and until as much lies ready as usual, it has as many latent frames as can be drawn while
+        `unplayed` seconds of pictures last.
+        """
+        lengths, in_place = self._lengths() if self._hurries else None, self._in_place
+        self.begin(in_place or (self._asked if lengths is None else lengths.next(unplayed)))
+        self._hurries = in_place is not None or self.stream.plan.num_frames < self._asked
         return (yield from self.finish(waited))
 
-    def begin(self) -> None:
-        """Freeze what the next chunk is drawn under."""
+    def begin(self, num_latents: int) -> None:
+        """Freeze what the next chunk is drawn under, and how many latent frames it has."""
+        self._in_place = None
+        self._set_length(num_latents)
         self.driving.begin_chunk(self.stream.plan)
-        self._journal.write(Begun(self._journal.at))
+        self._journal.write(Begun(self._journal.at, num_latents))
 
     def give_up(self) -> None:
         """The chunk that was begun is not drawn: the driving stands where the stream does."""
+        self._set_length(self._asked)
         self.driving.take_back(self.stream.plan.start)
         self._journal.write(GivenUp())
 
@@ -123,7 +166,9 @@ class Drawing:
         span = Span(chunk.index, chunk.start_frame, first, first + len(frames))
         if plan.chunk > 0:  # the first one also warms up
             # its first pictures are decoded while it is committed
-            self._taken.append(waited + max(seconds, seconds - chunk.seconds.get("commit", 0.0) + self.decoding))
+            taken = waited + max(seconds, seconds - chunk.seconds.get("commit", 0.0) + self.decoding)
+            self._times.add(plan.num_frames, taken, asked=self._asked)
+        self._set_length(self._asked)
         self._made.append((span, chunk))
         return Drawn(span, frames, sound, self.driving.spoken, {**chunk.seconds, "chunk": seconds})
 
@@ -151,7 +196,7 @@ class Drawing:
 
     def other_rung(self, drawn: Drawn) -> int | None:
         """The new rung where chunks come late, or there is room again; asked once after each chunk."""
-        length, slowest = drawn.span.length / self._fps, pacing.slowest(self._taken)
+        length, slowest = self.next.length / self._fps, pacing.slowest(self._taken)
         shared = self.adapting.shared_lead
         if not shared and len(self._taken) * length < _JUDGED:
             return None  # the first chunks are slow, and those after a change
@@ -163,15 +208,16 @@ class Drawing:
 
     def _set(self, settings: StreamSettings) -> None:
         self.stream.set_settings(settings)
-        self._taken.clear()  # chunks may take longer now
+        self._times.clear()  # chunks may take longer now
 
     def fall_silent(self, played_frame: int, position: float) -> int:
         """Forget all speech; how many chunks were taken back, to be drawn again without what of it is not played.
 
         `played_frame` was shown last; `position` frames are, when this is asked.
         """
-        drawn = pacing.drawn_within(self._taken, self.next.length / self._fps)
-        count = pacing.num_cut([span for span, _ in self._made], position, drawn, self._fps)
+        lengths = self._lengths(pacing.drawn_within(self._taken, self.next.length / self._fps))
+        count, length = lengths.cut([span for span, _ in self._made], position, self._fps)
+        self._in_place = length or self._in_place
         self.take_back(count, played_frame)
         return count
 
@@ -193,16 +239,25 @@ class Drawing:
                 chunk.frames.cancel(max(0, first_frame - span.first))
         self._cut = []
 
-    def can_begin_again(self, unplayed: float) -> bool:
-        """Whether the chunk under way can be given up and drawn again while `unplayed` seconds of pictures last."""
-        return pacing.may_be_drawn_again(self._taken, unplayed)
+    def again(self, unplayed: float) -> int | None:
+        """The latent frames of a chunk that can be drawn in place of the one under way while `unplayed` seconds of
+        pictures last; None: there is no time for it.
+        """
+        lengths = self._lengths()
+        return None if lengths is None else lengths.again(unplayed)
 
-    def would_speak(self, *, committed: bool) -> bool:
-        """Whether the chunk under way is silent and would not be if it began now; `committed`: no more speech comes."""
+    def draw_in_place(self, num_latents: int) -> None:
+        """The chunk under way is given up; the next one has so many latent frames."""
+        self._in_place = num_latents
+
+    def would_speak(self, num_latents: int, *, committed: bool) -> bool:
+        """Whether the chunk under way is silent, and one of so many latent frames would not be if it began now;
+        `committed`: no more speech comes.
+        """
         if self.driving.speaking:
             return False
         plan, waiting = self.stream.plan, self.driving.speech_waiting
-        heard = Span.of_latents(plan.chunk, plan.start, plan.num_frames + plan.num_knot_frames).length / self._fps
+        heard = Span.of_latents(plan.chunk, plan.start, num_latents + plan.num_knot_frames).length / self._fps
         return waiting > (0 if committed else heard)
 
 

@@ -17,9 +17,10 @@ from .controls import Control
 
 @dataclass(frozen=True)
 class Begun:
-    """The driving of the next chunk was frozen, at that time of its clock."""
+    """The driving of the next chunk was frozen, at that time of its clock; so many latent frames it was to have."""
 
     at: float
+    num_latents: int
 
 
 @dataclass(frozen=True)

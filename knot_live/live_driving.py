@@ -177,6 +177,12 @@ class LiveDriving:
             return self._voice.waiting / SOUND_RATE
 
     @property
+    def mirrors(self) -> bool:
+        """Whether a microphone's voice comes, which the face mirrors."""
+        with self._lock:
+            return self._voice.mirrors
+
+    @property
     def speaking(self) -> bool:
         """Whether the chunk at hand plays speech."""
         frozen = self._frozen

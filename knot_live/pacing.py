@@ -40,11 +40,6 @@ def slowest(taken: Sequence[float]) -> float:
     return sorted(taken)[-2] if len(taken) > 1 else 0.0
 
 
-def may_be_drawn_again(taken: Sequence[float], unplayed: float) -> bool:
-    """Whether a chunk under way can be dropped and drawn anew before `unplayed` seconds of pictures have been shown."""
-    return bool(taken) and unplayed >= sorted(taken)[len(taken) // 2] + TRANSPORT
-
-
 @dataclass(frozen=True)
 class Span:
     """A chunk that was made: pixel frames `first` to `end` - 1, from latent frame `start` on."""
@@ -62,15 +57,6 @@ class Span:
     def of_latents(cls, chunk: int, start: int, num_latents: int) -> "Span":
         """The span of a chunk of so many latent frames: frame 0 covers one pixel frame, each later one four."""
         return cls(chunk, start, first_pixel_frame(start), first_pixel_frame(start + num_latents))
-
-
-def num_cut(made: Sequence[Span], position: float, drawn: float, fps: int) -> int:
-    """How many of the last chunks are taken back to be shown otherwise, without a stall; a chunk takes `drawn` seconds.
-
-    The first of them is drawn again, and the chunk behind it too, before the viewer has shown all of the first. What is
-    shown by then stays as it is.
-    """
-    return sum(span.end >= position + (2 * drawn + TRANSPORT) * fps for span in made)
 
 
 def first_replaced(playback: "Playback", now: float) -> int:

@@ -26,6 +26,11 @@ class Receipts:
         """Whether the end of a sentence is among what takes hold next."""
         return any(isinstance(wish.control, CommitSpeech) for wish, _ in self._heeded)
 
+    @property
+    def urgent(self) -> bool:
+        """Whether something that somebody waits to see is among it."""
+        return any(wish.control.urgent for wish, _ in self._heeded)
+
     def book(self, span: Span) -> None:
         """Record that the controls at hand take hold with that chunk."""
         wishes, self._heeded = self._heeded, []

@@ -86,10 +86,10 @@ class Resumed(Session):
         """Steps up to the next chunk that was kept."""
         while self._left:
             match self._left.popleft():
-                case Begun(at):
+                case Begun(at, num_latents):
                     self._journal.hold(at)
                     self._receipts.book(self._drawing.next)
-                    self._drawing.begin()
+                    self._drawing.begin(num_latents)
                     self._begun = True
                 case GivenUp():
                     self._drawing.give_up()

@@ -1,132 +1,35 @@
 """A session: a stream that is driven while it runs, and drawn as fast as it is watched.
 
-Any thread asks (`apply`, `acknowledge`); one thread, that which iterates over `chunks`, draws. What is asked waits in a
-list until that thread stands between two chunks, so that asking never waits for drawing. The drawing thread computes
-with as many threads as the model's size pays for, which is one for a small model, and sleeps while nothing is to be
-drawn: browser and encoder share the processor.
+Any thread asks (`apply`, `acknowledge`: see controlled.py); one thread, that which iterates over `chunks`, draws. It
+computes with as many threads as the model's size pays for, which is one for a small model, and sleeps while nothing is
+to be drawn: browser and encoder share the processor.
 """
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
-from pathlib import Path
-from threading import Condition, RLock
 from typing import Any
 
 from . import controls, events, pacing
-from .adapting import Adapting
 from .clock import Clock
+from .controlled import Controlled
 from .controls import Control, DrivingControl
-from .drawing import Changed, Drawing, Drawn, Steps, alone
+from .drawing import Drawn, Steps, alone
 from .engine import (
-    Anchor,
-    Driving,
     Model,
-    Snapshot,
     StateError,
-    Stream,
-    StreamSettings,
-    VideoWriter,
-    begin_stream,
-    state_of,
 )
-from .events import ENDED, FINISHING, PAUSED, READY, RUNNING, Event, MediaChunk
-from .journal import Did, Journal
-from .live_driving import LiveDriving
-from .pacing import Playback
-from .preparing import Speaker
-from .receipts import Receipts
-from .recording import OpenFile, Recorder
-from .session_files import copied, load_session, open_at, restored, save_session
-from .speed import changed_settings
-from .watching import Watching
-from .wishes import Wishes
+from .events import ENDED, FINISHING, PAUSED, RUNNING, MediaChunk
+from .session_files import load_session, restored
 
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.001, 0.05  # seconds, between two looks whether the host stops the session
 
 
-class Session:
+class Session(Controlled):
     """One live session. It has ended when `chunks` has; what ended it otherwise than as asked is raised there."""
 
     repeating = False  # whether it does again what was done elsewhere
-
-    def __init__(  # noqa: PLR0913 - the public door; all but the first three may be left out
-        self,
-        model: Model,
-        anchor: Anchor,
-        settings: StreamSettings,
-        *,
-        seed: int = 0,
-        beneath: Driving | None = None,
-        driving: Any = None,
-        encode_text: Callable[[str], Any] | None = None,
-        anchor_of: Callable[[str], Anchor] | None = None,
-        speak: Speaker | None = None,
-        record_to: Callable[[], Path] | None = None,
-        record_with: OpenFile = VideoWriter,
-        before_chunk: Callable[[Stream], None] = lambda _: None,
-        on_event: Callable[[Event], None] = lambda _: None,
-        state_path: Path | None = None,
-        longest: float = inf,
-        viewer: bool = True,
-        keep: int = 2,
-        decode_beside: bool = True,
-        change_settings: Changed = changed_settings,
-        degrades: bool = False,
-        adapting: Adapting | None = None,
-        clock: Clock | None = None,
-        changed: Condition | None = None,
-        journal: Journal | None = None,
-        at: Snapshot | None = None,
-    ) -> None:
-        """A session before its first chunk; nothing is drawn.
-
-        `beneath` moves the portrait where nothing else does; `driving` takes the place of the usual `LiveDriving`, and
-        has its methods. `encode_text` encodes a prompt, `anchor_of` a picture by its name, `speak` makes sound of a
-        sentence; they are called on a thread of their own. `record_to` names the file of the next recording, which is
-        opened by `record_with`. `before_chunk` is called in the thread that draws, of every chunk. `on_event` is called
-        from any thread and must return at once. `longest` is in seconds of pictures. `viewer` off: nobody
-        acknowledges, and the clock plays. `keep` chunks can be taken back. `decode_beside` off: chunks are decoded in
-        the thread that draws. `change_settings` makes new settings of old ones and changes. `degrades`: where chunks
-        come late it is drawn with fewer steps, longer chunks, fewer pictures, until there is room again; `adapting`
-        says how far that went where `at` was made. `state_path` is where a session that breaks off leaves its state;
-        `at` is a state to go on from. Where several are drawn in turn: `changed` is notified of all that is asked and
-        acknowledged. `journal` is written what was done.
-        """
-        self.model, self.fps = model, model.fps
-        self._tell, self._clock, self._state_path = on_event, clock or Clock(), state_path
-        self._journal = journal or Journal(clock=self._clock.now)
-        if driving is None:
-            driving = LiveDriving(model, beneath=beneath, seed=seed, clock=self._journal.now)
-        at = begin_stream(model, anchor, settings, seed) if at is None else at
-        stream = open_at(model, at, driving, self._breaks_off, keep)
-        adapting = adapting or Adapting(stream.settings, model.settings.num_chunk_frames)
-        self._drawing = Drawing(stream, driving, self.fps, self._clock, keep, decode_beside=decode_beside,
-                                changed=change_settings, adapting=adapting, journal=self._journal)  # fmt: skip
-        self.degrades = degrades  # may be changed at any time: who replays a log decides nothing himself
-        self._between = RLock()  # held while a chunk is drawn, or what it begins with is changed
-        self._changed = changed or Condition()  # held for moments: of wishes and of the playback
-        self._wishes = Wishes(
-            self._changed, lambda number, why: self._tell(events.Refused(number, why)),
-            encode_text=encode_text, anchor_of=anchor_of, speak=speak,
-        )  # fmt: skip
-        first = self._drawing.next.first
-        self._last_frame = first + longest * self.fps
-        patience = pacing.PATIENCE * self.fps if viewer else inf
-        self._watching = Watching(Playback.at(first, self.fps, patience), self._clock, self._changed)
-        self._state, self._epoch = READY, 0
-        self._ending = "stopped", "the host has stopped the session"
-        # the drawing thread's own
-        self._recorder = Recorder(
-            self.fps, record_to, lambda path, why: self._tell(events.Recorded(path, why)), record_with
-        )
-        self._wait: Callable[[], None] = lambda: None
-        self._before_chunk = before_chunk
-        self._host_stops = False
-        self._receipts = Receipts(on_event, self._drawing.adapting.told)
-        self.log = self._receipts.log
-        self._cutting, self._drawn_again = False, -1  # whether a cut is to be drawn; the last chunk that was given up
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str], model: Model, **options: Any) -> "Session":
@@ -142,53 +45,6 @@ class Session:
         session = cls(model, at.anchor, at.settings, **restored(at, notes, model, clock.now, options))
         session._wishes.number, session._epoch = notes["number"], notes["epoch"]
         return session
-
-    @property
-    def state(self) -> str:
-        """`ready`, `running`, `paused`, `finishing` or `ended`."""
-        return self._state
-
-    @property
-    def play_ratio(self) -> float:
-        """The share without stall of the time in which it was shown, by acknowledgements and made frames."""
-        return self._watching.ratio
-
-    def apply(self, control: Control, number: int | None = None) -> int:
-        """Ask for something; returns its number at once, which is `number` where somebody else counts. `Applied` or
-        `Refused` is told of it later. `Degrade`, the session's own, has the number 0, and `Degraded` is told of it.
-        """
-        if isinstance(control, controls.Degrade):
-            self._wishes.ask_itself(control)
-            return 0
-        return self._wishes.ask(control, number)
-
-    def acknowledge(self, epoch: int, frame: int) -> None:  # noqa: ARG002 - frames are counted on over epochs
-        """The viewer has shown that pixel frame: drawing keeps in step with him."""
-        self._watching.acknowledge(frame)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what `resume` needs, of after the last chunk that was drawn; waits for one under way.
-
-        What was asked and has not taken hold is not in it.
-
-        Raises:
-            StateError: the files cannot be written.
-        """
-        with self._between:
-            save_session(path, self._drawing.stream, self._notes())
-
-    def checkpoint(self) -> tuple[Snapshot, dict[str, Any]]:
-        """Copies of where it stands, and of what the engine does not know of it; in the thread that draws."""
-        return copied(self._drawing.stream), {**self._notes(), "state": self._state}
-
-    def _notes(self) -> dict[str, Any]:
-        return {"number": self._wishes.number, "epoch": self._epoch, "driving": self._drawing.driving.to_state(),
-                "adapting": self.adapting.to_state()}  # fmt: skip
-
-    def snapshot(self) -> Snapshot:
-        """The stream after the last chunk that was drawn; waits for one under way."""
-        with self._between:
-            return state_of(self._drawing.stream)
 
     def chunks(self, wait: Callable[[], None] | None = None) -> Iterator[MediaChunk]:
         """Draw, in this thread, until the session ends. `wait` is called again and again meanwhile, and may raise."""
@@ -230,21 +86,6 @@ class Session:
         """Seconds for which there is nothing to do here unless `changed` is notified, which is held meanwhile."""
         return 0.0 if self._wishes.wait_for(Control) else self._seconds_until_due()
 
-    @property
-    def unplayed(self) -> float:
-        """Seconds until the viewer has shown all that is made for him."""
-        return self._watching.unplayed
-
-    @property
-    def adapting(self) -> Adapting:
-        """Its ladder, and where it stands."""
-        return self._drawing.adapting
-
-    def _enter(self, state: str) -> None:
-        if state != self._state:
-            self._state = state
-            self._tell(events.StateChanged(state))
-
     def _why_it_ends(self) -> tuple[str, str] | None:
         """Reason and sentence, or None: another chunk is to be drawn."""
         if self._state == FINISHING:
@@ -272,67 +113,6 @@ class Session:
         self._wait()
         self._host_stops = False
 
-    def _heed(self, kind: type[Control]) -> None:
-        """Do what was asked, in its order, as far as it is of that kind."""
-        while (wish := self._wishes.take(kind)) is not None:
-            with self._between:
-                try:
-                    taken_back = self._do(wish.control, wish.made)
-                    self._receipts.heed(wish, taken_back)
-                    asked = self._drawing.adapting.asked.to_dict() if wish.control.kind == "settings" else None
-                    self._journal.write(Did(wish.number, wish.control, self._journal.at, taken_back, asked))
-                except ValueError as problem:
-                    self._tell(events.Refused(wish.number, str(problem)))
-        if kind is Control:
-            self._receipts.book(self._drawing.next)
-
-    def _do(self, control: Control, made: Any) -> int:
-        """How many chunks were taken back for it."""
-        match control:
-            case DrivingControl():
-                control.drive(self._drawing.driving)
-            case controls.Prompt():
-                self._drawing.stream.set_text(made, recache=control.recache)
-            case controls.Reference():
-                self._drawing.stream.set_anchor(made, cut=control.cut)
-            case controls.Settings():
-                self._drawing.change(control.changes)
-            case controls.Degrade():
-                self._drawing.degrade(control.rung)
-            case controls.Cancel():
-                return self._cut(control.played_frame)
-            case controls.Pause() if self._state == RUNNING:
-                self._watching.stand()
-                self._enter(PAUSED)
-            case controls.GoOn() if self._state == PAUSED:
-                self._watching.stand()
-                self._enter(RUNNING)
-            case controls.Finish():
-                self._enter(FINISHING)
-            case controls.StartRecording():
-                self._recorder.hand_on(int(self._watching.position))
-                self._recorder.start()
-            case controls.StopRecording():
-                self._recorder.hand_on(int(self._watching.position))
-                self._recorder.stop()
-        return 0
-
-    def _cut(self, played_frame: int) -> int:
-        """Silence: go back to before the first chunk that can be shown otherwise in time."""
-        self._watching.acknowledge(played_frame)
-        self._recorder.shown.silence(played_frame + 1)
-        count = self._drawing.fall_silent(played_frame, self._watching.position)
-        if count:
-            self._cutting = True
-        elif not self._cutting:
-            self._begin_epoch(self._watching.made)
-        return count
-
-    def _begin_epoch(self, first_frame: int) -> None:
-        self._epoch, self._cutting = self._epoch + 1, False
-        self._drawing.replace_from(first_frame)
-        self._tell(events.Cut(self._epoch, first_frame))
-
     def step(self, waited: float = 0.0) -> MediaChunk | None:
         """Draw the next chunk now; None where it was given up, or nothing of it can be shown in time."""
         return alone(self.steps(waited))
@@ -341,7 +121,8 @@ class Session:
         """The same, for `alone` or `together`. It was due `waited` seconds ago, and others were drawn since."""
         with self._between:
             self._before_chunk(self._drawing.stream)
-            drawn = yield from self._drawing.draw(waited)
+            unplayed = (self._drawing.next.first - self._watching.position) / self.fps
+            drawn = yield from self._drawing.draw(unplayed, waited)
             if drawn is None:
                 return None
             self._receipts.book(self._drawing.next)
@@ -375,11 +156,15 @@ class Session:
         """Asked before each stage of a chunk: whether it is given up, to be drawn under what was asked meanwhile."""
         self._look()
         self._heed(DrivingControl)
-        chunk = self._drawing.next.chunk
-        if chunk == self._drawn_again or self._cutting or not self._drawing.can_begin_again(self._watching.unplayed):
+        chunk, length = self._drawing.next.chunk, self._drawing.again(self._watching.unplayed)
+        if chunk == self._drawn_again or self._cutting or length is None:
             return False
-        if self._wishes.wait_for(controls.Cancel) or self._drawing.would_speak(committed=self._receipts.committed):
+        urgent = self._wishes.wait_for(controls.Cancel) or self._drawing.would_speak(
+            length, committed=self._receipts.committed
+        )
+        if urgent or (self._receipts.urgent and chunk > self._drawn_again + 1):
             self._drawn_again = chunk
+            self._drawing.draw_in_place(length)
             return True
         return False
 

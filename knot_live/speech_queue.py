@@ -148,6 +148,11 @@ class SpeechQueue:
     def waiting(self) -> int:
         return sum(utterance.waiting for utterance in self._utterances)
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether a microphone's voice comes."""
+        return any(one.mode == "mirror" and not one.committed for one in self._utterances)
+
     def append(self, sound: np.ndarray, mode: str, now: float) -> None:
         """Append sound [S] to the last utterance, or begin another where that is committed or of another mode.
 

@@ -33,6 +33,11 @@ class Voice:
         """Samples that no chunk has played."""
         return self._queue.waiting
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether a microphone's voice comes."""
+        return self._queue.mirrors
+
     def append(self, samples: Any, sample_rate: int, mode: str, now: float) -> None:
         """`LiveDriving.append_speech`."""
         if mode not in MODES:

@@ -14,10 +14,11 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from knot_live import controls, preparing
-from knot_live import session as sessions
+from knot_live import controlled, controls, preparing
+from knot_live.chunk_lengths import ASIDE
 from knot_live.clock import Clock
 from knot_live.engine import Chunk, StreamSettings, first_pixel_frame
+from knot_live.session import Session
 
 FPS, RATE = 25, 24_000
 STAGES = 6
@@ -63,7 +64,10 @@ class SimulatedClock(Clock):
 
 @dataclass
 class FakeStream:
-    """A stream whose chunk takes `seconds()` in stages; frames show the driving's signal and the settings' steps."""
+    """A stream whose chunk of three latent frames takes `seconds()` in stages, a shorter one its share.
+
+    Frames show the driving's signal and the settings' steps.
+    """
 
     settings: StreamSettings
     driving: "FakeDriving"
@@ -85,7 +89,7 @@ class FakeStream:
         self.plan = SimpleNamespace(chunk=0, start=0, num_frames=self.settings.num_chunk_frames, num_knot_frames=1)
 
     def __next__(self):
-        took = self.seconds()
+        took = self.seconds() * (self.plan.num_frames + ASIDE) / (3 + ASIDE)
         self.on_begin(first_pixel_frame(self.plan.start))
         for _ in range(STAGES):
             if self.should_stop():
@@ -127,6 +131,7 @@ class FakeDriving:
 
     def __init__(self):
         self.level, self.speech, self.speaking, self.spoken, self.calls = 0, 0, False, 0, []
+        self.mirrors = False
         self._frozen = (0, 0, 0, 0)
         self._played = {}
 
@@ -253,10 +258,10 @@ class Scene:
             self.stream.on_begin = lambda first: self.on_begin(first)  # noqa: PLW0108 - it may be replaced
             return self.stream
 
-        monkeypatch.setattr(sessions, "begin_stream", lambda model, anchor, settings, seed: settings)  # noqa: ARG005
-        monkeypatch.setattr(sessions, "open_at", open_at)
+        monkeypatch.setattr(controlled, "begin_stream", lambda model, anchor, settings, seed: settings)  # noqa: ARG005
+        monkeypatch.setattr(controlled, "open_at", open_at)
         monkeypatch.setattr(preparing, "ThreadPoolExecutor", AtOnce)
-        self.session = sessions.Session(
+        self.session = Session(
             SimpleNamespace(fps=FPS, settings=StreamSettings()), None, settings or StreamSettings(),
             driving=self.driving, clock=self.clock, on_event=self._hear, viewer=viewer,
             **{"decode_beside": False, **options},

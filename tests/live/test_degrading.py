@@ -24,14 +24,13 @@ SETTINGS = StreamSettings(steps=4)
 
 @pytest.fixture
 def busy(monkeypatch):
-    """A session of four steps, each of which takes `step(now)` seconds for each latent frame; the rest takes 0.02."""
+    """A session of four steps, which take `step(now)` seconds for each of three latent frames; the rest takes 0.02."""
 
     def made(step, **options):
         here = None
 
         def seconds():
-            settings = here.stream.settings
-            return settings.num_chunk_frames * (0.02 + step(here.clock.now()) * settings.steps)
+            return 3 * (0.02 + step(here.clock.now()) * here.stream.settings.steps)
 
         here = Scene(monkeypatch, seconds=seconds, settings=SETTINGS, degrades=True, **options)
         return here

@@ -75,15 +75,6 @@ def test_a_stall_counts_and_a_pause_does_not():
     assert playback.with_made(50, 0.9).ratio(2.0) == 1
 
 
-def test_a_cut_takes_back_what_can_be_drawn_twice_before_it_is_shown():
-    made = spans(4)  # up to frame 48
-    assert pacing.num_cut(made, position=20, drawn=0.1, fps=FPS) == 2  # by frame 27; the second ends at 24
-    assert pacing.num_cut(made, position=10, drawn=0.1, fps=FPS) == 3
-    assert pacing.num_cut(made, position=40, drawn=0.1, fps=FPS) == 1
-    assert pacing.num_cut(made, position=40, drawn=0.2, fps=FPS) == 0
-    assert pacing.num_cut([], position=40, drawn=0.1, fps=FPS) == 0
-
-
 def test_what_replaces_is_seen_in_time_or_where_pictures_run_out():
     playback = Playback.at(0, FPS, 12).with_made(21, 0.0).with_acknowledged(9, 1.0)
     assert pacing.first_replaced(playback, 1.0) == 12

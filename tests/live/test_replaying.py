@@ -57,7 +57,7 @@ class Played:
             self.frames[given.first_frame + place] = frame
         self.clock.pass_until(self.clock.now() + len(frames) / 25)
         self.chunk, self.made, self.epoch = given.chunk, given.first_frame + len(frames), given.epoch
-        self.session.acknowledge(given.epoch, self.made - 4)
+        self.session.acknowledge(given.epoch, self.made - 6)
 
 
 def asked():
@@ -140,7 +140,7 @@ def test_a_cut_is_made_again_at_the_same_place(model, anchors):
     clock, steps = SimulatedClock(), []
     wishes = {1: [voice(3.0), controls.CommitSpeech()], 4: [cancelled]}
     played = Played(opened(model, anchors, clock, steps), clock, wishes, steps=steps, checkpoint_at=(0,))
-    played.session._drawing._taken.append(0.01)  # quick enough to take something back
+    played.session._drawing._times.add(3, 0.01, asked=3)  # quick enough to take something back
     played.run(6)
     (cut,) = [step for step in steps if isinstance(step, Did) and isinstance(step.control, controls.Cancel)]
     assert cut.taken_back > 0
@@ -162,3 +162,24 @@ def test_what_comes_out_otherwise_is_noticed(model, anchors):
         while not session._goes_on:
             session.step()
     assert session.differs == 1
+
+
+@pytest.mark.usefixtures("at_once")
+def test_chunks_are_as_long_again_as_they_were(model, anchors):
+    def lost(steps):
+        clock = SimulatedClock()
+        played = Played(opened(model, anchors, clock, steps), clock, asked(), steps=steps, checkpoint_at=(0,))
+        for _ in range(9):  # chunks that take long: a whole one would come late where little is left to be shown
+            played.session._drawing._times.add(3, 0.2, asked=3)
+        return played.run(6)
+
+    steps = []
+    played = lost(steps)
+    lengths = [step.num_latents for step in steps if isinstance(step, Begun)]
+    assert min(lengths) < 3 == max(lengths)
+    session, _ = resumed(model, anchors, played, made=played.made, clock=SimulatedClock(), events=[])
+    with session.running():
+        while not session._goes_on:
+            session.step()
+    assert session.differs == 0
+    assert session._drawing.next == played.session._drawing.next

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from knot_live import controls, session_files
+from knot_live import controlled, controls, session_files
 from knot_live import session as sessions
 from knot_live.engine import StateError, StreamSettings, first_pixel_frame
 from knot_live.events import Applied, Cut, Ended, Recorded, Refused, StateChanged
@@ -185,14 +185,14 @@ def test_what_cannot_be_prepared_is_refused(scene):
     assert here.told(Refused) == [Refused(number, "there is no picture 'builtin:nobody'")]
 
 
-def in_flight(here, control, after):
-    """Ask for it while the first chunk is drawn that begins after so many seconds."""
+def in_flight(here, control, after, late=0.01):
+    """Ask for it while the first chunk is drawn that begins after so many seconds, `late` seconds later."""
     asked = []
 
     def begun(first):
         if not asked and here.clock.now() > after:
             asked.append(first)
-            here.at(here.clock.now() + 0.01, control)
+            here.at(here.clock.now() + late, control)
 
     here.on_begin = begun
     return asked
@@ -212,7 +212,7 @@ def test_speech_that_begins_while_a_silent_chunk_is_drawn_is_in_that_chunk_where
 
 def test_a_chunk_is_not_given_up_where_its_replacement_would_come_late(scene):
     here = scene(seconds=0.2)
-    asked = in_flight(here, speech(50), after=30)
+    asked = in_flight(here, speech(50), after=30, late=0.15)
     here.run(seconds=40)
     spoken = np.concatenate([chunk.frames[:, 0, 0, 0] for chunk in here.chunks]) >= 100
     assert here.stream.given_up == 0
@@ -280,7 +280,7 @@ def test_only_frames_that_can_still_arrive_are_given_and_join_what_was_shown(sce
     before = [chunk for chunk in here.chunks if chunk.epoch == 0]
     whole = next(chunk for chunk in before if chunk.chunk == first.chunk)
     assert whole.first_frame < first.first_frame  # a part of the chunk
-    assert first.first_frame + len(first.frames) == whole.first_frame + len(whole.frames)
+    assert (first.first_frame + len(first.frames) - whole.first_frame) % 4 == 0  # it may be shorter
     assert len(first.sound) == 960 * len(first.frames)
     (_, start, heard_until) = next(call for call in here.driving.calls if call[0] == "take_back")
     assert first_pixel_frame(start) == whole.first_frame
@@ -300,7 +300,7 @@ def test_a_barge_in_gives_up_the_chunk_under_way_where_time_allows(scene):
 
 def test_an_error_ends_it_with_a_sentence_and_keeps_recording_and_state(scene, tmp_path, monkeypatch):
     saved = []
-    monkeypatch.setattr("knot_live.session.save_session", lambda path, _, notes: saved.append((path, notes)))
+    monkeypatch.setattr("knot_live.controlled.save_session", lambda path, _, notes: saved.append((path, notes)))
     here = scene(state_path=tmp_path / "left.safetensors", record_to=lambda: tmp_path / "left.mp4")
     here.session.apply(controls.StartRecording())
 
@@ -324,7 +324,7 @@ def test_a_state_that_cannot_be_left_does_not_hide_what_ended_it(scene, tmp_path
     def full(*_):
         raise StateError("the disc is full")
 
-    monkeypatch.setattr("knot_live.session.save_session", full)
+    monkeypatch.setattr("knot_live.controlled.save_session", full)
     here = scene(state_path=tmp_path / "left.safetensors")
     here.on_begin = lambda _: 1 / 0
     with pytest.raises(ZeroDivisionError):
@@ -375,7 +375,7 @@ def test_a_session_that_goes_on_hears_through_the_encoder_it_is_given(scene, mon
     at = SimpleNamespace(anchor=None, settings=StreamSettings())
     monkeypatch.setattr(session_files, "LiveDriving", SimpleNamespace(from_state=from_state))
     monkeypatch.setattr(sessions, "load_session", lambda *_: (at, {"driving": "kept", "number": 7, "epoch": 2}))
-    monkeypatch.setattr(sessions, "open_at", lambda _, at, *others: here.stream)  # noqa: ARG005
+    monkeypatch.setattr(controlled, "open_at", lambda _, at, *others: here.stream)  # noqa: ARG005
     model = SimpleNamespace(fps=25, settings=StreamSettings())
     sessions.Session.resume("path", model, encoder="encoder", window="window", clock=here.clock, decode_beside=False)
     assert {name: told[name] for name in ("state", "encoder", "window", "beneath")} == {

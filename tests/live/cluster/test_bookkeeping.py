@@ -61,7 +61,7 @@ def played(log, chunks, start=0):
     """Chunks that are drawn one after the other, each with its two steps."""
     for chunk in chunks:
         place = log.num_steps
-        log.take_step(place, Begun(float(chunk)))
+        log.take_step(place, Begun(float(chunk), 3))
         log.take_step(place + 1, Kept(chunk, 0))
         log.take_chunk(encoded(start + 12 * chunk, 12))
 
@@ -76,7 +76,7 @@ def test_steps_are_kept_from_the_oldest_checkpoint_on_and_given_from_the_newest(
     played(log, (40, 41))
     lost = log.lost()
     assert lost.checkpoint.chunk == 40
-    assert lost.steps == (Begun(40.0), Kept(40, 0), Begun(41.0), Kept(41, 0))
+    assert lost.steps == (Begun(40.0, 3), Kept(40, 0), Begun(41.0, 3), Kept(41, 0))
     assert (lost.num_steps, lost.made) == (84, 42 * 12)
 
 
@@ -147,11 +147,11 @@ def test_frames_before_a_cut_that_come_after_it_are_shown():
 def test_another_gateway_begins_with_a_checkpoint_and_what_was_done_since():
     log = SessionLog("builtin:ada")
     log.take_checkpoint(checkpoint(8, 16, flattened({"a": torch.ones(4)})))
-    log.take_step(16, Begun(8.0))
+    log.take_step(16, Begun(8.0, 3))
     log.take_step(17, Kept(8, 0))
     log.go_on(5, 2)
     lost = log.lost()
-    assert (lost.checkpoint.chunk, lost.steps, lost.num_steps, lost.epoch) == (8, (Begun(8.0), Kept(8, 0)), 18, 2)
+    assert (lost.checkpoint.chunk, lost.steps, lost.num_steps, lost.epoch) == (8, (Begun(8.0, 3), Kept(8, 0)), 18, 2)
     assert log.ask(controls.Pause()) == 6
     log.take_checkpoint(checkpoint(9, 18, {"a": None}, whole=False))
     assert torch.equal(log.lost().parts["a"].tensor(), torch.ones(4))

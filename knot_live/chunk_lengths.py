@@ -1,0 +1,122 @@
+"""The latent frames of the next chunk: as many as were asked for, or fewer where those would come late.
+
+Shorter chunks are there sooner, and cost more for each second of pictures. So they are drawn where the viewer would
+have to wait for a whole one: in place of a chunk that was given up for something urgent, or that was cut. Those behind
+it grow again as time allows. Functions of counts and times, without threads or clocks.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from .engine import TEMPORAL
+from .pacing import NUM_MEASURED, TRANSPORT, Span
+
+ASIDE = 0.2  # latent frames whose time a chunk takes beside that of its own: knot-tiny's on a CPU
+_RARE = 8  # shorter chunks are rare: so many of their times count
+_MOST_SHORT = 12  # shorter chunks in a row, behind which there must be time for a whole one
+_SOON = 0.01  # seconds: what is due begins so much later at most
+_FRAME = 0.04  # seconds by which a viewer may be further than was believed; `TRANSPORT` allows for it
+
+
+class Times:
+    """Seconds until the first pictures of chunks were there, by the chunks' latent frames."""
+
+    def __init__(self) -> None:
+        self._taken: dict[int, deque[float]] = {}
+
+    def add(self, num_latents: int, seconds: float, *, asked: int) -> None:
+        """A chunk took so long, when chunks of `asked` latent frames were usual."""
+        most = NUM_MEASURED if num_latents == asked else _RARE
+        self._taken.setdefault(num_latents, deque(maxlen=most)).append(seconds)
+
+    def of(self, num_latents: int) -> Sequence[float]:
+        """The last ones, oldest first."""
+        return self._taken.get(num_latents, ())
+
+    def clear(self) -> None:
+        """Chunks may take longer now."""
+        self._taken.clear()
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """The chunks that can be drawn: `seconds` by latent frames, the most of which are asked for. A latent frame is
+    shown for `each` seconds.
+    """
+
+    seconds: Mapping[int, float]
+    each: float
+
+    @classmethod
+    def expected(cls, times: Times, asked: int, taken: float, fps: int) -> "Lengths":
+        """Chunks of `asked` latent frames take `taken` seconds; shorter ones their share, or what was measured where
+        that is more.
+        """
+        seconds = {asked: taken}
+        for count in range(1, asked):
+            share = (count + ASIDE) / (asked + ASIDE)
+            seconds[count] = max(share * taken, median(times.of(count) or [0.0]))
+        return cls(seconds, TEMPORAL / fps)
+
+    def only_asked(self) -> "Lengths":
+        """Without shorter ones."""
+        return Lengths({self.asked: self.seconds[self.asked]}, self.each)
+
+    @property
+    def asked(self) -> int:
+        """Latent frames of a whole chunk."""
+        return max(self.seconds)
+
+    def next(self, unplayed: float) -> int:
+        """The latent frames of a chunk behind one that was drawn in place of another, and behind shorter ones."""
+        if self._ready(self.asked, unplayed + _SOON):
+            return self.asked
+        return self._longest(unplayed) or self._longest(unplayed + _FRAME) or self.asked
+
+    def again(self, unplayed: float) -> int | None:
+        """Those of a chunk that is drawn in place of one under way; None where it would come late."""
+        return self._longest(unplayed - _SOON)
+
+    def cut(self, made: Sequence[Span], position: float, fps: int) -> tuple[int, int | None]:
+        """How many of the last chunks are taken back, to be shown otherwise as soon as may be without a stall; and the
+        latent frames of the chunk that is drawn in place of the first of them.
+
+        `position` frames are shown. What is shown of the first one until its replacement is there, stays as it is.
+        """
+        soonest, found = ((made[-1].end - position) / fps if made else 0.0), (0, None)
+        for count, span in enumerate(reversed(made), start=1):
+            begins = (span.first - position) / fps
+            for length in self._longest_first:
+                seen = max(begins, self.seconds[length] + TRANSPORT)
+                if seen < soonest and self._goes_on(begins + self._gain(length) - _FRAME):
+                    soonest, found = seen, (count, length)
+        return found
+
+    @property
+    def _longest_first(self) -> Sequence[int]:
+        return sorted(self.seconds, reverse=True)
+
+    def _longest(self, unplayed: float) -> int | None:
+        """Latent frames of the longest chunk that is in time, as are those behind it."""
+        counts = (count for count in self._longest_first if self.seconds[count] + TRANSPORT <= unplayed)
+        return next((count for count in counts if self._goes_on(unplayed + self._gain(count))), None)
+
+    def _goes_on(self, unplayed: float) -> bool:
+        """Whether chunks, each as long as it can be, are in time until a whole one is."""
+        for _ in range(_MOST_SHORT):
+            count = next((count for count in self._longest_first if self._ready(count, unplayed)), None)
+            if count is None or count == self.asked:
+                return count is not None
+            unplayed += self._gain(count)
+        return False
+
+    def _ready(self, count: int, unplayed: float) -> bool:
+        """Whether such a chunk can begin; a whole one does where its own length lies ready: see `pacing.lead`."""
+        taken, needed = self.seconds[count], self.seconds[count] + TRANSPORT
+        return unplayed >= (min(needed, max(taken, count * self.each)) if count == self.asked else needed)
+
+    def _gain(self, count: int) -> float:
+        """Seconds by which there is more to be shown, once that chunk is drawn."""
+        return count * self.each - self.seconds[count]
