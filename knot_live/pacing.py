@@ -88,9 +88,7 @@ class Playback:
 
     def position(self, now: float) -> float:
         """Frames that have been shown."""
-        if self.since is None:
-            return self.shown
-        return min(self.made, self.acknowledged + self.patience, self.shown + (now - self.since) * self.fps)
+        return self.shown if self.since is None else min(self.acknowledged + self.patience, self._without_stall(now))
 
     def unplayed(self, now: float) -> float:
         """Seconds of pictures that are made and not shown."""
@@ -109,7 +107,7 @@ class Playback:
         shown = float(max(self.acknowledged, min(frame + 1, self.made)))
         if (self.since is None and shown <= self.shown) or (self._dry(now) and shown >= self.made):
             return replace(self, acknowledged=shown)  # it still stands, or stands where it was believed to
-        late = 0.0 if self.since is None else (self.position(now) - shown) / self.fps
+        late = 0.0 if self.since is None else (self._without_stall(now) - shown) / self.fps
         return replace(self, acknowledged=shown, shown=shown, since=now, stalled=self.stalled + late)
 
     def standing(self, now: float) -> "Playback":
@@ -120,6 +118,10 @@ class Playback:
         """The share without stall of the time that it played; 1 before anything was shown."""
         played = (self.position(now) - self.begun) / self.fps
         return min(1.0, played / (played + self.stalled)) if played > 0 else 1.0
+
+    def _without_stall(self, now: float) -> float:
+        """Frames that a viewer has shown who went on since, however seldom he acknowledges."""
+        return min(self.made, self.shown + (now - self.since) * self.fps)
 
     def _dry(self, now: float) -> bool:
         return self.since is not None and self.position(now) >= self.made

@@ -81,6 +81,17 @@ def test_what_replaces_is_seen_in_time_or_where_pictures_run_out():
     assert pacing.first_replaced(playback, 2.0) == 21
 
 
+@pytest.mark.parametrize("between", [0.1, 0.6, 1.0])
+def test_who_acknowledges_seldom_gains_no_time_by_it(between):
+    playback = Playback.at(0, FPS, 12).with_made(10_000, 0.0).with_acknowledged(0, 0.0)
+    for number in range(1, 61):
+        playback = playback.with_acknowledged(round(FPS * number * between), number * between)
+    assert playback.stalled == pytest.approx(0, abs=1 / FPS)
+    late = playback.with_acknowledged(round(FPS * 60 * between), 60 * between + 1)  # he stood for a second
+    assert late.stalled == pytest.approx(1, abs=1 / FPS)
+    assert late.ratio(60 * between + 1) == pytest.approx(60 * between / (60 * between + 1), abs=0.002)
+
+
 @pytest.mark.parametrize("seconds", [0.05, 0.2, irregular(3)])
 def test_drawing_is_never_more_than_a_chunk_ahead_and_the_viewer_never_waits(scene, seconds):
     here = scene(seconds=seconds)
