@@ -107,6 +107,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
         "--runs", nargs="+", default=[], metavar="RUN", help="slider, onset, barge-in, mirror; default: all"
     )
     bench.add_argument("--minutes", type=int, metavar="N", help="one session that lasts so long, instead of the events")
+    bench.add_argument("--costs", action="store_true", help="processor time of a chunk, without a browser")
     bench.add_argument("--changing", action="store_true", help="everything changes in it, and the connection is lost")
     with contextlib.suppress(ModuleNotFoundError):  # an installed pack has no bench, and says so when it is run
         from .bench import server_command
@@ -116,7 +117,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
 
 async def _bench(options: argparse.Namespace) -> None:
     try:
-        from .bench import bench_command, server_command
+        from .bench import bench_command, chunk_costs, server_command
     except ModuleNotFoundError:
         raise LiveError("bench", "measuring needs a clone of the repository; this is an installed pack") from None
 
@@ -129,7 +130,9 @@ async def _bench(options: argparse.Namespace) -> None:
         sys.stdout.write(server_command.written(found) + "\n")
         return
     runs = tuple(options.runs or bench_command.RUNS)
-    if options.minutes is not None:
+    if options.costs:
+        found = await asyncio.to_thread(chunk_costs.bench_costs, say)
+    elif options.minutes is not None:
         found = await asyncio.to_thread(bench_command.bench_long, options.minutes, say, changing=options.changing)
     else:
         found = await asyncio.to_thread(bench_command.bench, options.events, tuple(options.chunks), runs, say)
@@ -154,6 +157,9 @@ async def _serve(options: argparse.Namespace) -> int:
     token = operators_token(options.token_file)
     tls = None if options.tls_cert is None else (options.tls_cert, options.tls_key)
     address = Address(host=options.host, port=options.port, tls=tls)
+    if options.cluster is not None and (options.text_encoder is not None or options.prompt):
+        raise AccessError("--text-encoder and --prompt are not handed to a cluster's workers; leave them out, or serve "
+                          "without --cluster")  # fmt: skip
     if options.metrics and (why := server_metrics.missing()) is not None:
         raise AccessError(why)
     limits = Limits(max_sessions=_MOST_SESSIONS if options.max_sessions is None else options.max_sessions,

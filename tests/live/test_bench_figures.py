@@ -1,8 +1,11 @@
 """Figures of what somebody at the page waits for."""
 
 import pytest
+import torch
 
+from knot_core import load_model
 from knot_live.bench import figures, long_run
+from knot_live.bench.chunk_costs import milliseconds
 
 
 def test_what_was_missed_is_counted_and_in_no_percentile():
@@ -50,3 +53,12 @@ def test_a_long_run_shows_drift_and_growth():
     assert worse["drift_ms_an_hour"] == 60.0
     assert worse["memory_last_third_over_first"] == round(407 / 401, 4)
     assert worse["sound_and_picture_apart_ms_p99"] == 13.0
+
+
+def test_a_chunks_processor_time_is_that_of_its_stages():
+    model = load_model()
+    anchor = model.encode_anchor(torch.rand(64, 64, 3), size=(64, 64))
+    ticks = iter(range(10_000))
+    found = milliseconds(model, anchor, 1, num_chunks=2, clock=lambda: next(ticks))
+    # a clock that goes on by a second each time it is asked: twice for the driving, once for every other stage
+    assert found == {"driving": 2000, "denoise": 1000, "decode": 1000, "commit": 1000, "encode": 1000, "all": 6000}
