@@ -21,7 +21,7 @@ from .engine import Anchor, Driving, Model, Snapshot, Stream, StreamSettings, Vi
 from .events import FINISHING, PAUSED, READY, RUNNING, Event
 from .journal import Did, Journal
 from .live_driving import LiveDriving
-from .pacing import Playback
+from .pacing import Playback, Span
 from .preparing import Speaker
 from .receipts import Receipts
 from .recording import OpenFile, Recorder
@@ -232,6 +232,12 @@ class Controlled(ABC):
         elif not self._cutting:
             self._begin_epoch(self._watching.made)
         return count
+
+    def _book(self, drawn: Span) -> None:
+        """A chunk was drawn: what was asked meanwhile takes hold with the next one."""
+        following, asked = self._drawing.next, self.adapting.rung.shape.num_chunk_frames
+        self._receipts.note_length(drawn, following.start - drawn.start, asked)
+        self._receipts.book(following)
 
     def _begin_epoch(self, first_frame: int) -> None:
         self._epoch, self._cutting = self._epoch + 1, False

@@ -238,6 +238,17 @@ class Degrade(Control):
 
 
 @dataclass(frozen=True)
+class ChunkLength(Control):
+    """From that chunk on chunks have so many latent frames, whatever is asked for: see chunk_lengths.py.
+
+    It stands in a session's log alone, with the number 0, so that whoever replays that draws the same chunks.
+    """
+
+    kind = "chunk_length"
+    num_latents: int
+
+
+@dataclass(frozen=True)
 class Cancel(Control):
     """Be silent: speech is forgotten, and what is made and not played of it is cut. `played_frame` was shown last."""
 
@@ -283,7 +294,8 @@ class StopRecording(Control):
 CONTROLS: Mapping[str, type[Control]] = {
     cls.kind: cls
     for cls in (SetControls, SetPose, Gesture, Look, SetLiveliness, Speech, CommitSpeech, ClearSpeech, CancelReply,
-                Say, Prompt, Reference, Settings, Degrade, Cancel, Pause, GoOn, Finish, StartRecording, StopRecording)
+                Say, Prompt, Reference, Settings, Degrade, ChunkLength, Cancel, Pause, GoOn, Finish, StartRecording,
+                StopRecording)
 }  # fmt: skip
 
 

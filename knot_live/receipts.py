@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from .control_log import ControlLog, LogEntry
-from .controls import CommitSpeech, Degrade
+from .controls import ChunkLength, CommitSpeech, Degrade
 from .events import Applied, Event
 from .pacing import Span
 from .preparing import Wish
@@ -14,6 +14,7 @@ class Receipts:
 
     def __init__(self, tell: Callable[[Event], None], degraded: Callable[[Span], Event]) -> None:
         self.log, self._tell, self._degraded = ControlLog(), tell, degraded
+        self._was_shorter = False
         self._heeded: list[tuple[Wish, int]] = []  # for the next chunk; and how many were taken back
         self._applied: dict[int, None] = {}  # their numbers, for the next chunk that is given
 
@@ -41,6 +42,12 @@ class Receipts:
             elif wish.number not in self._applied:
                 self._applied[wish.number] = None
                 self._tell(Applied(wish.number, span.chunk, span.first))
+
+    def note_length(self, span: Span, num_latents: int, asked: int) -> None:
+        """The chunk was drawn, of so many latent frames instead of `asked`, or of as many again."""
+        if num_latents != asked or self._was_shorter:
+            self.log.add(LogEntry(0, ChunkLength(num_latents), span.chunk, span.first))
+        self._was_shorter = num_latents != asked
 
     def take(self) -> tuple[int, ...]:
         """The numbers of what has taken hold since it was asked last."""

@@ -106,7 +106,7 @@ class Resumed(Session):
     def _finish_chunk(self) -> None:
         """Draw the chunk that was begun."""
         self._drawn.append(alone(self._drawing.finish()))
-        self._receipts.book(self._drawing.next)
+        self._book(self._drawn[-1].span)
         self._begun = self._cutting = False
 
     def _do_again(self, did: Did) -> None:

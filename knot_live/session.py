@@ -125,7 +125,7 @@ class Session(Controlled):
             drawn = yield from self._drawing.draw(unplayed, waited)
             if drawn is None:
                 return None
-            self._receipts.book(self._drawing.next)
+            self._book(drawn.span)
         span = drawn.span
         replaced = self._watching.first_replaced(self._drawing.decoding) if self._cutting else span.first
         first = max(span.first, replaced)

@@ -147,8 +147,18 @@ def _open(browser: Any, url: str, *, mode: str, chunk: int, begin: bool = True) 
 @contextmanager
 def _server() -> Iterator[tuple[str, int]]:
     """A live server's address and process number."""
-    command = [sys.executable, "-m", "knot_live", "serve", "--port", "0", "--max-sessions", "4",
-               "--session-seconds", "36000"]
+    command = [
+        sys.executable,
+        "-m",
+        "knot_live",
+        "serve",
+        "--port",
+        "0",
+        "--max-sessions",
+        "4",
+        "--session-seconds",
+        "36000",
+    ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             address = next(filter(None, (re.search(r"open (http://\S+)", line) for line in process.stderr)), None)

@@ -193,3 +193,16 @@ def test_frames_are_counted_by_latent_frames_whatever_the_lengths(scene):
     here.run(seconds=42)
     latents = np.cumsum([0, 3, *lengths_of(here)])[:-1]
     assert [chunk.first_frame for chunk in here.chunks] == [first_pixel_frame(int(latent)) for latent in latents]
+
+
+def test_the_log_says_how_long_chunks_were(scene):
+    here = scene()
+    in_flight(here, lambda: controls.SetControls({"yaw": 3}), EVENTS)
+    here.run(seconds=42)
+    said = {entry.chunk: entry.control.num_latents for entry in here.session.log
+            if isinstance(entry.control, controls.ChunkLength)}  # fmt: skip
+    assert len(said) >= 2 * len(EVENTS)
+    length = 3
+    for place, drawn in enumerate(lengths_of(here), start=1):
+        length = said.get(place, length)
+        assert length == drawn

@@ -23,6 +23,7 @@ EXAMPLES = (
     controls.Prompt("a sunny day", recache=True),
     controls.Reference("builtin:ada", cut=True),
     controls.Degrade(2),
+    controls.ChunkLength(1),
     controls.Settings({"steps": 2}),
     controls.Cancel(17),
     controls.Pause(),

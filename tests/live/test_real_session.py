@@ -113,6 +113,8 @@ class History:
                 entry.control.drive(self.driving)
             case controls.Settings():
                 self.settings = StreamSettings.from_dict(self.settings.to_dict() | entry.control.changes)
+            case controls.ChunkLength():
+                self.settings = replace(self.settings, num_chunk_frames=entry.control.num_latents)
             case controls.Reference():
                 self.person = entry.control
             case controls.Cancel():
@@ -168,7 +170,7 @@ def interrupted(model, anchors):
     real.at(2.3, voice(2.0, 150), controls.CommitSpeech(), controls.SetControls({"yaw": None, "roll": -0.3}))
     real.at(2.9, controls.Settings({"num_chunk_frames": 2}))
     real.at(3.2, controls.Reference("other"))
-    real.clock.at(3.7, lambda: real.session.apply(controls.Cancel(real.viewer.next - 1)))
+    real.clock.at(3.45, lambda: real.session.apply(controls.Cancel(real.viewer.next - 1)))
     real.at(4.0, controls.Settings({"seed": 3}), controls.SetControls({"nose": 1.0}))
     return real
 
