@@ -76,7 +76,7 @@ class Lengths:
         return self._longest(unplayed) or self._longest(unplayed + _FRAME) or self.asked
 
     def again(self, unplayed: float) -> int | None:
-        """Those of a chunk that is drawn in place of one under way; None where it would come late."""
+        """The latent frames of a chunk that is drawn in place of one under way; None where it would come late."""
         return self._longest(unplayed - _SOON)
 
     def cut(self, made: Sequence[Span], position: float, fps: int) -> tuple[int, int | None]:

@@ -32,7 +32,7 @@ from .wishes import Wishes
 
 
 class Controlled(ABC):
-    """What a session is asked, and its stream; `Session` draws that."""
+    """A session's stream and all that is asked of it; `Session` draws that."""
 
     def __init__(  # noqa: PLR0913 - the public door; all but the first three may be left out
         self,
