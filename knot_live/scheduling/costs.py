@@ -74,7 +74,7 @@ class Costs:
         return replace(self, factor=self.factor * factor, _seconds={})
 
     def __str__(self) -> str:
-        """What was measured, and how many are drawn at once, in a sentence for the log."""
+        """The measured costs, and how many are drawn at once, in a sentence for the log."""
         rows = "; ".join(
             f"{one.sessions} of {one.num_chunk_frames} latent frames in {one.step:.3f} s a step and {one.rest:.3f} s"
             for one in self.measured
