@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from . import face_pose, server_metrics, webrtc
+from . import face_pose, server_metrics, simulate_command, webrtc
 from .access import ALLOWED_ORIGINS, TOKEN, AccessError, Doors, check_exposure, listed, operators_token, plain_origins
 from .camera import Cameras
 from .client import LiveError
@@ -26,7 +26,6 @@ from .health import Health
 from .hub import Hub
 from .json_logs import log_to_stderr
 from .limits import Limits
-from .scheduling import simulate_command
 from .server import Address, LiveServer, Services, running
 from .sound_bytes import SOUND_RATE
 from .studio import Studio

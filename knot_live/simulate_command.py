@@ -5,11 +5,13 @@ import json
 import sys
 from pathlib import Path
 
-from ..engine import SettingsError, load_model
-from ..limits import Limits
-from .costs import Costs
-from .measured import CURVES
-from .sweep import Sweep, table
+from .engine import SettingsError, load_model
+from .limits import Limits
+from .scheduling.costs import Costs
+from .scheduling.measured import CURVES
+from .scheduling.scale_plots import save_plots
+from .scheduling.sweep import Sweep, table
+from .studio import Studio
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +48,6 @@ def run(options: argparse.Namespace) -> str:
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
     if options.plots is not None:
-        from .scale_plots import save_plots
-
         save_plots(options.plots, found)
     return table(found)
 
@@ -57,8 +57,6 @@ def _costs(options: argparse.Namespace) -> Costs:
         return _read(options.costs)
     if not options.here:
         return CURVES[options.card]
-    from ..studio import Studio  # which needs the engine
-
     studio = Studio(load_model(), Limits())
     try:
         studio.warm()
