@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -28,15 +27,16 @@ from torch.nn import functional as fn
 
 from ..errors import CheckpointError, short
 from ..geometry import TEMPORAL
+from .latent_matching import FAR, NEAR, aligned_distances, distances, matches, warp
 
 Memory = tuple[Tensor, ...]
 
 _SPATIAL = 16
-_REACH = 2  # latent cells each way where what a cell shows is looked for in the reference
 _TRIM = TEMPORAL - 1  # latent frame 0 decodes to four pixel frames, of which the last one is the picture
 _GATE = 0.05  # distance of latents, of a standard deviation about 1, above which nothing holds the decoder back
 _COARSE, _FINE = float(_SPATIAL), 4.0  # pixels that a head's output of 1 moves
-_MOST_GAIN = 0.5  # of the logarithm
+MOST_GAIN = 0.8  # of the logarithm of what brightens a copy
+GAIN = 8  # pixels for one of the gain
 _KEY = "decoder.head.weight"  # by which the files are known
 
 
@@ -47,7 +47,7 @@ class WarpingConfig:
     """
 
     encoder: tuple[int, int, int, int] = (16, 32, 64, 128)
-    decoder: tuple[int, int, int] = (160, 56, 40)
+    decoder: tuple[int, int, int] = (160, 56, 32)
     reference: int = 24
     latent_channels: int = 16
 
@@ -69,6 +69,8 @@ class Motion:
     mask_N1HW: Tensor  # at half the size: 0 where the reference is copied, 1 where the residual stands
     log_gain_N1HW: Tensor  # at an eighth of the size: brightness of what is copied
     residual_N3HW: Tensor
+    rough_N2HW: Tensor  # at an eighth of the size: the flow before features of the reference refine it
+    matched_N2HW: Tensor  # at a sixteenth of the size: the flow that the latents' likeness alone tells
 
 
 class ResBlock(nn.Module):
@@ -126,7 +128,7 @@ class Decoder(nn.Module):
         super().__init__()
         a, b, c = config.decoder
         self.sharpness = nn.Parameter(torch.tensor(1.5))  # logarithm; how much a smaller distance counts
-        self.first = _conv(3 * config.latent_channels + (2 * _REACH + 1) ** 2 + 2, a)
+        self.first = _conv(4 * config.latent_channels + FAR + 2 + NEAR, a)
         self.latent_blocks = nn.ModuleList(MemoryBlock(a) for _ in range(3))
         self.grow = nn.Conv2d(a, 4 * TEMPORAL * b, 1)
         self.frame_blocks = nn.ModuleList(MemoryBlock(b) for _ in range(2))
@@ -160,7 +162,9 @@ class Decoder(nn.Module):
         clamped = _clamped(own), _clamped(still)
         apart = distances(*clamped)
         matched = matches(apart, self.sharpness.exp())
-        x = torch.relu(self.first(torch.cat([*clamped, own - still, apart, matched], dim=1)))
+        aligned, near = aligned_distances(*clamped, matched)
+        seen = [*clamped, own - still, apart, matched, clamped[0] - aligned, near]
+        x = torch.relu(self.first(torch.cat(seen, dim=1)))
         for block in self.latent_blocks:
             x = past.through(block, x)
         return self.grow(x), matched, _gate(own, still)
@@ -174,18 +178,21 @@ class Decoder(nn.Module):
 
     def _motion(self, x: Tensor, reference: ReadReference, matched: Tensor, gate: Tensor) -> Motion:
         """From features [N, b, H/8, W/8]."""
-        coarse, gain = self.coarse(x).split([2, 1], dim=1)
+        precise = reference.pixels_BCHW.dtype
+        coarse, gain = self.coarse(x).to(precise).split([2, 1], dim=1)
         coarse = _COARSE * (_doubled(matched) + coarse)
         copied = warp(_repeated(reference.features_BCHW, len(x) // len(reference.features_BCHW)), _doubled(coarse), 4)
         near = torch.relu(self.join(torch.cat([fn.pixel_shuffle(self.up(x), 2), copied], dim=1)))
-        flow, mask, residual = self.head(self.block(near)).split([8, 4, 48], dim=1)
+        flow, mask, residual = self.head(self.block(near)).to(precise).split([8, 4, 48], dim=1)
         flow = _doubled(_doubled(coarse)) + _FINE * fn.pixel_shuffle(flow, 2)
         open_ = _enlarged(gate, 8)
         return Motion(
             flow_N2HW=open_ * flow,
             mask_N1HW=open_ * torch.sigmoid(fn.pixel_shuffle(mask, 2)),
-            log_gain_N1HW=_enlarged(gate, 2) * _MOST_GAIN * torch.tanh(gain),
+            log_gain_N1HW=_enlarged(gate, 2) * MOST_GAIN * torch.tanh(gain),
             residual_N3HW=fn.pixel_shuffle(residual, 4) + 0.5,
+            rough_N2HW=coarse,
+            matched_N2HW=_COARSE * matched,
         )
 
 
@@ -202,8 +209,8 @@ class WarpingCodec(nn.Module):
         with torch.no_grad():  # at first the reference stands still
             self.decoder.coarse.weight.zero_()
             self.decoder.coarse.bias.zero_()
-            self.decoder.head.weight[:12] = 0
-            self.decoder.head.bias[:12] = torch.tensor([0.0] * 8 + [-3.0] * 4)
+            self.decoder.head.weight.zero_()
+            self.decoder.head.bias.copy_(torch.tensor([0.0] * 8 + [-3.0] * 4 + [0.0] * 48))
 
     @staticmethod
     def from_state_dict(state: Mapping[str, Tensor]) -> WarpingCodec:
@@ -256,45 +263,8 @@ def composed(motion: Motion, reference: ReadReference) -> Tensor:
     """(1 - mask) * gain * warp(reference, flow) + mask * residual: [N, 3, H, W]"""
     count = len(motion.flow_N2HW) // len(reference.pixels_BCHW)
     copied = warp(_repeated(reference.pixels_BCHW, count), _doubled(motion.flow_N2HW), 1)
-    copied = copied * _enlarged(motion.log_gain_N1HW.exp(), 8)
+    copied = copied * _enlarged(motion.log_gain_N1HW.exp(), GAIN)
     return torch.lerp(copied, motion.residual_N3HW, _doubled(motion.mask_N1HW))
-
-
-def warp(picture_NCHW: Tensor, flow_N2HW: Tensor, scale: int) -> Tensor:
-    """Fetch each pixel [N, C, H, W] from where the flow points, bilinearly; beyond the edge the edge is repeated.
-
-    `flow`: in pixels `scale` times as small as the picture's. A flow of zero gives the picture:
-    bit for bit where the sides are powers of two, to a hundred-thousandth else.
-    """
-    height, width = picture_NCHW.shape[-2:]
-    y, x = (torch.arange(side, device=flow_N2HW.device, dtype=flow_N2HW.dtype) for side in (height, width))
-    across = (x + 0.5 + flow_N2HW[:, 0] / scale) * (2 / width) - 1
-    down = (y[:, None] + 0.5 + flow_N2HW[:, 1] / scale) * (2 / height) - 1
-    grid = torch.stack([across, down], dim=-1)
-    return fn.grid_sample(picture_NCHW, grid, padding_mode="border", align_corners=False)
-
-
-def distances(own_NCHW: Tensor, still_NCHW: Tensor) -> Tensor:
-    """mean over c of (own[c, y, x] - still[c, y + dy, x + dx])^2 for each offset within reach: [N, 25, h, w]
-
-    (A cost volume of optical flow, as PWC-Net's, arXiv 1709.02371, but of distances, to which a mean is nothing.)
-    """
-    height, width = own_NCHW.shape[2:]
-    padded = fn.pad(still_NCHW, (_REACH,) * 4, mode="replicate")
-    offsets = product(range(2 * _REACH + 1), repeat=2)
-    near = (padded[:, :, down : down + height, across : across + width] for down, across in offsets)
-    return torch.stack([(own_NCHW - shifted).square().mean(dim=1) for shifted in near], dim=1)
-
-
-def matches(distances_NDHW: Tensor, sharpness: Tensor) -> Tensor:
-    """sum over d of softmax(-sharpness * distance)[d] * offset[d]: [N, 2, h, w], in latent cells (x, y)
-
-    The flow that the latents' likeness alone tells: so the encoder learns latents that can be found again.
-    """
-    reach = torch.arange(-_REACH, _REACH + 1, device=distances_NDHW.device, dtype=distances_NDHW.dtype)
-    down, across = torch.meshgrid(reach, reach, indexing="ij")
-    offsets = torch.stack([across.flatten(), down.flatten()])
-    return torch.einsum("ndhw,kd->nkhw", torch.softmax(-sharpness * distances_NDHW, dim=1), offsets)
 
 
 def read_config(state: Mapping[str, Tensor]) -> WarpingConfig:

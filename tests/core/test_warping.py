@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from knot_core.codec import load_codec
-from knot_core.codec.warping import ReadReference, WarpingCodec, WarpingConfig, warp
+from knot_core.codec.latent_matching import aligned_distances, distances, matches, warp
+from knot_core.codec.warping import ReadReference, WarpingCodec, WarpingConfig
 from knot_core.errors import CheckpointError
 
 NARROW = WarpingConfig(encoder=(4, 6, 8, 10), decoder=(12, 8, 6), reference=4)
@@ -96,6 +97,20 @@ def test_a_flow_points_to_where_a_pixel_comes_from() -> None:
     moved = warp(picture, flow, 1)
     assert torch.allclose(moved[..., 2:, :13], picture[..., :6, 3:], atol=1e-5)
     assert torch.allclose(moved[..., 0, :13], picture[..., 0, 3:], atol=1e-5), "beyond the edge the edge is repeated"
+
+
+def test_latents_that_lie_elsewhere_are_found_there_and_looked_at_there() -> None:
+    still = torch.randn(1, 16, 12, 14)
+    own = still.roll((-2, 1), (2, 3))  # what lies at (y, x) lay at (y + 2, x - 1)
+    matched = matches(distances(own, still), torch.tensor(50.0))
+    inner = (..., slice(2, -2), slice(2, -2))
+    assert torch.allclose(matched[inner], torch.tensor([-1.0, 2.0])[:, None, None].expand_as(matched[inner]), atol=1e-4)
+    aligned, near = aligned_distances(own, still, matched)
+    assert torch.allclose(aligned[inner], own[inner], atol=1e-3)
+    assert (near[inner].argmin(dim=1) == near.shape[1] // 2).all()
+    half = (still + still.roll(-1, 3)) / 2  # half a cell to the right
+    _, near = aligned_distances(half, still, torch.zeros(1, 2, 12, 14))
+    assert near[0, 5, 2:-2, 2:-2].max() < 1e-6
 
 
 def test_widths_come_from_the_file(codec: WarpingCodec) -> None:
