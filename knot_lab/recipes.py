@@ -60,28 +60,26 @@ class FaceCodecRecipe(StageRecipe):
 
     codec: WarpingConfig = field(default_factory=WarpingConfig)
     size: int = 256
-    clips: int = 2
-    warped_size: int = 128  # side of the warped pictures, of which there are more
-    warped_clips: int = 6
-    groups: int = 2  # latent frames of a clip; 0: single pictures, of which many fit into a step
-    rendered: float = 0.65  # share of the steps that take rendered heads, once there are some
-    portraits: float = 0.05  # share of the steps that take drawn portraits
-    textured: float = 0.4  # share of the rendered heads that get a texture
+    groups: int = 2  # latent frames of a clip
+    clips: int = 3
+    stills: float = 0.5  # share of the steps that take single pictures, of more people, compared at half the size
+    still_clips: int = 9
+    warped_size: int = 128  # side of the warped pictures, of which there are twice as many
+    rendered: float = 0.9  # share of the steps that take rendered heads, once there are some
+    portraits: float = 0.03  # share of the steps that take drawn portraits
+    textured: float = 0.3  # share of the rendered heads that get a texture
     noise: float = 0.1  # standard deviation of what is added to the latents
     noise_ramp: int = 500  # steps until the noise is whole
-    tint: float = 0.05  # how much brightness and colours change that the encoder sees, of reference and frames apart
+    cameras: float = 0.7  # how much light and cameras differ that show the encoder frames and reference
     pull: float = 0.01
     edges: float = 1.0
     copied: float = 0.5  # how much the copy counts by itself, where the reference shows the place
     flow: float = 0.1  # a pixel
-    masked: float = 0.02
+    rough: float = 0.5  # what the flow at an eighth of the size counts of that, and at a sixteenth
+    masked: float = 0.1
+    landmarks: float = 0.2  # that are read from latents
     face: float = 2.0
     features: float = 3.0
-
-    @property
-    def num_frames(self) -> int:
-        """Pixel frames of a clip."""
-        return 4 * self.groups or 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,14 @@
 """Clips of a face codec's training step: frames, the reference they are moved from, and what is known of the motion.
 
-Shapes: B clips, T pixel frames (whole groups of four), H W pixels.
+Shapes: B clips, T pixel frames (whole groups of four), H W pixels, L landmarks.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from ..synthetic.heads.landmark_names import LANDMARKS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -19,6 +21,10 @@ class FaceClips:
     visible_BT1HW: Tensor  # at half the size: 1 where the reference shows it
     hidden_BT1HW: Tensor  # 1 where the reference is known not to show it
     weight_B1HW: Tensor  # what a pixel counts, 1 in the mean
+    frames_seen_BT3HW: Tensor  # frames and reference as the encoder sees them: in other light, by other cameras
+    reference_seen_B3HW: Tensor
+    landmarks_BTL2: Tensor  # in sides of the picture (x, y); no number where they are not known
+    reference_landmarks_BL2: Tensor
 
     def to(self, device: torch.device) -> "FaceClips":
         return FaceClips(**{name: part.to(device) for name, part in vars(self).items()})
@@ -26,6 +32,16 @@ class FaceClips:
     def tensors(self) -> dict[str, Tensor]:
         """All of them by name, on the CPU."""
         return {name: part.cpu() for name, part in vars(self).items()}
+
+
+def unseen_clip(**parts: Tensor) -> FaceClips:
+    """Clips that the encoder sees as they are, and whose landmarks nobody knows."""
+    frames, still = parts["frames_BT3HW"], parts["reference_B3HW"]
+    unknown = torch.full((*frames.shape[:2], len(LANDMARKS), 2), torch.nan)
+    return FaceClips(
+        **parts, frames_seen_BT3HW=frames, reference_seen_B3HW=still, landmarks_BTL2=unknown,
+        reference_landmarks_BL2=unknown[:, 0],
+    )  # fmt: skip
 
 
 def stacked(clips: list[FaceClips]) -> FaceClips:

@@ -1,15 +1,17 @@
 """Batches for the face codec: warped pictures, drawn portraits, and rendered heads from a bank that may still grow.
 
 The bank is a folder of npz files, one clip each: frames uint8 [T, S, S, 3], reference uint8 [S, S, 3], flow float16
-[T, S/2, S/2, 2] (how far away in the reference a pixel lies, in pixels), visible bool [T, S/2, S/2]; T = 1 + 4 n.
+[T, S/2, S/2, 2] (how far away in the reference a pixel lies, in pixels), visible bool [T, S/2, S/2]; T = 1 + 4 n. Of
+people also landmarks [T, L, 2] and reference_landmarks [L, 2], in pixels.
 Shapes: B clips, T pixel frames (whole groups of four), H W pixels.
 """
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +19,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as fn
 
-from knot_core.codec.warping import warp
+from knot_core.codec.latent_matching import warp
 
 from ..parallel import Team
 from ..recipes import FaceCodecRecipe, Recipe
 from ..rng import Dice, DiceOf
 from ..synthetic import avatars
 from ..synthetic.avatars import box_mask
+from ..synthetic.heads.landmark_names import MIRRORED
 from ..synthetic.motion import lively_controls
-from .face_batch import FaceClips, stacked
+from .face_batch import FaceClips, stacked, unseen_clip
+from .other_cameras import rephotographed
 from .warped_pictures import Painter, paint_shapes, warped_clip
 
 _LOOK_AGAIN = 50  # steps after which new files of the bank are looked for
+_STORED = ("frames", "reference", "flow", "visible", "landmarks", "reference_landmarks")
 _POOL = 48  # painted pictures that are at hand in a step
 
 
@@ -50,34 +55,38 @@ class FacePictures:
         """This process's part of one update."""
         own, lots = self.own, dice_of(())
         self._look(lots.step)
-        lot = lots.shared_uniform()
+        groups = 0 if lots.shared_uniform() < own.stills else own.groups
+        count, lot = own.clips if groups else own.still_clips, lots.shared_uniform()
         rendered = own.rendered if self._files else 0.0
         if lot < rendered:
-            make, count = self._rendered, own.clips
+            make = self._rendered
         elif lot < rendered + own.portraits:
-            make, count = self._portrait, own.clips
+            make = self._portrait
         else:
-            make, count = self._warped, own.warped_clips
+            make, count = partial(self._warped, own.warped_size), 2 * count
         for rows in team.rows(count, max(1, count // team.size)):
             dice = lots.of(rows)
-            yield stacked([make(rng) for rng in dice.numpy()]), dice
+            yield stacked([self._seen(rng, make(groups, rng)) for rng in dice.numpy()]), dice
 
     def batch(self, _: Recipe, dice: Dice) -> FaceClips:
         """Clips to look at: warped pictures, and three times as many rendered heads where there are some."""
         self._look(dice.step)
-        kinds = [self._whole_warped] + 3 * [self._rendered if self._files else self._whole_warped]
-        return stacked([kinds[i % len(kinds)](rng) for i, rng in enumerate(dice.numpy())])
+        warped = partial(self._warped, self.own.size)
+        kinds = [warped] + 3 * [self._rendered if self._files else warped]
+        return stacked([kinds[i % len(kinds)](self.own.groups, rng) for i, rng in enumerate(dice.numpy())])
 
     def _look(self, step: int) -> None:
         self._step = step
         if self.bank is not None and abs(step - self._looked) >= _LOOK_AGAIN:
             self._files, self._looked = sorted(self.bank.glob("*.npz")), step
 
-    def _warped(self, rng: np.random.Generator) -> FaceClips:
-        return warped_clip(rng, self.own.warped_size, self.own.num_frames, self._painted)
+    def _seen(self, rng: np.random.Generator, clip: FaceClips) -> FaceClips:
+        """The clip with its frames and its reference as two other cameras show them to the encoder."""
+        frames, still = rephotographed(rng, clip.frames_BT3HW[0], clip.reference_B3HW, self.own.cameras)
+        return replace(clip, frames_seen_BT3HW=frames[None], reference_seen_B3HW=still)
 
-    def _whole_warped(self, rng: np.random.Generator) -> FaceClips:
-        return warped_clip(rng, self.own.size, self.own.num_frames, self._painted)
+    def _warped(self, size: int, groups: int, rng: np.random.Generator) -> FaceClips:
+        return warped_clip(rng, size, _num_frames(groups), self._painted)
 
     def _painted(self, rng: np.random.Generator, side: int) -> np.ndarray:
         """A picture is met for `_POOL` steps, turned and in other colours, because painting takes time."""
@@ -99,9 +108,9 @@ class FacePictures:
         part = fn.interpolate(picture[..., top : top + crop, left : left + crop], size=(side, side), mode="bicubic")
         return part[0].movedim(0, -1).clamp(0, 1).mul(255).byte().numpy()
 
-    def _portrait(self, rng: np.random.Generator) -> FaceClips:
+    def _portrait(self, groups: int, rng: np.random.Generator) -> FaceClips:
         """Drawn people, of whose flow nothing is known."""
-        size, count = self.own.size, self.own.num_frames
+        size, count = self.own.size, _num_frames(groups)
         values = avatars.stack_identities([avatars.identity(int(rng.integers(1 << 40)))])
         moving, still = (lively_controls(rng, 1, max(4, count))[:, :length] for length in (count, 1))
         controls = torch.cat([moving, still], dim=1)
@@ -111,40 +120,60 @@ class FacePictures:
                                  box_mask(avatars.mouth_box(*where), size))  # fmt: skip
         weight = 1 + self.own.face * box_mask(avatars.face_box(*where), size) + self.own.features * features
         nothing = torch.zeros(1, count, 1, size // 2, size // 2)
-        return FaceClips(
+        return unseen_clip(
             frames_BT3HW=pixels[:, :count], reference_B3HW=pixels[:, count], flow_BT2HW=nothing.repeat(1, 1, 2, 1, 1),
             visible_BT1HW=nothing, hidden_BT1HW=nothing, weight_B1HW=_mean_one(weight.amax(1, keepdim=True)),
         )  # fmt: skip
 
-    def _rendered(self, rng: np.random.Generator) -> FaceClips:
+    def _rendered(self, groups: int, rng: np.random.Generator) -> FaceClips:
         """A part of a clip of the bank; as it is, mirrored, or with texture on it."""
         clip = None
         while clip is None:
-            clip = _read(self._files[rng.integers(len(self._files))], rng, self.own.groups)
+            clip = read_rendered(self._files[rng.integers(len(self._files))], rng, groups)
         if rng.random() < 0.5:
-            clip = _mirrored(clip)
+            clip = mirrored(clip)
         if rng.random() < self.own.textured:
-            clip = _textured(clip, self.paint(rng, self.own.size), rng.uniform(0.1, 0.6))
-        return FaceClips(**vars(clip) | {"weight_B1HW": _face_weight(self.own)})
+            clip = _textured(clip, self._painted(rng, self.own.size), rng.uniform(0.1, 0.6))
+        return replace(clip, weight_B1HW=_face_weight(self.own))
 
 
-def _read(path: Path, rng: np.random.Generator, groups: int) -> FaceClips | None:
+def _num_frames(groups: int) -> int:
+    return 4 * groups or 1
+
+
+def read_rendered(path: Path, rng: np.random.Generator, groups: int) -> FaceClips | None:
     """Some groups of a clip; a quarter begin like a stream, with the first picture four times. None: unfinished."""
     try:
         with np.load(path) as stored:
-            frames, reference, flow, visible = (stored[name] for name in ("frames", "reference", "flow", "visible"))
+            return _clip({name: stored[name] for name in stored.files if name in _STORED},
+                         partial(_rows, rng, groups=groups))  # fmt: skip
     except (zipfile.BadZipFile, EOFError, KeyError, ValueError, OSError):
         return None
-    rows = _rows(rng, len(frames), groups)
-    seen = torch.from_numpy(visible[rows].astype(np.float32))[None, :, None]
-    moved = torch.from_numpy(flow[rows].astype(np.float32)).movedim(-1, 1)[None]
-    return FaceClips(
-        frames_BT3HW=_tensor(frames[rows])[None], reference_B3HW=_tensor(reference)[None], flow_BT2HW=moved,
+
+
+def read_whole(path: Path) -> FaceClips:
+    """All frames of a clip."""
+    with np.load(path) as stored:
+        return _clip({name: stored[name] for name in stored.files if name in _STORED}, np.arange)
+
+
+def _clip(stored: Mapping[str, np.ndarray], rows_of: Callable[[int], np.ndarray]) -> FaceClips:
+    """The rows of a clip that `rows_of` chooses of so many frames."""
+    reference, rows = stored["reference"], rows_of(len(stored["frames"]))
+    seen = torch.from_numpy(stored["visible"][rows].astype(np.float32))[None, :, None]
+    clip = unseen_clip(
+        frames_BT3HW=_tensor(stored["frames"][rows])[None], reference_B3HW=_tensor(reference)[None],
+        flow_BT2HW=torch.from_numpy(stored["flow"][rows].astype(np.float32)).movedim(-1, 1)[None],
         visible_BT1HW=seen, hidden_BT1HW=1 - seen, weight_B1HW=torch.ones(1, 1, *reference.shape[:2]),
     )  # fmt: skip
+    if "reference_landmarks" not in stored:
+        return clip
+    own, still = (torch.from_numpy(np.float32(stored[name]) / len(reference)) for name in
+                  ("landmarks", "reference_landmarks"))  # fmt: skip
+    return replace(clip, landmarks_BTL2=own[rows][None], reference_landmarks_BL2=still[None])
 
 
-def _rows(rng: np.random.Generator, num_frames: int, groups: int) -> np.ndarray:
+def _rows(rng: np.random.Generator, num_frames: int, *, groups: int) -> np.ndarray:
     """Which frames of a clip: one, or whole groups."""
     if not groups:
         return rng.integers(num_frames, size=1)
@@ -152,9 +181,13 @@ def _rows(rng: np.random.Generator, num_frames: int, groups: int) -> np.ndarray:
     return np.r_[[0] * 4, 1 : 4 * groups - 3] if first < 0 else 1 + 4 * first + np.arange(4 * groups)
 
 
-def _mirrored(clip: FaceClips) -> FaceClips:
-    parts = {name: part.flip(-1) for name, part in vars(clip).items()}
-    return FaceClips(**parts | {"flow_BT2HW": parts["flow_BT2HW"] * torch.tensor([-1.0, 1.0])[:, None, None]})
+def mirrored(clip: FaceClips) -> FaceClips:
+    """The clips in a mirror: a person's left landmarks lie where the right ones were."""
+    parts = {name: part.flip(-1) for name, part in vars(clip).items() if "landmarks" not in name}
+    parts["flow_BT2HW"] = parts["flow_BT2HW"] * torch.tensor([-1.0, 1.0])[:, None, None]
+    for name in ("landmarks_BTL2", "reference_landmarks_BL2"):
+        parts[name] = getattr(clip, name)[..., list(MIRRORED), :] * torch.tensor([-1.0, 1.0]) + torch.tensor([1.0, 0.0])
+    return FaceClips(**parts)
 
 
 def _textured(clip: FaceClips, texture: np.ndarray, strength: float) -> FaceClips:
@@ -164,9 +197,8 @@ def _textured(clip: FaceClips, texture: np.ndarray, strength: float) -> FaceClip
     seen = fn.interpolate(clip.visible_BT1HW[0], scale_factor=2, mode="bilinear")
     moved = warp(grain.expand(len(flow), -1, -1, -1), flow, 1) * seen
     frames = (clip.frames_BT3HW * (1 + moved[None])).clamp(0, 1)
-    return FaceClips(
-        **vars(clip) | {"frames_BT3HW": frames, "reference_B3HW": (clip.reference_B3HW * (1 + grain)).clamp(0, 1)}
-    )
+    still = (clip.reference_B3HW * (1 + grain)).clamp(0, 1)
+    return replace(clip, frames_BT3HW=frames, reference_B3HW=still, frames_seen_BT3HW=frames, reference_seen_B3HW=still)
 
 
 def _face_weight(own: FaceCodecRecipe) -> Tensor:

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 from torch.nn import functional as fn
 
-from .face_batch import FaceClips
+from .face_batch import FaceClips, unseen_clip
 
 Painter = Callable[[np.random.Generator, int], np.ndarray]  # (rng, side) -> uint8 [S, S, 3]
 _MARGIN = 1.5  # of the painted picture, in sides of the reference
@@ -40,7 +40,7 @@ def warped_clip(rng: np.random.Generator, size: int, num_frames: int, paint: Pai
         frames, visible = _with_occluder(rng, frames, visible, paint)
     small = [fn.avg_pool2d(part, 2) for part in (flow, visible)]
     known = (small[1] > 0.99).float()
-    clip = FaceClips(
+    clip = unseen_clip(
         frames_BT3HW=frames[None], reference_B3HW=reference, flow_BT2HW=small[0][None], visible_BT1HW=known[None],
         hidden_BT1HW=(small[1] < 0.01).float()[None], weight_B1HW=torch.ones(1, 1, size, size),
     )  # fmt: skip

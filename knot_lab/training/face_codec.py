@@ -2,8 +2,9 @@
 
 The decoder is to copy wherever the reference shows a place and to paint only what it hides. So the flow is taught where
 it is known, the copy has a loss of its own, and the mask costs something where copying would do. Latents get noise, as
-those of the built-in codec, and are held to a standard deviation of 1. What the encoder sees is tinted a little, the
-reference and the frames apart, so that colours are not read from latents; what is compared is not.
+those of the built-in codec, and are held to a standard deviation of 1. The encoder sees frames and reference as if by
+other cameras in other light, so that latents tell geometry and not colours; what is compared is as it was. A reader of
+landmarks teaches latents where eyes and lips lie.
 
 Shapes: B clips, T pixel frames (whole groups of four), F latent frames, H W pixels, N = B*T.
 """
@@ -24,13 +25,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
-from knot_core.codec.warping import MemoryBlock, Motion, ReadReference, ResBlock, WarpingCodec, composed, warp
+from knot_core.codec.latent_matching import warp
+from knot_core.codec.warping import MemoryBlock, Motion, ReadReference, ResBlock, WarpingCodec, composed
 from knot_core.errors import SettingsError
+from knot_core.geometry import TEMPORAL
 
 from ..data.face_batch import FaceClips
 from ..parallel import Team
 from ..recipes import FaceCodecRecipe, Recipe
 from ..rng import Dice
+from .latent_reader import READER, ReadCodec, landmark_loss
 from .losses import charbonnier, edges_of
 from .optimizers import make_optimizer
 from .roles import TrainedModel
@@ -39,8 +43,9 @@ from .training_state import load_training
 
 NAME = "face-codec"
 FILE = "knot-face-codec.safetensors"
-_OUTER = ("encoder.frame.0.", "encoder.group.5.", "decoder.first.", "decoder.coarse.", "decoder.head.",
+_OUTER = (READER, "encoder.frame.0.", "encoder.group.5.", "decoder.first.", "decoder.coarse.", "decoder.head.",
           "decoder.reference.0.")  # fmt: skip
+_LEAST = 1e-3  # that a mask is off
 _NEAR = 0.25  # pixels of a flow's error below which it counts as its square
 _SCALES = (1, 2, 4)  # at which edges are compared
 _SHOWN = (0, 3, 7)  # pixel frames of a clip on the sheet
@@ -51,9 +56,9 @@ def build_face_codec(recipe: Recipe, team: Team) -> Stage:
     own = recipe.face_codec
     with torch.random.fork_rng():
         torch.manual_seed(own.seed)
-        codec = _start(WarpingCodec(own.codec))
+        codec = started(ReadCodec(own.codec))
     role = make_role(codec, recipe, team)
-    average = WarpingCodec(own.codec)
+    average = ReadCodec(own.codec)
     average.load_state_dict(codec.state_dict())
 
     def losses(stage: Stage, batch: FaceClips, dice: Dice) -> Losses:
@@ -86,8 +91,7 @@ def export_face_codec(folder: Path, assets: Path) -> Path:
 def trained_face_codec(folder: Path) -> WarpingCodec:
     """The codec of the folder's training, with its averaged weights."""
     weights, _ = _averaged(folder)
-    codec = WarpingCodec.from_state_dict({_plain(name): tensor for name, tensor in weights.items()})
-    return codec.requires_grad_(False)
+    return WarpingCodec.from_state_dict(_engines(weights)).requires_grad_(False)
 
 
 def _averaged(folder: Path) -> tuple[Mapping[str, Tensor], int]:
@@ -97,49 +101,60 @@ def _averaged(folder: Path) -> tuple[Mapping[str, Tensor], int]:
     return state["roles"]["average"], state["step"]
 
 
-def _plain(name: str) -> str:
-    return name.removeprefix("network.")
+def _engines(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights that the engine has, by its names."""
+    plain = {name.removeprefix("network."): tensor for name, tensor in weights.items()}
+    return {name: tensor.contiguous() for name, tensor in plain.items() if not name.startswith(READER)}
 
 
 def face_codec_loss(model: TrainedModel, batch: FaceClips, dice: Dice, own: FaceCodecRecipe) -> Losses:
     """The losses of clips that are encoded, and given back from their latents and the reference."""
-    codec, frames = model.network, batch.frames_BT3HW
-    latents, reference = _seen(codec, batch, dice, own)
-    motion = _motion(codec, latents + _noise(latents, dice, own), reference, frames.shape[1])
-    output = composed(motion, reference).unflatten(0, frames.shape[:2])
-    weight = batch.weight_B1HW[:, None].expand(-1, frames.shape[1], -1, -1, -1)
+    count = max(1, batch.frames_BT3HW.shape[1] // TEMPORAL)
+    height, width = (side // model.network.spatial for side in batch.reference_B3HW.shape[-2:])
+    noise = _noise_strength(dice, own) * dice.normal(count, model.network.config.latent_channels, height, width)
+    return clip_losses(model.network, batch, noise.to(batch.reference_B3HW), own)
+
+
+def clip_losses(codec: ReadCodec, batch: FaceClips, noise_BFChw: Tensor, own: FaceCodecRecipe) -> Losses:
+    """The losses, all []; the latents get the noise [B, F, C, h, w]."""
+    count = batch.frames_BT3HW.shape[1]
+    latents = _encoded(codec, batch.frames_seen_BT3HW).float()
+    still = codec.encoder.still(_laid_out(batch.reference_seen_B3HW)).float()
+    reference = codec.read_reference(batch.reference_B3HW, still)
+    motion = _motion(codec, latents + noise_BFChw, reference, count)
+    weight = batch.weight_B1HW.repeat_interleave(count, dim=0)
+    half_weight, half_truth = (fn.avg_pool2d(part, 2) for part in (weight, batch.frames_BT3HW.flatten(0, 1)))
+    copied = _half_copy(motion, batch)
+    if count > 1:
+        picture = picture_loss(composed(motion, reference), batch.frames_BT3HW.flatten(0, 1), weight, own.edges)
+    else:
+        half = torch.lerp(copied, fn.avg_pool2d(motion.residual_N3HW, 2), motion.mask_N1HW)
+        picture = picture_loss(half, half_truth, half_weight, own.edges)
+    visible = batch.visible_BT1HW.flatten(0, 1)
     parts = {
-        "picture": picture_loss(output, frames, weight, own.edges),
-        "copied": own.copied * _copy_loss(motion, batch),
-        "flow": own.flow * _flow_loss(motion.flow_N2HW, batch),
+        "picture": picture,
+        "copied": own.copied * (charbonnier(copied - half_truth) * visible * half_weight).mean(),
+        "flow": own.flow * _flow_losses(motion, batch, half_weight, own.rough),
         "masked": own.masked * _mask_loss(motion.mask_N1HW, batch),
         "pull": own.pull * _pull(latents),
+        "landmarks": own.landmarks * _landmark_loss(codec, latents[:, -1:], still, batch),
     }
     figures = {
-        "error": (output.detach() - frames).square().mean(),
-        "pixels": _flow_error(motion.flow_N2HW, batch),
-        "still": _flow_error(torch.zeros_like(motion.flow_N2HW), batch),
+        "pixels": _flow_error(motion.flow_N2HW, batch, half_weight),
+        "still": _flow_error(torch.zeros_like(motion.flow_N2HW), batch, half_weight),
     }
     return {"loss": sum(parts.values()), **{name: part.detach() for name, part in parts.items()}, **figures}
 
 
 def picture_loss(output: Tensor, truth: Tensor, weight: Tensor, edges: float) -> Tensor:
-    """Colours and, at three scales, edges, [B, T, 3, H, W] against the truth's, weighted by [B, T, 1, H, W]."""
+    """Colours and, at three scales, edges, [N, 3, H, W] against the truth's, weighted by [N, 1, H, W]."""
     error = output - truth
     loss = (charbonnier(error) * weight).mean()
     for scale in _SCALES:
-        rough, counts = (fn.avg_pool2d(part.flatten(0, 1), scale)[None] for part in (error, weight))
-        loss = loss + edges * scale / 2 * sum((charbonnier(e) * c).mean() for e, c in edges_of(rough, counts))
+        rough, counts = (part if scale == 1 else fn.avg_pool2d(part, scale) for part in (error, weight))
+        pairs = edges_of(rough[None], counts[None])
+        loss = loss + edges * scale / 2 * sum((charbonnier(e) * c).mean() for e, c in pairs)
     return loss
-
-
-def _seen(codec: WarpingCodec, batch: FaceClips, dice: Dice, own: FaceCodecRecipe) -> tuple[Tensor, ReadReference]:
-    """Latents [B, F, C, h, w] of the frames, and the reference with the latents of what the encoder sees of it."""
-    frames, still = batch.frames_BT3HW, batch.reference_B3HW
-    tints = own.tint * dice.normal(2, 2, 3).to(frames)[..., None, None]  # [B, frames or reference, gain or offset, 3]
-    shown = frames * (1 + tints[:, :1, 0]) + tints[:, :1, 1]
-    still_shown = still * (1 + tints[:, 1, 0]) + tints[:, 1, 1]
-    return _encoded(codec, shown), codec.read_reference(still, codec.encoder.still(_laid_out(still_shown)))
 
 
 def _encoded(codec: WarpingCodec, frames_BTCHW: Tensor) -> Tensor:
@@ -160,37 +175,54 @@ def _pull(latents_BFCHW: Tensor) -> Tensor:
     return (latents_BFCHW - means).square().mean().log().square() + means.square().mean()
 
 
-def _noise(latents: Tensor, dice: Dice, own: FaceCodecRecipe) -> Tensor:
-    strength = own.noise * min(1.0, (dice.step + 1) / own.noise_ramp)
-    return strength * dice.normal(*latents.shape[1:]).to(latents)
+def _noise_strength(dice: Dice, own: FaceCodecRecipe) -> float:
+    return own.noise * min(1.0, (dice.step + 1) / own.noise_ramp)
 
 
-def _copy_loss(motion: Motion, batch: FaceClips) -> Tensor:
-    """At half the size, where the reference shows the place."""
-    truth = fn.avg_pool2d(batch.frames_BT3HW.flatten(0, 1), 2)
+def _half_copy(motion: Motion, batch: FaceClips) -> Tensor:
+    """The copy alone, at half the size, [N, 3, H/2, W/2]."""
     still = fn.avg_pool2d(batch.reference_B3HW, 2).repeat_interleave(batch.frames_BT3HW.shape[1], dim=0)
     gain = fn.interpolate(motion.log_gain_N1HW.exp(), scale_factor=4, mode="bilinear")
-    error = warp(still, motion.flow_N2HW, 2) * gain - truth
-    return (charbonnier(error) * batch.visible_BT1HW.flatten(0, 1)).mean()
+    return warp(still, motion.flow_N2HW, 2) * gain
 
 
-def _flow_loss(flow_N2HW: Tensor, batch: FaceClips) -> Tensor:
-    """Pixels by which the flow is off, where it is known."""
-    error = (flow_N2HW - batch.flow_BT2HW.flatten(0, 1)).square().sum(dim=1, keepdim=True)
-    return (((error + _NEAR**2).sqrt() - _NEAR) * batch.visible_BT1HW.flatten(0, 1)).mean()
+def _flow_losses(motion: Motion, batch: FaceClips, weight_N1HW: Tensor, rough: float) -> Tensor:
+    """Pixels by which the flow is off where it is known; with the weight `rough`, the smaller flows, too."""
+    visible, truth = batch.visible_BT1HW.flatten(0, 1), batch.flow_BT2HW.flatten(0, 1)
+    loss = _off(motion.flow_N2HW, truth, visible * weight_N1HW)
+    for flow in (motion.rough_N2HW, motion.matched_N2HW):
+        times = truth.shape[-1] // flow.shape[-1]
+        shares = fn.avg_pool2d(visible, times)
+        mean = fn.avg_pool2d(truth * visible, times) / shares.clamp_min(1e-3)
+        loss = loss + rough * _off(flow, mean, shares * fn.avg_pool2d(weight_N1HW, times))
+    return loss
+
+
+def _off(flow: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """The mean distance of flows [N, 2, H, W], in pixels, of short ones the square."""
+    error = (flow - truth).square().sum(dim=1, keepdim=True)
+    return (((error + _NEAR**2).sqrt() - _NEAR) * weight).mean()
 
 
 @torch.no_grad()
-def _flow_error(flow_N2HW: Tensor, batch: FaceClips) -> Tensor:
-    """The mean error in pixels where the flow is known."""
-    known = batch.visible_BT1HW.flatten(0, 1)
+def _flow_error(flow_N2HW: Tensor, batch: FaceClips, weight_N1HW: Tensor) -> Tensor:
+    """The mean error in pixels where the flow is known, weighted."""
+    known = batch.visible_BT1HW.flatten(0, 1) * weight_N1HW
     error = (flow_N2HW - batch.flow_BT2HW.flatten(0, 1)).square().sum(dim=1, keepdim=True).sqrt()
     return (error * known).sum() / known.sum().clamp_min(1)
 
 
 def _mask_loss(mask_N1HW: Tensor, batch: FaceClips) -> Tensor:
+    """Cross entropy where it is known whether the reference shows the place."""
     visible, hidden = (part.flatten(0, 1) for part in (batch.visible_BT1HW, batch.hidden_BT1HW))
-    return (mask_N1HW * visible + (1 - mask_N1HW) * hidden).mean()
+    mask = mask_N1HW.clamp(_LEAST, 1 - _LEAST)
+    return -((1 - mask).log() * visible + mask.log() * hidden).mean()
+
+
+def _landmark_loss(codec: ReadCodec, latents_B1Chw: Tensor, still_BChw: Tensor, batch: FaceClips) -> Tensor:
+    """The reader's loss in the last latent frame, whose last pixel frame counts, and in the reference."""
+    maps = codec.reader(torch.cat([latents_B1Chw[:, 0], still_BChw]))
+    return landmark_loss(maps, torch.cat([batch.landmarks_BTL2[:, -1], batch.reference_landmarks_BL2]))
 
 
 @torch.no_grad()
@@ -222,7 +254,7 @@ def draw_face_sheet(path: Path, batch: FaceClips, made: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def _start(codec: WarpingCodec) -> WarpingCodec:
+def started(codec: WarpingCodec) -> WarpingCodec:
     """Initial weights: activations keep their size (He et al., arXiv 1502.01852), residual blocks do nothing, and the
     reference stands still.
     """
@@ -254,8 +286,7 @@ def _write(_: Stage, weights: Mapping[str, Tensor], path: Path, steps: int) -> N
 
 
 def _save(weights: Mapping[str, Tensor], path: Path, steps: int) -> None:
-    tensors = {_plain(name): tensor.contiguous() for name, tensor in weights.items()}
-    save_file(tensors, path, metadata={"family": "warping", "steps": str(steps)})
+    save_file(_engines(weights), path, metadata={"family": "warping", "steps": str(steps)})
 
 
 def _laid_out(x_NCHW: Tensor) -> Tensor:

@@ -11,23 +11,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as fn
 
-from knot_core.codec.warping import WarpingCodec, WarpingConfig, warp
+from knot_core.codec.latent_matching import warp
+from knot_core.codec.warping import WarpingCodec, WarpingConfig
 from knot_lab.data.clip_shards import Clips
 from knot_lab.data.face_clips import read_clip
-from knot_lab.data.face_pictures import FacePictures
+from knot_lab.data.face_pictures import FacePictures, mirrored, read_rendered
+from knot_lab.data.other_cameras import rephotographed
 from knot_lab.data.portraits import Portraits
 from knot_lab.data.warped_pictures import paint_shapes, warped_clip
 from knot_lab.evaluation.metrics import psnr
 from knot_lab.parallel import Team
 from knot_lab.recipes import KNOT_FACE
 from knot_lab.synthetic import avatars
+from knot_lab.synthetic.heads.landmark_names import LANDMARKS
 from knot_lab.training import face_codec as training
+from knot_lab.training.latent_reader import landmark_loss
 from knot_lab.training.loop import Outputs, train_stage
 from knot_lab.training.regression_stage import build_regression
 
 _OWN = replace(
     KNOT_FACE.face_codec, codec=WarpingConfig(encoder=(4, 4, 8, 8), decoder=(8, 8, 8), reference=4), steps=4, warmup=1,
-    size=64, warped_size=32, clips=1, warped_clips=2, groups=1, save_every=2, sample_every=4, log_every=1,
+    size=64, warped_size=32, clips=1, groups=1, stills=0.5, still_clips=2, save_every=2, sample_every=4, log_every=1,
     rendered=0.4, portraits=0.2,
 )  # fmt: skip
 _RECIPE = replace(KNOT_FACE, face_codec=_OWN, batch=3, micro_batch=3)
@@ -52,7 +56,8 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
             face=face[1:], reference_face=face[0], flags=np.array([True, True, False]),
             units=rng.random((17, 52), np.float32), pose=rng.random((17, 3), np.float32),
             mel=rng.random((17, 64), np.float32), reference_units=rng.random(52, np.float32),
-            reference_pose=rng.random(6, np.float32),
+            reference_pose=rng.random(6, np.float32), landmarks=64 * rng.random((17, len(LANDMARKS), 2), np.float32),
+            reference_landmarks=64 * rng.random((len(LANDMARKS), 2), np.float32),
         )  # fmt: skip
     return folder
 
@@ -72,11 +77,56 @@ def test_the_flow_leads_to_the_same_place_of_the_reference(bank: Path, kind: str
     source.batch(_RECIPE, training.Dice(0, 0, range(1)))  # looks for the bank's files
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        clip = warped_clip(rng, 64, 8, paint_shapes) if kind == "warped" else source._rendered(rng)
+        clip = warped_clip(rng, 64, 8, paint_shapes) if kind == "warped" else source._rendered(2, rng)
+        assert clip.landmarks_BTL2.isnan().all() == (kind == "warped")
         error = (_copied(clip.reference_B3HW, clip.flow_BT2HW) - clip.frames_BT3HW[0]).square().mean(1, keepdim=True)
         seen = fn.interpolate(clip.visible_BT1HW[0], scale_factor=2)
         assert seen.mean() > 0.2
         assert psnr(float((error * seen).sum() / seen.sum())) > 20
+
+
+def test_a_mirrored_clip_has_its_landmarks_where_the_mirrored_picture_has_them(bank: Path) -> None:
+    """On a picture whose pixels say where they were, and with left and right exchanged."""
+    clip = read_rendered(bank / "0.npz", np.random.default_rng(0), 1)
+    axis = (torch.arange(64) + 0.5) / 64
+    places = torch.stack(torch.meshgrid(axis, axis, indexing="xy"))
+    flipped = mirrored(replace(clip, reference_B3HW=torch.cat([places, places[:1]])[None]))
+    own, other = (part.reference_landmarks_BL2[0, LANDMARKS.index(name)] for part, name in
+                  ((clip, "left_pupil"), (flipped, "right_pupil")))  # fmt: skip
+    found = fn.grid_sample(
+        flipped.reference_B3HW, 2 * other[None, None, None] - 1, padding_mode="border", align_corners=False
+    )
+    assert torch.allclose(found[0, :2, 0, 0], own.clamp(1 / 128, 127 / 128), atol=1e-5)
+    assert torch.equal(mirrored(flipped).landmarks_BTL2, clip.landmarks_BTL2)
+
+
+def test_another_camera_changes_colours_and_moves_nothing() -> None:
+    torch.manual_seed(0)
+    clip = fn.interpolate(torch.rand(1, 3, 12, 12), size=(96, 96), mode="bicubic").clamp(0, 1)
+    changed = [rephotographed(np.random.default_rng(seed), clip.repeat(4, 1, 1, 1), clip, 0.5) for seed in range(40)]
+    apart = [float((one - clip).abs().mean()) for pair in changed for one in pair]
+    assert 0 < sum(value == 0 for value in apart) < 20, "some are left as they are"
+    assert max(apart) > 0.05
+    for one in [one for pair in changed for one in pair]:
+        edges, seen = (fn.avg_pool2d(part.mean(dim=1), 8).diff(dim=-1) for part in (clip, one))
+        assert torch.corrcoef(torch.stack([edges.flatten(), seen[0].flatten()]))[0, 1] > 0.7
+
+
+def test_frames_and_reference_stand_in_the_same_light() -> None:
+    """So latents may tell how the light on a face changes: cameras change brightness far less than light does."""
+    clip = torch.full((1, 3, 64, 64), 0.5)
+    pairs = [rephotographed(np.random.default_rng(seed), clip, clip, 1.0) for seed in range(30)]
+    levels = torch.tensor([[float(one.mean()) for one in pair] for pair in pairs])
+    assert (levels[:, 0] - levels[:, 1]).abs().mean() < 0.3 * (levels[:, 0] - 0.5).abs().mean()
+
+
+def test_landmarks_are_read_where_the_maps_peak_and_unknown_ones_do_not_count() -> None:
+    maps = torch.zeros(1, 2, 8, 8)
+    maps[0, :, 3, 5] = 6
+    right = torch.tensor([[[5.5 / 8, 3.5 / 8], [torch.nan, 0.2]]])
+    wrong = right + torch.tensor([0.25, 0.0])
+    assert landmark_loss(maps, right) < 0.5 * landmark_loss(maps, wrong)
+    assert landmark_loss(maps, right * torch.nan) == 0
 
 
 def test_a_killed_training_resumes_bit_for_bit(bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

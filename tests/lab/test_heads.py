@@ -15,6 +15,7 @@ from knot_lab.synthetic.heads.clips import draw_clip, idle_motion, lively, packe
 from knot_lab.synthetic.heads.face_speech import speech_units, units_of_letter
 from knot_lab.synthetic.heads.head_bank import read_head_bank
 from knot_lab.synthetic.heads.identity import Identity
+from knot_lab.synthetic.heads.landmark_names import LANDMARKS
 from knot_lab.synthetic.heads.landmark_pictures import landmark_pictures
 from knot_lab.synthetic.heads.natural import natural_clip, read_sources
 from knot_lab.synthetic.heads.noise import NoiseBank
@@ -222,6 +223,11 @@ def test_a_folder_or_a_wheel_or_else():
     with pytest.raises(DrivingError, match="neither a folder"):
         read_sources(Path("pictures.zip"))
     assert read_sources(None) == []
+
+
+@drawn
+def test_landmarks_have_the_order_of_their_names(bank):
+    assert tuple(bank.landmarks) == LANDMARKS
 
 
 @drawn
