@@ -288,16 +288,14 @@ class ClusterStudio:
     def _speak_of_sessions(self) -> None:
         """Again and again, so that the table knows of them, also one that was begun again."""
         while not self._closed.wait(_SPEAKS):
-            self._trouble = self._asked_for_trouble()
             records = [source.record for source in list(self._sources) if source.alive]
-            if records:
-                self._table.register.remote(*records)
-
-    def _asked_for_trouble(self) -> str | None:
-        try:
-            return ray.get(self._table.trouble.remote(), timeout=_SPEAKS)
-        except (ray.exceptions.RayError, TimeoutError):
-            return "the cluster's table does not answer"
+            try:
+                if records:
+                    self._table.register.remote(*records)
+                self._trouble = ray.get(self._table.trouble.remote(), timeout=_SPEAKS)
+            except Exception as problem:  # Ray raises plain ones, too, where an actor is gone
+                logger.debug("the table does not answer: %s", type(problem).__name__)
+                self._trouble = "the cluster's table does not answer"
 
     def close(self) -> None:
         """Speak of sessions no more; they stay."""

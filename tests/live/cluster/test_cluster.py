@@ -51,7 +51,9 @@ def table(ray):
 def studio(table):
     from knot_live.cluster.gateway import ClusterStudio
 
-    return ClusterStudio(table, OPTIONS.limits)
+    made = ClusterStudio(table, OPTIONS.limits)
+    yield made
+    made.close()
 
 
 def until(there, seconds=SECONDS):
@@ -187,6 +189,18 @@ def test_another_gateway_takes_a_session_over_and_can_lose_its_worker(ray, table
     assert first.why is None  # it knows of nothing any more
     second.finish()
     until(lambda: studio.standing() == [])
+
+
+def test_a_server_of_a_cluster_is_ready_while_a_worker_is(ray, table, monkeypatch):
+    from knot_live.cluster import gateway
+
+    assert ray.get(table.trouble.remote()) is None
+    monkeypatch.setattr(gateway, "_SPEAKS", 0.1)
+    gone = gateway.ClusterStudio(table, OPTIONS.limits)
+    until(lambda: gone.trouble() is None)
+    gone._table = None  # as one that died
+    until(lambda: gone.trouble() == "the cluster's table does not answer")
+    gone.close()
 
 
 def test_what_cannot_be_is_refused_with_the_sentence_of_the_worker(studio):
