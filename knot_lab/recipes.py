@@ -79,7 +79,7 @@ class FaceCodecRecipe(StageRecipe):
     masked: float = 0.1
     landmarks: float = 0.2  # that are read from latents
     face: float = 2.0
-    features: float = 3.0
+    features: float = 6.0
 
 
 @dataclass(frozen=True, kw_only=True)

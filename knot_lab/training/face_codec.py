@@ -135,7 +135,7 @@ def clip_losses(codec: ReadCodec, batch: FaceClips, noise_BFChw: Tensor, own: Fa
         "picture": picture,
         "copied": own.copied * (charbonnier(copied - half_truth) * visible * half_weight).mean(),
         "flow": own.flow * _flow_losses(motion, batch, half_weight, own.rough),
-        "masked": own.masked * _mask_loss(motion.mask_N1HW, batch),
+        "masked": own.masked * _mask_loss(motion.mask_N1HW, batch, half_weight),
         "pull": own.pull * _pull(latents),
         "landmarks": own.landmarks * _landmark_loss(codec, latents[:, -1:], still, batch),
     }
@@ -212,11 +212,11 @@ def _flow_error(flow_N2HW: Tensor, batch: FaceClips, weight_N1HW: Tensor) -> Ten
     return (error * known).sum() / known.sum().clamp_min(1)
 
 
-def _mask_loss(mask_N1HW: Tensor, batch: FaceClips) -> Tensor:
-    """Cross entropy where it is known whether the reference shows the place."""
+def _mask_loss(mask_N1HW: Tensor, batch: FaceClips, weight_N1HW: Tensor) -> Tensor:
+    """Weighted cross entropy where it is known whether the reference shows the place."""
     visible, hidden = (part.flatten(0, 1) for part in (batch.visible_BT1HW, batch.hidden_BT1HW))
     mask = mask_N1HW.clamp(_LEAST, 1 - _LEAST)
-    return -((1 - mask).log() * visible + mask.log() * hidden).mean()
+    return -(((1 - mask).log() * visible + mask.log() * hidden) * weight_N1HW).mean()
 
 
 def _landmark_loss(codec: ReadCodec, latents_B1Chw: Tensor, still_BChw: Tensor, batch: FaceClips) -> Tensor:
