@@ -76,6 +76,7 @@ class FaceCodecRecipe(StageRecipe):
     copied: float = 0.5  # how much the copy counts by itself, where the reference shows the place
     flow: float = 0.1  # a pixel
     rough: float = 0.5  # what the flow at an eighth of the size counts of that, and at a sixteenth
+    points: float = 0.1  # a pixel of the flow at landmarks, and of lids and lips by themselves
     masked: float = 0.1
     landmarks: float = 0.2  # that are read from latents
     face: float = 2.0

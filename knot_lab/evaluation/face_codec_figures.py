@@ -25,10 +25,13 @@ from knot_core.errors import SettingsError
 
 from ..data.face_batch import FaceClips
 from ..data.face_pictures import read_whole
+from ..synthetic.heads.landmark_names import LANDMARKS
 from . import metrics
 
 FARTHEST_YAW = 0.35  # rad, of the clips whose motion photos get
 NOISE = 0.1  # of latents, a standard deviation, as in training
+_MOVES = 1.0  # pixels, a standard deviation of a motion that is measured
+_SIDES = ("right", "left")
 _SURE = 0.5  # of a mask, above which the residual stands
 
 
@@ -83,12 +86,13 @@ def calm_clips(clips: Sequence[EvaluationClip]) -> list[EvaluationClip]:
 
 
 def means(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each figure over those that have it."""
+    """The mean of each figure over those that have it; one that nobody has is left out."""
     values: dict[str, list[float]] = {}
     for one in figures:
         for name, value in one.items():
-            values.setdefault(name, []).append(value)
-    return {name: float(np.nanmean(found)) for name, found in values.items()}
+            if np.isfinite(value):
+                values.setdefault(name, []).append(value)
+    return {name: float(np.mean(found)) for name, found in values.items()}
 
 
 @torch.no_grad()
@@ -107,6 +111,8 @@ def render_figures(codec: WarpingCodec, one: EvaluationClip) -> tuple[dict[str, 
         "psnr_true_flow": _psnr(best, true, seen),
         "psnr_true_light": _psnr(best * _best_gain(best, true, seen), true, seen),
         "psnr_still": _psnr(one.clip.reference_B3HW.expand_as(true), true, face),
+        "mouth_followed": followed(made.flow_T2HW, one, [("lower_lip", "upper_lip")]),
+        "lids_followed": followed(made.flow_T2HW, one, [(f"{side}_lid_upper", f"{side}_eye_outer") for side in _SIDES]),
         "sharpness": _sharpness(made.pictures_T3HW, true, face),
         "pixels_median": _quantile(off[seen], 0.5),
         "pixels_p90": _quantile(off[seen], 0.9),
@@ -155,6 +161,27 @@ def transferred(codec: WarpingCodec, photo_13HW: Tensor, driving: EvaluationClip
     seen = driving.face_THW & (driving.clip.visible_BT1HW[0, :, 0] > 0)
     off = (made.flow_T2HW - driving.clip.flow_BT2HW[0]).norm(dim=1)
     return {"transfer_pixels_median": _quantile(off[seen], 0.5)}, made
+
+
+def followed(flow_T2HW: Tensor, one: EvaluationClip, pairs: list[tuple[str, str]]) -> float:
+    """The share of how one landmark moves up and down against another over the clip, [T], that the flow has too.
+
+    The slope of a regression through the means: 1 follows wholly, 0 not at all; no number where hardly anything moves.
+    """
+    true, made = (
+        torch.cat([_apart(flow, one, *pair) for pair in pairs]) for flow in (one.clip.flow_BT2HW[0], flow_T2HW)
+    )
+    if not true.std() > _MOVES:  # or it is no number
+        return float("nan")
+    return float((true * made).sum() / true.square().sum())
+
+
+def _apart(flow_T2HW: Tensor, one: EvaluationClip, first: str, second: str) -> Tensor:
+    """The difference of the flow's y at two landmarks, [T] less its mean."""
+    places = one.clip.landmarks_BTL2[0][:, [LANDMARKS.index(first), LANDMARKS.index(second)]]
+    found = fn.grid_sample(flow_T2HW, 2 * places[:, None] - 1, padding_mode="border", align_corners=False)[:, 1, 0]
+    apart = found[:, 0] - found[:, 1]
+    return apart - apart.mean()
 
 
 def _best_gain(copied: Tensor, truth: Tensor, where_THW: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ from ..data.face_batch import FaceClips
 from ..parallel import Team
 from ..recipes import FaceCodecRecipe, Recipe
 from ..rng import Dice
+from ..synthetic.heads.landmark_names import PARTS
 from .latent_reader import READER, ReadCodec, landmark_loss
 from .losses import charbonnier, edges_of
 from .optimizers import make_optimizer
@@ -47,6 +48,7 @@ _OUTER = (READER, "encoder.frame.0.", "encoder.group.5.", "decoder.first.", "dec
           "decoder.reference.0.")  # fmt: skip
 _LEAST = 1e-3  # that a mask is off
 _NEAR = 0.25  # pixels of a flow's error below which it counts as its square
+_SHOWN_THERE, _SAME_PLACE = 0.5, 3.0  # of a landmark: the share that is visible; pixels from where its flow leads
 _SCALES = (1, 2, 4)  # at which edges are compared
 _SHOWN = (0, 3, 7)  # pixel frames of a clip on the sheet
 
@@ -135,6 +137,7 @@ def clip_losses(codec: ReadCodec, batch: FaceClips, noise_BFChw: Tensor, own: Fa
         "picture": picture,
         "copied": own.copied * (charbonnier(copied - half_truth) * visible * half_weight).mean(),
         "flow": own.flow * _flow_losses(motion, batch, half_weight, own.rough),
+        "points": own.points * point_loss(motion.flow_N2HW, batch),
         "masked": own.masked * _mask_loss(motion.mask_N1HW, batch, half_weight),
         "pull": own.pull * _pull(latents),
         "landmarks": own.landmarks * _landmark_loss(codec, latents[:, -1:], still, batch),
@@ -196,6 +199,29 @@ def _flow_losses(motion: Motion, batch: FaceClips, weight_N1HW: Tensor, rough: f
         mean = fn.avg_pool2d(truth * visible, times) / shares.clamp_min(1e-3)
         loss = loss + rough * _off(flow, mean, shares * fn.avg_pool2d(weight_N1HW, times))
     return loss
+
+
+def point_loss(flow_N2HW: Tensor, batch: FaceClips) -> Tensor:
+    """Pixels by which the flow [N, 2, H, W] is off at landmarks; in eyes and mouth also less what a part has in common.
+
+    A part moves as the head does, and by far more than its lids or lips move in it: those would be learnt last.
+    """
+    places = batch.landmarks_BTL2.flatten(0, 1)
+    count, side = batch.landmarks_BTL2.shape[1], 2 * flow_N2HW.shape[-1]
+    truth = side * (batch.reference_landmarks_BL2.repeat_interleave(count, dim=0) - places)
+    found, label, seen = (
+        fn.grid_sample(part, 2 * places.nan_to_num(2.0)[:, None] - 1, align_corners=False)[:, :, 0].movedim(1, 2)
+        for part in (flow_N2HW, batch.flow_BT2HW.flatten(0, 1), batch.visible_BT1HW.flatten(0, 1))
+    )
+    truth = truth.nan_to_num()
+    shown = (seen[..., 0] > _SHOWN_THERE) & ((label - truth).norm(dim=-1) < _SAME_PLACE)
+    error = (found - truth) * shown[..., None]
+    parts = [error]
+    for part in PARTS:
+        own, weight = error[:, part], shown[:, part, None]
+        parts.append((own - own.sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp_min(1)) * weight)
+    lengths = torch.cat([((part.square().sum(dim=-1) + _NEAR**2).sqrt() - _NEAR) for part in parts], dim=1)
+    return lengths.sum() / shown.sum().clamp_min(1)
 
 
 def _off(flow: Tensor, truth: Tensor, weight: Tensor) -> Tensor:

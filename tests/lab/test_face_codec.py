@@ -129,6 +129,24 @@ def test_landmarks_are_read_where_the_maps_peak_and_unknown_ones_do_not_count() 
     assert landmark_loss(maps, right * torch.nan) == 0
 
 
+def test_a_flow_is_judged_at_landmarks_and_by_how_parts_move_in_themselves(bank: Path) -> None:
+    landmarks = torch.rand(1, 2, len(LANDMARKS), 2, generator=torch.Generator().manual_seed(0)) * 0.6 + 0.2
+    clip = read_rendered(bank / "0.npz", np.random.default_rng(0), 0)
+    truth = torch.tensor([2.0, -3.0])[:, None, None].expand(1, 1, 2, 32, 32)
+    clip = replace(
+        clip, flow_BT2HW=truth, visible_BT1HW=torch.ones(1, 1, 1, 32, 32), landmarks_BTL2=landmarks[:, :1],
+        reference_landmarks_BL2=landmarks[:, 0] + torch.tensor([2.0, -3.0]) / 64,
+    )  # fmt: skip
+    assert training.point_loss(truth[0], clip) < 1e-4
+    common = training.point_loss(truth[0] + 1, clip)
+    apart = training.point_loss(truth[0] + torch.sign(torch.linspace(-1, 1, 32)), clip)
+    assert 0.5 < common < apart, "what lids and lips do by themselves counts twice"
+    hidden = replace(clip, visible_BT1HW=clip.visible_BT1HW * 0)
+    assert training.point_loss(truth[0] + 1, hidden) == 0
+    elsewhere = replace(clip, reference_landmarks_BL2=landmarks[:, 0])
+    assert training.point_loss(truth[0] + 1, elsewhere) == 0, "something else is seen before the landmarks"
+
+
 def test_a_killed_training_resumes_bit_for_bit(bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = _train(bank, tmp_path / "whole")
     assert (tmp_path / "whole" / "face-codec-samples" / "000004.png").exists()

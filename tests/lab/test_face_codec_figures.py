@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from knot_lab.commands import evaluate
 from knot_lab.commands import evaluate_face_codec as command
 from knot_lab.evaluation.face_codec_figures import (
     calm_clips,
+    followed,
     give_back,
     means,
     moved_figures,
@@ -27,6 +29,7 @@ from knot_lab.evaluation.face_codec_figures import (
     transferred,
 )
 from knot_lab.evaluation.photo_sets import PHOTOS
+from knot_lab.synthetic.heads.landmark_names import LANDMARKS
 from knot_lab.training.face_codec import started
 
 
@@ -83,6 +86,19 @@ def test_who_stands_still_comes_back_as_they_are_and_copying_by_the_true_flow_gi
     assert [one.name for one in calm_clips([still, moved])] == ["a"]
 
 
+def test_a_mouth_that_opens_is_followed_as_far_as_the_flow_follows_it(bank: Path) -> None:
+    """Over five frames, by a flow that has half of the truth, and all of what the face has in common."""
+    still = read_evaluation_clips(bank)[0]
+    opening, landmarks = torch.arange(5.0)[:, None, None], torch.full((1, 5, len(LANDMARKS), 2), 0.5)
+    landmarks[:, :, LANDMARKS.index("lower_lip"), 1] = 0.75
+    truth = torch.zeros(1, 5, 2, 32, 32)
+    truth[0, :, 1, 20:] = -4 * opening
+    clip = replace(still.clip, flow_BT2HW=truth, landmarks_BTL2=landmarks)
+    lips = [("lower_lip", "upper_lip")]
+    assert followed(truth[0] / 2 + 3, replace(still, clip=clip), lips) == pytest.approx(0.5)
+    assert np.isnan(followed(truth[0] * 0, still, lips)), "nothing moves"
+
+
 def test_the_residual_and_the_flow_are_told_apart(codec: WarpingCodec, bank: Path) -> None:
     """A mask that is shut paints nothing, one that is open everything."""
     codec, moved = deepcopy(codec), read_evaluation_clips(bank)[1]
@@ -115,7 +131,11 @@ def test_a_stream_decoded_in_parts_is_given_back_alike(codec: WarpingCodec, phot
 
 
 def test_figures_that_some_lack_are_means_of_the_others() -> None:
-    assert means([{"a": 1.0, "b": float("nan")}, {"a": 3.0, "b": 5.0}, {"c": 2.0}]) == {"a": 2.0, "b": 5.0, "c": 2.0}
+    assert means([{"a": 1.0, "b": np.nan, "d": np.nan}, {"a": 3.0, "b": 5.0}, {"c": 2.0}]) == {
+        "a": 2.0,
+        "b": 5.0,
+        "c": 2.0,
+    }
 
 
 def test_a_folder_without_people_is_refused(tmp_path: Path) -> None:

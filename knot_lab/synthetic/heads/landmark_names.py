@@ -17,3 +17,7 @@ def _other_side(name: str) -> str:
 
 
 MIRRORED = tuple(LANDMARKS.index(_other_side(name)) for name in LANDMARKS)  # each one's place in a mirror
+PARTS = (
+    *([LANDMARKS.index(f"{side}_{name}") for name in _EYE] for side in ("right", "left")),
+    [number for number, name in enumerate(LANDMARKS) if "lip" in name or "mouth" in name],
+)  # eyes and mouth: the landmarks of each
