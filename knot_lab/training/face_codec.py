@@ -1,12 +1,6 @@
-"""Train the video autoencoder that moves a reference picture.
+"""Train the video autoencoder that moves a reference picture; `face_codec_losses.py` says what by.
 
-The decoder is to copy wherever the reference shows a place and to paint only what it hides. So the flow is taught where
-it is known, the copy has a loss of its own, and the mask costs something where copying would do. Latents get noise, as
-those of the built-in codec, and are held to a standard deviation of 1. The encoder sees frames and reference as if by
-other cameras in other light, so that latents tell geometry and not colours; what is compared is as it was. A reader of
-landmarks teaches latents where eyes and lips lie.
-
-Shapes: B clips, T pixel frames (whole groups of four), F latent frames, H W pixels, N = B*T.
+Shapes: B clips, T pixel frames (whole groups of four), H W pixels.
 """
 
 from __future__ import annotations
@@ -26,19 +20,16 @@ from torch import Tensor, nn
 from torch.nn import functional as fn
 
 from knot_core.codec.latent_matching import warp
-from knot_core.codec.warping import MemoryBlock, Motion, ReadReference, ResBlock, WarpingCodec, composed
+from knot_core.codec.warping import MemoryBlock, ResBlock, WarpingCodec, composed
 from knot_core.errors import SettingsError
-from knot_core.geometry import TEMPORAL
 
 from ..data.face_batch import FaceClips
 from ..parallel import Team
-from ..recipes import FaceCodecRecipe, Recipe
+from ..recipes import Recipe
 from ..rng import Dice
-from ..synthetic.heads.landmark_names import PARTS
-from .latent_reader import READER, ReadCodec, landmark_loss
-from .losses import charbonnier, edges_of
+from .face_codec_losses import encoded, face_codec_loss, motion_of
+from .latent_reader import READER, ReadCodec
 from .optimizers import make_optimizer
-from .roles import TrainedModel
 from .stage import Losses, Stage, Update, make_role
 from .training_state import load_training
 
@@ -46,10 +37,6 @@ NAME = "face-codec"
 FILE = "knot-face-codec.safetensors"
 _OUTER = (READER, "encoder.frame.0.", "encoder.group.5.", "decoder.first.", "decoder.coarse.", "decoder.head.",
           "decoder.reference.0.")  # fmt: skip
-_LEAST = 1e-3  # that a mask is off
-_NEAR = 0.25  # pixels of a flow's error below which it counts as its square
-_SHOWN_THERE, _SAME_PLACE = 0.5, 3.0  # of a landmark: the share that is visible; pixels from where its flow leads
-_SCALES = (1, 2, 4)  # at which edges are compared
 _SHOWN = (0, 3, 7)  # pixel frames of a clip on the sheet
 
 
@@ -109,148 +96,6 @@ def _engines(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in plain.items() if not name.startswith(READER)}
 
 
-def face_codec_loss(model: TrainedModel, batch: FaceClips, dice: Dice, own: FaceCodecRecipe) -> Losses:
-    """The losses of clips that are encoded, and given back from their latents and the reference."""
-    count = max(1, batch.frames_BT3HW.shape[1] // TEMPORAL)
-    height, width = (side // model.network.spatial for side in batch.reference_B3HW.shape[-2:])
-    noise = _noise_strength(dice, own) * dice.normal(count, model.network.config.latent_channels, height, width)
-    return clip_losses(model.network, batch, noise.to(batch.reference_B3HW), own)
-
-
-def clip_losses(codec: ReadCodec, batch: FaceClips, noise_BFChw: Tensor, own: FaceCodecRecipe) -> Losses:
-    """The losses, all []; the latents get the noise [B, F, C, h, w]."""
-    count = batch.frames_BT3HW.shape[1]
-    latents = _encoded(codec, batch.frames_seen_BT3HW).float()
-    still = codec.encoder.still(_laid_out(batch.reference_seen_B3HW)).float()
-    reference = codec.read_reference(batch.reference_B3HW, still)
-    motion = _motion(codec, latents + noise_BFChw, reference, count)
-    weight = batch.weight_B1HW.repeat_interleave(count, dim=0)
-    half_weight, half_truth = (fn.avg_pool2d(part, 2) for part in (weight, batch.frames_BT3HW.flatten(0, 1)))
-    copied = _half_copy(motion, batch)
-    if count > 1:
-        picture = picture_loss(composed(motion, reference), batch.frames_BT3HW.flatten(0, 1), weight, own.edges)
-    else:
-        half = torch.lerp(copied, fn.avg_pool2d(motion.residual_N3HW, 2), motion.mask_N1HW)
-        picture = picture_loss(half, half_truth, half_weight, own.edges)
-    visible = batch.visible_BT1HW.flatten(0, 1)
-    parts = {
-        "picture": picture,
-        "copied": own.copied * (charbonnier(copied - half_truth) * visible * half_weight).mean(),
-        "flow": own.flow * _flow_losses(motion, batch, half_weight, own.rough),
-        "points": own.points * point_loss(motion.flow_N2HW, batch),
-        "masked": own.masked * _mask_loss(motion.mask_N1HW, batch, half_weight),
-        "pull": own.pull * _pull(latents),
-        "landmarks": own.landmarks * _landmark_loss(codec, latents[:, -1:], still, batch),
-    }
-    figures = {
-        "pixels": _flow_error(motion.flow_N2HW, batch, half_weight),
-        "still": _flow_error(torch.zeros_like(motion.flow_N2HW), batch, half_weight),
-    }
-    return {"loss": sum(parts.values()), **{name: part.detach() for name, part in parts.items()}, **figures}
-
-
-def picture_loss(output: Tensor, truth: Tensor, weight: Tensor, edges: float) -> Tensor:
-    """Colours and, at three scales, edges, [N, 3, H, W] against the truth's, weighted by [N, 1, H, W]."""
-    error = output - truth
-    loss = (charbonnier(error) * weight).mean()
-    for scale in _SCALES:
-        rough, counts = (part if scale == 1 else fn.avg_pool2d(part, scale) for part in (error, weight))
-        pairs = edges_of(rough[None], counts[None])
-        loss = loss + edges * scale / 2 * sum((charbonnier(e) * c).mean() for e, c in pairs)
-    return loss
-
-
-def _encoded(codec: WarpingCodec, frames_BTCHW: Tensor) -> Tensor:
-    """Latents [B, F, C, h, w] of whole groups, or of single pictures."""
-    encode = codec.encoder.still if frames_BTCHW.shape[1] == 1 else codec.encoder
-    return encode(_laid_out(frames_BTCHW.flatten(0, 1))).unflatten(0, (len(frames_BTCHW), -1))
-
-
-def _motion(codec: WarpingCodec, latents: Tensor, reference: ReadReference, num_frames: int) -> Motion:
-    if num_frames == 1:
-        return codec.decoder.last_frames(latents[:, 0], reference)
-    return codec.decoder(latents, reference, None)[0]
-
-
-def _pull(latents_BFCHW: Tensor) -> Tensor:
-    """log(variance)^2 + mean^2: both over channels, the variance about each channel's own mean"""
-    means = latents_BFCHW.mean(dim=(0, 1, 3, 4), keepdim=True)
-    return (latents_BFCHW - means).square().mean().log().square() + means.square().mean()
-
-
-def _noise_strength(dice: Dice, own: FaceCodecRecipe) -> float:
-    return own.noise * min(1.0, (dice.step + 1) / own.noise_ramp)
-
-
-def _half_copy(motion: Motion, batch: FaceClips) -> Tensor:
-    """The copy alone, at half the size, [N, 3, H/2, W/2]."""
-    still = fn.avg_pool2d(batch.reference_B3HW, 2).repeat_interleave(batch.frames_BT3HW.shape[1], dim=0)
-    gain = fn.interpolate(motion.log_gain_N1HW.exp(), scale_factor=4, mode="bilinear")
-    return warp(still, motion.flow_N2HW, 2) * gain
-
-
-def _flow_losses(motion: Motion, batch: FaceClips, weight_N1HW: Tensor, rough: float) -> Tensor:
-    """Pixels by which the flow is off where it is known; with the weight `rough`, the smaller flows, too."""
-    visible, truth = batch.visible_BT1HW.flatten(0, 1), batch.flow_BT2HW.flatten(0, 1)
-    loss = _off(motion.flow_N2HW, truth, visible * weight_N1HW)
-    for flow in (motion.rough_N2HW, motion.matched_N2HW):
-        times = truth.shape[-1] // flow.shape[-1]
-        shares = fn.avg_pool2d(visible, times)
-        mean = fn.avg_pool2d(truth * visible, times) / shares.clamp_min(1e-3)
-        loss = loss + rough * _off(flow, mean, shares * fn.avg_pool2d(weight_N1HW, times))
-    return loss
-
-
-def point_loss(flow_N2HW: Tensor, batch: FaceClips) -> Tensor:
-    """Pixels by which the flow [N, 2, H, W] is off at landmarks; in eyes and mouth also less what a part has in common.
-
-    A part moves as the head does, and by far more than its lids or lips move in it: those would be learnt last.
-    """
-    places = batch.landmarks_BTL2.flatten(0, 1)
-    count, side = batch.landmarks_BTL2.shape[1], 2 * flow_N2HW.shape[-1]
-    truth = side * (batch.reference_landmarks_BL2.repeat_interleave(count, dim=0) - places)
-    found, label, seen = (
-        fn.grid_sample(part, 2 * places.nan_to_num(2.0)[:, None] - 1, align_corners=False)[:, :, 0].movedim(1, 2)
-        for part in (flow_N2HW, batch.flow_BT2HW.flatten(0, 1), batch.visible_BT1HW.flatten(0, 1))
-    )
-    truth = truth.nan_to_num()
-    shown = (seen[..., 0] > _SHOWN_THERE) & ((label - truth).norm(dim=-1) < _SAME_PLACE)
-    error = (found - truth) * shown[..., None]
-    parts = [error]
-    for part in PARTS:
-        own, weight = error[:, part], shown[:, part, None]
-        parts.append((own - own.sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp_min(1)) * weight)
-    lengths = torch.cat([((part.square().sum(dim=-1) + _NEAR**2).sqrt() - _NEAR) for part in parts], dim=1)
-    return lengths.sum() / shown.sum().clamp_min(1)
-
-
-def _off(flow: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """The mean distance of flows [N, 2, H, W], in pixels, of short ones the square."""
-    error = (flow - truth).square().sum(dim=1, keepdim=True)
-    return (((error + _NEAR**2).sqrt() - _NEAR) * weight).mean()
-
-
-@torch.no_grad()
-def _flow_error(flow_N2HW: Tensor, batch: FaceClips, weight_N1HW: Tensor) -> Tensor:
-    """The mean error in pixels where the flow is known, weighted."""
-    known = batch.visible_BT1HW.flatten(0, 1) * weight_N1HW
-    error = (flow_N2HW - batch.flow_BT2HW.flatten(0, 1)).square().sum(dim=1, keepdim=True).sqrt()
-    return (error * known).sum() / known.sum().clamp_min(1)
-
-
-def _mask_loss(mask_N1HW: Tensor, batch: FaceClips, weight_N1HW: Tensor) -> Tensor:
-    """Weighted cross entropy where it is known whether the reference shows the place."""
-    visible, hidden = (part.flatten(0, 1) for part in (batch.visible_BT1HW, batch.hidden_BT1HW))
-    mask = mask_N1HW.clamp(_LEAST, 1 - _LEAST)
-    return -(((1 - mask).log() * visible + mask.log() * hidden) * weight_N1HW).mean()
-
-
-def _landmark_loss(codec: ReadCodec, latents_B1Chw: Tensor, still_BChw: Tensor, batch: FaceClips) -> Tensor:
-    """The reader's loss in the last latent frame, whose last pixel frame counts, and in the reference."""
-    maps = codec.reader(torch.cat([latents_B1Chw[:, 0], still_BChw]))
-    return landmark_loss(maps, torch.cat([batch.landmarks_BTL2[:, -1], batch.reference_landmarks_BL2]))
-
-
 @torch.no_grad()
 def _sample(stage: Stage, batch: FaceClips, _: Dice) -> Tensor:
     """The averaged weights' pictures, the copy alone, and the mask: [B, T, 3, 3, H, W]."""
@@ -259,7 +104,7 @@ def _sample(stage: Stage, batch: FaceClips, _: Dice) -> Tensor:
     for row in range(len(batch.frames_BT3HW)):
         frames = batch.frames_BT3HW[row]
         reference = codec.read_reference(batch.reference_B3HW[row : row + 1])
-        motion = _motion(codec, _encoded(codec, frames[None]), reference, len(frames))
+        motion = motion_of(codec, encoded(codec, frames[None]), reference, len(frames))
         flow, mask = (fn.interpolate(part, scale_factor=2) for part in (motion.flow_N2HW, motion.mask_N1HW))
         copied = warp(reference.pixels_BCHW.expand(len(flow), -1, -1, -1), flow, 1)
         rows.append(torch.stack([composed(motion, reference), copied, mask.expand(-1, 3, -1, -1)], dim=1))
@@ -313,7 +158,3 @@ def _write(_: Stage, weights: Mapping[str, Tensor], path: Path, steps: int) -> N
 
 def _save(weights: Mapping[str, Tensor], path: Path, steps: int) -> None:
     save_file(_engines(weights), path, metadata={"family": "warping", "steps": str(steps)})
-
-
-def _laid_out(x_NCHW: Tensor) -> Tensor:
-    return x_NCHW.contiguous(memory_format=torch.channels_last)

@@ -25,6 +25,7 @@ from knot_lab.recipes import KNOT_FACE
 from knot_lab.synthetic import avatars
 from knot_lab.synthetic.heads.landmark_names import LANDMARKS
 from knot_lab.training import face_codec as training
+from knot_lab.training.face_codec_losses import point_loss
 from knot_lab.training.latent_reader import landmark_loss
 from knot_lab.training.loop import Outputs, train_stage
 from knot_lab.training.regression_stage import build_regression
@@ -137,14 +138,14 @@ def test_a_flow_is_judged_at_landmarks_and_by_how_parts_move_in_themselves(bank:
         clip, flow_BT2HW=truth, visible_BT1HW=torch.ones(1, 1, 1, 32, 32), landmarks_BTL2=landmarks[:, :1],
         reference_landmarks_BL2=landmarks[:, 0] + torch.tensor([2.0, -3.0]) / 64,
     )  # fmt: skip
-    assert training.point_loss(truth[0], clip) < 1e-4
-    common = training.point_loss(truth[0] + 1, clip)
-    apart = training.point_loss(truth[0] + torch.sign(torch.linspace(-1, 1, 32)), clip)
+    assert point_loss(truth[0], clip) < 1e-4
+    common = point_loss(truth[0] + 1, clip)
+    apart = point_loss(truth[0] + torch.sign(torch.linspace(-1, 1, 32)), clip)
     assert 0.5 < common < apart, "what lids and lips do by themselves counts twice"
     hidden = replace(clip, visible_BT1HW=clip.visible_BT1HW * 0)
-    assert training.point_loss(truth[0] + 1, hidden) == 0
+    assert point_loss(truth[0] + 1, hidden) == 0
     elsewhere = replace(clip, reference_landmarks_BL2=landmarks[:, 0])
-    assert training.point_loss(truth[0] + 1, elsewhere) == 0, "something else is seen before the landmarks"
+    assert point_loss(truth[0] + 1, elsewhere) == 0, "something else is seen before the landmarks"
 
 
 def test_a_killed_training_resumes_bit_for_bit(bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
