@@ -48,7 +48,8 @@ def test_sound_of_any_kind_is_heard_alike(server: Server) -> None:
         with av.open(str(path)) as container:
             tracks.append(np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1))
     for other, track in zip(frames[1:], tracks[1:], strict=True):
-        assert np.abs(other.astype(float) - frames[0]).mean() < 1  # levels: the rounding of int16 makes half a level
+        # levels: rounding to int16 makes half a one, and one and a half in bfloat16
+        assert np.abs(other.astype(float) - frames[0]).mean() < 2
         assert np.abs(track - tracks[0]).max() < 0.05  # both through AAC
 
 
