@@ -21,11 +21,14 @@ def warp(picture_NCHW: Tensor, flow_N2HW: Tensor, scale: int) -> Tensor:
     bit for bit where the sides are powers of two, to a hundred-thousandth else.
     """
     height, width = picture_NCHW.shape[-2:]
-    y, x = (torch.arange(side, device=flow_N2HW.device, dtype=flow_N2HW.dtype) for side in (height, width))
-    across = (x + 0.5 + flow_N2HW[:, 0] / scale) * (2 / width) - 1
-    down = (y[:, None] + 0.5 + flow_N2HW[:, 1] / scale) * (2 / height) - 1
+    precise = torch.promote_types(flow_N2HW.dtype, torch.float32)  # in bfloat16, places near 256 are whole pixels apart
+    flow = flow_N2HW.to(precise)
+    y, x = (torch.arange(side, device=flow.device, dtype=precise) for side in (height, width))
+    across = (x + 0.5 + flow[:, 0] / scale) * (2 / width) - 1
+    down = (y[:, None] + 0.5 + flow[:, 1] / scale) * (2 / height) - 1
     grid = torch.stack([across, down], dim=-1)
-    return fn.grid_sample(picture_NCHW, grid, padding_mode="border", align_corners=False)
+    sampled = fn.grid_sample(picture_NCHW.to(precise), grid, padding_mode="border", align_corners=False)
+    return sampled.to(picture_NCHW.dtype)
 
 
 def distances(own_NCHW: Tensor, still_NCHW: Tensor) -> Tensor:

@@ -99,6 +99,15 @@ def test_a_flow_points_to_where_a_pixel_comes_from() -> None:
     assert torch.allclose(moved[..., 0, :13], picture[..., 0, 3:], atol=1e-5), "beyond the edge the edge is repeated"
 
 
+def test_in_bfloat16_a_flow_points_to_parts_of_pixels_too() -> None:
+    ramp = (torch.arange(256.0) / 256).expand(1, 3, 8, 256)
+    moved = warp(ramp.bfloat16(), torch.full((1, 2, 8, 256), 0.5).bfloat16(), 1)
+    assert moved.dtype == torch.bfloat16
+    assert torch.allclose(moved[..., :255].float(), ramp[..., :255] + 0.5 / 256, atol=2**-8)
+    fine = warp(torch.eye(2).repeat(128, 128)[None, None].bfloat16(), torch.full((1, 2, 256, 256), 0.5).bfloat16(), 1)
+    assert torch.all(fine[..., :255, :255] == 0.5), "midway between black and white, wherever that is"
+
+
 def test_latents_that_lie_elsewhere_are_found_there_and_looked_at_there() -> None:
     still = torch.randn(1, 16, 12, 14)
     own = still.roll((-2, 1), (2, 3))  # what lies at (y, x) lay at (y + 2, x - 1)
