@@ -26,25 +26,35 @@ NOT_OURS = [
 
 
 @pytest.fixture(scope="session")
-def page(server: Server) -> Iterator[Any]:
+def launch() -> Iterator[Any]:
+    """Begins a Chromium with the flags that it is given; one Playwright for all tests, since a process has room for
+    one.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="NO BROWSER TEST: pip install playwright")
     if CHROMIUM is None:
         pytest.skip("NO BROWSER TEST: no chromium on the PATH")
-    server.post("/settings", {"Comfy.TutorialCompleted": True})  # else the template browser opens over the canvas
     with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport=USUAL_SCREEN)
-        page.complaints = []  # errors in the page's console since the test began
-        page.on(
-            "console",
-            lambda said: (
-                page.complaints.append(f"{said.text} [{said.location['url']}]") if said.type == "error" else None
-            ),
-        )
-        page.on("pageerror", lambda error: page.complaints.append(f"uncaught: {error} {error.stack}"))
-        open_editor(page, server)
-        yield page
-        browser.close()
+
+        def begin(*flags: str) -> Any:
+            return play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *flags])
+
+        yield begin
+
+
+@pytest.fixture(scope="session")
+def page(server: Server, launch: Any) -> Iterator[Any]:
+    server.post("/settings", {"Comfy.TutorialCompleted": True})  # else the template browser opens over the canvas
+    browser = launch()
+    page = browser.new_page(viewport=USUAL_SCREEN)
+    page.complaints = []  # errors in the page's console since the test began
+    page.on(
+        "console",
+        lambda said: page.complaints.append(f"{said.text} [{said.location['url']}]") if said.type == "error" else None,
+    )
+    page.on("pageerror", lambda error: page.complaints.append(f"uncaught: {error} {error.stack}"))
+    open_editor(page, server)
+    yield page
+    browser.close()
 
 
 @pytest.fixture(autouse=True)

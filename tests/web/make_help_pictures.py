@@ -18,7 +18,7 @@ from ..host.comfyui import PACK, Json, Server
 from ..host.conftest import UI_WORKFLOWS, load_json
 from ..host.test_queued_workflows import succeed
 from ..nodes.node_sources import Sources
-from .editor import CHROMIUM, NODE, RUN_LIMIT_MS, SET_WIDGETS, open_editor
+from .editor import NODE, RUN_LIMIT_MS, SET_WIDGETS, open_editor
 
 TARGET = PACK / "web" / "docs" / "images"
 PORTRAITS = PACK / "knot_core" / "assets" / "portraits"
@@ -55,16 +55,14 @@ PLAYS = f"{NODE}.knotForcingLive?.player.video.currentTime > 0.5"
 
 
 @pytest.fixture(scope="module")
-def sharp_page(server: Server) -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
+def sharp_page(server: Server, launch: Any) -> Iterator[Any]:
     server.post("/settings", SETTINGS)
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1600, "height": 1200}, device_scale_factor=SHARPNESS)
-        open_editor(page, server)
-        page.wait_for_timeout(2000)
-        yield page
-        browser.close()
+    browser = launch()
+    page = browser.new_page(viewport={"width": 1600, "height": 1200}, device_scale_factor=SHARPNESS)
+    open_editor(page, server)
+    page.wait_for_timeout(2000)
+    yield page
+    browser.close()
 
 
 def shot(page: Any, node: str) -> Image.Image:

@@ -109,14 +109,10 @@ def live_server(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Itera
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="NO BROWSER TEST: pip install playwright")
-    if CHROMIUM is None:
-        pytest.skip("NO BROWSER TEST: no chromium on the PATH")
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *DEVICES])
-        yield browser
-        browser.close()
+def browser(launch: Any) -> Iterator[Any]:
+    found = launch(*DEVICES)
+    yield found
+    found.close()
 
 
 Open = Callable[..., Page]
