@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import struct
 import subprocess
@@ -17,7 +16,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SHOTS = os.environ.get("KNOT_SCREENSHOTS")  # a folder for pictures to look at
 DEVICES = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 ALLOWED = ["microphone", "camera", "clipboard-read", "clipboard-write"]
