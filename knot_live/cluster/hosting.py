@@ -7,9 +7,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from math import inf
 from threading import Condition
@@ -92,8 +92,8 @@ class Hosted:
         self._recent: deque[EncodedChunk] = deque(maxlen=_KEPT_PIECES)
         self._due, self._muted = 0, False
         self._ahead: int | None = None  # chunks that are drawn yet before it leaves; None: it stays
-        self._begun, self._over = False, threading.Event()
-        self._drawn: EncoderThread | None = None
+        self._over = threading.Event()
+        self._drawn: EncoderThread | None = None  # from the first `attach` on
         self.session = open_session(self, ticker.changed)
 
     def _stand_at(self, lost: Lost) -> None:
@@ -138,8 +138,7 @@ class Hosted:
             if self._outlet is not None:
                 self._outlet.close()
             self._outlet = Outlet(self._known() if fresh else [], woken)
-        if not self._begun:
-            self._begun = True
+        if self._drawn is None:
             self._drawn = EncoderThread(self._encoder, self._show, lambda problem: self._say((FAILED, broken(problem))))
             self._ticker.add(self, self._drawn.put, self._end)
         return self._outlet
@@ -174,11 +173,9 @@ class Hosted:
         """As `Session.adapting`."""
         return self.session.adapting
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> AbstractContextManager[None]:
         """As `Session.running`."""
-        with self.session.running():
-            yield
+        return self.session.running()
 
     def until_due(self) -> float | None:
         """As `Session.until_due`; None as well where it leaves."""
