@@ -27,8 +27,9 @@ def import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # else it would listen on all addresses of the machine, also for itself alone
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    if (Path.home() / ".ray" / "auth_token").is_file():
-        # a Ray that was begun by `ray.init` asks for it (2.60), and one that joins does not look for it by itself
+    if "ray" not in sys.modules and (Path.home() / ".ray" / "auth_token").is_file():
+        # a Ray that was begun by `ray.init` asks for it (2.60), and one that joins does not look for it by itself;
+        # an imported Ray has read the variable, and `ray.init` takes one set later for one that has been read
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
