@@ -62,7 +62,7 @@ class FaceCodecRecipe(StageRecipe):
     size: int = 256
     groups: int = 2  # latent frames of a clip
     clips: int = 3
-    stills: float = 0.5  # share of the steps that take single pictures, of more people, compared at half the size
+    stills: float = 0.5  # share of the steps that take single pictures, of more people
     still_clips: int = 9
     warped_size: int = 128  # side of the warped pictures, of which there are twice as many
     rendered: float = 0.9  # share of the steps that take rendered heads, once there are some
@@ -73,6 +73,7 @@ class FaceCodecRecipe(StageRecipe):
     cameras: float = 0.7  # how much light and cameras differ that show the encoder frames and reference
     pull: float = 0.01
     edges: float = 1.0
+    whole: float = 0.5  # what a clip's last picture counts at its whole size, beside all of them at half of it
     copied: float = 0.5  # how much the copy counts by itself, where the reference shows the place
     flow: float = 0.1  # a pixel
     rough: float = 0.5  # what the flow at an eighth of the size counts of that, and at a sixteenth

@@ -23,15 +23,15 @@ from ..data.face_batch import FaceClips
 from ..recipes import FaceCodecRecipe
 from ..rng import Dice
 from ..synthetic.heads.landmark_names import PARTS
+from .fused_losses import edge_loss, weighted_charbonnier
 from .latent_reader import ReadCodec, landmark_loss
-from .losses import charbonnier, edges_of
 from .roles import TrainedModel
 from .stage import Losses
 
 _LEAST = 1e-3  # that a mask is off
 _NEAR = 0.25  # pixels of a flow's error below which it counts as its square
 _SHOWN_THERE, _SAME_PLACE = 0.5, 3.0  # of a landmark: the share that is visible; pixels from where its flow leads
-_SCALES = (1, 2, 4)  # at which edges are compared
+_SCALES = (1, 2)  # of half the size, at which edges are compared
 
 
 def face_codec_loss(model: TrainedModel, batch: FaceClips, dice: Dice, own: FaceCodecRecipe) -> Losses:
@@ -52,15 +52,17 @@ def clip_losses(codec: ReadCodec, batch: FaceClips, noise_BFChw: Tensor, own: Fa
     weight = batch.weight_B1HW.repeat_interleave(count, dim=0)
     half_weight, half_truth = (fn.avg_pool2d(part, 2) for part in (weight, batch.frames_BT3HW.flatten(0, 1)))
     copied = _half_copy(motion, batch)
-    if count > 1:
-        picture = picture_loss(composed(motion, reference), batch.frames_BT3HW.flatten(0, 1), weight, own.edges)
-    else:
-        half = torch.lerp(copied, fn.avg_pool2d(motion.residual_N3HW, 2), motion.mask_N1HW)
-        picture = picture_loss(half, half_truth, half_weight, own.edges)
+    half = torch.lerp(copied, fn.avg_pool2d(motion.residual_N3HW, 2), motion.mask_N1HW)
+    picture = picture_loss(half, half_truth, half_weight, own.edges, _SCALES)
+    if count > 1:  # whole size costs four times as much: of each clip the last picture
+        whole = composed(_last_of_each(motion, count), reference)
+        picture = picture + own.whole * picture_loss(
+            whole, batch.frames_BT3HW[:, -1], batch.weight_B1HW, own.edges, (1,)
+        )
     visible = batch.visible_BT1HW.flatten(0, 1)
     parts = {
         "picture": picture,
-        "copied": own.copied * (charbonnier(copied - half_truth) * visible * half_weight).mean(),
+        "copied": own.copied * weighted_charbonnier(copied - half_truth, visible * half_weight),
         "flow": own.flow * _flow_losses(motion, batch, half_weight, own.rough),
         "points": own.points * point_loss(motion.flow_N2HW, batch),
         "masked": own.masked * _mask_loss(motion.mask_N1HW, batch, half_weight),
@@ -74,14 +76,13 @@ def clip_losses(codec: ReadCodec, batch: FaceClips, noise_BFChw: Tensor, own: Fa
     return {"loss": sum(parts.values()), **{name: part.detach() for name, part in parts.items()}, **figures}
 
 
-def picture_loss(output: Tensor, truth: Tensor, weight: Tensor, edges: float) -> Tensor:
-    """Colours and, at three scales, edges, [N, 3, H, W] against the truth's, weighted by [N, 1, H, W]."""
-    error = output - truth
-    loss = (charbonnier(error) * weight).mean()
-    for scale in _SCALES:
+def picture_loss(output: Tensor, truth: Tensor, weight: Tensor, edges: float, scales: tuple[int, ...]) -> Tensor:
+    """Colours and, at these scales, edges, [N, 3, H, W] against the truth's, weighted by [N, 1, H, W]."""
+    error = output.float() - truth
+    loss = weighted_charbonnier(error, weight)
+    for scale in scales:
         rough, counts = (part if scale == 1 else fn.avg_pool2d(part, scale) for part in (error, weight))
-        pairs = edges_of(rough[None], counts[None])
-        loss = loss + edges * scale / 2 * sum((charbonnier(e) * c).mean() for e, c in pairs)
+        loss = loss + edges * scale / 2 * edge_loss(rough, counts)
     return loss
 
 
@@ -106,6 +107,11 @@ def _pull(latents_BFCHW: Tensor) -> Tensor:
 
 def _noise_strength(dice: Dice, own: FaceCodecRecipe) -> float:
     return own.noise * min(1.0, (dice.step + 1) / own.noise_ramp)
+
+
+def _last_of_each(motion: Motion, count: int) -> Motion:
+    """The motion of the last of every `count` pixel frames."""
+    return Motion(**{name: part[count - 1 :: count] for name, part in vars(motion).items()})
 
 
 def _half_copy(motion: Motion, batch: FaceClips) -> Tensor:

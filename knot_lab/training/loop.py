@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -78,11 +79,22 @@ def train_stage(stage: Stage, source: Source, outputs: Outputs) -> None:
 
 
 def make_feed(stage: Stage, source: Source) -> Feed:
-    """(step, part) -> this process's micro-batches of that update, each with its dice."""
+    """(step, part) -> this process's micro-batches of that update, each with its dice.
+
+    While an update is made, a thread draws the next one's.
+    """
+    drawing, ahead = ThreadPoolExecutor(1), {}
+
+    def draw(step: int, part: int) -> list[tuple[Batch, Dice]]:
+        dice_of = partial(Dice, stage.own.seed, step, part=part)
+        return list(source.draw(stage.recipe, stage.team, dice_of))
 
     def feed(step: int, part: int) -> Iterator[tuple[Batch, Dice]]:
-        dice_of = partial(Dice, stage.own.seed, step, part=part)
-        for batch, dice in source.draw(stage.recipe, stage.team, dice_of):
+        at, then = (step, part), (step, part + 1) if part + 1 < len(stage.updates) else (step + 1, 0)
+        drawn = (ahead.pop(at, None) or drawing.submit(draw, *at)).result()
+        if then[0] < stage.own.steps:
+            ahead[then] = drawing.submit(draw, *then)
+        for batch, dice in drawn:
             yield batch.to(stage.team.device), dice
 
     return feed

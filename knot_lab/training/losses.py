@@ -10,6 +10,8 @@ from torch.nn import functional as fn
 
 from knot_core.flow import to_velocity
 
+CHARBONNIER_SCALE = 0.02  # of pixel values: smaller errors count as their square
+
 
 def flow_matching_loss(velocity: Tensor, x0: Tensor, noise: Tensor, weight: Tensor | None = None) -> Tensor:
     """mean of weight * |velocity - (noise - x0)|^2 (Lipman et al., arXiv 2210.02747; Liu et al., arXiv 2209.03003)
@@ -69,7 +71,7 @@ def guide(given: Tensor, not_given: Tensor, scale: float) -> Tensor:
     return torch.lerp(not_given, given, scale)
 
 
-def charbonnier(x: Tensor, scale: float = 0.02) -> Tensor:
+def charbonnier(x: Tensor, scale: float = CHARBONNIER_SCALE) -> Tensor:
     """sqrt(x^2 + scale^2) - scale, elementwise on [...]: squared for small errors, absolute for large ones"""
     return (x.square() + scale**2).sqrt() - scale
 
