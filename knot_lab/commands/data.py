@@ -22,7 +22,7 @@ from ..synthetic.heads.render import reference_of
 
 logger = logging.getLogger(__name__)
 
-CLIP_FRAMES = 17
+CLIP_FRAMES = 17  # of the face codec's training; a student that streams learns from 61
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
         sheet(bank, given.first, given.people).save(given.sheet)
         logger.info("%d heads are on %s", given.people, given.sheet)
     if given.bank:
-        write_bank(bank, given.bank, range(given.first, given.first + given.clips), given.split)
+        write_bank(bank, given.bank, range(given.first, given.first + given.clips), given.split, given.frames)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,11 +53,19 @@ def _parser() -> argparse.ArgumentParser:
     bank = "write clips there, one npz each; those that are there stay"
     parser.add_argument("--bank", type=Path, metavar="DIR", help=bank)
     parser.add_argument("--clips", type=int, default=400, metavar="N")
+    parser.add_argument("--frames", type=_whole_groups, default=CLIP_FRAMES, metavar="N", help="of a clip, 1 + 4 n")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="number of the first person or clip")
     pictures = "for natural: a folder of pictures, or the wheel of scikit-image; without it procedural textures"
     parser.add_argument("--pictures", type=Path, metavar="PATH", help=pictures)
     parser.add_argument("--split", choices=("train", "eval"), default="train")
     return parser
+
+
+def _whole_groups(text: str) -> int:
+    """A number of pixel frames that whole latent frames cover."""
+    if not text.isdecimal() or int(text) < 5 or int(text) % 4 != 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}; a clip has 5, 9, 13, ... (1 + 4 n) frames")
+    return int(text)
 
 
 def sheet(bank: HeadBank, first: int, people: int, columns: int = 8) -> Image.Image:
@@ -71,11 +79,11 @@ def sheet(bank: HeadBank, first: int, people: int, columns: int = 8) -> Image.Im
     return page
 
 
-def write_bank(bank: HeadBank, folder: Path, numbers: range, split: str) -> None:
+def write_bank(bank: HeadBank, folder: Path, numbers: range, split: str, num_frames: int = CLIP_FRAMES) -> None:
     """One npz a clip of rendered people."""
 
     def make(number: int) -> dict[str, np.ndarray]:
-        clip = sample_clip(bank, number, CLIP_FRAMES, split)
+        clip = sample_clip(bank, number, num_frames, split)
         return packed(clip, *draw_clip(clip, number))
 
     _write(folder, split, numbers, make)
@@ -89,7 +97,7 @@ def write_natural_bank(given: argparse.Namespace) -> None:
     side = {"train": 0, "eval": 1}[given.split]
 
     def make(number: int) -> dict[str, np.ndarray]:
-        return natural_clip(np.random.default_rng([number, side, 60]), sources, noise, CLIP_FRAMES)
+        return natural_clip(np.random.default_rng([number, side, 60]), sources, noise, given.frames)
 
     _write(given.bank, f"natural-{given.split}", range(given.first, given.first + given.clips), make)
 
@@ -105,16 +113,22 @@ def write_landmark_bank(bank: HeadBank, given: argparse.Namespace) -> None:
 def _write(folder: Path, name: str, numbers: range, make: Callable[[int], dict[str, np.ndarray]]) -> None:
     """One npz each; a run that is cut off goes on where it stopped, and reads as if none had been."""
     folder.mkdir(parents=True, exist_ok=True)
-    begun, drawn = time.process_time(), 0
+    begun, drawn, pictures = time.process_time(), 0, 0
     for number in numbers:
         path = folder / f"{name}-{number:06d}.npz"
         if path.exists():
             continue
         part = path.with_suffix(f".{os.getpid()}.part")
         with part.open("wb") as file:
-            np.savez(file, **make(number))
+            clip = make(number)
+            np.savez(file, **clip)
         part.replace(path)
-        drawn += 1
+        drawn, pictures = drawn + 1, pictures + _num_pictures(clip)
         if drawn % 10 == 0:
-            pictures = drawn * (CLIP_FRAMES + 1) / (time.process_time() - begun)
-            logger.info("%d clips of %d, %.1f pictures a second of one core", drawn, len(numbers), pictures)
+            rate = pictures / (time.process_time() - begun)
+            logger.info("%d of %d, %.1f pictures a second of one core", drawn, len(numbers), rate)
+
+
+def _num_pictures(stored: dict[str, np.ndarray]) -> int:
+    """The frames of a clip and its reference, or the pictures of a person."""
+    return len(stored["frames"]) + 1 if "frames" in stored else len(stored["pictures"])

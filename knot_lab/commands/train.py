@@ -142,7 +142,8 @@ def _face_points(args: argparse.Namespace, _: Recipe) -> None:
 
 
 def _face_clips(args: argparse.Namespace, _: Recipe) -> None:
-    prepare_bank(trained_face_codec(args.folder), args.bank or args.folder / "bank", args.folder / "clips")
+    folder = args.clips or args.folder / "clips"
+    prepare_bank(trained_face_codec(args.folder), args.bank or args.folder / "bank", folder)
 
 
 def _face_export(args: argparse.Namespace, _: Recipe) -> None:
@@ -205,8 +206,8 @@ def _memory(_: argparse.Namespace, recipe: Recipe) -> None:
     print(memory_table(recipe))  # noqa: T201
 
 
-def _export(args: argparse.Namespace, _: Recipe) -> None:
-    export(args.folder, args.assets)
+def _export(args: argparse.Namespace, recipe: Recipe) -> None:
+    export(args.folder, args.assets, recipe.family)
 
 
 def _samples(args: argparse.Namespace, _: Recipe) -> None:

@@ -16,10 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from knot_core.config import NetworkConfig, StreamSettings
-from knot_core.wan.families import PRESETS
+from knot_core.wan.families import find_family
+from knot_core.wan.preset import Preset
 
 from ..synthetic import avatars
 from ..synthetic.sentences import speak
+from .face_codec import NAME as FACE_CODEC
+from .face_codec import export_face_codec
 from .training_state import load_training
 from .weights_file import network_of, save_student
 
@@ -32,25 +35,35 @@ PORTRAITS = {
 SPEECH_SEED, SPEECH_SECONDS = 4, 14.0
 
 
-def export(folder: Path, assets: Path) -> dict[str, str]:
-    """Write ``knot-tiny.safetensors`` and ``knot-tiny-codec.safetensors``; returns the files' sha256."""
+def export(folder: Path, assets: Path, family: str = "knot-tiny") -> dict[str, str]:
+    """Write ``<family>.safetensors`` and ``<family>-codec.safetensors``; returns the files' sha256.
+
+    A folder without a trained autoencoder keeps the one that is there, on whose latents the student was trained.
+    """
     assets.mkdir(parents=True, exist_ok=True)
     student = load_training(folder / "student.ckpt")
-    codec = load_training(folder / "decoder.ckpt") or load_training(folder / "codec.ckpt")
     if student is None:
         raise SystemExit(f"there is no trained student in {folder}; run the stage 'student' first")
     fixed = {name: json.loads(text) for name, text in student["fixed"].items()}
     network = network_of(NetworkConfig.from_dict(fixed["network"]), student["roles"]["average"])
     settings = StreamSettings.from_dict(fixed["settings"])
-    save_student(assets / "knot-tiny.safetensors", network, settings, student["step"])
-    if codec is not None:  # else the student was trained on the shipped codec's latents, and that one stays
-        tensors = {name: tensor.half().contiguous() for name, tensor in codec_weights(codec).items()}
-        preset = PRESETS["knot-tiny"]
-        metadata = {"family": "taehv", "licence": preset.licence, "size": str(preset.width), "fps": str(preset.fps)}
-        save_file(tensors, assets / "knot-tiny-codec.safetensors", metadata=metadata)
+    preset = find_family(family)
+    save_student(assets / f"{preset.family}.safetensors", network, settings, student["step"], preset)
+    if (folder / f"{FACE_CODEC}.ckpt").exists():
+        export_face_codec(folder, assets)
+    else:
+        _export_codec(folder, assets, preset)
     sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(assets.glob("*.safetensors"))}
     print(json.dumps(sums, indent=2))  # noqa: T201
     return sums
+
+
+def _export_codec(folder: Path, assets: Path, preset: Preset) -> None:
+    codec = load_training(folder / "decoder.ckpt") or load_training(folder / "codec.ckpt")
+    if codec is not None:
+        tensors = {name: tensor.half().contiguous() for name, tensor in codec_weights(codec).items()}
+        metadata = {"family": "taehv", "licence": preset.licence, "size": str(preset.width), "fps": str(preset.fps)}
+        save_file(tensors, assets / f"{preset.family}-codec.safetensors", metadata=metadata)
 
 
 def codec_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from knot_core.config import NetworkConfig, StreamSettings
 from knot_core.wan.checkpoint import save_network
 from knot_core.wan.families import PRESETS, find_family
 from knot_core.wan.network import WanNetwork, cast_weights
+from knot_core.wan.preset import Preset
 
 from .stage import Stage
 
@@ -34,7 +35,9 @@ def network_of(config: NetworkConfig, weights: Mapping[str, Tensor]) -> WanNetwo
     return network
 
 
-def save_student(path: Path, network: WanNetwork, settings: StreamSettings, steps: int) -> None:
+def save_student(
+    path: Path, network: WanNetwork, settings: StreamSettings, steps: int, preset: Preset = PRESETS["knot-tiny"]
+) -> None:
     """Its weights, in half precision, with the settings that it was trained to stream by."""
-    preset = dataclasses.replace(PRESETS["knot-tiny"], settings=settings)
-    save_network(path, cast_weights(network, torch.bfloat16), preset, steps=str(steps))
+    streams = dataclasses.replace(preset, settings=settings)
+    save_network(path, cast_weights(network, torch.bfloat16), streams, steps=str(steps))
