@@ -79,6 +79,8 @@ class FaceCodecRecipe(StageRecipe):
     rough: float = 0.5  # what the flow at an eighth of the size counts of that, and at a sixteenth
     points: float = 0.1  # a pixel of the flow at landmarks, and of lids and lips by themselves
     masked: float = 0.1
+    hidden: float = 3.0  # how often the mask's loss counts a place that the reference hides
+    painted: float = 0.5  # how much what is painted counts by itself, where the reference does not show the place
     landmarks: float = 0.2  # that are read from latents
     face: float = 2.0
     features: float = 6.0

@@ -1,10 +1,10 @@
 """The losses of the face codec: how a batch of clips is encoded and given back, and what each part of that costs.
 
 The decoder is to copy wherever the reference shows a place and to paint only what it hides. So the flow is taught where
-it is known, the copy has a loss of its own, and the mask costs something where copying would do. Latents get noise, as
-those of the built-in codec, and are held to a standard deviation of 1. The encoder sees frames and reference as if by
-other cameras in other light, so that latents tell geometry and not colours; what is compared is as it was. A reader of
-landmarks teaches latents where eyes and lips lie.
+it is known, the copy has a loss of its own, as has what is painted, whatever the mask says, and the mask costs
+something where copying would do. Latents get noise, as those of the built-in codec, and are held to a standard
+deviation of 1. The encoder sees frames and reference as if by other cameras in other light, so that latents tell
+geometry and not colours; what is compared is as it was. A reader of landmarks teaches latents where eyes and lips lie.
 
 Shapes: B clips, T pixel frames (whole groups of four, or one), F latent frames, H W pixels, N = B*T.
 """
@@ -52,7 +52,8 @@ def clip_losses(codec: ReadCodec, batch: FaceClips, noise_BFChw: Tensor, own: Fa
     weight = batch.weight_B1HW.repeat_interleave(count, dim=0)
     half_weight, half_truth = (fn.avg_pool2d(part, 2) for part in (weight, batch.frames_BT3HW.flatten(0, 1)))
     copied = _half_copy(motion, batch)
-    half = torch.lerp(copied, fn.avg_pool2d(motion.residual_N3HW, 2), motion.mask_N1HW)
+    painted = fn.avg_pool2d(motion.residual_N3HW, 2)
+    half = torch.lerp(copied, painted, motion.mask_N1HW)
     picture = picture_loss(half, half_truth, half_weight, own.edges, _SCALES)
     if count > 1:  # whole size costs four times as much: of each clip the last picture
         whole = composed(_last_of_each(motion, count), reference)
@@ -63,9 +64,10 @@ def clip_losses(codec: ReadCodec, batch: FaceClips, noise_BFChw: Tensor, own: Fa
     parts = {
         "picture": picture,
         "copied": own.copied * weighted_charbonnier(copied - half_truth, visible * half_weight),
+        "painted": own.painted * weighted_charbonnier(painted - half_truth, (1 - visible) * half_weight),
         "flow": own.flow * _flow_losses(motion, batch, half_weight, own.rough),
         "points": own.points * point_loss(motion.flow_N2HW, batch),
-        "masked": own.masked * _mask_loss(motion.mask_N1HW, batch, half_weight),
+        "masked": own.masked * _mask_loss(motion.mask_N1HW, batch, half_weight, own.hidden),
         "pull": own.pull * _pull(latents),
         "landmarks": own.landmarks * _landmark_loss(codec, latents[:, -1:], still, batch),
     }
@@ -170,11 +172,13 @@ def _flow_error(flow_N2HW: Tensor, batch: FaceClips, weight_N1HW: Tensor) -> Ten
     return (error * known).sum() / known.sum().clamp_min(1)
 
 
-def _mask_loss(mask_N1HW: Tensor, batch: FaceClips, weight_N1HW: Tensor) -> Tensor:
-    """Weighted cross entropy where it is known whether the reference shows the place."""
+def _mask_loss(mask_N1HW: Tensor, batch: FaceClips, weight_N1HW: Tensor, often: float) -> Tensor:
+    """Weighted cross entropy where it is known whether the reference shows the place; hidden ones, which are few, count
+    `often` times.
+    """
     visible, hidden = (part.flatten(0, 1) for part in (batch.visible_BT1HW, batch.hidden_BT1HW))
     mask = mask_N1HW.clamp(_LEAST, 1 - _LEAST)
-    return -(((1 - mask).log() * visible + mask.log() * hidden) * weight_N1HW).mean()
+    return -(((1 - mask).log() * visible + often * mask.log() * hidden) * weight_N1HW).mean()
 
 
 def _landmark_loss(codec: ReadCodec, latents_B1Chw: Tensor, still_BChw: Tensor, batch: FaceClips) -> Tensor:
