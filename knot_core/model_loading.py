@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from .codec.codec_files import load_codec
-from .errors import CheckpointError, SettingsError, short
+from .errors import CheckpointError, SettingsError, listed, short
 from .files import parts_of_weights
 from .model import Model
 from .stream.reference_check import read_cloud
@@ -19,12 +19,13 @@ from .wan.preset import Preset
 logger = logging.getLogger(__name__)
 
 ASSETS = Path(__file__).parent / "assets"
-BUILT_IN = ("knot-tiny",)
+BUILT_IN = ("knot-tiny", "knot-face")
+DEFAULT_MODEL = "knot-tiny"  # of the engine, the command line, the live server and the loader node
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def load_model(  # noqa: PLR0913 - the public door; all but the first may be left out
-    name_or_path: str | os.PathLike[str] = "knot-tiny",
+    name_or_path: str | os.PathLike[str] = DEFAULT_MODEL,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     codec: str | os.PathLike[str] | None = None,
@@ -81,12 +82,39 @@ def open_model_file(
     overlay: str | os.PathLike[str] | None = None,
     weights: str | None = None,
 ) -> Checkpoint:
-    """The checkpoint of a built-in model by name, or of a weights file or folder."""
-    path = ASSETS / f"{name_or_path}.safetensors" if str(name_or_path) in BUILT_IN else Path(name_or_path)
+    """The checkpoint of a built-in model by name, or of a weights file or folder.
+
+    Raises:
+        CheckpointError: there is no such file, it cannot be read, or a built-in model's files are not in this copy.
+    """
+    path = built_in_file(str(name_or_path)) if str(name_or_path) in BUILT_IN else Path(name_or_path)
     if not path.exists():
         raise CheckpointError(f"there is no model {str(name_or_path)!r}; give {' or '.join(BUILT_IN)}, or the path of "
                               "a weights file")  # fmt: skip
     return open_checkpoint(path, header_only=header_only, family=family, overlay=overlay, weights=weights)
+
+
+def built_in_models() -> tuple[str, ...]:
+    """The built-in models whose files are in this copy."""
+    return tuple(name for name in BUILT_IN if not _missing(name))
+
+
+def built_in_file(name: str) -> Path:
+    """The weights file of a built-in model.
+
+    Raises:
+        CheckpointError: it or its codec is not in this copy.
+    """
+    if missing := _missing(name):
+        others = [other for other in BUILT_IN if other != name]
+        raise CheckpointError(f"the model {name} is not in this copy: {ASSETS} lacks {listed(missing)}; take "
+                              f"{' or '.join(others)}, or put what is missing there")  # fmt: skip
+    return ASSETS / f"{name}.safetensors"
+
+
+def _missing(name: str) -> list[str]:
+    files = (f"{name}.safetensors", f"{name}-codec.safetensors")
+    return [file for file in files if not (ASSETS / file).is_file()]
 
 
 def native_dtype(device: torch.device) -> torch.dtype:

@@ -21,7 +21,7 @@ from .camera import Cameras
 from .client import LiveError
 from .cluster.cluster_commands import add_commands, add_serve, serve_cluster
 from .cluster.local import ClusterError
-from .engine import KnotError, load_model, load_text_encoder
+from .engine import BUILT_IN, DEFAULT_MODEL, KnotError, load_model, load_text_encoder
 from .health import Health
 from .hub import Hub
 from .json_logs import log_to_stderr
@@ -57,7 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     serve.add_argument("--port", type=int, default=8765, help="default: %(default)s; 0: any that is free")
-    serve.add_argument("--model", default="knot-tiny", help="knot-tiny, or a weights file or folder")
+    serve.add_argument("--model", default=DEFAULT_MODEL,
+                       help=f"{', '.join(BUILT_IN)}, or a weights file or folder (default: %(default)s)")  # fmt: skip
     serve.add_argument("--codec", type=Path, help="weights of a video autoencoder, for models without their own")
     serve.add_argument("--device", default="cpu", help="where it computes (default: %(default)s)")
     serve.add_argument("--text-encoder", type=Path, metavar="FOLDER", help="what reads prompts, for models with text")
@@ -146,7 +147,7 @@ def _add_talk(talk: argparse.ArgumentParser) -> None:
     talk.add_argument("--voice", default="", help="that says it")
     talk.add_argument("--out", type=Path, required=True, metavar="FILE.mp4")
     talk.add_argument("--server", metavar="URL", help="default: one that runs for this alone")
-    talk.add_argument("--model", default="knot-tiny", help="of that one")
+    talk.add_argument("--model", default=DEFAULT_MODEL, help="of that one (default: %(default)s)")
     talk.add_argument("--token-file", type=Path, metavar="FILE", help=f"or {TOKEN} in the environment")
 
 

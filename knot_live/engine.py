@@ -49,7 +49,7 @@ if __package__.rpartition(".")[0]:
     from ..knot_core.media import fit_image
     from ..knot_core.media.downmix import MEAN, chosen, mixed
     from ..knot_core.media.samples import check_rate, to_samples
-    from ..knot_core.model_loading import ASSETS
+    from ..knot_core.model_loading import ASSETS, BUILT_IN, DEFAULT_MODEL
     from ..knot_core.plot_sheet import Axis, Sheet
     from ..knot_core.plot_sheet import frame as plot_frame
     from ..knot_core.shared_weights import SharedWeights, share_weights
@@ -100,7 +100,7 @@ else:
     from knot_core.media import fit_image
     from knot_core.media.downmix import MEAN, chosen, mixed
     from knot_core.media.samples import check_rate, to_samples
-    from knot_core.model_loading import ASSETS
+    from knot_core.model_loading import ASSETS, BUILT_IN, DEFAULT_MODEL
     from knot_core.plot_sheet import Axis, Sheet
     from knot_core.plot_sheet import frame as plot_frame
     from knot_core.shared_weights import SharedWeights, share_weights
@@ -109,7 +109,9 @@ else:
 
 __all__ = [
     "ASSETS",
+    "BUILT_IN",
     "CONTROLS",
+    "DEFAULT_MODEL",
     "HEARD_RATE",
     "LIVE",
     "MEAN",

@@ -39,7 +39,7 @@ class EncodeAnchor(io.ComfyNode):
                     "image",
                     optional=True,
                     tooltip="The reference: one portrait from the front, any size. knot-tiny takes drawn "
-                    "portraits like its samples, not photos; LiveTalk takes photos. Not connected: "
+                    "portraits like its samples, not photos; knot-face and LiveTalk take photos. Not connected: "
                     "the prompt alone, for models that are driven by text.",
                 ),
                 io.Combo.Input(

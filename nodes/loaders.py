@@ -28,6 +28,7 @@ class LoadModel(io.ComfyNode):
             search_aliases=[
                 "checkpoint loader",
                 "knot-tiny",
+                "knot-face",
                 "Wan",
                 "Self-Forcing",
                 "CausVid",
@@ -43,9 +44,10 @@ class LoadModel(io.ComfyNode):
                 io.Combo.Input(
                     "model_name",
                     options=adapters.model_names(),
-                    default=adapters.BUILT_IN_MODEL,
-                    tooltip="knot-tiny is built in (128 x 128 pixels, 25 frames a second). Other files are "
-                    "taken from ComfyUI's models/diffusion_models folder.",
+                    default=adapters.DEFAULT_MODEL,
+                    tooltip="Built in, 25 frames a second: knot-tiny (drawn portraits, 128 x 128 pixels) and, where "
+                    "the pack brings its weights, knot-face (photos, 256 x 256). Other files are taken from "
+                    "ComfyUI's models/diffusion_models folder.",
                 ),
                 io.Combo.Input(
                     "codec",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..codec.codec_files import KINDS
+from ..model_loading import BUILT_IN, DEFAULT_MODEL
 from ..settings_text import timesteps
 from ..stream_settings import CHOICES, StreamSettings
 from ..wan.families import PRESETS
@@ -44,7 +45,8 @@ _SHORT = ("chunk", "knot", "window")  # --window is --num-window-frames
 def add_model(parser: argparse.ArgumentParser, also: tuple[str, ...] = ()) -> None:
     """Which model, how it is read, and where it computes."""
     random = f"; or random weights of the size of {', '.join(also)}" if also else ""
-    parser.add_argument("--model", default="knot-tiny", help=f"knot-tiny, or a weights file or folder{random}")
+    named = f"{', '.join(BUILT_IN)}, or a weights file or folder{random}"
+    parser.add_argument("--model", default=DEFAULT_MODEL, help=f"{named} (default: %(default)s)")
     add_file(parser)
     parser.add_argument("--lora", type=Path, metavar="FILE", help="a LoRA, merged into the weights")
     parser.add_argument("--lora-strength", type=float, default=1.0, metavar="N", help="default: %(default)s")

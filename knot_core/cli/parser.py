@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..media import FITS
 from ..media.reference_crop import ALIGNS
+from ..model_loading import BUILT_IN
 from .animate import animate
 from .bench.engine_command import ATTENTION
 from .bench.file_benchmark import bench
@@ -74,7 +75,7 @@ def _add_animate(parser: ArgumentParser) -> None:
 
 
 def _add_inspect(parser: ArgumentParser) -> None:
-    parser.add_argument("checkpoint", help="a weights file or folder, or knot-tiny")
+    parser.add_argument("checkpoint", help=f"a weights file or folder, or {' or '.join(BUILT_IN)}")
     add_file(parser)
     group = parser.add_argument_group("memory", "computed for these options and for the settings below")
     group.add_argument("--size", type=size, metavar="N | WxH", help="pixels of the video (default: the model's)")

@@ -48,7 +48,9 @@ def require_room(options: argparse.Namespace) -> None:
     dtype = DTYPES[options.dtype] or native_dtype(device)
     settings = with_settings(header.preset.settings, **given_settings(options))
     size = options.size or (header.preset.height, header.preset.width)
-    need = memory_needed(header.config, settings, size, dtype, has_text=header.preset.needs_text)
+    need = memory_needed(
+        header.config, settings, size, dtype, has_text=header.preset.needs_text, spatial=header.preset.spatial
+    )
     free, total = free_memory(device), total_memory(device)
     if total is not None and need.certain > total:
         raise SettingsError(f"this stream needs {need}, and {device} has {total / _GIB:.2f} GiB in all; take a smaller "

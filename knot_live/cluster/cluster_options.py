@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..engine import DEFAULT_MODEL
 from ..limits import Limits
 from ..media_encoder import Formats
 from ..messages import Vocabulary
@@ -16,7 +17,7 @@ TABLE = "knot-live-table"
 class ClusterOptions:
     """As an operator asks for it. Workers that draw are between `least` and `most`; `standbys` wait beside them."""
 
-    model: str = "knot-tiny"
+    model: str = DEFAULT_MODEL
     codec: Path | None = None
     device: str = "cpu"
     least: int = 1

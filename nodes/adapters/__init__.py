@@ -2,6 +2,7 @@
 
 from ...knot_core import FITS, FORMAT_NAMES, Anchor, Driving, Model, Snapshot, StreamSettings, StreamStats
 from ...knot_core.errors import listed, mistake_in, short
+from ...knot_core.model_loading import DEFAULT_MODEL
 from ...knot_core.stream_settings import ROPE_POSITIONS
 from .codecs import AUTO, OWN_CODEC, codec_names
 from .crop_placement import ALIGN_CHOICES, Placed, check_align, paste_back, take_reference
@@ -17,7 +18,6 @@ from .media import (
     to_latent,
 )
 from .models import (
-    BUILT_IN_MODEL,
     DTYPES,
     FAMILIES,
     NONE,
@@ -68,8 +68,8 @@ DEFAULTS = StreamSettings()
 __all__ = [
     "ALIGN_CHOICES",
     "AUTO",
-    "BUILT_IN_MODEL",
     "DEFAULTS",
+    "DEFAULT_MODEL",
     "DTYPES",
     "FAMILIES",
     "FITS",

@@ -13,7 +13,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ...knot_core import KnotError, Model, load_model
-from ...knot_core.model_loading import ASSETS
+from ...knot_core.model_loading import BUILT_IN, built_in_file, built_in_models
 from ...knot_core.wan.checkpoint import Checkpoint, open_checkpoint, read_stored_network
 from ...knot_core.wan.families import ROWS
 from ...knot_core.wan.lora import open_lora
@@ -30,8 +30,6 @@ from .warnings import say
 
 logger = logging.getLogger(__name__)
 
-BUILT_IN_MODEL = "knot-tiny"
-BUILT_IN_FILE = str(ASSETS / f"{BUILT_IN_MODEL}.safetensors")
 MODEL_FOLDER, LORA_FOLDER = "diffusion_models", "loras"  # of ComfyUI
 DTYPES: dict[str, torch.dtype | None] = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
 WEIGHTS = [AUTO, *SETS]
@@ -43,10 +41,10 @@ BYPASSED = ("patches", "patches_replace", "wrappers", "optimized_attention_overr
 
 
 def model_names() -> list[str]:
-    """The built-in model, ComfyUI's list, and GGUF files, which ComfyUI does not list by itself."""
+    """The built-in models that are here, ComfyUI's list, and GGUF files, which ComfyUI does not list by itself."""
     folders = [Path(folder) for folder in folder_paths.get_folder_paths(MODEL_FOLDER)]
     packed = {str(file.relative_to(folder)) for folder in folders for file in folder.rglob("*.gguf")}
-    return [BUILT_IN_MODEL, *dict.fromkeys([*folder_paths.get_filename_list(MODEL_FOLDER), *sorted(packed)])]
+    return [*built_in_models(), *dict.fromkeys([*folder_paths.get_filename_list(MODEL_FOLDER), *sorted(packed)])]
 
 
 def audio_module_names() -> list[str]:
@@ -58,7 +56,7 @@ def lora_names() -> list[str]:
 
 
 def _model_path(name: str) -> str:
-    return BUILT_IN_FILE if name == BUILT_IN_MODEL else folder_paths.get_full_path_or_raise(MODEL_FOLDER, name)
+    return str(built_in_file(name)) if name in BUILT_IN else folder_paths.get_full_path_or_raise(MODEL_FOLDER, name)
 
 
 def _path(folder: str, name: str) -> str | None:
@@ -85,7 +83,7 @@ def open_model(  # noqa: PLR0913, PLR0917 - one for every cable and widget
 ) -> tuple[Model, Any]:
     """The model, and the MODEL that it streams with; one with a codec of its own is none of ComfyUI's."""
     path = _model_path(name)
-    chosen, chosen_set = None if name == BUILT_IN_MODEL else _chosen(family), _chosen(weights)
+    chosen, chosen_set = None if name in BUILT_IN else _chosen(family), _chosen(weights)
     header = open_checkpoint(path, header_only=True, family=chosen, weights=chosen_set)
     if header.preset.has_own_codec:
         _refuse_for_own(name, {"family": family != AUTO, "lora_name": lora_name != NONE,

@@ -1,0 +1,96 @@
+"""The model of photos from its name to its video: loaded where its files are, aligned, streamed, pasted back."""
+
+import logging
+import sys
+
+import av
+import pytest
+import torch
+
+from knot_core import CheckpointError, Driving, cli, load_model, model_loading, open_image, open_stream
+from knot_core.media.reference_crop import crop_reference
+
+from ..small_face_model import PHOTO_SIZE, POINTS, SIDE, write_face_model, write_photo
+
+
+@pytest.fixture(autouse=True)
+def no_detector(monkeypatch):
+    for name in ("mediapipe", "cv2"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.fixture
+def assets(tmp_path, monkeypatch):
+    """A folder of weights that holds knot-face alone."""
+    write_face_model(tmp_path)
+    monkeypatch.setattr(model_loading, "ASSETS", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(assets, capsys, caplog):
+    """`run(...)`: the command animate of a photo, for half a second; exit code and what was said."""
+    caplog.set_level(logging.INFO)
+    photo = write_photo(assets / "photo.png")
+
+    def call(*more: str) -> tuple[int, str]:
+        options = ("--model", "knot-face", "--reference", str(photo), "--idle", "--seconds", "0.5", "--device", "cpu")
+        code = cli.main(["animate", *options, "--out", str(assets / "video.mp4"), *more])
+        return code, capsys.readouterr().err + caplog.text
+
+    return call
+
+
+def test_the_name_loads_both_files_and_a_photo_streams(assets):
+    model = load_model("knot-face", dtype=torch.float32)
+    assert (model.preset.family, model.preset.aligns_faces, model.spatial) == ("knot-face", True, 16)
+    photo = open_image(write_photo(assets / "photo.png"))
+    crop = crop_reference(photo, (SIDE, SIDE), aligned=True, points=" ".join(POINTS))
+    chunks = open_stream(model, model.encode_anchor(crop.picture), model.settings, Driving.idle(), seed=1)
+    first, second = next(chunks), next(chunks)
+    assert first.pixel_frames.shape == (9, SIDE, SIDE, 3)
+    assert second.pixel_frames.shape == (12, SIDE, SIDE, 3)
+    assert not torch.equal(first.pixel_frames[-1], second.pixel_frames[-1])
+
+
+@pytest.mark.parametrize("missing", ["knot-face.safetensors", "knot-face-codec.safetensors"])
+def test_where_a_file_is_missing_one_sentence_says_which_and_what_to_take(assets, missing):
+    (assets / missing).unlink()
+    for load in (load_model, lambda name: model_loading.open_model_file(name, header_only=True)):
+        with pytest.raises(CheckpointError, match=rf"knot-face is not in this copy.*{missing}.*knot-tiny") as problem:
+            load("knot-face")
+        assert "\n" not in str(problem.value)
+    assert model_loading.built_in_models() == ()
+
+
+@pytest.mark.usefixtures("assets")
+def test_the_built_in_models_are_those_whose_files_are_there():
+    assert model_loading.built_in_models() == ("knot-face",)
+    assert model_loading.DEFAULT_MODEL in model_loading.BUILT_IN
+
+
+def test_the_command_line_animates_a_photo_by_the_models_name(run, assets):
+    code, said = run("--points", *POINTS)
+    assert code == 0, said
+    assert "aligned by your three points" in said
+    with av.open(str(assets / "video.mp4")) as container:
+        frames = list(container.decode(video=0))
+    assert [(frame.width, frame.height) for frame in frames] == [(SIDE, SIDE)] * len(frames)
+    assert len(frames) >= 12
+
+
+def test_a_photo_without_a_face_is_refused_with_a_way_on(run):
+    code, said = run()
+    assert code == 1
+    assert "no face found in the picture; give the two eyes and the mouth as three points" in said
+
+
+def test_pasted_back_the_whole_photo_moves_in_the_face_alone(run, assets):
+    code, said = run("--points", *POINTS, "--paste-back")
+    assert code == 0, said
+    photo = open_image(assets / "photo.png")
+    with av.open(str(assets / "video.mp4")) as container:
+        shown = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    assert shown.shape == (*PHOTO_SIZE, 3)
+    corner = torch.from_numpy(shown).float()[:, -40:] / 255 - photo[:, -40:]
+    assert corner.abs().mean() < 0.03
