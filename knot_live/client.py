@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from .messages import CAMERA, SPEECH, Header, said, unpack
+from .messages import CAMERA, POINTS, SPEECH, Header, said, unpack
 
 _ANSWER_SECONDS = 60.0  # in which a session must be made: another reference may have to be encoded first
 _HEARTBEAT = 15.0
+
+logger = logging.getLogger(__name__)
 
 
 class LiveError(Exception):
@@ -147,13 +150,16 @@ async def _created(socket: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
     return found
 
 
-async def upload(url: str, picture: bytes, token: str | None = None) -> str:
-    """Send a picture as a reference; its name.
+async def upload(url: str, picture: bytes, token: str | None = None, points: str = "") -> str:
+    """Send a picture as a reference; its name. What its face was found by is logged.
+
+    `points`, "x,y x,y x,y": its eyes and its mouth in pixels, where the server's model aligns faces and finds none.
 
     Raises:
         LiveError: the server cannot be reached, or refuses the picture.
     """
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    headers |= {POINTS: points} if points else {}
     try:
         async with (
             aiohttp.ClientSession() as http,
@@ -164,4 +170,6 @@ async def upload(url: str, picture: bytes, token: str | None = None) -> str:
         raise LiveError("unreachable", f"{url} cannot be reached ({problem}); is the server running?") from problem
     if "error" in found:
         raise LiveError(found["error"]["code"], found["error"]["message"])
+    if "face" in found:
+        logger.info("%s", found["face"])
     return found["reference"]

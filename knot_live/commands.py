@@ -142,6 +142,8 @@ async def _bench(options: argparse.Namespace) -> None:
 def _add_talk(talk: argparse.ArgumentParser) -> None:
     talk.set_defaults(run=_talk)
     talk.add_argument("--reference", default="ada", help="a bundled portrait's name, or a picture file")
+    talk.add_argument("--points", nargs=3, default=(), metavar="X,Y",
+                      help="eyes and mouth in pixels of that file, where no face is found")  # fmt: skip
     talk.add_argument("--audio", type=Path, metavar="FILE", help="what is said")
     talk.add_argument("--text", help="a sentence that is said, after the sound if there is any")
     talk.add_argument("--voice", default="", help="that says it")
@@ -220,7 +222,7 @@ async def _talk(options: argparse.Namespace) -> None:
         if url is None:
             own = live_server(Studio(load_model(options.model), Limits()), Address(port=0))
             url = (await stack.enter_async_context(own)).url
-        seconds = await talk(url, options.reference, what, options.out, token)
+        seconds = await talk(url, options.reference, what, options.out, token, points=" ".join(options.points))
     sys.stdout.write(json.dumps({"out": str(options.out), "seconds": round(seconds, 2)}) + "\n")
 
 

@@ -46,8 +46,10 @@ if __package__.rpartition(".")[0]:
     from ..knot_core.driving.wav2vec_windows import LIVE
     from ..knot_core.errors import mistake_in
     from ..knot_core.geometry import TEMPORAL, first_pixel_frame
-    from ..knot_core.media import fit_image
     from ..knot_core.media.downmix import MEAN, chosen, mixed
+    from ..knot_core.media.face_alignment import NoFaceError
+    from ..knot_core.media.reference_crop import crop_reference, is_aligned
+    from ..knot_core.media.sample_pictures import sample_pictures
     from ..knot_core.media.samples import check_rate, to_samples
     from ..knot_core.model_loading import ASSETS, BUILT_IN, DEFAULT_MODEL
     from ..knot_core.plot_sheet import Axis, Sheet
@@ -97,8 +99,10 @@ else:
     from knot_core.driving.wav2vec_windows import LIVE
     from knot_core.errors import mistake_in
     from knot_core.geometry import TEMPORAL, first_pixel_frame
-    from knot_core.media import fit_image
     from knot_core.media.downmix import MEAN, chosen, mixed
+    from knot_core.media.face_alignment import NoFaceError
+    from knot_core.media.reference_crop import crop_reference, is_aligned
+    from knot_core.media.sample_pictures import sample_pictures
     from knot_core.media.samples import check_rate, to_samples
     from knot_core.model_loading import ASSETS, BUILT_IN, DEFAULT_MODEL
     from knot_core.plot_sheet import Axis, Sheet
@@ -137,6 +141,7 @@ __all__ = [
     "LiveMel",
     "MediaError",
     "Model",
+    "NoFaceError",
     "Reach",
     "SettingsError",
     "SharedWeights",
@@ -152,10 +157,11 @@ __all__ = [
     "check_rate",
     "chosen",
     "continue_stream",
+    "crop_reference",
     "fingerprint",
     "first_pixel_frame",
-    "fit_image",
     "in_form",
+    "is_aligned",
     "load_model",
     "load_stream",
     "load_text_encoder",
@@ -170,6 +176,7 @@ __all__ = [
     "open_stream",
     "plot_frame",
     "resample",
+    "sample_pictures",
     "share_weights",
     "state_of",
     "stream_of_parts",

@@ -22,6 +22,7 @@ VIDEO_FORMATS = ("h264", "fmp4")
 SOUND_FORMATS = ("pcm16", "opus")
 SPEECH_MODES = ("reply", "mirror")
 SPEECH_RATES = (8_000, 192_000)  # Hz, lowest and highest
+POINTS = "Face-Points"  # header of an uploaded picture: "x,y x,y x,y", its eyes and mouth
 
 _HEADER = struct.Struct("<BBHIQ")
 

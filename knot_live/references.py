@@ -5,23 +5,36 @@ import secrets
 import threading
 import warnings
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from .engine import ASSETS, MediaError, fit_image, open_image
+from .engine import MediaError, crop_reference, is_aligned, open_image, sample_pictures
 
 BUILT_IN, UPLOADED = "builtin:", "upload:"
 FORMATS = ("PNG", "JPEG", "WEBP")
 
 
-class References:
-    """Pictures by name, each float32 [height, width, 3] in 0..1 of one size. Any thread may call."""
+@dataclass(frozen=True, kw_only=True)
+class Uploaded:
+    """A picture that was taken."""
 
-    def __init__(self, height: int, width: int, *, most_pixels: int, most_pictures: int) -> None:
+    name: str  # nobody else can guess it
+    face: str = ""  # a sentence: what found the face, which one, and how it was brought into place
+
+
+class References:
+    """Pictures by name, each float32 [height, width, 3] in 0..1 of one size. Any thread may call.
+
+    `aligned`: their faces are brought to where the model has faces, and there are photos among the bundled ones.
+    """
+
+    def __init__(self, height: int, width: int, *, most_pixels: int, most_pictures: int, aligned: bool = False) -> None:
         self._size, self._most_pixels, self._most_pictures = (height, width), most_pixels, most_pictures
-        self.bundled: dict[str, Path] = {path.stem: path for path in sorted((ASSETS / "portraits").glob("*.png"))}
+        self._aligned = aligned
+        self.bundled: dict[str, Path] = sample_pictures(photos=aligned)
         self._uploaded: OrderedDict[str, Any] = OrderedDict()
         self._decoding, self._lock = threading.Lock(), threading.Lock()
 
@@ -30,18 +43,25 @@ class References:
         """The names that every client may use."""
         return [BUILT_IN + name for name in self.bundled]
 
-    def add(self, data: bytes) -> str:
-        """A picture's name from now on: nobody else can guess it.
+    def add(self, data: bytes, points: str = "") -> Uploaded:
+        """Take a picture; `points`, "x,y x,y x,y": eyes and mouth in its pixels, for a face that is aligned by them.
 
         Raises:
-            MediaError: it is no picture of `FORMATS`, is damaged, or has too many pixels.
+            NoFaceError: the model's faces are aligned, there are no points, and no face is found.
+            MediaError: it is no picture of `FORMATS`, is damaged, has too many pixels, or the points are no face's.
         """
         self._check(data)
         with self._decoding:  # one at a time: each takes its pixels twelvefold
-            picture = fit_image(open_image(io.BytesIO(data)), *self._size)
+            picture, face = self._cropped(io.BytesIO(data), points)
         name = UPLOADED + secrets.token_urlsafe(16)
         self.put(name, picture)
-        return name
+        return Uploaded(name=name, face=face)
+
+    def _cropped(self, file: Any, points: str = "") -> tuple[Any, str]:
+        """The reference in a picture, and what is to be said of its face."""
+        aligned = is_aligned("auto", points, by_family=self._aligned)
+        crop = crop_reference(open_image(file), self._size, aligned=aligned, points=points)
+        return crop.picture, crop.said
 
     def put(self, name: str, picture: Any) -> None:
         """A picture of the right size, float32 [height, width, 3], by a name that it has already."""
@@ -64,7 +84,7 @@ class References:
         if path is None:
             raise MediaError(f"there is no reference {name!r:.60}; send its picture first, or name one of "
                              f"{', '.join(self.names)}")  # fmt: skip
-        return fit_image(open_image(path), *self._size)
+        return self._cropped(path)[0]
 
     def _check(self, data: bytes) -> None:
         """By the header alone, before anything is decoded."""

@@ -14,10 +14,12 @@ from aiohttp import web
 from .access import Doors, check_exposure, same_token
 from .camera import Cameras
 from .connection import Connection
+from .engine import NoFaceError
 from .health import Health
 from .hub import Hub
-from .messages import VERSION, said
+from .messages import POINTS, VERSION, said
 from .page_files import page_file
+from .references import Uploaded
 from .webrtc import MOST_OFFER, OfferError, Peers
 from .websocket import serve_websocket
 
@@ -41,7 +43,7 @@ class Services:
     """A server's services beside its sessions."""
 
     about: Callable[[], dict[str, Any]]  # what anybody may know: /v1/info
-    add_reference: Callable[[bytes], str]  # a picture's name; a ValueError with a sentence where it is none
+    add_reference: Callable[[bytes, str], Uploaded]  # picture and points; a ValueError with a sentence where it is none
     portraits: dict[str, Path]  # bundled references
     cameras: Cameras | None = None  # what follows drivers' faces
     health: Health = field(default_factory=Health)
@@ -198,20 +200,24 @@ class LiveServer:
         most = self._hub.limits.picture_bytes
         try:
             data = await asyncio.wait_for(request.read(), _UPLOAD_SECONDS)
-            name = await asyncio.to_thread(self._services.add_reference, data)
+            points = request.headers.get(POINTS, "")
+            taken = await asyncio.to_thread(self._services.add_reference, data, points)
         except web.HTTPRequestEntityTooLarge:
             raise Refused(413, "too_large", f"got a picture of more than {most} bytes; make it smaller") from None
         except asyncio.TimeoutError:
             raise Refused(408, "too_slow", f"the picture did not come in {_UPLOAD_SECONDS:.0f} seconds") from None
+        except NoFaceError as problem:
+            raise Refused(422, "no_face", str(problem)) from None
         except ValueError as problem:
             raise Refused(422, "bad_picture", str(problem)) from None
-        return web.json_response({"reference": name})
+        return web.json_response({"reference": taken.name} | ({"face": taken.face} if taken.face else {}))
 
     async def _portrait(self, request: web.Request) -> web.Response:
         path = self._services.portraits.get(request.match_info["name"].removesuffix(".png"))
         if path is None:
             raise Refused(404, "not_found", "there is no such portrait")
-        return web.Response(body=await asyncio.to_thread(path.read_bytes), content_type="image/png")
+        kind = "image/png" if path.suffix == ".png" else "image/jpeg"
+        return web.Response(body=await asyncio.to_thread(path.read_bytes), content_type=kind)
 
     async def _recording(self, request: web.Request) -> web.StreamResponse:
         path = self._hub.recording(request.match_info["id"], _bearer(request))

@@ -58,6 +58,7 @@ def described(model: Model, width: int, height: int, limits: Limits) -> dict[str
         "speech_problem": speaking.missing(),
         "camera_problem": face_pose.missing(),
         "references": [],
+        "aligns_faces": model.preset.aligns_faces,
         "settings": list(SETTINGS),
         "chunk_seconds": 4 * model.settings.num_chunk_frames / model.fps,
         "limits": limits.told(),
@@ -95,7 +96,8 @@ class Studio:
         self._encode_text = encode_text
         self._text = None if encode_text is None else encode_text(prompt)
         size = model.preset.height, model.preset.width
-        self.references = References(*size, most_pixels=limits.picture_pixels, most_pictures=limits.max_pictures)
+        self.references = References(*size, most_pixels=limits.picture_pixels, most_pictures=limits.max_pictures,
+                                     aligned=model.preset.aligns_faces)  # fmt: skip
         self.steps: Steps | None = None
         self._change: Changed = changed_settings  # until the machine's speed is known
         self.ticker: Ticker | None = None  # until then, each session has a thread of its own

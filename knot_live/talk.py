@@ -42,15 +42,17 @@ def sound_of(path: Path) -> tuple[np.ndarray, int]:
     return audio.samples.mean(dim=0).numpy(), audio.sample_rate
 
 
-async def talk(url: str, reference: str, what: Talk, out: Path, token: str | None = None, *, seed: int = 0) -> float:
-    """Drive a session until all is said; seconds of the MP4 file that was written.
+async def talk(  # noqa: PLR0913 - as the command has options
+    url: str, reference: str, what: Talk, out: Path, token: str | None = None, *, seed: int = 0, points: str = ""
+) -> float:
+    """Drive a session until all is said; seconds of the MP4 file that was written. `points`: as `upload` takes them.
 
     Raises:
         LiveError: the server refuses something, or the connection is lost.
         OSError: the reference cannot be read, or the file not be written.
     """
     if Path(reference).suffix:
-        reference = await upload(url, await asyncio.to_thread(Path(reference).read_bytes), token)
+        reference = await upload(url, await asyncio.to_thread(Path(reference).read_bytes), token, points)
     elif ":" not in reference:
         reference = f"builtin:{reference}"
     speech = {"rate": what.rate, "mode": "reply"}

@@ -1,14 +1,15 @@
 """A photo is brought to where faces lie in training, by the eyes and the mouth.
 
 The three points are found by MediaPipe's face mesh where that package is installed, else by the pack's own landmark
-network where its weights are at hand, or set by the user; which it was is said. Points are pairs (x, y) in pixels from
+network where its weights are at hand, or set by the user; of the pack's own pictures they are known. Which it was is
+said. Points are pairs (x, y) in pixels from
 the picture's upper left corner.
 
 Shapes: H W height and width of a picture.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -17,12 +18,17 @@ from .face_mesh import mesh_points
 from .face_places import EYE_DISTANCE, EYES_MIDPOINT, MOUTH, SIDE
 from .face_points import eyes_and_mouth, load_face_points, locate
 from .placement import Placement
+from .sample_pictures import sample_points
 
 _LEAST_EYE_DISTANCE = 8.0  # pixels; of a smaller face nothing is left to animate
 _LEAST_HEIGHT = 0.3  # of the mouth below the eyes, in eye distances: profiles from above still have twice that
 _MIRRORED = 0.01  # the share of a cut-out outside of the picture from which it is said
 
 Point = tuple[float, float]
+
+
+class NoFaceError(MediaError):
+    """A picture in which no face was found: its user can set three points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +90,10 @@ def find_face_points(image: Tensor) -> FacePoints:
     """Eyes and mouth of the largest face of a picture [H, W, 3] in 0..1.
 
     Raises:
-        MediaError: there is nothing that finds them, or it finds no face; the message says what to do.
+        NoFaceError: there is nothing that finds them, or it finds no face; the message says what to do.
     """
+    if known := sample_points(image):
+        return replace(given_points(known, tuple(image.shape[:2])), finder="the points that come with the picture")
     if (found := mesh_points(image)) is not None:
         left, right, mouth, count = found
         return FacePoints(left_eye=left, right_eye=right, mouth=mouth, finder="MediaPipe", count=count)
@@ -94,7 +102,7 @@ def find_face_points(image: Tensor) -> FacePoints:
     if own is not None:
         left, right, mouth = ((place.real, place.imag) for place in eyes_and_mouth(own.points))
         return FacePoints(left_eye=left, right_eye=right, mouth=mouth, finder="the built-in landmark network")
-    raise MediaError(
+    raise NoFaceError(
         "no face found in the picture; give the two eyes and the mouth as three points, or a picture of one face from "
         "the front"
     )

@@ -243,7 +243,8 @@ class ClusterStudio:
             raise ClusterError(f"no worker has begun in {_PLACING:.0f} seconds; see Ray's logs") from None
         threading.Thread(target=self._speak_of_sessions, name="knot-live-registering", daemon=True).start()
         self.references = References(self._told.height, self._told.width, most_pixels=limits.picture_pixels,
-                                     most_pictures=limits.max_pictures)  # fmt: skip
+                                     most_pictures=limits.max_pictures,
+                                     aligned=self._told.about["aligns_faces"])  # fmt: skip
 
     def about(self) -> dict[str, Any]:
         """Facts that every client may know."""

@@ -15,6 +15,7 @@ from knot_live.events import Applied, Cut, Ended, MediaChunk, Refused, StateChan
 from knot_live.hub import Hub
 from knot_live.limits import Limits
 from knot_live.messages import Vocabulary, unpack
+from knot_live.references import Uploaded
 from knot_live.server import Address, LiveServer, Services, running
 from knot_live.sources import Made
 
@@ -115,9 +116,9 @@ async def served(*, token=None, make=PlainSession, services=None, observer=None,
         about = {"fps": FPS, "size": [SIZE, SIZE]}
         return Made(session=session, width=SIZE, height=SIZE, fps=FPS, words=WORDS, about=about, listen=session.listen)
 
-    def add(data):
+    def add(data, points):
         found.pictures.append(data)
-        return f"upload:{len(found.pictures)}"
+        return Uploaded(name=f"upload:{len(found.pictures)}", face=f"found at {points}" if points else "")
 
     found.hub = Hub(studio, Limits(**limits), observer=observer)
     services = services or Services(about=dict, add_reference=add, portraits={})

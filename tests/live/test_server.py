@@ -623,7 +623,7 @@ def noisy_png():
 
 def test_references_are_decoded_under_limits_and_never_opened_by_name(tmp_path, monkeypatch):
     references = References(32, 48, most_pixels=10_000, most_pictures=2)
-    name = references.add(png(100, 100))
+    name = references.add(png(100, 100)).name
     assert tuple(references.get(name).shape) == (32, 48, 3)
     (tmp_path / "mine.png").write_bytes(png(8, 8))
     monkeypatch.chdir(tmp_path)
@@ -639,11 +639,11 @@ def test_references_are_decoded_under_limits_and_never_opened_by_name(tmp_path, 
         with pytest.raises(MediaError, match="10000 pixels at most"):
             references.add(bomb)
     noise = noisy_png()
-    assert references.add(noise)
+    assert references.add(noise).name
     for damaged in (b"", b"nonsense", noise[: len(noise) // 2], b"GIF89a" + bytes(50), b"<svg/>"):
         with pytest.raises(MediaError):
             references.add(damaged)
-    later = [references.add(png(9, 9)) for _ in range(2)]
+    later = [references.add(png(9, 9)).name for _ in range(2)]
     assert len({name, *later}) == 3
     assert references.get(later[0]) is not None
     with pytest.raises(MediaError, match="there is no reference"):
