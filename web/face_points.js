@@ -1,8 +1,8 @@
+import { FacePoints, PictureView } from "../../knot_forcing/live/page/face_points_model.js";
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { element } from "./element.js";
 import { text } from "./editor_texts.js";
-import { FacePoints, PictureView } from "./face_points_model.js";
 import { hearWheel } from "./wheel.js";
 
 // Three points on a picture: the eyes and the mouth. They stand in the node's text widget; nothing else is stored.

@@ -31,7 +31,7 @@ class App {
             liveliness: (liveliness) => this.send("session.update", { liveliness }),
             chunkLength: (frames) => this.client && this.send("session.update", { settings: { num_chunk_frames: frames } }),
             prompt: (prompt) => this.interact({ prompt }), reference: (name, cut) => this.references.choose(name, cut),
-            upload: (file) => this.references.upload(file), microphone: () => this.devices.toggleMicrophone(),
+            upload: (file) => this.references.upload(file), points: () => this.references.setPoints(), microphone: () => this.devices.toggleMicrophone(),
             camera: () => this.devices.toggleCamera(), recentre: () => this.send("camera.recentre"),
         });
         this.view.panel = this.panel;

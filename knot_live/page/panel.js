@@ -54,7 +54,9 @@ export class Panel {
     }
 
     // What this session's model can do.
-    begin({ controls, gestures, prompts, camera_problem }) {
+    begin({ controls, gestures, prompts, camera_problem, aligns_faces }) {
+        this.aligns = !!aligns_faces;
+        if (this.photo) this.photo.textContent = text(aligns_faces ? "panel.photoAligned" : "panel.photo");
         if (controls) this.sliders.show(controls);
         if (gestures) this.showGestures(gestures);
         this.promptRow.hidden = !prompts;
@@ -74,12 +76,20 @@ export class Panel {
             if (file.files.length) this.actions.upload(file.files[0]);
             file.value = "";
         });
+        this.points = make("button", { type: "button", className: "small", hidden: true, textContent: text("panel.face") });
+        this.points.addEventListener("click", () => this.actions.points());
+        this.photo = hint("panel.photo");
         this.cut = tick("panel.cut");
         const cutField = make("fieldset", { className: "plain" }, this.cut.element);
         this.live.push(cutField);
         const own = make("details", { className: "own" }, make("summary", { textContent: text("panel.upload") }),
-            hint("panel.photo"), rights.element, make("div", { className: "row" }, upload, file));
+            this.photo, rights.element, make("div", { className: "row" }, upload, file, this.points));
         return group("panel.portrait", this.thumbnails, cutField, own);
+    }
+
+    // Whether there is a picture of the user's own, whose face can be set by hand where the model aligns faces.
+    offerPoints(there) {
+        this.points.hidden = !(there && this.aligns);
     }
 
     // `references`: [{name, label, picture}]; the first is chosen.

@@ -91,6 +91,17 @@ const TEXTS = {
     "panel.upload": "Upload a picture",
     "panel.photo": "The built-in model draws portraits in a style of its own: upload a drawn one, from the front, hair to shoulders. A photo "
         + "will not look like the person.",
+    "panel.photoAligned": "A photo of one person from the front. Its face is found and brought into place; where it is not found, you "
+        + "click the eyes and the mouth.",
+    "panel.face": "Set the face by hand",
+    "face.title": "Where the face is",
+    "face.firstEye": "Click the centre of one eye (wheel: enlarge)",
+    "face.otherEye": "Click the centre of the other eye",
+    "face.mouth": "Click the centre of the mouth",
+    "face.done": "Drag a point to correct it",
+    "face.use": "Use these points",
+    "face.clear": "Remove the points",
+    "face.cancel": "Cancel",
     "panel.cut": "Change at once (a cut), instead of growing out of the present one",
     "panel.move": "Move",
     "panel.idle": "idle",

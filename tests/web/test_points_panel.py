@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..host.comfyui import PACK, Server
 
-WEB = PACK / "web"
+PAGE = PACK / "knot_live" / "page"
 NODE_JS = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE_JS is None, reason="NO NODE.JS: the points' rules are only tested in a browser")
 ENCODE = "app.graph._nodes.find(node => node.type === 'KnotForcingEncodeAnchor')"
@@ -34,7 +34,7 @@ LIES_STILL = f"""width => {{
 def in_node_js(script: str) -> Any:
     """What the script returns; it has `model`, a FacePoints without points, and `view`, a PictureView of all of it."""
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(WEB / "face_points_model.js", folder)
+        shutil.copy(PAGE / "face_points_model.js", folder)
         Path(folder, "package.json").write_text('{"type": "module"}', encoding="utf-8")
         Path(folder, "main.js").write_text(f"""
             import {{ FacePoints, PictureView }} from "./face_points_model.js";
