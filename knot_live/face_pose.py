@@ -100,10 +100,10 @@ class FacePose:
         Raises:
             CameraError: it is no picture, or too large.
         """
-        landmarks = self._find(read_jpeg(jpeg))
-        if landmarks is None:
+        face = self._find(read_jpeg(jpeg))
+        if face is None:
             return None
-        now, measures = self._clock(), measure_face(landmarks)
+        now, measures = self._clock(), measure_face(face.landmarks)
         if not all(map(math.isfinite, measures.values())):
             return None
         if self._usual is None:

@@ -1,6 +1,9 @@
 """Two drivings as one: speech for the mouth and another source for head and eyes, mixed control by control.
 
-Shapes: P pixel frames, V controls of a group.
+Where one of them has measured units, units are mixed as well: each by the weight of the control that it belongs to, if
+the second gives that control; units that were not measured are those of the controls.
+
+Shapes: P pixel frames, V controls of a group, or face units.
 """
 
 import logging
@@ -9,9 +12,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..config import UNITS_DIM, AdapterConfig
 from ..errors import DrivingError
+from .audio import MEL_DIM
 from .expression import Curves
 from .expression_controls import MOUTH_CONTROLS, POSE_CONTROLS, RANGES
+from .face_units import CONTROL_OF_UNIT, UNITS
 from .lengths import Unending, without_end
 from .smoothing import Smoothed
 from .timeline import Driving
@@ -26,6 +32,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "brow": ("brow",),
     "mouth": MOUTH_CONTROLS,
 }
+_OF_UNITS = AdapterConfig(signal_dim=UNITS_DIM)
 
 
 @dataclass(frozen=True)
@@ -58,13 +65,36 @@ class Mix:
         first = np.zeros_like(second) if self.first is None else self.first.at(frames)
         kept = 1 if self.added else 1 - weights  # so that the weights 0 and 1 are exact
         mixed = kept * first + weights * second
-        low, high = np.float32([RANGES[name] for name in self.names]).T
+        low, high = np.float32([RANGES.get(name, (0.0, 1.0)) for name in self.names]).T  # of units from 0 to 1
         return np.clip(mixed, low, high)
 
     def content(self) -> bytes:
         parts = [b"" if track is None else track.content() for track in (self.first, self.second)]
         head = f"mix {self.names} {self.weights} {self.added} {[len(part) for part in parts]} "
         return head.encode() + b"".join(parts)
+
+
+@dataclass(frozen=True)
+class FaceUnits:
+    """The face units of a driving, as a model of units is fed them."""
+
+    driving: Driving
+
+    @property
+    def num_pixel_frames(self) -> int | None:
+        return last_end(self.driving.pose, self.driving.mouth)
+
+    @property
+    def num_ready(self) -> int | None:
+        return all_ready(self.driving.pose, self.driving.mouth)
+
+    def at(self, frames: Frames) -> Values:
+        """[P] -> [P, 52]"""
+        signal = replace(self.driving, speech=None, form=_OF_UNITS).pixel_signal(frames).numpy()
+        return signal[:, MEL_DIM : MEL_DIM + len(UNITS)]
+
+    def content(self) -> bytes:
+        return b"units of " + replace(self.driving, speech=None, length=None, chunks=None).digest.encode()
 
 
 def given_controls(track: Track | None, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -112,6 +142,7 @@ def _mixed(first: Driving, second: Driving, weights: Mapping[str, float], *, add
         speech=first.speech or second.speech,
         pose=_group(first.pose, second.pose, POSE_CONTROLS, by_control, added=added),
         mouth=_group(first.mouth, second.mouth, MOUTH_CONTROLS, by_control, added=added),
+        units=_units(first, second, by_control, added=added),
         length=second.num_pixel_frames if first.num_pixel_frames is None else first.num_pixel_frames,
     )
 
@@ -122,3 +153,11 @@ def _group(
     given = given_controls(second, names)
     used = tuple(weights.get(name, 0.0) if name in given else 0.0 for name in names)
     return first if not any(used) else Mix(names, first, second, used, added)
+
+
+def _units(first: Driving, second: Driving, weights: Mapping[str, float], *, added: bool) -> Track | None:
+    if first.units is None and second.units is None:
+        return None
+    pose, mouth = given_controls(second.pose, POSE_CONTROLS), given_controls(second.mouth, MOUTH_CONTROLS)
+    used = tuple(weights.get(control, 0.0) if control in (*pose, *mouth) else 0.0 for control in CONTROL_OF_UNIT)
+    return first.units if not any(used) else Mix(UNITS, FaceUnits(first), FaceUnits(second), used, added)

@@ -51,6 +51,20 @@ _OF_NEGATIVE: Mapping[str, Mapping[str, float]] = {
 }
 
 
+def _control_of(unit: str) -> str:
+    if unit.startswith("eyeLook"):
+        return "gaze"
+    if unit.startswith("eye"):
+        return "blink"
+    if unit.startswith("brow"):
+        return "brow"
+    return "mouth_open" if unit.startswith(("jaw", "tongue")) or unit == "mouthClose" else "mouth_wide"
+
+
+# The control whose part of the face a unit moves: where that control is given, the unit is.
+CONTROL_OF_UNIT = tuple(_control_of(unit) for unit in UNITS)
+
+
 def units_from_controls(controls: np.ndarray) -> np.ndarray:
     """Controls [..., 8] in the order of ``CONTROLS`` -> units float32 [..., 52]: max(c, 0) U+ + max(-c, 0) U-."""
     controls = np.asarray(controls, np.float32)

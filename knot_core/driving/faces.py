@@ -1,12 +1,15 @@
 """Controls from a video of a face: measures of its landmarks, converted to controls of head, eyes and mouth.
 
-Shapes: N = 478 landmarks of MediaPipe's face mesh, D pictures with a face, T pixel frames.
+Where the finder measures face units, these go along, for models that are moved by them.
+
+Shapes: N = 478 landmarks of MediaPipe's face mesh, D pictures with a face, T pixel frames, U = 52 face units.
 """
 
 import logging
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +17,11 @@ import numpy as np
 from ..errors import DrivingError
 from .audio import FPS
 from .expression_controls import MOUTH_CONTROLS, RANGES
+from .face_units import CONTROL_OF_UNIT
 from .landmarks import Finder, open_finder
 from .smoothing import smooth_poses
 from .timeline import Driving
+from .tracks import Samples
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +52,15 @@ def pose_from_pictures(
     Blinks, brows, mouth width and pitch are measured against the person's own usual face in this clip. Where no face
     is found, the gap is interpolated.
     """
-    times, found, seen = [], [], []
+    times, found, units, seen = [], [], [], []
     with finder or open_finder(model_file) as find:
         for seconds, picture in pictures:
-            landmarks = find(picture)
+            face = find(picture)
             seen.append(seconds)
-            if landmarks is not None:
+            if face is not None:
                 times.append(seconds)
-                found.append(measure(landmarks))
+                found.append(measure(face.landmarks))
+                units.append(face.units)
     _check_found(len(times), len(seen))
     measures = {name: np.array([one[name] for one in found]) for name in found[0]}
     tracks = to_controls(measures)
@@ -62,7 +68,17 @@ def pose_from_pictures(
     given = {name: np.interp(at, times, values) for name, values in tracks.items()}
     if not mouth:
         given = {name: values for name, values in given.items() if name not in MOUTH_CONTROLS}
-    return smooth_poses(Driving.from_controls(given), smoothing)
+    driving = Driving.from_controls(given)
+    if all(one is not None for one in units):
+        driving = replace(driving, units=_units_at(at, times, np.stack(units), mouth=mouth))
+    return smooth_poses(driving, smoothing)
+
+
+def _units_at(at: np.ndarray, times: list[float], units_DU: np.ndarray, *, mouth: bool) -> Samples:
+    """[T, U] at those seconds; without the mouth, its units rest."""
+    kept = [mouth or control not in MOUTH_CONTROLS for control in CONTROL_OF_UNIT]
+    columns = [np.interp(at, times, column) for column in units_DU.T]
+    return Samples(np.stack(columns, axis=1) * kept)
 
 
 def measure(landmarks: np.ndarray) -> Mapping[str, float]:

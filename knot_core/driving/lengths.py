@@ -58,6 +58,6 @@ class Unending:
 def without_end(driving: Driving) -> Driving:
     """The same driving without end: past its own end speech is silent and poses hold; idle motion continues."""
     driving.require_controls("a driving of wav2vec2 features cannot be endless; set the stream's seconds")
-    tracks = {name: getattr(driving, name) for name in ("speech", "pose", "mouth")}
+    tracks = {name: getattr(driving, name) for name in ("speech", "pose", "mouth", "units")}
     unending = {name: None if track is None else Unending(track) for name, track in tracks.items()}
     return replace(driving, length=None, chunks=None, **unending)

@@ -3,7 +3,10 @@
     controls    64 log-mel values | 8 controls                           | 3 flags, and zeros as far as it is wider
     units       64 log-mel values | 52 face units | yaw, pitch, roll rad | 3 flags
 
-Shapes: P pixel frames, S values of a pixel frame.
+Face units are those that the controls set; where units were measured beside them, these, as far as the group of a
+unit's control (pose or mouth) is given.
+
+Shapes: P pixel frames, S values of a pixel frame, U = 52 face units.
 """
 
 import numpy as np
@@ -11,22 +14,26 @@ import numpy as np
 from ..config import UNITS as UNITS_NAME
 from ..config import AdapterConfig
 from .audio import MEL_DIM
-from .expression_controls import CONTROLS
-from .face_units import pose_from_controls, units_from_controls
+from .expression_controls import CONTROLS, MOUTH_CONTROLS
+from .face_units import CONTROL_OF_UNIT, pose_from_controls, units_from_controls
 
 NUM_FLAGS = 3  # speech, pose, mouth
 SIGNAL_DIM = MEL_DIM + len(CONTROLS) + NUM_FLAGS
 
 _OF_CONTROLS = slice(MEL_DIM, MEL_DIM + len(CONTROLS))
+_FLAG_OF_UNIT = [-1 if control in MOUTH_CONTROLS else -2 for control in CONTROL_OF_UNIT]  # of mouth and pose
 
 
-def in_form(signal_PS: np.ndarray, adapter: AdapterConfig | None) -> np.ndarray:
+def in_form(signal_PS: np.ndarray, adapter: AdapterConfig | None, measured_PU: np.ndarray | None = None) -> np.ndarray:
     """Signals of controls, float32 [P, 75], in the form that the adapter takes, [P, S]; None: as they are."""
     if adapter is None:
         return signal_PS
     if adapter.name == UNITS_NAME:
         controls = signal_PS[:, _OF_CONTROLS]
-        parts = (signal_PS[:, :MEL_DIM], units_from_controls(controls), pose_from_controls(controls))
+        units = units_from_controls(controls)
+        if measured_PU is not None:
+            units = np.where(signal_PS[:, _FLAG_OF_UNIT] > 0, measured_PU, units)
+        parts = (signal_PS[:, :MEL_DIM], units, pose_from_controls(controls))
         return np.concatenate([*parts, signal_PS[:, -NUM_FLAGS:]], axis=1, dtype=np.float32)
     missing = max(0, adapter.signal_dim - SIGNAL_DIM)
     return np.pad(signal_PS, ((0, 0), (0, missing))) if missing else signal_PS

@@ -57,5 +57,5 @@ def smoothed(track: Track | None, seconds: float) -> Track | None:
 
 
 def smooth_poses(driving: Driving, seconds: float) -> Driving:
-    """The same driving with calmer head, eyes and mouth controls."""
-    return replace(driving, pose=smoothed(driving.pose, seconds), mouth=smoothed(driving.mouth, seconds))
+    """The same driving with calmer head, eyes and mouth."""
+    return replace(driving, **{name: smoothed(getattr(driving, name), seconds) for name in ("pose", "mouth", "units")})

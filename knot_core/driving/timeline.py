@@ -1,8 +1,9 @@
 """Driving: what moves the portrait over time, as the network is fed it.
 
 One signal a pixel frame: 64 log-mel values of the speech, 8 expression controls, and a flag each for speech, pose and
-mouth: 1 = given. What is not given is zero, and the model makes it up. In which form an adapter takes them is said in
-`signal_form.py`.
+mouth: 1 = given. What is not given is zero, and the model makes it up. Beside the controls there may be face units,
+which say more: models of units are moved by them, others by the controls. In which form an adapter takes them is said
+in `signal_form.py`.
 
 Shapes: F latent frames, T = 4 pixel frames of a latent frame, S signal dim, P pixel frames.
 """
@@ -47,11 +48,14 @@ _FIRST_FLAG = MEL_DIM + len(CONTROLS)
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Driving(TrackedDriving):
-    """Up to three tracks; None: not given. Compared and hashed by content. Create one with the class methods."""
+    """Up to three tracks, and units beside two of them; None: not given. Compared and hashed by content. Create one
+    with the class methods.
+    """
 
     speech: Track | None = None  # 64 log-mel values
     pose: Track | None = None  # POSE_CONTROLS
     mouth: Track | None = None  # MOUTH_CONTROLS
+    units: Track | None = None  # the 52 of face_units, measured where pose or mouth were
     form: AdapterConfig | None = None  # of the signal; None: as knot-tiny takes it
 
     @classmethod
@@ -98,7 +102,7 @@ class Driving(TrackedDriving):
         beside = _beside_speech(pose, seed)
         waveform = spoken(audio)
         mel = LiveMel(waveform) if isinstance(waveform, LiveAudio) else SpokenMel(waveform)
-        return cls(speech=mel, pose=beside.pose, mouth=beside.mouth)
+        return cls(speech=mel, pose=beside.pose, mouth=beside.mouth, units=beside.units)
 
     @classmethod
     def from_speech_features(cls, features: Mapping[str, Any], model: Drivable) -> SpeechDriving:
@@ -127,7 +131,8 @@ class Driving(TrackedDriving):
 
     @property
     def tracks(self) -> Mapping[str, Track | None]:
-        return dict(zip(FLAGS, (self.speech, self.pose, self.mouth), strict=True))
+        tracks = dict(zip(FLAGS, (self.speech, self.pose, self.mouth), strict=True))
+        return tracks if self.units is None else tracks | {"units": self.units}
 
     def require_controls(self, otherwise: str) -> None:
         """Does nothing: this driving consists of controls."""
@@ -165,7 +170,8 @@ class Driving(TrackedDriving):
             if track is not None:
                 signal[:, columns] = track.at(frames)
                 signal[:, _FIRST_FLAG + flag] = 1
-        return torch.from_numpy(in_form(signal, self.form))
+        measured = None if self.units is None else self.units.at(frames)
+        return torch.from_numpy(in_form(signal, self.form, measured))
 
 
 def _beside_speech(pose: Literal["idle"] | Driving | None, seed: int) -> Driving:

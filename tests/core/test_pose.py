@@ -13,7 +13,7 @@ import torch
 
 from knot_core.driving.expression_controls import CONTROLS
 from knot_core.driving.faces import pose_from_pictures
-from knot_core.driving.landmarks import NUM_LANDMARKS, open_finder
+from knot_core.driving.landmarks import NUM_LANDMARKS, FaceSeen, open_finder
 from knot_core.errors import DrivingError, MediaError
 from knot_core.media.frames import read_frames
 from knot_lab.synthetic.avatars import identity, render_clip
@@ -51,9 +51,14 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
 
 @contextmanager
 def finder_of(faces):
-    """Finds these faces, one after the other."""
+    """Finds these faces' landmarks, one after the other."""
     rest = iter(faces)
-    yield lambda _picture: next(rest)
+
+    def find(_picture):
+        landmarks = next(rest)
+        return None if landmarks is None else FaceSeen(landmarks)
+
+    yield find
 
 
 def pictures(count: int, fps: float = 25):
