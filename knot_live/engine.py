@@ -48,6 +48,7 @@ if __package__.rpartition(".")[0]:
     from ..knot_core.geometry import TEMPORAL, first_pixel_frame
     from ..knot_core.media.downmix import MEAN, chosen, mixed
     from ..knot_core.media.face_alignment import NoFaceError
+    from ..knot_core.media.generated_mark import GENERATED_BOX
     from ..knot_core.media.reference_crop import crop_reference, is_aligned
     from ..knot_core.media.sample_pictures import sample_pictures
     from ..knot_core.media.samples import check_rate, to_samples
@@ -101,6 +102,7 @@ else:
     from knot_core.geometry import TEMPORAL, first_pixel_frame
     from knot_core.media.downmix import MEAN, chosen, mixed
     from knot_core.media.face_alignment import NoFaceError
+    from knot_core.media.generated_mark import GENERATED_BOX
     from knot_core.media.reference_crop import crop_reference, is_aligned
     from knot_core.media.sample_pictures import sample_pictures
     from knot_core.media.samples import check_rate, to_samples
@@ -116,6 +118,7 @@ __all__ = [
     "BUILT_IN",
     "CONTROLS",
     "DEFAULT_MODEL",
+    "GENERATED_BOX",
     "HEARD_RATE",
     "LIVE",
     "MEAN",

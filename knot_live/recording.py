@@ -1,10 +1,8 @@
-"""Recordings of a session: what was shown, with its sound, as an MP4 that says that it is generated.
+"""Recordings of a session: what was shown, with its sound, as a video that says that it is generated.
 
 Shapes: T pixel frames, H W height and width, C channels, S samples.
 """
 
-import os
-import struct
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -20,20 +18,7 @@ from .engine import MediaError, VideoWriter
 from .pacing import first_sample
 from .sound_bytes import SOUND_RATE
 
-GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-_XMP_BOX = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")  # XMP specification, part 3: MPEG-4
-_PACKET = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/">
- <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-  <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
-   xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:CreatorTool="Knot Forcing">
-   <Iptc4xmpExt:DigitalSourceType>{GENERATED}</Iptc4xmpExt:DigitalSourceType>
-  </rdf:Description>
- </rdf:RDF>
-</x:xmpmeta>
-<?xpacket end="r"?>""".encode()
-GENERATED_BOX = struct.pack(">I", 8 + len(_XMP_BOX) + len(_PACKET)) + b"uuid" + _XMP_BOX + _PACKET  # of an MP4 file
-OpenFile = Callable[..., Any]  # (path, width, height, fps, audio, metadata) to what `open_writer` gives
+OpenFile = Callable[..., Any]  # (path, width, height, fps, audio) to what `open_writer` gives
 _SECONDS_WAITING = 10  # of pictures that a slow disc may lie behind
 
 
@@ -123,8 +108,7 @@ class Recording:
                 frames, samples = piece
                 if writer is None:
                     height, width = np.asarray(frames).shape[1:3]
-                    writer = self._open(self.path, width=width, height=height, fps=self._fps, audio=sound,
-                                        metadata={"digital_source_type": GENERATED})  # fmt: skip
+                    writer = self._open(self.path, width=width, height=height, fps=self._fps, audio=sound)
                 sound.append(samples)
                 writer.write(torch.from_numpy(np.asarray(frames)))
             message = self._end(writer)
@@ -143,8 +127,6 @@ class Recording:
         if writer is None:
             return "nothing was shown while it recorded, so there is no file"
         writer.close()
-        if self.path.suffix == ".mp4":
-            mark_as_generated(self.path)
         return "the recording broke off: writing it takes longer than the pictures last" if self._lags else ""
 
 
@@ -221,20 +203,3 @@ class _SoundSoFar:
         count = stop - start
         taken, self._samples_S = self._samples_S[:count], self._samples_S[count:]
         return torch.from_numpy(taken)[None]
-
-
-def mark_as_generated(path: Path) -> None:
-    """Say in a finished MP4, in an XMP packet, that its source is a trained algorithm.
-
-    The packet's box stands before the index of the fragments, which players look for at the file's end; no fragment
-    moves by it.
-    """
-    with path.open("r+b") as file:
-        file.seek(-4, os.SEEK_END)
-        (index_size,) = struct.unpack(">I", file.read(4))  # of the box `mfra`, said in its last four bytes
-        file.seek(-index_size, os.SEEK_END)
-        index = file.read()
-        if index[4:8] != b"mfra":
-            raise MediaError(f"{path} has no index of its fragments at its end; it was not marked as generated")
-        file.seek(-index_size, os.SEEK_END)
-        file.write(GENERATED_BOX + index)

@@ -11,9 +11,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .client import ClientSession, LiveError, Media, connect, upload
-from .engine import open_audio
+from .engine import GENERATED_BOX, open_audio
 from .messages import FMP4, INITIALISATION
-from .recording import GENERATED_BOX
 
 _PIECE = 0.5  # seconds of a message of speech
 _AHEAD = 20.0  # seconds of speech that are sent before they are seen

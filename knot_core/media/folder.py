@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..errors import MediaError
 from .formats import PICTURES, format_of
+from .generated_mark import PNG_KEYWORD, XMP
 from .output_tracks import SoundTrack, sound_between
 from .video import VideoWriter, check_pixel_frames, why
 
@@ -67,7 +68,9 @@ def open_writer(  # noqa: PLR0913 - the public door
 
 
 class PictureFolder:
-    """Writes 000000.png, 000001.png ... and sound.wav. `metadata` goes into the first picture."""
+    """Writes 000000.png, 000001.png ... and sound.wav. `metadata` goes into the first picture; each says that it is
+    generated.
+    """
 
     num_bytes = 0  # nothing here plays as it grows
 
@@ -109,6 +112,7 @@ class PictureFolder:
         try:
             for picture in pixel_frames.cpu().numpy():
                 info = PngInfo()
+                info.add_itxt(PNG_KEYWORD, XMP)
                 for key, value in self._metadata.items() if self.num_pixel_frames == 0 else ():
                     info.add_text(key, value)
                 place = self.path / f"{self.num_pixel_frames:06}.png"

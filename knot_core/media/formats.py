@@ -104,7 +104,7 @@ FORMATS: Mapping[str, VideoFormat] = {
         sound=_PCM,
         pixel_format="yuv422p10le",
         # fragments while it grows, and one ordinary table at the end: editors want it, though it grows with the length
-        muxer_options={"movflags": "hybrid_fragmented", "frag_duration": "250000"},  # us
+        muxer_options={"movflags": "hybrid_fragmented+use_metadata_tags", "frag_duration": "250000"},  # us
     ),
 }
 PICTURE_FORMATS: Mapping[str, str] = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}

@@ -21,6 +21,7 @@ from ..files import check_outputs
 from .durable_file import DurableFile
 from .formats import DEFAULT, format_named
 from .fragments import Fragments
+from .generated_mark import GENERATED_BOX, GENERATED_METADATA
 from .output_tracks import SoundTrack, Tracks
 from .priority import priority_kept
 
@@ -32,7 +33,7 @@ class VideoWriter:
 
     `close` completes the file, also after an error. A file that was never closed plays up to the last `write` if it is
     an MP4, else up to its last whole second. Sound longer than the pictures is cut off, shorter sound is followed by
-    silence. `metadata` goes into the container's header.
+    silence. `metadata` goes into the container's header, and beside it that the video is generated.
     """
 
     def __init__(  # noqa: PLR0913 - the public door
@@ -55,7 +56,7 @@ class VideoWriter:
             raise MediaError(f"a video of {width}x{height} cannot be yuv420p; width and height must be even")
         if fps != int(fps) or not 1 <= fps <= _MOST_FPS:
             raise MediaError(f"a video cannot have {fps} pictures a second; give a whole number up to {_MOST_FPS}")
-        form = format_named(video_format)
+        form, metadata = format_named(video_format), {**(metadata or {}), **GENERATED_METADATA}
         check_outputs({"the video": path}, {"its sound": getattr(audio, "path", None)})
         self.path, self.fps, self.video_format = Path(path), fps, video_format
         self._size, self._broken = (height, width), False
@@ -65,7 +66,7 @@ class VideoWriter:
             options = dict(form.muxer_options) | {"flush_packets": "1"}
             target = io.BytesIO() if form.fragmented else self._file
             self._container = av.open(target, "w", format=form.container, options=options)
-            self._container.metadata.update(metadata or {})
+            self._container.metadata.update(metadata)
             self._let_go = weakref.finalize(self, _close, self._container)
             self._tracks = Tracks(self._container, form, size=self._size, fps=fps, audio=audio)
             self._let_go.detach()
@@ -76,7 +77,7 @@ class VideoWriter:
             self._file.close()
             raise MediaError(f"{form.title} of {width}x{height} cannot be written by this PyAV ({problem}); "
                              f"choose another format") from problem  # fmt: skip
-        self._fragments = Fragments(form, self._tracks, metadata or {}) if form.fragmented else None
+        self._fragments = Fragments(form, self._tracks, metadata) if form.fragmented else None
         self.num_bytes = 0  # of a fragmented file: what of it is whole, and plays
         # of such a file: the length of its header in bytes, and the byte from which on a player that comes late takes
         # everything behind that; within `num_bytes` for another thread that asks for this first
@@ -153,7 +154,7 @@ class VideoWriter:
         if self._fragments is None:
             self._container.close()
         elif self.num_bytes:
-            self._file.write(self._fragments.index())
+            self._file.write(GENERATED_BOX + self._fragments.index())  # players look for the index at the end
         self._file.sync(now=True)
 
 

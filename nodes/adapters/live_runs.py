@@ -233,10 +233,10 @@ class LiveRun:
             raise KnotError("the node records the whole session by itself, into one file")
         return self._path
 
-    def _open(self, path: Path, *, metadata: Mapping[str, str], **values: Any) -> Writer:
+    def _open(self, path: Path, **values: Any) -> Writer:
         hidden = self._inputs.hidden
-        own = container_metadata(hidden.prompt, hidden.extra_pnginfo)
-        return open_writer(path, video_format=self._format, metadata=own | dict(metadata), **values)
+        metadata = container_metadata(hidden.prompt, hidden.extra_pnginfo)
+        return open_writer(path, video_format=self._format, metadata=metadata, **values)
 
     def _before_chunk(self, stream: Stream) -> None:
         self.stream = stream

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from knot_core.media import open_writer
+from knot_core.media.generated_mark import GENERATED
 from knot_live import controls, recording
 from knot_live.events import Cut, Recorded, Refused
-from knot_live.recording import GENERATED, Recording, Shown
+from knot_live.recording import Recording, Shown
 
 from .simulated import FPS, Scene
 
