@@ -55,9 +55,8 @@ def main(arguments: list[str]) -> int:
 
 
 def command_lines(command: str, options: list[str]) -> list[list[str]]:
-    """The arguments of each call of the environment's Python: one, or two where all tests are asked for.
-
-    They are shared among the processors, file by file; those that measure time follow by themselves.
+    """The arguments of each call of the environment's Python. All tests are two: they are shared among the processors,
+    file by file, and those that measure time follow by themselves. So is the demo, where it can show a photo as well.
     """
     if command == "test":
         # isolated: the repository's root stays off the path, where nodes/ would hide ComfyUI's module of that name
@@ -70,15 +69,20 @@ def command_lines(command: str, options: list[str]) -> list[list[str]]:
     if command == "live":
         return [["-m", "knot_live", "serve", "--open", *options]]
     if command == "demo":
-        return [["-m", "knot_core", "animate", *demo_options(), *options]]
+        return [["-m", "knot_core", "animate", *shown, *options] for shown in demo_options()[: 1 if options else None]]
     return [["-m", "knot_core", command, *options]]
 
 
-def demo_options() -> list[str]:
-    """The first portrait and the first speech of the pack."""
-    portrait, speech = (str(sorted((ASSETS / folder).glob("*.*"))[0]) for folder in ("portraits", "speech"))
-    out = ("--out", str(OUT / "demo.mp4"), "--sheet", str(OUT / "demo.png"))
-    return ["--reference", portrait, "--audio", speech, *out]
+def demo_options() -> list[list[str]]:
+    """The first portrait says the first speech of the pack; so does a photo, where the model of photos is here."""
+    speech, shown = str(sorted((ASSETS / "speech").glob("*.*"))[0]), [("portraits", "demo", [])]
+    if all((ASSETS / f"knot-face{part}.safetensors").is_file() for part in ("", "-codec")):
+        shown.append(("photos", "demo-photo", ["--model", "knot-face"]))
+    return [
+        [*model, "--reference", str(sorted((ASSETS / folder).glob("*.[jp]*g"))[0]), "--audio", speech,
+         "--out", str(OUT / f"{name}.mp4"), "--sheet", str(OUT / f"{name}.png")]
+        for folder, name, model in shown
+    ]  # fmt: skip
 
 
 def install(extra: str = "") -> None:

@@ -17,6 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from ...knot_core import Audio, Chunk, KnotError, Model, StreamStats, open_audio, open_image
+from ...knot_core.media.sample_pictures import sample_pictures
+from ...knot_core.model_loading import built_in_models
+from ...knot_core.wan.families import PRESETS
 from .host_model import to_host_latents
 from .names import one_of
 
@@ -47,7 +50,14 @@ class OutputFile:
 
 
 def portrait_names() -> list[str]:
-    return _asset_names("portraits", {".png", ".jpg", ".webp"})
+    """The drawn portraits; behind them the photos, where a built-in model that takes photos is here."""
+    drawn = _files_of(sample_pictures(photos=False))
+    takes_photos = any(PRESETS[name].aligns_faces for name in built_in_models())
+    return list(drawn | _files_of(sample_pictures(photos=takes_photos)))
+
+
+def _files_of(pictures: Mapping[str, Path]) -> dict[str, Path]:
+    return {path.name: path for path in pictures.values()}
 
 
 def speech_names() -> list[str]:
@@ -60,7 +70,7 @@ def _asset_names(folder: str, suffixes: set[str]) -> list[str]:
 
 def sample_portrait(name: str) -> Tensor:
     """[1, H, W, 3] in 0..1"""
-    return open_image(ASSETS / "portraits" / one_of(name, portrait_names(), "portrait"))[None]
+    return open_image(_files_of(sample_pictures(photos=True))[one_of(name, portrait_names(), "portrait")])[None]
 
 
 def sample_speech(name: str) -> HostAudio:

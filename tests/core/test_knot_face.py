@@ -9,6 +9,7 @@ import torch
 
 from knot_core import CheckpointError, Driving, cli, load_model, model_loading, open_image, open_stream
 from knot_core.media.reference_crop import crop_reference
+from knot_core.media.sample_pictures import sample_pictures
 
 from ..small_face_model import PHOTO_SIZE, POINTS, SIDE, write_face_model, write_photo
 
@@ -77,6 +78,16 @@ def test_the_command_line_animates_a_photo_by_the_models_name(run, assets):
         frames = list(container.decode(video=0))
     assert [(frame.width, frame.height) for frame in frames] == [(SIDE, SIDE)] * len(frames)
     assert len(frames) >= 12
+
+
+@pytest.mark.usefixtures("assets")
+def test_the_packs_own_pictures_need_no_detector_and_no_points(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    for number, path in enumerate(sample_pictures(photos=True).values()):
+        options = ["--model", "knot-face", "--reference", str(path), "--idle", "--seconds", "0.3", "--device", "cpu"]
+        assert cli.main(["animate", *options, "--out", str(tmp_path / f"{number}.mp4")]) == 0
+    assert number == 4
+    assert caplog.text.count("aligned by the points that come with the picture") == 5
 
 
 def test_a_photo_without_a_face_is_refused_with_a_way_on(run):

@@ -156,6 +156,23 @@ def test_commands_and_their_options_are_passed_on(runner, monkeypatch):
     assert runner.asked[-1][-1] == ".[test]", "by then the tests' environment has what it needs"
 
 
+def test_the_demo_speaks_by_a_photo_too_where_its_model_is_here_and_no_options_are_given(runner, tmp_path, monkeypatch):
+    for folder, name in (("portraits", "ada.png"), ("photos", "hopper.jpg"), ("speech", "hello.wav")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).touch()
+    monkeypatch.setattr(runner, "ASSETS", tmp_path)
+    (drawn,) = runner.command_lines("demo", [])
+    (tmp_path / "knot-face.safetensors").touch()
+    assert runner.command_lines("demo", []) == [drawn], "its codec is missing"
+    (tmp_path / "knot-face-codec.safetensors").touch()
+    first, photo = runner.command_lines("demo", [])
+    assert first == drawn
+    assert photo[:5] == ["-m", "knot_core", "animate", "--model", "knot-face"]
+    assert str(tmp_path / "photos" / "hopper.jpg") in photo
+    assert not {str(runner.OUT / "demo.mp4"), str(runner.OUT / "demo.png")} & set(photo)
+    assert runner.command_lines("demo", ["--seconds", "2"]) == [[*drawn, "--seconds", "2"]]
+
+
 @pytest.mark.parametrize(("codes", "code"), [((0, 0), 0), ((0, 3), 3), ((1, 0), 1)])
 def test_all_tests_are_shared_among_processors_but_those_that_measure_time(runner, monkeypatch, codes, code):
     called, left = [], list(codes)
