@@ -258,7 +258,7 @@ async def live_server(
         trouble = Health.trouble if cluster is None else cluster.trouble
         health = Health(metrics=observer, token=None if open_metrics else token, trouble=trouble)
         services = Services(about=studio.about, add_reference=studio.references.add,
-                            portraits=studio.references.bundled, cameras=None if face_pose.missing() else cameras,
+                            picture_of=studio.references.shown, cameras=None if face_pose.missing() else cameras,
                             ice_servers=ice_servers,
                             health=health)  # fmt: skip
         origins = plain_origins(listed(os.environ.get(ALLOWED_ORIGINS, "")))

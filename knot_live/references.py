@@ -86,6 +86,22 @@ class References:
                              f"{', '.join(self.names)}")  # fmt: skip
         return self._cropped(path)[0]
 
+    def shown(self, name: str) -> tuple[bytes, str] | None:
+        """A picture for pages, as a file, and the file's media type: where faces are aligned, the crop. By the name of
+        a bundled one, or an uploaded one's whole name; None: there is none.
+        """
+        with self._lock:
+            picture = self._uploaded.get(name)
+        path = self.bundled.get(name)
+        if picture is None and path is None:
+            return None
+        if path is not None and not self._aligned:
+            return path.read_bytes(), "image/png"
+        file = io.BytesIO()
+        values = self.get(BUILT_IN + name) if picture is None else picture
+        Image.fromarray((values * 255).round().byte().numpy()).save(file, "PNG")
+        return file.getvalue(), "image/png"
+
     def _check(self, data: bytes) -> None:
         """By the header alone, before anything is decoded."""
         try:

@@ -44,7 +44,7 @@ class Services:
 
     about: Callable[[], dict[str, Any]]  # what anybody may know: /v1/info
     add_reference: Callable[[bytes, str], Uploaded]  # picture and points; a ValueError with a sentence where it is none
-    portraits: dict[str, Path]  # bundled references
+    picture_of: Callable[[str], tuple[bytes, str] | None]  # a reference for pages, by name: a file, and its media type
     cameras: Cameras | None = None  # what follows drivers' faces
     health: Health = field(default_factory=Health)
     ice_servers: tuple[str, ...] | None = None  # that WebRTC may ask for this machine's addresses; None: no WebRTC
@@ -213,11 +213,11 @@ class LiveServer:
         return web.json_response({"reference": taken.name} | ({"face": taken.face} if taken.face else {}))
 
     async def _portrait(self, request: web.Request) -> web.Response:
-        path = self._services.portraits.get(request.match_info["name"].removesuffix(".png"))
-        if path is None:
+        name = request.match_info["name"].removesuffix(".png")
+        found = await asyncio.to_thread(self._services.picture_of, name)
+        if found is None:
             raise Refused(404, "not_found", "there is no such portrait")
-        kind = "image/png" if path.suffix == ".png" else "image/jpeg"
-        return web.Response(body=await asyncio.to_thread(path.read_bytes), content_type=kind)
+        return web.Response(body=found[0], content_type=found[1])
 
     async def _recording(self, request: web.Request) -> web.StreamResponse:
         path = self._hub.recording(request.match_info["id"], _bearer(request))

@@ -48,7 +48,8 @@ export class References {
             const { reference, face, error } = await answer.json();
             if (error?.code === "no_face") return await this.setPoints(sentence(error.message));
             if (!answer.ok) throw new Error(error?.message ?? answer.status);
-            this.known.push({ name: reference, label: file.name, picture: URL.createObjectURL(file) });
+            const picture = face ? `/v1/references/${encodeURIComponent(reference)}` : URL.createObjectURL(file); // the crop
+            this.known.push({ name: reference, label: file.name, picture });
             this.choose(reference, app.panel.cut.box.checked);
             this.show();
             app.view.problem("");

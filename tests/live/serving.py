@@ -121,7 +121,7 @@ async def served(*, token=None, make=PlainSession, services=None, observer=None,
         return Uploaded(name=f"upload:{len(found.pictures)}", face=f"found at {points}" if points else "")
 
     found.hub = Hub(studio, Limits(**limits), observer=observer)
-    services = services or Services(about=dict, add_reference=add, portraits={})
+    services = services or Services(about=dict, add_reference=add, picture_of=lambda _: None)
     server = LiveServer(found.hub, services, Doors(listens=("127.0.0.1",), server="server"), token)
     async with running(server, Address(port=0), token) as at:
         found.url = at.url

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from knot_live.client import LiveError, Media, connect, upload
 from knot_live.commands import live_server
@@ -88,8 +89,13 @@ def test_a_photo_is_uploaded_aligned_and_streamed(face_model, photo):
                     said = await answer.json()
                 async with http.get(f"{at.url}/v1/info") as answer:
                     about = await answer.json()
-                async with http.get(f"{at.url}/v1/references/hopper.png") as answer:
-                    assert (answer.status, answer.content_type) == (200, "image/jpeg")
+                for name in ("hopper.png", said["reference"]):  # as pages show them: the crops
+                    async with http.get(f"{at.url}/v1/references/{name}") as answer:
+                        assert answer.status == 200
+                        with Image.open(io.BytesIO(await answer.read())) as shown:
+                            assert (shown.format, shown.size) == ("PNG", (SIDE, SIDE))
+                async with http.get(f"{at.url}/v1/references/upload:none") as answer:
+                    assert answer.status == 404
             assert (await upload(at.url, photo, points=THREE)) != said["reference"]
             async with connect(at.url, reference=said["reference"]) as session:
                 units = []

@@ -29,7 +29,7 @@ async def get(url, path, **headers):
 
 
 def services(**options):
-    return Services(about=dict, add_reference=len, portraits={}, health=Health(**options))
+    return Services(about=dict, add_reference=len, picture_of=lambda _: None, health=Health(**options))
 
 
 @pytest.fixture

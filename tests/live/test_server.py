@@ -446,8 +446,8 @@ def test_a_token_is_asked_for(given):
 
 def test_other_addresses_need_a_token_before_anything_listens():
     async def live(token):
-        server = LiveServer(Hub(lambda _: None, Limits()), Services(about=dict, add_reference=len, portraits={}),
-                            Doors(listens=("0.0.0.0",)), token)  # fmt: skip
+        services = Services(about=dict, add_reference=len, picture_of=lambda _: None)
+        server = LiveServer(Hub(lambda _: None, Limits()), services, Doors(listens=("0.0.0.0",)), token)
         async with running(server, Address(host="0.0.0.0", port=0), token):
             pass
 
@@ -549,7 +549,7 @@ def test_a_camera_s_pictures_and_its_middle_go_to_what_follows_faces():
             self.asked.append((session, "recentre"))
 
     cameras = Cameras()
-    services = Services(about=dict, add_reference=str, portraits={}, cameras=cameras)
+    services = Services(about=dict, add_reference=str, picture_of=lambda _: None, cameras=cameras)
 
     async def live():
         async with served(services=services) as at, wire(at.url, "session.create") as driver:
@@ -687,7 +687,7 @@ def test_it_speaks_tls(tmp_path):
                    check=True, capture_output=True)  # fmt: skip
 
     async def live():
-        services = Services(about=dict, add_reference=len, portraits={})
+        services = Services(about=dict, add_reference=len, picture_of=lambda _: None)
         server = LiveServer(Hub(lambda _: None, Limits()), services, Doors(listens=("127.0.0.1",)))
         trusted = ssl.create_default_context(cafile=str(certificate))
         async with (

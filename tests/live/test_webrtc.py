@@ -24,7 +24,7 @@ if not has_opus():
     pytest.skip("NO WEBRTC: this PyAV has no Opus", allow_module_level=True)
 
 TOKEN = "a-token-of-some-length"
-SERVICES = Services(about=dict, add_reference=str, portraits={}, ice_servers=())
+SERVICES = Services(about=dict, add_reference=str, picture_of=lambda _: None, ice_servers=())
 
 
 def run(coroutine):
