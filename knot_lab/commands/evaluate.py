@@ -4,7 +4,8 @@ Held-out identities speak held-out sentences with held-out voices; each is strea
 and by the full one under speech alone and in silence. Beside the JSON it writes the table (.md), the plot, and contact
 sheets; the JSON lines beside it let an evaluation that is cut off go on.
 
-`evaluate face-codec` measures the video autoencoder that moves a photo; it has options of its own.
+`evaluate face-codec` measures the video autoencoder that moves a photo, `evaluate photos` the streams of photos; both
+have options of their own.
 
 With `--study`, or as `python -m knot_lab study [short | full]`, it makes the paper's ablations and comparisons instead:
 see `study`.
@@ -36,9 +37,10 @@ from ..evaluation.workers import each_identity
 from ..study.run_study import run_study, told
 from ..study.study_plan import FORMS, StudyPlan, form
 from ..study.variants import VARIANTS as STUDY_VARIANTS
-from . import evaluate_face_codec
+from . import evaluate_face_codec, evaluate_photos
 
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_OTHERS = {"face-codec": evaluate_face_codec.main, "photos": evaluate_photos.main}
 _LEAST_SECONDS = 1.0
 _IDENTITIES, _SECONDS = 16, 60.0
 
@@ -46,8 +48,8 @@ _IDENTITIES, _SECONDS = 16, 60.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluate, write what was found, and print the checks; 0 if all hold, 2 if some do not."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    if given[:1] == ["face-codec"]:
-        return evaluate_face_codec.main(given[1:])
+    if given and given[0] in _OTHERS:
+        return _OTHERS[given[0]](given[1:])
     options = _parser().parse_args(given)
     options.given = given
     options.json = options.json or Path("out/eval.json" if options.study is None else "out/study.json")

@@ -17,13 +17,11 @@ from torch import Tensor
 
 from knot_core.codec import load_codec
 from knot_core.codec.warping import WarpingCodec
-from knot_core.errors import MediaError, SettingsError
+from knot_core.errors import SettingsError
 from knot_core.files import check_outputs
-from knot_core.media import open_image
-from knot_core.media.face_alignment import find_face_points, given_points, place_face
-from knot_core.media.placement import cut_out
 
 from ..evaluation import face_codec_sheet as sheet
+from ..evaluation.aligned_photos import aligned_photos
 from ..evaluation.face_codec_figures import (
     EvaluationClip,
     calm_clips,
@@ -34,7 +32,6 @@ from ..evaluation.face_codec_figures import (
     transferred,
 )
 from ..evaluation.photo_figures import Goal
-from ..evaluation.photo_sets import fetch_photos
 from ..training.face_codec import trained_face_codec
 
 GATE = (
@@ -42,7 +39,6 @@ GATE = (
     Goal(figure="pixels_median", limit=1.0, at_most=True),
     Goal(figure="self_psnr", limit=32.0),
 )
-_SIDE = 256
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -68,25 +64,6 @@ def main(arguments: Sequence[str]) -> int:
     said, holds = _judged(figures)
     sys.stdout.write(said + "\n")
     return 0 if holds else 2
-
-
-def aligned_photos(folder: Path) -> dict[str, Tensor]:
-    """The evaluation photos by name, [1, 3, S, S] in 0..1, brought to where faces lie in training.
-
-    A file `NAME.points` beside a photo has eyes and mouth, as `--points` takes them; else they are looked for.
-    """
-    found = {}
-    for photo, path in fetch_photos(folder, "evaluation").items():
-        image, beside = open_image(path), path.with_suffix(".points")
-        try:
-            size = tuple(image.shape[:2])
-            points = given_points(beside.read_text(), size) if beside.exists() else find_face_points(image)
-        except MediaError as problem:
-            sys.stderr.write(f"{path.name} is left out: {problem}\n")
-            continue
-        placed = cut_out(image, place_face(points, size, _SIDE, _SIDE))
-        found[photo.name] = placed.movedim(-1, 0)[None]
-    return found
 
 
 def _codec(path: Path) -> WarpingCodec:
