@@ -17,7 +17,6 @@ from torch import Tensor
 from knot_core.codec.warping import WarpingCodec, WarpingConfig
 from knot_core.errors import SettingsError
 from knot_lab.commands import evaluate
-from knot_lab.commands import evaluate_face_codec as command
 from knot_lab.evaluation import aligned_photos
 from knot_lab.evaluation.face_codec_figures import (
     calm_clips,
@@ -156,7 +155,7 @@ def test_the_command_writes_figures_and_a_sheet_and_says_what_misses_the_gate(
         path.with_suffix(".points").write_text("100,100 160,100 130,160\n")
     (folder / f"{PHOTOS[1].name}.points").write_text("100,100 160,100 130,700\n")  # outside of the picture
     monkeypatch.setattr(aligned_photos, "fetch_photos", lambda *_: places)
-    monkeypatch.setattr(command, "_SIDE", 64)
+    monkeypatch.setattr(aligned_photos, "_SIDE", 64)
     out = tmp_path / "found.json"
     given = ["--codec", tmp_path / "codec.safetensors", "--bank", bank, "--photos", folder, "--json", out]
     assert evaluate.main(["face-codec", *map(str, given)]) == 2
