@@ -1,5 +1,6 @@
 """The model of photos from its name to its video: loaded where its files are, aligned, streamed, pasted back."""
 
+import json
 import logging
 import sys
 
@@ -94,6 +95,29 @@ def test_a_photo_without_a_face_is_refused_with_a_way_on(run):
     code, said = run()
     assert code == 1
     assert "no face found in the picture; give the two eyes and the mouth as three points" in said
+
+
+def test_a_saved_stream_of_a_photo_goes_on_bit_for_bit(run, assets):
+    def pictures(name: str) -> list:
+        return [open_image(path) for path in sorted((assets / name).glob("*.png"))]
+
+    def folder(name: str) -> tuple[str, ...]:
+        return "--format", "png-folder", "--out", str(assets / name)
+
+    state = str(assets / "photo.state")
+    assert run("--points", *POINTS, "--seconds", "0.9", "--save-state", state, *folder("first"))[0] == 0
+    assert run("--points", *POINTS, "--seconds", "2.5", *folder("whole"))[0] == 0
+    more = ["--model", "knot-face", "--resume", state, "--idle", "--seconds", "0.5", "--device", "cpu"]
+    assert cli.main(["animate", *more, *folder("later")]) == 0
+    whole, made = pictures("whole"), pictures("first") + pictures("later")
+    assert len(made) == 45
+    assert all(torch.equal(one, other) for one, other in zip(made, whole, strict=False))
+
+
+@pytest.mark.usefixtures("assets")
+def test_it_is_described_by_its_name(capsys):
+    assert cli.main(["inspect", "knot-face"]) == 0
+    assert json.loads(capsys.readouterr().out)["family"] == "knot-face"
 
 
 def test_pasted_back_the_whole_photo_moves_in_the_face_alone(run, assets):

@@ -98,14 +98,17 @@ def test_a_photo_is_uploaded_aligned_and_streamed(face_model, photo):
                     assert answer.status == 404
             assert (await upload(at.url, photo, points=THREE)) != said["reference"]
             async with connect(at.url, reference=said["reference"]) as session:
-                units = []
+                units, applied = [], []
+                other = await session.send("session.reference", reference="builtin:hopper")
                 async for message in session:
                     if isinstance(message, Media):
                         units += [message.payload] if message.header.kind == H264 else []
+                    elif message["type"] == "control.applied":
+                        applied.append(message["event_id"])
                     elif message["type"] == "video.chunk_metadata":
                         last = message["first_frame"] + message["frames"] - 1
                         await session.acknowledge(message["epoch"], last)
-                        if last > 20:
+                        if last > 20 and other in applied:
                             await session.send("session.finish")
             return refusal.value.code, said, about, units
 
