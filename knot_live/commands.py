@@ -100,6 +100,7 @@ async def _simulate(options: argparse.Namespace) -> None:
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.set_defaults(run=_bench)
+    bench.add_argument("--model", default=DEFAULT_MODEL, help="of the server (default: %(default)s)")
     bench.add_argument("--json", type=Path, metavar="FILE", help="where all figures go")
     bench.add_argument("--events", type=int, default=60, metavar="N", help="of each kind (default: %(default)s)")
     bench.add_argument("--chunks", type=int, nargs="+", default=[3, 1], metavar="N", help="chunk lengths, default: 3 1")
@@ -131,11 +132,15 @@ async def _bench(options: argparse.Namespace) -> None:
         return
     runs = tuple(options.runs or bench_command.RUNS)
     if options.costs:
-        found = await asyncio.to_thread(chunk_costs.bench_costs, say)
+        found = await asyncio.to_thread(chunk_costs.bench_costs, say, options.model)
     elif options.minutes is not None:
-        found = await asyncio.to_thread(bench_command.bench_long, options.minutes, say, changing=options.changing)
+        found = await asyncio.to_thread(
+            bench_command.bench_long, options.minutes, say, options.model, changing=options.changing
+        )
     else:
-        found = await asyncio.to_thread(bench_command.bench, options.events, tuple(options.chunks), runs, say)
+        found = await asyncio.to_thread(
+            bench_command.bench, options.events, tuple(options.chunks), runs, say, options.model
+        )
     sys.stdout.write(bench_command.write(found, options.json) + "\n")
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from .. import controls
 from ..client import LiveError
-from ..engine import ASSETS, load_model, open_image
 from ..session import Session
 from . import figures
+from .chunk_costs import model_and_anchor
 from .long_run import long_run
 from .processes import processor_seconds
 
@@ -29,13 +29,13 @@ _SETTLE = 4.0  # seconds until a session stands still
 RUNS = ("slider", "onset", "barge-in", "mirror")
 
 
-def bench_long(minutes: int, say: Callable[[str], None], *, changing: bool) -> dict[str, Any]:
-    """Figures of one session that lasts so many minutes: see `long_run`.
+def bench_long(minutes: int, say: Callable[[str], None], model: str, *, changing: bool) -> dict[str, Any]:
+    """Figures of one session of that model that lasts so many minutes: see `long_run`.
 
     Raises:
         LiveError: there is no browser, or no Playwright to drive it with.
     """
-    with _server() as (url, server), _browser() as (browser, _):
+    with _server(model) as (url, server), _browser() as (browser, _):
         page = _open(browser, url, mode="reply", chunk=3)
         found = long_run(page, server, minutes, say, changing=changing)
         page.evaluate("knotLive.finish()")
@@ -43,17 +43,19 @@ def bench_long(minutes: int, say: Callable[[str], None], *, changing: bool) -> d
     return {"changing run" if changing else "long run": found}
 
 
-def bench(events: int, chunks: tuple[int, ...], runs: tuple[str, ...], say: Callable[[str], None]) -> dict[str, Any]:
-    """All figures, as JSON holds them.
+def bench(
+    events: int, chunks: tuple[int, ...], runs: tuple[str, ...], say: Callable[[str], None], model: str
+) -> dict[str, Any]:
+    """All figures of that model, as JSON holds them.
 
     Raises:
         LiveError: there is no browser, no Playwright to drive it with, or no such run.
     """
     if unknown := sorted(set(runs) - set(RUNS)):
         raise LiveError("bench", f"there is no run {', '.join(unknown)}; there are {', '.join(RUNS)}")
-    found: dict[str, Any] = {"control taken": figures.spread(control_times(), unit=1.0)}
+    found: dict[str, Any] = {"control taken": figures.spread(control_times(model), unit=1.0)}
     say(f"control taken: {found['control taken']}")
-    with _server() as (url, server), _browser() as (browser, processes):
+    with _server(model) as (url, server), _browser() as (browser, processes):
         found["first frame after Start"] = figures.spread(_starts(browser, url, max(3, events // 6)))
         for chunk in chunks:
             for run in runs:
@@ -63,13 +65,12 @@ def bench(events: int, chunks: tuple[int, ...], runs: tuple[str, ...], say: Call
     return found
 
 
-def control_times(count: int = 1000) -> list[float]:
+def control_times(name: str, count: int = 1000) -> list[float]:
     """Seconds from the arrival of a control until the next chunk that is begun is drawn under it: `apply` has returned.
 
     While the session draws in another thread.
     """
-    model = load_model("knot-tiny")
-    anchor = model.encode_anchor(open_image(ASSETS / "portraits" / "ada.png"))
+    model, anchor = model_and_anchor(name)
     session = Session(model, anchor, model.settings, seed=_SEED, viewer=False)
     drawing = threading.Thread(target=lambda: [None for _ in session.chunks()])
     drawing.start()
@@ -145,13 +146,15 @@ def _open(browser: Any, url: str, *, mode: str, chunk: int, begin: bool = True) 
 
 
 @contextmanager
-def _server() -> Iterator[tuple[str, int]]:
-    """A live server's address and process number."""
+def _server(model: str) -> Iterator[tuple[str, int]]:
+    """The address of a live server of that model, and its process number."""
     command = [
         sys.executable,
         "-m",
         "knot_live",
         "serve",
+        "--model",
+        model,
         "--port",
         "0",
         "--max-sessions",

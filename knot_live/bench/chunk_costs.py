@@ -5,14 +5,18 @@ Processor time of one thread, so that it hardly depends on what else the machine
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 
-from ..engine import ASSETS, Anchor, Model, Stream, load_model, open_image, open_stream
+from ..engine import Anchor, Model, Stream, load_model, open_stream
 from ..events import MediaChunk
+from ..limits import Limits
 from ..live_driving import LiveDriving
 from ..media_encoder import ChunkEncoder
+from ..messages import Create
+from ..studio import Studio
 
 STAGES = ("driving", "denoise", "decode", "commit", "encode")
 _WARM, _MEASURED = 3, 12  # chunks
@@ -20,10 +24,16 @@ _COUNTS = (1, 2, 3)  # latent frames
 _STEPS = 1  # denoising steps: what a server chooses on two cores
 
 
-def bench_costs(say: Callable[[str], None]) -> dict[str, dict[str, float]]:
-    """Milliseconds by stage and in all, of the built-in model's chunks of 1, 2 and 3 latent frames."""
-    model = load_model("knot-tiny")
-    anchor = model.encode_anchor(open_image(ASSETS / "portraits" / "ada.png"))
+def model_and_anchor(name: str) -> tuple[Model, Anchor]:
+    """A model by its name, and the reference that sessions of it begin with."""
+    model = load_model(name)
+    with closing(Studio(model, Limits())) as studio:
+        return model, studio.anchor(Create().reference)
+
+
+def bench_costs(say: Callable[[str], None], name: str) -> dict[str, dict[str, float]]:
+    """Milliseconds by stage and in all, of that model's chunks of 1, 2 and 3 latent frames."""
+    model, anchor = model_and_anchor(name)
     found = {}
     for count in _COUNTS:
         name = f"chunk of {count}, processor ms"

@@ -36,7 +36,7 @@ def test_the_table_has_a_row_for_each_figure_with_percentiles():
 def test_a_control_is_taken_at_once_while_a_chunk_is_drawn():
     from knot_live.bench.bench_command import control_times
 
-    found = figures.spread(control_times(200), unit=1.0)
+    found = figures.spread(control_times("knot-tiny", 200), unit=1.0)
     assert found["p50"] < 0.005
 
 
