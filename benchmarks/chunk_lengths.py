@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[1])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    model, rows = load_model(), []
+    model, rows = load_model("knot-tiny"), []
     for number in range(options.people):
         scene = Scene(number=number, seconds=options.seconds, size=model.preset.width)
         with tempfile.TemporaryDirectory() as folder:

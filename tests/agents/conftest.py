@@ -14,7 +14,7 @@ SETTINGS = StreamSettings(steps=1, num_window_frames=4)
 
 @pytest.fixture(scope="session")
 def model():
-    return load_model()
+    return load_model("knot-tiny")
 
 
 @pytest.fixture(scope="session")

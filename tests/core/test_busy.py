@@ -29,7 +29,9 @@ def test_what_cannot_be_measured_is_refused(change, capsys):
 
 
 def test_bench_tells_pairs_and_their_middle(capsys):
-    assert cli.main(["bench", "--chunks", "1", "--busy", "1", "--pairs", "2", "--size", "32"]) == 0
+    assert (
+        cli.main(["bench", "--model", "knot-tiny", "--chunks", "1", "--busy", "1", "--pairs", "2", "--size", "32"]) == 0
+    )
     figures = json.loads(capsys.readouterr().out)
     ratios = [pair["ratio"] for pair in figures["pairs"]]
     assert len(ratios) == 2

@@ -66,7 +66,7 @@ def test_the_command_line_s_video_has_it(tmp_path):
     out = tmp_path / "video.mp4"
     portrait = str(ASSETS / "portraits" / "ada.png")
     options = ["--idle", "--seconds", "0.3", "--steps", "1", "--device", "cpu", "--out", str(out)]
-    code = cli.main(["animate", "--reference", portrait, *options])
+    code = cli.main(["animate", "--model", "knot-tiny", "--reference", portrait, *options])
     assert code == 0
     with av.open(str(out), options={"export_xmp": "1"}) as container:
         assert GENERATED in container.metadata["xmp"]

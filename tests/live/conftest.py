@@ -9,7 +9,7 @@ from knot_live.engine import load_model
 @pytest.fixture(scope="session")
 def model():
     """The built-in model, loaded once; no test changes it."""
-    return load_model()
+    return load_model("knot-tiny")
 
 
 @pytest.fixture(scope="session")

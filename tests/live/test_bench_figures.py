@@ -56,7 +56,7 @@ def test_a_long_run_shows_drift_and_growth():
 
 
 def test_a_chunks_processor_time_is_that_of_its_stages():
-    model = load_model()
+    model = load_model("knot-tiny")
     anchor = model.encode_anchor(torch.rand(64, 64, 3), size=(64, 64))
     ticks = iter(range(10_000))
     found = milliseconds(model, anchor, 1, num_chunks=2, clock=lambda: next(ticks))

@@ -148,7 +148,10 @@ def test_talk_sends_all_that_is_said_and_ends_behind_it(tmp_path, what):
 def test_talk_writes_what_a_session_of_the_built_in_model_said(tmp_path, capsys):
     out = tmp_path / "deep" / "talk.mp4"
     audio = tone(tmp_path / "tone.wav", 1.5)
-    assert commands.main(["talk", "--reference", "cleo", "--audio", str(audio), "--out", str(out)]) == 0
+    assert (
+        commands.main(["talk", "--model", "knot-tiny", "--reference", "cleo", "--audio", str(audio), "--out", str(out)])
+        == 0
+    )
     said = json.loads(capsys.readouterr().out)
     with av.open(str(out)) as container:
         shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]

@@ -66,7 +66,7 @@ class LiveServer:
         self.log = tmp_path / "server.log"
         with self.log.open("w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "knot_live", "serve", "--port", "0", *options],
+                [sys.executable, "-m", "knot_live", "serve", "--port", "0", "--model", "knot-tiny", *options],
                 cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self.url = self._url()

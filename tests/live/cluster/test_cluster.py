@@ -26,7 +26,7 @@ from knot_live.studio import Studio
 pytestmark = pytest.mark.slow
 SECONDS = 150.0  # in which something must have happened: other tests may run beside these
 WISH = {"reference": "builtin:ada", "settings": {"steps": 1}}
-OPTIONS = ClusterOptions(least=2, most=2, standbys=0, sessions_per_worker=2, checkpoint_every=2, hangs_after=30.0,
+OPTIONS = ClusterOptions(model="knot-tiny", least=2, most=2, standbys=0, sessions_per_worker=2, checkpoint_every=2, hangs_after=30.0,
                          limits=Limits(max_sessions=8))  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def begun(studio, seed=0):
 
 def undisturbed(count, seed):
     """Digests of the first chunks of a session in one process."""
-    studio, steps = Studio(load_model(), OPTIONS.limits), []
+    studio, steps = Studio(load_model("knot-tiny"), OPTIONS.limits), []
     session = studio.session(Create(**WISH, seed=seed), viewer=False, journal=Journal(steps.append))
     for number, _ in enumerate(session.chunks(), start=1):
         if number == count:

@@ -156,7 +156,7 @@ def test_a_session_goes_on_under_other_weights_of_the_same_shape(studio, packing
     first = Gateway(hosted_by(studio, packing)).until(lambda at: len(at.kept) >= 3)
     first.hosted.leave()
     first.until(lambda at: at.last is not None)
-    other = load_model()
+    other = load_model("knot-tiny")
     with torch.no_grad():
         next(other.network.parameters()).mul_(1.01)
     model = replace(other)  # whose fingerprint is not known yet
