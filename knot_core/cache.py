@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .attention_cache import Attended
-from .cache_index import CacheIndex, Place
+from .cache_index import CacheIndex, Place, Run
 from .errors import SettingsError
 from .free_memory import free_memory
 
@@ -236,6 +236,19 @@ class KVCache:
         """Stand where the window stood before the commit that wrote over `kept`."""
         kept.put_back([layer[:, :, self._window_slot :] for layer in self._layers])
         self.index = kept.index
+
+    def cut_short(self, kept: Overwritten, num_frames: int) -> None:
+        """Take back the commit that wrote over `kept`, all but its first `num_frames` frames."""
+        runs = kept.index.runs(num_frames)
+        stay = [[self._run(layer, run).clone() for layer in self._layers] for run in runs]
+        self.put_back(kept)
+        for run, layers in zip(runs, stay, strict=True):
+            for layer, new in zip(self._layers, layers, strict=True):
+                self._run(layer, run).copy_(new)
+        self.index = self.index.advance(num_frames)
+
+    def _run(self, layer: Tensor, run: Run) -> Tensor:
+        return self._slots(layer, run.slot, run.slot + run.length)
 
     def drop_window(self) -> None:
         """Hold no sinks and no window, as before the first commit."""

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 from .engine import TEMPORAL
 from .pacing import NUM_MEASURED, TRANSPORT, Span
@@ -18,6 +19,24 @@ _RARE = 8  # shorter chunks are rare: so many of their times count
 _MOST_SHORT = 12  # shorter chunks in a row, behind which there must be time for a whole one
 _SOON = 0.01  # seconds: what is due begins so much later at most
 _FRAME = 0.04  # seconds by which a viewer may be further than was believed; `TRANSPORT` allows for it
+
+
+class TakenBack(NamedTuple):
+    """The part of the last chunks that is drawn anew: so many whole ones, and of the one before them all but its first
+    `stay` latent frames; 0: all of it stays. `knot`: whether the next chunk begins without one.
+    """
+
+    chunks: int = 0
+    stay: int = 0
+    knot: bool = False
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether something that was made is not shown."""
+        return self.chunks > 0 or self.stay > 0
+
+
+NOTHING = TakenBack()
 
 
 class Times:
@@ -79,19 +98,27 @@ class Lengths:
         """The latent frames of a chunk that is drawn in place of one under way; None where it would come late."""
         return self._longest(unplayed - _SOON)
 
-    def cut(self, made: Sequence[Span], position: float, fps: int) -> tuple[int, int | None]:
-        """How many of the last chunks are taken back, to be shown otherwise as soon as may be without a stall; and the
-        latent frames of the chunk that is drawn in place of the first of them.
+    def cut(
+        self, made: Sequence[Span], position: float, fps: int, *, inside: bool = False, whole: bool = False
+    ) -> tuple[TakenBack, int | None]:
+        """The part of the last chunks to take back, to be shown otherwise as soon as may be without a stall; and the
+        latent frames of the chunk that is drawn in its place.
 
-        `position` frames are shown. What is shown of the first one until its replacement is there, stays as it is.
+        `position` frames are shown. What is shown of the first replaced one until its replacement is there, stays as it
+        is; `whole`: none of it is, since all that is drawn in its place must be shown. `inside`: chunks may be cut
+        short.
         """
-        soonest, found = ((made[-1].end - position) / fps if made else 0.0), (0, None)
-        for count, span in enumerate(reversed(made), start=1):
-            begins = (span.first - position) / fps
-            for length in self._longest_first:
-                seen = max(begins, self.seconds[length] + TRANSPORT)
-                if seen < soonest and self._goes_on(begins + self._gain(length) - _FRAME):
-                    soonest, found = seen, (count, length)
+        soonest, found = ((made[-1].end - position) / fps if made else 0.0), (NOTHING, None)
+        for count, span in enumerate(reversed(made)):
+            for stay in reversed(range(span.num_latents if inside else 1)):
+                begins = (span.first_latents(stay).end - position) / fps
+                for length in self._longest_first:
+                    ready = self.seconds[length] + TRANSPORT
+                    if whole and begins < ready + _SOON:
+                        continue
+                    seen = max(begins, ready)
+                    if seen < soonest and self._goes_on(begins + self._gain(length) - _FRAME):
+                        soonest, found = seen, (TakenBack(count if stay else count + 1, stay, knot=True), length)
         return found
 
     @property

@@ -17,7 +17,8 @@ class LogEntry:
     """A control by its number, and the chunk and its first pixel frame with which it took hold.
 
     Entries stand in the order in which that happened. `taken_back`: that chunk and later ones had been made, so many,
-    and were cut.
+    and were cut; `stay`: the chunk before it was cut short to so many latent frames;
+    `knot`: the knot before it was dropped.
     """
 
     number: int
@@ -25,6 +26,8 @@ class LogEntry:
     chunk: int
     frame: int
     taken_back: int = 0
+    stay: int = 0
+    knot: bool = False
 
     def to_json(self) -> str:
         """One line."""

@@ -14,12 +14,13 @@ from typing import Any
 
 from . import controls, events, pacing
 from .adapting import Adapting
+from .chunk_lengths import NOTHING, TakenBack
 from .clock import Clock
 from .controls import Control, DrivingControl
 from .drawing import Changed, Drawing
 from .engine import Anchor, Driving, Model, Snapshot, Stream, StreamSettings, VideoWriter, begin_stream, state_of
 from .events import FINISHING, PAUSED, READY, RUNNING, Event
-from .journal import Did, Journal
+from .journal import Did, Journal, TookBack
 from .live_driving import LiveDriving
 from .pacing import Playback, Span
 from .preparing import Speaker
@@ -182,17 +183,18 @@ class Controlled(ABC):
         while (wish := self._wishes.take(kind)) is not None:
             with self._between:
                 try:
-                    taken_back = self._do(wish.control, wish.made)
-                    self._receipts.heed(wish, taken_back)
+                    self._do(wish.control, wish.made)
                     asked = self._drawing.adapting.asked.to_dict() if wish.control.kind == "settings" else None
-                    self._journal.write(Did(wish.number, wish.control, self._journal.at, taken_back, asked))
+                    self._journal.write(Did(wish.number, wish.control, self._journal.at, asked))
+                    is_cut = isinstance(wish.control, controls.Cancel)
+                    self._receipts.heed(wish, self._cut(wish.control.played_frame) if is_cut else NOTHING)
                 except ValueError as problem:
                     self._tell(events.Refused(wish.number, str(problem)))
         if kind is Control:
+            self._answer_speech()
             self._receipts.book(self._drawing.next)
 
-    def _do(self, control: Control, made: Any) -> int:
-        """How many chunks were taken back for it."""
+    def _do(self, control: Control, made: Any) -> None:
         match control:
             case DrivingControl():
                 control.drive(self._drawing.driving)
@@ -205,7 +207,7 @@ class Controlled(ABC):
             case controls.Degrade():
                 self._drawing.degrade(control.rung)
             case controls.Cancel():
-                return self._cut(control.played_frame)
+                self._drawing.driving.clear_speech()
             case controls.Pause() if self._state == RUNNING:
                 self._watching.stand()
                 self._enter(PAUSED)
@@ -220,24 +222,35 @@ class Controlled(ABC):
             case controls.StopRecording():
                 self._recorder.hand_on(int(self._watching.position))
                 self._recorder.stop()
-        return 0
 
-    def _cut(self, played_frame: int) -> int:
-        """Silence: go back to before the first chunk that can be shown otherwise in time."""
+    def _cut(self, played_frame: int) -> TakenBack:
+        """Silence: go back to before the first frames that can be shown otherwise in time."""
         self._watching.acknowledge(played_frame)
         self._recorder.shown.silence(played_frame + 1)
-        count = self._drawing.fall_silent(played_frame, self._watching.position)
-        if count:
-            self._cutting = True
-        elif not self._cutting:
+        taken_back = self._drawing.soonest_cut(self._watching.position)
+        self._take_back(taken_back, played_frame)
+        if not self._cutting:
             self._begin_epoch(self._watching.made)
-        return count
+        return taken_back
+
+    def _take_back(self, what: TakenBack, played_frame: int | None) -> None:
+        if what != NOTHING:
+            self._drawing.take_back(what, played_frame)
+            self._journal.write(TookBack(what, played_frame))
+            self._cutting = self._cutting or what.is_cut
+
+    def _answer_speech(self) -> None:
+        """Speech that begins while all is silent is shown in place of pictures that are not shown yet."""
+        if self._state == RUNNING and not self._cutting and self._receipts.heeded:
+            what = self._drawing.speech_begins(self._watching.position, committed=self._receipts.committed)
+            if what != NOTHING:
+                self._take_back(what, None)
+                self._receipts.take_back(what)
 
     def _book(self, drawn: Span) -> None:
-        """A chunk was drawn: what was asked meanwhile takes hold with the next one."""
-        following, asked = self._drawing.next, self.adapting.rung.shape.num_chunk_frames
-        self._receipts.note_length(drawn, following.start - drawn.start, asked)
-        self._receipts.book(following)
+        """A chunk was drawn; `_heed` says with which one it takes hold what was asked meanwhile."""
+        asked = self.adapting.rung.shape.num_chunk_frames
+        self._receipts.note_length(drawn, self._drawing.next.start - drawn.start, asked)
 
     def _begin_epoch(self, first_frame: int) -> None:
         self._epoch, self._cutting = self._epoch + 1, False

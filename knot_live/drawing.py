@@ -6,27 +6,25 @@ Shapes: S samples.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from statistics import median
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import pacing
 from .adapting import Adapting
-from .chunk_lengths import Lengths, Times
+from .chunk_lengths import NOTHING, Lengths, TakenBack, Times
 from .chunk_pictures import Pictures
 from .clock import Clock
-from .engine import Chunk, LateChunk, LateDecoder, Stream, StreamSettings, next_chunks
+from .engine import Chunk, LateChunk, LateDecoder, LateMemory, Stream, StreamSettings
+from .joint_drawing import Steps
 from .journal import Begun, GivenUp, Journal, Kept, digest
 from .pacing import Span
 from .speed import changed_settings
 
-_T = TypeVar("_T")
-Outcome = Chunk | LateChunk | None
-# What is done around a chunk: asks for one from a stream, is sent it or None, and returns what was made of it.
-Steps = Generator[Stream | LateDecoder, Outcome, _T]
 Changed = Callable[[StreamSettings, Mapping[str, Any]], StreamSettings]
 
 _JUDGED = 2.0  # seconds of pictures by which it is judged whether chunks come late
@@ -42,6 +40,21 @@ class Drawn(NamedTuple):
     sound: np.ndarray
     speech: int
     seconds: Mapping[str, float]
+
+    def cut_short(self, num_latents: int, fps: int) -> "Drawn":
+        """Its first latent frames alone."""
+        span = self.span.first_latents(num_latents)
+        samples = pacing.first_sample(span.end, fps) - pacing.first_sample(span.first, fps)
+        frames, sound = self.frames[: span.length], self.sound[:samples]
+        return self._replace(span=span, frames=frames, sound=sound, speech=min(self.speech, samples))
+
+
+class Made(NamedTuple):
+    """A chunk that was given, as far as it was not cut since; `speaks`: whether speech is heard in it."""
+
+    span: Span
+    chunk: Chunk | LateChunk
+    speaks: bool
 
 
 class Drawing:
@@ -67,11 +80,11 @@ class Drawing:
         self.stream, self.driving, self._fps, self._clock = stream, driving, fps, clock
         self._changed, self._journal = changed, journal or Journal()
         self.adapting = adapting or Adapting(stream.settings, stream.settings.num_chunk_frames)
-        self._made: deque[tuple[Span, Chunk | LateChunk]] = deque(maxlen=keep)
+        self._made: deque[Made] = deque(maxlen=keep)
         self._times = Times()
         self._in_place: int | None = None  # latent frames of the next chunk, which is drawn in place of others
         self._hurries = False  # whether less than usual lies ready, since a chunk was drawn in place of others
-        self._cut: list[tuple[Span, Chunk | LateChunk]] = []  # shown until what replaces them is there
+        self._cut: list[Made] = []  # shown until what replaces them is there
         self._late = LateDecoder(stream, threads=stream.threads) if decode_beside else None
 
     def __enter__(self) -> "Drawing":
@@ -169,13 +182,13 @@ class Drawing:
             taken = waited + max(seconds, seconds - chunk.seconds.get("commit", 0.0) + self.decoding)
             self._times.add(plan.num_frames, taken, asked=self._asked)
         self._set_length(self._asked)
-        self._made.append((span, chunk))
+        self._made.append(Made(span, chunk, self.driving.spoken > 0))
         return Drawn(span, frames, sound, self.driving.spoken, {**chunk.seconds, "chunk": seconds})
 
     @property
     def decoding(self) -> float:
         """Seconds until the first pictures of a drawn chunk are there; 0 where decoding is part of drawing."""
-        last = next((chunk for _, chunk in reversed(self._made) if _is_decoded(chunk)), None)
+        last = next((made.chunk for made in reversed(self._made) if _is_decoded(made.chunk)), None)
         return 0.0 if last is None else last.frames.seconds / len(last.latents)
 
     def change(self, settings: Mapping[str, Any]) -> None:
@@ -210,31 +223,62 @@ class Drawing:
         self.stream.set_settings(settings)
         self._times.clear()  # chunks may take longer now
 
-    def fall_silent(self, played_frame: int, position: float) -> int:
-        """Forget all speech; how many chunks were taken back, to be drawn again without what of it is not played.
-
-        `played_frame` was shown last; `position` frames are, when this is asked.
+    def soonest_cut(self, position: float) -> TakenBack:
+        """Choose the part of the last chunks that is taken back, to be shown otherwise as soon as may be; what is drawn
+        next is as long as it then must be. `position` frames are shown.
         """
-        lengths = self._lengths(pacing.drawn_within(self._taken, self.next.length / self._fps))
-        count, length = lengths.cut([span for span, _ in self._made], position, self._fps)
-        self._in_place = length or self._in_place
-        self.take_back(count, played_frame)
-        return count
+        return self._soonest_cut(self._made, position, pacing.drawn_within(self._taken, self.next.length / self._fps))
 
-    def take_back(self, count: int, played_frame: int) -> None:
-        """Forget all speech, and the last `count` chunks; `played_frame` was shown last."""
-        self.driving.clear_speech()
-        if count:
-            self._cut += [self._made.pop() for _ in range(count)]
-            first, _ = self._cut[-1]
-            self.stream.take_back(count)
-            # a chunk of which nothing was heard counts as begun: its first frames are shown as they were, and what is
-            # said next would lose them
-            self.driving.take_back(first.start, heard_until=max(played_frame, first.first) + 1)
+    def speech_begins(self, position: float, *, committed: bool) -> TakenBack:
+        """The same for silent chunks, where speech begins behind them; `committed`: no more of it comes."""
+        silent = list(takewhile(lambda made: not made.speaks, reversed(self._made)))[::-1]
+        if not silent or self._hurries or self.driving.mirrors or not self._taken:
+            return NOTHING
+        before = self._in_place
+        what = self._soonest_cut(silent, position, max(self._taken), whole=True)  # or the first words would be lost
+        if not self.would_speak(self._in_place or self._asked, committed=committed):
+            self._in_place = before
+            return NOTHING
+        return what._replace(knot=True)
+
+    def _soonest_cut(self, made: Sequence[Made], position: float, taken: float, *, whole: bool = False) -> TakenBack:
+        spans = [one.span for one in made]
+        what, length = self._lengths(taken).cut(spans, position, self._fps, inside=self.cuts_short, whole=whole)
+        self._in_place = length or self._in_place
+        return what
+
+    @property
+    def cuts_short(self) -> bool:
+        """Whether a chunk can be cut short at once: its decoder's memory behind each latent frame is there, and the
+        model was not trained for chunks of one length.
+        """
+        return self._late is not None and self.stream.cuts_short and not self.stream.settings.timesteps
+
+    def take_back(self, what: TakenBack, played_frame: int | None) -> None:
+        """Take back the last chunks, and cut short the one before them; `played_frame` was shown last, and behind it
+        nothing more is said in the chunk that is drawn in their place; None: they were silent.
+
+        That chunk begins without the knot, which was drawn under what holds no longer.
+        """
+        self._cut += [self._made.pop() for _ in range(what.chunks)]
+        if what.chunks:
+            self.stream.take_back(what.chunks)
+        if what.stay:
+            last = self._made.pop()
+            memory = LateMemory(last.chunk.frames, what.stay) if isinstance(last.chunk, LateChunk) else None
+            self.stream.cut_short(what.stay, memory)
+            self._made.append(last._replace(span=last.span.first_latents(what.stay)))
+            self._cut.append(last)
+        if what.knot:
+            self.stream.drop_knot()
+        if what.is_cut:
+            first = self.next
+            heard_until = None if played_frame is None else max(played_frame + 1, first.first)
+            self.driving.take_back(first.start, heard_until=heard_until)
 
     def replace_from(self, first_frame: int) -> None:
         """Show nothing of the chunks that were taken back from that frame on."""
-        for span, chunk in self._cut:
+        for span, chunk, _ in self._cut:
             if isinstance(chunk, LateChunk):
                 chunk.frames.cancel(max(0, first_frame - span.first))
         self._cut = []
@@ -259,48 +303,6 @@ class Drawing:
         plan, waiting = self.stream.plan, self.driving.speech_waiting
         heard = Span.of_latents(plan.chunk, plan.start, num_latents + plan.num_knot_frames).length / self._fps
         return waiting > (0 if committed else heard)
-
-
-def alone(steps: Steps[_T]) -> _T:
-    """Draw the chunk that they ask for, if they do, by itself; what they return."""
-    try:
-        drawn = next(steps)
-    except StopIteration as end:
-        return end.value
-    try:
-        outcome = drawn.next_chunk() if isinstance(drawn, LateDecoder) else next(drawn, None)
-    except BaseException as problem:
-        steps.throw(problem)
-        raise
-    return _ended(steps, outcome)
-
-
-def together(many: Sequence[Steps[_T]]) -> list[_T | Exception]:
-    """Draw the chunks that they ask for in one; what each returns, or the error that keeps it from that."""
-    asked = [_attempt(next, steps) for steps in many]
-    outcomes = iter(next_chunks([one for one in asked if not isinstance(one, Exception)]))
-    found = []
-    for steps, one in zip(many, asked, strict=True):
-        if isinstance(one, StopIteration):  # it needs no chunk
-            found.append(one.value)
-        else:
-            found.append(one if isinstance(one, Exception) else _attempt(_ended, steps, next(outcomes)))
-    return found
-
-
-def _ended(steps: Steps[_T], outcome: Outcome | Exception) -> _T:
-    try:
-        steps.throw(outcome) if isinstance(outcome, Exception) else steps.send(outcome)
-    except StopIteration as end:
-        return end.value
-    raise AssertionError("they ask for one chunk")
-
-
-def _attempt(function: Callable[..., _T], *arguments: Any) -> _T | Exception:
-    try:
-        return function(*arguments)
-    except Exception as problem:
-        return problem
 
 
 def _pictures(chunk: Chunk | LateChunk) -> Pictures:

@@ -56,7 +56,15 @@ if __package__.rpartition(".")[0]:
     from ..knot_core.plot_sheet import Axis, Sheet
     from ..knot_core.plot_sheet import frame as plot_frame
     from ..knot_core.shared_weights import SharedWeights, share_weights
-    from ..knot_core.stream import LateChunk, LateDecoder, fingerprint, next_chunks, stream_of_parts, stream_parts
+    from ..knot_core.stream import (
+        LateChunk,
+        LateDecoder,
+        LateMemory,
+        fingerprint,
+        next_chunks,
+        stream_of_parts,
+        stream_parts,
+    )
     from ..knot_core.threads import num_processors
 else:
     from knot_core import (
@@ -110,7 +118,15 @@ else:
     from knot_core.plot_sheet import Axis, Sheet
     from knot_core.plot_sheet import frame as plot_frame
     from knot_core.shared_weights import SharedWeights, share_weights
-    from knot_core.stream import LateChunk, LateDecoder, fingerprint, next_chunks, stream_of_parts, stream_parts
+    from knot_core.stream import (
+        LateChunk,
+        LateDecoder,
+        LateMemory,
+        fingerprint,
+        next_chunks,
+        stream_of_parts,
+        stream_parts,
+    )
     from knot_core.threads import num_processors
 
 __all__ = [
@@ -141,6 +157,7 @@ __all__ = [
     "KnotError",
     "LateChunk",
     "LateDecoder",
+    "LateMemory",
     "LiveMel",
     "MediaError",
     "Model",

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .chunk_lengths import TakenBack
 from .controls import Control
 
 
@@ -38,20 +39,25 @@ class Kept:
 
 @dataclass(frozen=True)
 class Did:
-    """A control was heeded, at that time of the driving's clock.
-
-    `taken_back`: so many chunks were, for it. `settings`: all that are asked for then, where it has
+    """A control was heeded, at that time of the driving's clock. `settings`: all that are asked for then, where it has
     changed some.
     """
 
     number: int
     control: Control
     at: float
-    taken_back: int = 0
     settings: Mapping[str, Any] | None = None
 
 
-Step = Begun | GivenUp | Kept | Did
+@dataclass(frozen=True)
+class TookBack:
+    """Chunks that were made are drawn anew: see `Drawing.take_back`."""
+
+    what: TakenBack
+    played_frame: int | None
+
+
+Step = Begun | GivenUp | Kept | Did | TookBack
 
 
 class Journal:

@@ -236,7 +236,7 @@ class LiveDriving:
         """Chunks from that latent frame on are cut. Controls stay; the sound they played is dropped for good.
 
         `heard_until`: of their sound, what lies before that pixel frame was heard, and stays where it was; speech that
-        waits begins behind the chunk in which it ends.
+        waits begins behind the chunk in which it ends, or that begins there. None: nothing was, and it begins at once.
 
         Raises:
             DrivingError: that is longer ago than what is kept.
@@ -247,7 +247,7 @@ class LiveDriving:
             )
         first = first_pixel_frame(start_latent)
         cut = self._voice.timeline.cut(first * self._per_frame)
-        heard = 0 if heard_until is None else max(0, heard_until - first) * self._per_frame
+        heard = None if heard_until is None else max(0, heard_until - first) * self._per_frame
         with self._lock:
             self._face.take_back(first)
             if start_latent < self._next:

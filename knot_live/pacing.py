@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .engine import first_pixel_frame
+from .engine import TEMPORAL, first_pixel_frame
 from .sound_bytes import SOUND_RATE
 
 TRANSPORT = 0.08  # seconds that encoding, sending and decoding may take
@@ -52,6 +52,14 @@ class Span:
     @property
     def length(self) -> int:
         return self.end - self.first
+
+    @property
+    def num_latents(self) -> int:
+        return math.ceil(self.length / TEMPORAL)  # frame 0 covers one pixel frame
+
+    def first_latents(self, count: int) -> "Span":
+        """The span of its first latent frames; it ends where it begins with none of them."""
+        return Span.of_latents(self.chunk, self.start, count)
 
     @classmethod
     def of_latents(cls, chunk: int, start: int, num_latents: int) -> "Span":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from .chunk_lengths import NOTHING, TakenBack
 from .control_log import ControlLog, LogEntry
 from .controls import ChunkLength, CommitSpeech, Degrade
 from .events import Applied, Event
@@ -15,12 +16,22 @@ class Receipts:
     def __init__(self, tell: Callable[[Event], None], degraded: Callable[[Span], Event]) -> None:
         self.log, self._tell, self._degraded = ControlLog(), tell, degraded
         self._was_shorter = False
-        self._heeded: list[tuple[Wish, int]] = []  # for the next chunk; and how many were taken back
+        self._heeded: list[tuple[Wish, TakenBack]] = []  # for the next chunk; and what was taken back for it
         self._applied: dict[int, None] = {}  # their numbers, for the next chunk that is given
 
-    def heed(self, wish: Wish, taken_back: int) -> None:
-        """It was done, and so many chunks were taken back for it."""
+    def heed(self, wish: Wish, taken_back: TakenBack = NOTHING) -> None:
+        """It was done, and that was taken back for it."""
         self._heeded.append((wish, taken_back))
+
+    def take_back(self, taken_back: TakenBack) -> None:
+        """Chunks were taken back for what takes hold next."""
+        (wish, _), *others = self._heeded
+        self._heeded = [(wish, taken_back), *others]
+
+    @property
+    def heeded(self) -> bool:
+        """Whether anything takes hold next."""
+        return bool(self._heeded)
 
     @property
     def committed(self) -> bool:
@@ -36,7 +47,7 @@ class Receipts:
         """Record that the controls at hand take hold with that chunk."""
         wishes, self._heeded = self._heeded, []
         for wish, taken_back in wishes:
-            self.log.add(LogEntry(wish.number, wish.control, span.chunk, span.first, taken_back))
+            self.log.add(LogEntry(wish.number, wish.control, span.chunk, span.first, *taken_back))
             if isinstance(wish.control, Degrade):
                 self._tell(self._degraded(span))
             elif wish.number not in self._applied:

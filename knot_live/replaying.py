@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import controls, pacing
+from .chunk_lengths import TakenBack
 from .clock import Clock
 from .controls import DrivingControl
-from .drawing import Drawn, Steps, alone
+from .drawing import Drawn
 from .engine import Model, Snapshot, StreamSettings
 from .events import FINISHING, PAUSED, RUNNING, MediaChunk
-from .journal import Begun, Did, GivenUp, Journal, Kept, Step
+from .joint_drawing import Steps, alone
+from .journal import Begun, Did, GivenUp, Journal, Kept, Step, TookBack
 from .pacing import Playback
 from .preparing import Wish
 from .session import Session
@@ -96,8 +98,12 @@ class Resumed(Session):
                     self._begun = False
                 case Did() as did:
                     self._journal.hold(did.at)
-                    self._receipts.heed(Wish(did.number, did.control), did.taken_back)
+                    self._receipts.heed(Wish(did.number, did.control))
                     self._do_again(did)
+                case TookBack(what, played_frame):
+                    self._drawing.take_back(what, played_frame)
+                    self._forget(what)
+                    self._cutting = True
                 case Kept() as kept:
                     self._finish_chunk()
                     self.differs += self._journal.repeated != kept
@@ -109,14 +115,18 @@ class Resumed(Session):
         self._book(self._drawn[-1].span)
         self._begun = self._cutting = False
 
+    def _forget(self, what: TakenBack) -> None:
+        """Drop the part of what was drawn again that is taken back."""
+        del self._drawn[len(self._drawn) - what.chunks :]
+        if what.stay and self._drawn:
+            self._drawn[-1] = self._drawn[-1].cut_short(what.stay, self.fps)
+
     def _do_again(self, did: Did) -> None:
         match did.control:
             case DrivingControl():
                 did.control.drive(self._drawing.driving)
             case controls.Cancel():
-                self._drawing.take_back(did.taken_back, did.control.played_frame)
-                del self._drawn[len(self._drawn) - did.taken_back :]
-                self._cutting = self._cutting or did.taken_back > 0
+                self._drawing.driving.clear_speech()
             case controls.Settings():
                 self._drawing.ask(StreamSettings.from_dict(did.settings))
             case controls.Degrade():

@@ -15,12 +15,13 @@ from . import controls, events, pacing
 from .clock import Clock
 from .controlled import Controlled
 from .controls import Control, DrivingControl
-from .drawing import Drawn, Steps, alone
+from .drawing import Drawn
 from .engine import (
     Model,
     StateError,
 )
 from .events import ENDED, FINISHING, PAUSED, RUNNING, MediaChunk
+from .joint_drawing import Steps, alone
 from .session_files import load_session, restored
 
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.001, 0.05  # seconds, between two looks whether the host stops the session

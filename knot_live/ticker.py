@@ -9,8 +9,8 @@ from threading import Condition, Lock, Thread
 from typing import NamedTuple, Protocol
 
 from .clock import Clock
-from .drawing import Steps, together
 from .events import MediaChunk
+from .joint_drawing import Steps, together
 from .scheduling import (
     FIRST,
     LEAD,

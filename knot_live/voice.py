@@ -15,7 +15,7 @@ from .speech_queue import MODES, SOUND_RATE, Laid, SpeechQueue, fade_out, needed
 
 MOST_WAITING = 120.0  # seconds of speech
 _REACH = SOUND_RATE // 125  # samples past its frames that a chunk hears at most: features, and the way to 16 kHz
-_NOTHING = np.zeros(0, dtype=np.float32)
+_NOTHING, _SILENCE = np.zeros(0, dtype=np.float32), np.zeros(1, dtype=np.float32)
 
 
 class Voice:
@@ -99,9 +99,14 @@ class Voice:
         self._again = self._again[count:]
         self._tail = laid.sound[count:], laid.generation
 
-    def take_back(self, cut: np.ndarray, heard: int) -> None:
-        """Drop sound [S] of the timeline's end that was not played, all but its first `heard` samples."""
-        self._again = np.concatenate([cut[:heard], fade_out(cut[heard:])]) if heard else _NOTHING
+    def take_back(self, cut: np.ndarray, heard: int | None) -> None:
+        """Drop sound [S] of the timeline's end that was not played, all but its first `heard` samples, behind which the
+        next chunk is silent; None: what waits begins with it.
+        """
+        if heard is None:
+            self._again = _NOTHING
+        else:
+            self._again = np.concatenate([cut[:heard], fade_out(cut[heard:])]) if heard else _SILENCE
         self._tail = _NOTHING, self._queue.generation
 
     def to_state(self) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from .control import ACTIONS, FINISH, GO_ON, PAUSE, StreamControl
 from .drawing_thread import DrawingThread
 from .drawn_ahead import pipelined
 from .grouping import Grouping, choose_grouping
-from .late_decoding import LateChunk, LateDecoder, LateFrames
+from .late_decoding import LateChunk, LateDecoder, LateFrames, LateMemory
 from .plan import ChunkPlan, plan_chunk
 from .sampler import Stream
 from .snapshot import Snapshot
@@ -43,6 +43,7 @@ __all__ = [
     "LateChunk",
     "LateDecoder",
     "LateFrames",
+    "LateMemory",
     "Snapshot",
     "Stream",
     "StreamCodec",

@@ -4,24 +4,27 @@ Shapes: S denoising steps, B batch (of one), F latent frames, C channels, H W si
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 
 import torch
 from torch import Tensor
 
 from ..cache import Overwritten
+from ..errors import SettingsError
 from ..transfer import to_device
 from .anchor import Anchor
 from .changing import Changeable
 from .chunk import generate_pieces
 from .chunk_stages import Begun, Drawn
-from .committing import Window, check_recache, stronger
+from .committing import Window, check_recache, kept_latents, num_kept_latents, stronger
 from .filled_cache import filled_cache
 from .kept import Before, Kept
 from .pieces import Pieces
+from .shown import ChunkDecoding
 from .sinks import Sinks
 from .snapshot import Snapshot, StreamState, state_anew
-from .stream_model import StreamDriving, StreamModel, latent_dtype
+from .stream_model import DecoderMemory, StreamDriving, StreamModel, latent_dtype
 from .timing import mark
 
 
@@ -146,6 +149,45 @@ class ChunkPasses(Changeable):
             self._cache.put_back(before.overwritten)
             self._sinks.layers = before.overwritten.sinks
         self._go_back_to(before.state)
+
+    @property
+    def cuts_short(self) -> bool:
+        """Whether a chunk's commit changes nothing but the slots of its own frames, so that some of them can go."""
+        settings, longest = self.settings, self._cache.shape.num_pass_frames - self.settings.num_knot_frames
+        return settings.commit == "clean" and not self._sinks.layers and settings.num_window_frames >= longest
+
+    @torch.no_grad()
+    def stand_inside(self, before: Before, num_frames: int, memory: DecoderMemory | None) -> None:
+        """Keep the first `num_frames` latent frames of the chunk after `before`, and stand behind them."""
+        if before.overwritten is None:
+            raise SettingsError("the stream began anew behind the last chunk; take back the whole chunk")
+        stood, first = self.state, before.state.clock.start
+        drawn = stood.recent_BFCHW[:, first - stood.clock.start :]
+        stay = drawn[:, :num_frames]
+        if memory is None:
+            memory = self._decoded_behind(before.state, stay, drawn.shape[1])
+        self._cache.cut_short(before.overwritten, num_frames)
+        self.state = replace(
+            stood,
+            clock=replace(stood.clock, start=first + num_frames),
+            recent_BFCHW=kept_latents(num_kept_latents(self.settings), before.state.recent_BFCHW, stay),
+            knot_BMCHW=None,
+            decoder_memory=memory,
+        )
+        self._go_back_to(self.state)
+
+    def _decoded_behind(self, before: StreamState, stay_BFCHW: Tensor, num_drawn: int) -> DecoderMemory | None:
+        """The decoder's memory behind the first frames of a chunk, all `num_drawn` of which were decoded at once."""
+        memory, begins = before.decoder_memory, not before.clock.num_committed
+        decoding = ChunkDecoding(
+            self.references,
+            None if memory is None else tuple(memory),
+            (before.shown, self.state.shown),
+            num_drawn,
+            is_late_beginning=begins and before.clock.chunk > 0,
+        )
+        decoding(stay_BFCHW)
+        return decoding.memory
 
     def stand_at(self, saved: Snapshot) -> None:
         """Take the window back to where it stood."""

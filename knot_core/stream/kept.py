@@ -48,6 +48,17 @@ class Kept:
         """The stream begins anew: of the window before that nothing is needed any more."""
         self._chunks = deque((replace(chunk, overwritten=None) for chunk in self._chunks), self._chunks.maxlen)
 
+    @property
+    def last(self) -> Before:
+        """The last chunk's; it stays kept.
+
+        Raises:
+            SettingsError: nothing is.
+        """
+        (before,) = self.take(1)
+        self._chunks.append(before)
+        return before
+
     def take(self, num_chunks: int) -> Sequence[Before]:
         """The last chunks, the very last first; they are kept no longer.
 

@@ -53,10 +53,11 @@ class LateFrames:
     same, or decoded already.
     """
 
-    def __init__(self, num_pixel_frames: int) -> None:
+    def __init__(self, num_pixel_frames: int, num_latents: int) -> None:
         self._wanted, self._changed = num_pixel_frames, Condition()
         self._pieces: list[Tensor] = []
-        self._memory: DecoderMemory | None = None
+        self._memories: list[DecoderMemory] = []  # behind each latent frame
+        self._num_latents = num_latents
         self._error: BaseException | None = None
         self._ended, self._cancelled = False, False
         self.seconds = 0.0  # that decoding took, once it has ended
@@ -88,41 +89,48 @@ class LateFrames:
             self._cancelled, self._wanted = True, min(num_kept, self._wanted)
             self._changed.notify_all()
 
-    def add(self, frames_THWC: Tensor) -> None:
-        """The next ones, from the decoder; those behind the driving's end are dropped."""
+    def add(self, frames_THWC: Tensor, memory: DecoderMemory) -> None:
+        """Take the next latent frame's from the decoder, and what it remembers behind them; frames behind the driving's
+        end are dropped.
+        """
         with self._changed:
+            self._memories.append(memory)
             left = self._wanted - sum(map(len, self._pieces))
             if left > 0:
                 self._pieces.append(frames_THWC[:left])
             self._changed.notify_all()
 
-    def end(self, memory: DecoderMemory | None, error: BaseException | None, seconds: float) -> None:
+    def end(self, error: BaseException | None, seconds: float) -> None:
         """The decoder is done with them."""
         with self._changed:
-            self._memory, self._error, self.seconds, self._ended = memory, error, seconds, True
+            self._error, self.seconds, self._ended = error, seconds, True
             self._changed.notify_all()
 
-    def memory(self) -> DecoderMemory:
-        """The decoder's memory behind these frames; waits until they are decoded."""
+    def memory(self, num_latents: int | None = None) -> DecoderMemory:
+        """The decoder's memory behind the first `num_latents` latent frames, or all; waits until they are decoded."""
+        count = self._num_latents if num_latents is None else num_latents
         with self._changed:
-            self._changed.wait_for(lambda: self._ended)
+            self._changed.wait_for(lambda: self._ended or len(self._memories) >= count)
+            if len(self._memories) >= count:
+                return self._memories[count - 1]
             if self._error is not None:
                 raise self._error
-            if self._memory is None:
-                raise Cancelled("these frames were cancelled, so nothing can go on behind them")
-            return self._memory
+            raise Cancelled("these frames were cancelled, so nothing can go on behind them")
 
 
 class LateMemory(Sequence[Tensor]):
-    """A decoder's memory that is waited for once somebody looks at it."""
+    """A decoder's memory that is waited for once somebody looks at it: behind the first `num_latents` latent frames of
+    a chunk, or behind all.
+    """
 
-    def __init__(self, frames: LateFrames) -> None:
+    def __init__(self, frames: LateFrames, num_latents: int | None = None) -> None:
         self._frames: LateFrames | None = frames
+        self._num_latents = num_latents
         self._found: DecoderMemory = ()
 
     def _there(self) -> DecoderMemory:
         if self._frames is not None:
-            self._found, self._frames = self._frames.memory(), None
+            self._found, self._frames = self._frames.memory(self._num_latents), None
         return self._found
 
     def __len__(self) -> int:
@@ -194,7 +202,7 @@ class LateDecoder:
         plan, end = drawn.plan, drawn.begun.end
         stop = first_pixel_frame(plan.committed.stop)
         first, stop = first_pixel_frame(plan.start), stop if end is None else min(stop, end)
-        frames, latents = LateFrames(stop - first), drawn.latents()
+        frames, latents = LateFrames(stop - first, plan.num_frames), drawn.latents()
         began = mark(self._model.device)
         self._jobs.put(_Job(frames, drawn, latents, began))
         try:
@@ -216,29 +224,29 @@ class LateDecoder:
         side = second_stream(self._model.device)
         with torch.no_grad(), threads_inside(self._threads):
             while (job := self._jobs.get()) is not None:
-                memory, error, began = None, None, mark(self._model.device)
+                error, began = None, mark(self._model.device)
                 try:
                     with side as stream:
                         if stream is not None:
                             stream.wait_event(job.ready)
-                        memory = self._decode(job)
+                        self._decode(job)
                 except Cancelled:  # the chunk before it, and so this one
                     job.frames.cancel()
                 except BaseException as problem:
                     error = self._error = problem
                 ended = mark(self._model.device)
                 ended.synchronize()
-                job.frames.end(memory, error, began.elapsed_time(ended) / 1000)
+                job.frames.end(error, began.elapsed_time(ended) / 1000)
 
-    def _decode(self, job: _Job) -> DecoderMemory | None:
-        """Latent frame by latent frame; None where nobody wants them any more."""
+    def _decode(self, job: _Job) -> None:
+        """Latent frame by latent frame, as long as somebody wants them."""
         begun = job.drawn.begun
         memory = begun.state.decoder_memory
         decoding = begun.decoding(self._stream.references, None if memory is None else tuple(memory))
         for latent in job.latents_BFCHW.split(1, dim=1):
             if job.frames.cancelled:
-                return None
+                return
             frames = decoding(latent)
             mark(self._model.device).synchronize()  # from CUDA they are on their way until here
-            job.frames.add(frames)
-        return decoding.memory
+            assert decoding.memory is not None, "a decoder remembers what it has decoded"
+            job.frames.add(frames, decoding.memory)

@@ -112,12 +112,51 @@ class Stream(ChunkPasses, Iterator[Chunk]):
             SettingsError: fewer chunks are kept (see `keep`), or one is under way, or they are drawn ahead.
         """
         with self.lock:
-            if self.ahead is not None:
-                raise SettingsError(DRAWN_AHEAD)
-            if self._flight is not None:
-                raise SettingsError("a chunk is under way; take chunks back between two chunks")
+            self._check_between_chunks()
             for before in self.kept.take(num_chunks):
                 self.stand_before(before)
+
+    def cut_short(self, num_frames: int, memory: DecoderMemory | None = None) -> None:
+        """Take back the last chunk but for its first `num_frames` latent frames; stand behind these, without a knot.
+
+        The frames behind them were drawn under a driving that holds no longer; the next chunk is drawn in their place.
+        `memory` is the decoder's behind those that stay; None: they are decoded again for it. What takes back the whole
+        chunk is still kept.
+
+        Raises:
+            SettingsError: as for `take_back`; or the chunk has no more frames than that, or is not the only thing that
+                its commit has changed: see `cuts_short`.
+        """
+        with self.lock:
+            self._check_between_chunks()
+            if not self.cuts_short:
+                raise SettingsError(
+                    "a chunk can be cut short where its frames alone are committed, into a window that holds all of "
+                    "them, and no sink moves; take back the whole chunk"
+                )
+            before = self.kept.last
+            drawn = self.state.clock.start - before.state.clock.start
+            if not 0 < num_frames < drawn:
+                raise SettingsError(
+                    f"{num_frames} latent frames of the last chunk are to stay; it must be between 1 and {drawn - 1}"
+                )
+            with threads_inside(self.threads):
+                self.stand_inside(before, num_frames, memory)
+
+    def drop_knot(self) -> None:
+        """Draw the next chunk without the knot, which was drawn under a driving that holds no longer.
+
+        So what the new driving says shows from the chunk's first frame on. Where the stream begins, it changes nothing.
+        """
+        with self.lock:
+            if self.state.clock.num_committed:
+                self.state = replace(self.state, knot_BMCHW=None)
+
+    def _check_between_chunks(self) -> None:
+        if self.ahead is not None:
+            raise SettingsError(DRAWN_AHEAD)
+        if self._flight is not None:
+            raise SettingsError("a chunk is under way; take chunks back between two chunks")
 
     def __next__(self) -> Chunk:
         chunk = self.happens(self.chunk_pieces)

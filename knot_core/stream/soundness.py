@@ -73,7 +73,7 @@ def _shapes(saved: Snapshot, model: StreamModel) -> Checked:
     yield "sinks", not saved.sinks or _all_of(saved.sinks, cached_layers, *sinks)
     num_known = settings.num_knot_frames if begun else int(settings.start_from_reference)
     knot = None if state.knot_BMCHW is None else tuple(state.knot_BMCHW.shape)
-    yield "knot", knot == ((1, num_known, *latent[2:]) if num_known else None)
+    yield "knot", knot == ((1, num_known, *latent[2:]) if num_known else None) or (begun and knot is None)  # dropped
     told, grey = saved.conditioning, anchor.grey_BGCHW
     yield "prompt", _is_sequence(told.text_BTD, config.text_dim)
     yield "image", told.image_BTE is None or _is_sequence(told.image_BTE, config.image_dim)

@@ -5,13 +5,14 @@ from collections import deque
 from dataclasses import dataclass, replace
 from threading import Lock
 
-from ..controls import Cancel, CommitSpeech, Control, Reference, Say, StartRecording, StopRecording
+from ..controls import CommitSpeech, Control, Reference, Say, StartRecording, StopRecording
 from ..events import Applied, Cut, Event, Refused
-from ..journal import Did, Kept, Step
+from ..journal import Did, Kept, Step, TookBack
 from ..media_encoder import EncodedChunk
 from .checkpoints import Checkpoint, Parts, merged
 
 _MOST_CHECKPOINTS = 4  # a cut may go back behind the newest ones
+_MOST_CUTS = 16  # a checkpoint comes no later than so many behind it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,6 +49,8 @@ class SessionLog:
         self._parts: Parts = {}
         self._steps: deque[Step] = deque()
         self._first_step = 0  # the number of the first of them
+        # the last cuts: steps up to each, and how many chunks it has left whole
+        self._cuts: deque[tuple[int, int]] = deque(maxlen=_MOST_CUTS)
         self._next_chunk = 0
         self._left: dict[int, Control] = {}
         self._untold: set[int] = set()
@@ -83,6 +86,12 @@ class SessionLog:
                 self._next_chunk = step.chunk + 1
             elif isinstance(step, Did):
                 self._settle(step)
+            elif isinstance(step, TookBack):
+                self._next_chunk -= step.what.chunks
+                # of a chunk that was cut short, a checkpoint holds all
+                self._cuts.append((self.num_steps, self._next_chunk - (step.what.stay > 0)))
+                while self._checkpoints and self._is_cut(self._checkpoints[-1].checkpoint):
+                    self._checkpoints.pop()
 
     def _settle(self, step: Did) -> None:
         asked = self._left.get(step.number)
@@ -90,11 +99,7 @@ class SessionLog:
             self._left[step.number] = CommitSpeech()  # its sound is there; what is left is its end
         else:
             self._left.pop(step.number, None)
-        if isinstance(step.control, Cancel) and step.taken_back:
-            self._next_chunk -= step.taken_back
-            while self._checkpoints and self._checkpoints[-1].checkpoint.chunk > self._next_chunk:
-                self._checkpoints.pop()  # of chunks that were taken back
-        elif isinstance(step.control, Reference):
+        if isinstance(step.control, Reference):
             self._reference = step.control.name
         elif isinstance(step.control, StartRecording | StopRecording):
             self._recording = isinstance(step.control, StartRecording)
@@ -108,9 +113,13 @@ class SessionLog:
                 self._first_step, self._next_chunk = checkpoint.steps, checkpoint.chunk
             self.checkpointed = time.monotonic()
             self._parts = merged({} if checkpoint.whole else self._parts, checkpoint.tensors)
-            if checkpoint.chunk <= self._next_chunk:  # else it was taken back meanwhile
+            if not self._is_cut(checkpoint):
                 self._checkpoints.append(_Kept(checkpoint, self._parts))
             self._forget()
+
+    def _is_cut(self, checkpoint: Checkpoint) -> bool:
+        """Whether it holds what was taken back since."""
+        return any(checkpoint.steps < steps and checkpoint.chunk > chunk for steps, chunk in self._cuts)
 
     def _forget(self) -> None:
         oldest = self._checkpoints[0].checkpoint.steps if self._checkpoints else 0

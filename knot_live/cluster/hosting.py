@@ -17,9 +17,9 @@ from typing import Any
 
 from ..adapting import Adapting
 from ..controls import Control
-from ..drawing import Steps, alone
 from ..engine import Stream, stream_parts
 from ..events import Cut, Event, MediaChunk
+from ..joint_drawing import Steps, alone
 from ..journal import Step
 from ..media_encoder import ChunkEncoder, EncodedChunk, EncoderThread
 from ..session import Session

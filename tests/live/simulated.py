@@ -17,6 +17,7 @@ import torch
 from knot_live import controlled, controls, preparing
 from knot_live.chunk_lengths import ASIDE
 from knot_live.clock import Clock
+from knot_live.drawing import Drawing
 from knot_live.engine import Chunk, StreamSettings, first_pixel_frame
 from knot_live.session import Session
 
@@ -83,6 +84,7 @@ class FakeStream:
     prompt: float = 0.0
     recached: bool = False
     person: float = 0.0
+    knots_dropped: int = 0
     on_begin: object = lambda _: None
 
     def __post_init__(self):
@@ -110,6 +112,17 @@ class FakeStream:
         assert 0 < count <= len(self.kept), "no such chunk is kept"
         self.plan = replace_plan(self.kept[-count], num_frames=self.settings.num_chunk_frames)
         self.kept = self.kept[:-count]
+
+    cuts_short = True
+
+    def cut_short(self, num_frames, memory=None):  # noqa: ARG002
+        before = self.kept[-1]
+        assert 0 < num_frames < self.plan.start - before.start, "some frames stay and some go"
+        self.plan = replace_plan(self.plan, start=before.start + num_frames, num_frames=self.settings.num_chunk_frames)
+        self.knots_dropped += 1
+
+    def drop_knot(self):
+        self.knots_dropped += 1
 
     def set_settings(self, settings):
         self.settings = settings
@@ -247,9 +260,10 @@ class Scene:
     """A session over stand-ins, with everything that it told and gave."""
 
     def __init__(self, monkeypatch, *, seconds=0.2, settings=None, viewer=True, acknowledged_every=0.1, **options):
-        """`driving`: what makes one of a clock, in place of the stand-in."""
+        """`driving`: what makes one of a clock, in place of the stand-in. `cuts_short`: whether chunks can be."""
         self.clock, self.events, self.chunks = SimulatedClock(), [], []
         self.driving = options.pop("driving", lambda _: FakeDriving())(self.clock)
+        cuts_short = options.pop("cuts_short", True)
         self.on_begin = lambda _: None
         taken = seconds if callable(seconds) else lambda: seconds
 
@@ -261,6 +275,7 @@ class Scene:
         monkeypatch.setattr(controlled, "begin_stream", lambda model, anchor, settings, seed: settings)  # noqa: ARG005
         monkeypatch.setattr(controlled, "open_at", open_at)
         monkeypatch.setattr(preparing, "ThreadPoolExecutor", AtOnce)
+        monkeypatch.setattr(Drawing, "cuts_short", cuts_short)  # as where chunks are decoded beside drawing
         self.session = Session(
             SimpleNamespace(fps=FPS, settings=StreamSettings()), None, settings or StreamSettings(),
             driving=self.driving, clock=self.clock, on_event=self._hear, viewer=viewer,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from knot_live import controls
-from knot_live.chunk_lengths import Lengths, Times
+from knot_live.chunk_lengths import NOTHING, Lengths, TakenBack, Times
 from knot_live.engine import StreamSettings, first_pixel_frame
 from knot_live.events import Applied
 from knot_live.pacing import TRANSPORT, Span
@@ -24,8 +24,8 @@ def scene(monkeypatch):
     return lambda **options: Scene(monkeypatch, **{"seconds": DRAWN, **options})
 
 
-def spans(count, length=12):
-    return [Span(number, 3 * number, length * number, length * (number + 1)) for number in range(count)]
+def spans(count):
+    return [Span.of_latents(number, 3 * number, 3) for number in range(count)]
 
 
 def plays_on(lengths, unplayed, num_latents):
@@ -76,14 +76,45 @@ def test_shorter_chunks_take_their_share_until_they_are_measured_and_never_less(
 
 def test_a_cut_takes_back_what_can_be_replaced_soonest_without_a_stall():
     quick = Lengths({3: 0.1}, EACH)
-    made = spans(4)  # up to frame 48
-    assert quick.cut(made, position=10, fps=FPS) == (3, 3)
-    assert quick.cut(made, position=40, fps=FPS) == (1, 3)
-    assert quick.cut([], position=40, fps=FPS) == (0, None)
-    assert Lengths({3: 0.2}, EACH).cut(made, position=40, fps=FPS) == (0, None)
-    made = spans(1)  # it ends at frame 12, 0.48 s
-    assert KNOT_TINY.cut(made, position=-2, fps=FPS) == (1, 3), "0.56 s lie ready: its last third"
-    assert KNOT_TINY.cut(made, position=2, fps=FPS) == (0, None)
+    made = spans(4)  # up to frame 45
+    assert quick.cut(made, position=10, fps=FPS) == (TakenBack(3, knot=True), 3)
+    assert quick.cut(made, position=37, fps=FPS) == (TakenBack(1, knot=True), 3)
+    assert quick.cut([], position=37, fps=FPS) == (NOTHING, None)
+    assert Lengths({3: 0.2}, EACH).cut(made, position=37, fps=FPS) == (NOTHING, None)
+    made = spans(2)[1:]  # from frame 9 to 21
+    assert KNOT_TINY.cut(made, position=7, fps=FPS) == (TakenBack(1, knot=True), 3), "0.56 s lie ready: its last third"
+    assert KNOT_TINY.cut(made, position=11, fps=FPS) == (NOTHING, None)
+
+
+def test_inside_a_chunk_what_is_shown_already_stays_and_the_rest_is_drawn_anew():
+    made = spans(3)[1:]  # frames 9 to 33
+    cuts = [KNOT_TINY.cut(made, position=position, fps=FPS, inside=True) for position in (7, 11, 15, 19, 23, 27)]
+    assert cuts[:4] == [
+        (TakenBack(1, stay=1, knot=True), 1),  # frame 13 on, 0.24 s ahead, with a short chunk
+        (TakenBack(1, stay=2, knot=True), 1),
+        (TakenBack(1, knot=True), 1),
+        (TakenBack(0, stay=1, knot=True), 1),
+    ]
+    assert cuts[4] == (TakenBack(0, stay=2, knot=True), 1)
+    assert cuts[5] == (NOTHING, None), "the last third is shown before a short chunk is there"
+
+
+def test_from_whatever_place_inside_a_chunk_what_is_drawn_anew_is_there_in_time():
+    rng, found = random.Random(2), 0
+    for _ in range(2000):
+        whole, aside, position = rng.uniform(0.1, 0.35), rng.uniform(0, 1), rng.uniform(9, 33)
+        lengths = Lengths({count: whole * (count + aside) / (3 + aside) for count in (1, 2, 3)}, EACH)
+        what, length = lengths.cut(spans(3)[1:], position, FPS, inside=True)
+        if what == NOTHING:
+            continue
+        found += 1
+        last = spans(3)[3 - what.chunks - (what.stay > 0)]
+        begins = (last.first_latents(what.stay).end - position) / FPS
+        assert what.stay < 3
+        assert (33 - position) / FPS > max(begins, lengths.seconds[length] + TRANSPORT), "sooner than what lies ready"
+        unplayed = begins + length * EACH - lengths.seconds[length]  # until then the replaced ones are shown
+        assert plays_on(lengths, unplayed, lengths.next(unplayed))
+    assert found > 500
 
 
 def lengths_of(here):

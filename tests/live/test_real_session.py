@@ -15,7 +15,8 @@ from knot_core import StateError, state_of
 from knot_core.stream import begin_stream
 from knot_live import controls
 from knot_live.control_log import LogEntry
-from knot_live.engine import StreamSettings
+from knot_live.drawing import Drawing
+from knot_live.engine import StreamSettings, first_pixel_frame
 from knot_live.events import Applied, Cut, Recorded, Refused
 from knot_live.live_driving import LiveDriving
 from knot_live.session import Session
@@ -88,11 +89,25 @@ class History:
 
     def __init__(self, log, model, num_chunks):
         self.driving, self.chunks = LiveDriving(model, seed=5, clock=lambda: 0.0), []
-        self.settings, self.person = SETTINGS, None
+        self.settings, self.person, self._knot = SETTINGS, None, True
         for entry in log:
             self._go_to(entry.chunk + entry.taken_back)
+            self._take_back(entry)
             self._ask(entry)
         self._go_to(num_chunks)
+
+    def _take_back(self, entry):
+        """Chunks that were taken back for it, or cut short: as if they had been drawn so from the start."""
+        if entry.taken_back or entry.stay:
+            del self.chunks[entry.chunk :]
+            if entry.stay:
+                last = self.chunks[-1]
+                last.stop, last.stay = last.start + entry.stay, entry.stay
+            first = first_pixel_frame(self.chunks[-1].stop)
+            is_cut = isinstance(entry.control, controls.Cancel)
+            heard_until = max(entry.control.played_frame + 1, first) if is_cut else None
+            self.driving.take_back(self.chunks[-1].stop, heard_until=heard_until)
+        self._knot = self._knot and not entry.knot
 
     def _go_to(self, num_chunks):
         while len(self.chunks) < num_chunks:
@@ -103,9 +118,11 @@ class History:
             self.driving.end_chunk()
             self.chunks.append(
                 SimpleNamespace(
-                    start=start, stop=start + plan.num_frames, signal=signal, settings=self.settings, person=self.person
+                    start=start, stop=start + plan.num_frames, signal=signal, settings=self.settings,
+                    person=self.person, stay=0, knot=self._knot,
                 )
-            )
+            )  # fmt: skip
+            self._knot = True
 
     def _ask(self, entry):
         match entry.control:
@@ -119,15 +136,11 @@ class History:
                 self.person = entry.control
             case controls.Cancel():
                 self.driving.clear_speech()
-                if entry.taken_back:
-                    heard_until = max(entry.control.played_frame, entry.frame) + 1
-                    self.driving.take_back(self.chunks[entry.chunk].start, heard_until=heard_until)
-                    del self.chunks[entry.chunk :]
 
     def draw(self, model, anchors):
         """A stream that never knew another driving, with what it shows."""
         driving = AsRecorded()
-        stream = open_at(model, begin_stream(model, anchors[0], SETTINGS, 5), driving, lambda: False, 0)
+        stream = open_at(model, begin_stream(model, anchors[0], SETTINGS, 5), driving, lambda: False, 1)
         shown, before = [], SimpleNamespace(settings=SETTINGS, person=None)
         for chunk in self.chunks:
             if chunk.settings != before.settings:
@@ -135,7 +148,12 @@ class History:
             if chunk.person is not before.person:
                 stream.set_anchor(anchors[1], cut=chunk.person.cut)
             driving.chunk, before = chunk, chunk
+            if not chunk.knot:
+                stream.drop_knot()
             shown.append(next(stream).pixel_frames.numpy())
+            if chunk.stay:
+                stream.cut_short(chunk.stay)
+                shown[-1] = shown[-1][: first_pixel_frame(chunk.stop) - first_pixel_frame(chunk.start)]
         return stream, np.concatenate(shown)
 
 
@@ -175,12 +193,16 @@ def interrupted(model, anchors):
     return real
 
 
-def test_a_session_s_stream_is_one_that_was_driven_so_from_the_start(model, anchors):
-    real = interrupted(model, anchors).run(14)
+@pytest.mark.parametrize("cuts_short", [False, True])
+def test_a_session_s_stream_is_one_that_was_driven_so_from_the_start(model, anchors, monkeypatch, cuts_short):
+    monkeypatch.setattr(Drawing, "cuts_short", cuts_short)  # what stays is decoded again, by the other stream too
+    real = interrupted(model, anchors).run(20)
     cuts = [entry for entry in real.session.log if isinstance(entry.control, controls.Cancel)]
-    assert [entry.taken_back > 0 for entry in cuts] == [True, True]
-    assert cuts[0].frame < cuts[0].control.played_frame  # inside a chunk that is being shown
-    assert len(real.told(Cut)) == 2
+    others = [entry for entry in real.session.log if entry not in cuts]
+    assert [entry.taken_back > 0 or entry.stay > 0 for entry in cuts] == [True, True]
+    assert (cuts[0].frame < cuts[0].control.played_frame) != cuts_short  # a chunk is being shown
+    assert len(real.told(Cut)) == 2 + sum(entry.taken_back > 0 or entry.stay > 0 for entry in others)
+    assert any(entry.stay for entry in [*cuts, *others]) == cuts_short
     assert len(real.told(Refused)) == 2
     state = real.state
     log = [LogEntry.of_json(entry.to_json()) for entry in real.session.log]

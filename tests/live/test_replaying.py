@@ -7,9 +7,10 @@ import pytest
 
 from knot_live import controls
 from knot_live.clock import Clock
+from knot_live.drawing import Drawing
 from knot_live.engine import StreamSettings
 from knot_live.events import Cut
-from knot_live.journal import Begun, Did, Journal, Kept
+from knot_live.journal import Begun, Journal, Kept, TookBack
 from knot_live.replaying import Resumed, Standing
 from knot_live.session import Session
 
@@ -133,7 +134,10 @@ def test_a_chunk_that_was_under_way_is_drawn_under_what_it_was_begun_with(model,
 
 
 @pytest.mark.usefixtures("at_once")
-def test_a_cut_is_made_again_at_the_same_place(model, anchors):
+@pytest.mark.parametrize("cuts_short", [False, True])
+def test_a_cut_is_made_again_at_the_same_place(model, anchors, monkeypatch, cuts_short):
+    monkeypatch.setattr(Drawing, "cuts_short", cuts_short)
+
     def cancelled():
         return controls.Cancel(played.made - 9)
 
@@ -142,8 +146,8 @@ def test_a_cut_is_made_again_at_the_same_place(model, anchors):
     played = Played(opened(model, anchors, clock, steps), clock, wishes, steps=steps, checkpoint_at=(0,))
     played.session._drawing._times.add(3, 0.01, asked=3)  # quick enough to take something back
     played.run(6)
-    (cut,) = [step for step in steps if isinstance(step, Did) and isinstance(step.control, controls.Cancel)]
-    assert cut.taken_back > 0
+    (cut,) = [step for step in steps if isinstance(step, TookBack) and step.played_frame is not None]
+    assert cut.what.chunks > 0 or cut.what.stay > 0
     session, _ = resumed(model, anchors, played, made=played.made, clock=SimulatedClock(), events=[])
     with session.running():
         while not session._goes_on:

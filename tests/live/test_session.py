@@ -4,6 +4,7 @@ import gc
 import random
 import sys
 from collections import deque
+from itertools import pairwise
 from types import SimpleNamespace
 
 import av
@@ -250,7 +251,9 @@ def test_barge_in_cuts_what_is_not_played_and_nobody_waits(scene, seconds):
     ahead = 12 / FPS + TRANSPORT  # that lies ready when a chunk has been drawn
     redrawn = 2 * seconds + TRANSPORT <= ahead
     assert max(rest) <= seconds + (seconds + TRANSPORT if redrawn else ahead) + 0.08
-    assert [cut.epoch for cut in here.told(Cut)] == [*range(1, 41)]
+    epochs = [cut.epoch for cut in here.told(Cut)]
+    assert epochs == [*range(1, len(epochs) + 1)]
+    assert 40 <= len(epochs) <= 80, "for each that is interrupted, and for some of those that begin while all is silent"
 
 
 def test_what_is_said_right_behind_a_cut_begins_with_a_chunk_that_is_shown_whole(scene):
@@ -266,18 +269,18 @@ def test_what_is_said_right_behind_a_cut_begins_with_a_chunk_that_is_shown_whole
     here.clock.every(0.004, interrupt)
     here.run(seconds=8)
     (_, start, heard_until) = next(call for call in here.driving.calls if call[0] == "take_back")
-    assert heard_until == first_pixel_frame(start) + 1
+    assert heard_until == first_pixel_frame(start), "nothing of it was heard"
 
 
 def test_only_frames_that_can_still_arrive_are_given_and_join_what_was_shown(scene):
-    here = scene(seconds=0.1)
+    here = scene(seconds=0.1, cuts_short=False)
     here.at(2.0, speech(300))
     here.clock.at(5.0, lambda: here.session.apply(controls.Cancel(here.viewer.next - 1)))
     here.run(seconds=8)
-    first = next(chunk for chunk in here.chunks if chunk.epoch == 1)
-    (cut,) = here.told(Cut)
+    *_, cut = here.told(Cut)  # the one before it is of the speech that begins
+    first = next(chunk for chunk in here.chunks if chunk.epoch == cut.epoch)
     assert cut.first_frame == first.first_frame
-    before = [chunk for chunk in here.chunks if chunk.epoch == 0]
+    before = [chunk for chunk in here.chunks if chunk.epoch < cut.epoch]
     whole = next(chunk for chunk in before if chunk.chunk == first.chunk)
     assert whole.first_frame < first.first_frame  # a part of the chunk
     assert (first.first_frame + len(first.frames) - whole.first_frame) % 4 == 0  # it may be shorter
@@ -286,6 +289,41 @@ def test_only_frames_that_can_still_arrive_are_given_and_join_what_was_shown(sce
     assert first_pixel_frame(start) == whole.first_frame
     assert 5 * FPS - 12 < heard_until <= 5 * FPS
     assert here.viewer.next == len(here.viewer.shown)  # none twice, none left out
+
+
+def test_speech_that_begins_is_shown_in_place_of_silent_pictures_that_lie_ready(scene):
+    """Of those, as many stay as are shown before a short chunk is drawn; sound and frames go on without a gap."""
+    here, asked = scene(seconds=0.3), [5.0 + 3.11 * number for number in range(12)]
+    for time in asked:
+        here.at(time, speech(40))
+        here.at(time, controls.CommitSpeech())
+    here.run(seconds=45)
+    begins = [time for (_, before), (time, value) in pairwise(here.viewer.times) if before < 100 <= value]
+    waits = [begin - time for begin, time in zip(begins, asked, strict=True)]
+    assert max(waits) < 0.43
+    assert here.viewer.stalls == 0
+    cuts = here.told(Cut)
+    assert [cut.epoch for cut in cuts] == [*range(1, len(cuts) + 1)]
+    assert len(cuts) >= 8
+    assert here.stream.knots_dropped >= len(asked), "what was drawn before for the next chunk's beginning was silent"
+    shown = {}
+    for chunk in here.chunks:
+        sound = chunk.sound.reshape(-1, 960).max(axis=1) > 0
+        shown |= {chunk.first_frame + place: said for place, said in enumerate(sound)}
+    assert [*shown] == [*range(len(shown))]
+    assert sum(shown.values()) == 40 * len(asked), "no sound is lost or said twice"
+
+
+def test_no_silent_picture_is_drawn_twice_for_speech_that_goes_on_or_is_too_short_to_begin(scene):
+    here = scene(seconds=0.3)
+    here.at(5.0, speech(100))
+    for number in range(30):
+        here.at(5.5 + 0.1 * number, speech(3))  # behind what is spoken
+        here.at(20.0 + number, speech(1))  # each waits for more
+    here.run(seconds=50)
+    cuts = here.told(Cut)
+    assert all(cut.first_frame < 6 * FPS or cut.first_frame > 19 * FPS for cut in cuts)
+    assert len(cuts) <= 32
 
 
 def test_a_barge_in_gives_up_the_chunk_under_way_where_time_allows(scene):

@@ -11,7 +11,7 @@ import torch
 
 from knot_core import load_model, open_image
 from knot_core.model_loading import ASSETS
-from knot_live import controls, drawing
+from knot_live import controls, joint_drawing
 from knot_live.clock import Clock
 from knot_live.engine import StreamSettings
 from knot_live.pacing import Playback
@@ -195,7 +195,7 @@ def test_sessions_that_share_threads_give_what_each_gives_alone(sessions, decode
 
 def test_what_fails_in_a_joint_chunk_keeps_the_others(monkeypatch):
     drawn = []
-    monkeypatch.setattr(drawing, "next_chunks", lambda asked: drawn.append(asked) or [
+    monkeypatch.setattr(joint_drawing, "next_chunks", lambda asked: drawn.append(asked) or [
         ValueError("no memory") if one == "broken" else f"chunk of {one}" for one in asked
     ])  # fmt: skip
 
@@ -205,7 +205,7 @@ def test_what_fails_in_a_joint_chunk_keeps_the_others(monkeypatch):
         chunk = yield name
         return chunk
 
-    found = drawing.together([steps(name) for name in ("one", "early", "broken", "two")])
+    found = joint_drawing.together([steps(name) for name in ("one", "early", "broken", "two")])
     assert drawn == [["one", "broken", "two"]]
     assert (found[0], found[3]) == ("chunk of one", "chunk of two")
     assert [str(problem) for problem in found[1:3]] == ["broken before", "no memory"]

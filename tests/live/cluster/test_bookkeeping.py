@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from knot_live import controls
+from knot_live.chunk_lengths import TakenBack
 from knot_live.cluster.checkpoints import BLOCK, Changed, Checkpoint, delta, flattened, merged
 from knot_live.cluster.cluster_commands import _with_address, workers_of
 from knot_live.cluster.failover import SessionLog
@@ -14,7 +15,7 @@ from knot_live.cluster.local import ClusterError
 from knot_live.cluster.mono import Mono
 from knot_live.cluster.table import DRAINING, READY, STARTING, Table
 from knot_live.events import Applied, Cut, Refused, StateChanged
-from knot_live.journal import Begun, Did, Kept
+from knot_live.journal import Begun, Did, Kept, TookBack
 from knot_live.media_encoder import EncodedChunk
 
 
@@ -85,16 +86,23 @@ def test_what_is_cut_leaves_no_checkpoint_behind_it():
     log.take_checkpoint(checkpoint(0, 0, flattened({"a": torch.zeros(4)})))
     played(log, range(4))
     log.take_checkpoint(checkpoint(4, 8, flattened({"a": torch.ones(4)})))
-    log.take_step(8, Did(1, controls.Cancel(30), 0.0, taken_back=2))
+    log.take_step(8, Did(1, controls.Cancel(30), 0.0))
+    log.take_step(9, TookBack(TakenBack(2), 30))
     lost = log.lost()
     assert lost.checkpoint.chunk == 0
     assert torch.equal(lost.parts["a"].tensor(), torch.zeros(4))
-    assert len(lost.steps) == 9
+    assert len(lost.steps) == 10
     log.take_checkpoint(checkpoint(4, 8, whole=False))  # of before the cut, and late
     assert log.lost().checkpoint.chunk == 0
     played(log, (2, 3))
-    log.take_checkpoint(checkpoint(4, 13, whole=False))
+    log.take_checkpoint(checkpoint(4, 8, whole=False))  # later still
+    assert log.lost().checkpoint.chunk == 0
+    log.take_checkpoint(checkpoint(4, 14, whole=False))
     assert log.lost().steps == ()
+    log.take_step(14, TookBack(TakenBack(stay=1), None))  # of the chunk before it
+    assert log.lost().checkpoint.chunk == 0
+    log.take_checkpoint(checkpoint(4, 15, whole=False))  # what stays is in it
+    assert log.lost().checkpoint.steps == 15
 
 
 def test_a_control_is_left_until_it_was_done_or_refused():
