@@ -26,8 +26,8 @@ from knot_live.studio import Studio
 pytestmark = pytest.mark.slow
 SECONDS = 150.0  # in which something must have happened: other tests may run beside these
 WISH = {"reference": "builtin:ada", "settings": {"steps": 1}}
-OPTIONS = ClusterOptions(model="knot-tiny", least=2, most=2, standbys=0, sessions_per_worker=2, checkpoint_every=2, hangs_after=30.0,
-                         limits=Limits(max_sessions=8))  # fmt: skip
+OPTIONS = ClusterOptions(model="knot-tiny", least=2, most=2, standbys=0, sessions_per_worker=2, checkpoint_every=2,
+                         hangs_after=30.0, limits=Limits(max_sessions=8))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
