@@ -219,23 +219,47 @@ class _Converter:
         self.num_channels = 1 if layout == "mono" else 2
         self._kind: tuple | None = None
         self._resampler: av.AudioResampler | None = None
+        self._weights: np.ndarray | None = None  # of many channels
 
     def __call__(self, frame: av.AudioFrame) -> np.ndarray:
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         parts = []
         if kind != self._kind:
             parts.append(self.rest())
-            self._kind = kind
-            self._resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
-        return self._joined([*parts, *(part.to_ndarray() for part in self._resampler.resample(frame))])
+            self._kind, many = kind, frame.layout.nb_channels > 2
+            self._weights = _weights(frame.layout, self.num_channels) if many else None
+            as_is, layout = ("flt", frame.layout) if many else ("fltp", self._layout)
+            self._resampler = av.AudioResampler(format=as_is, layout=layout, rate=self._rate)
+        return self._joined([*parts, *(self._mixed(part) for part in self._resampler.resample(frame))])
 
     def rest(self) -> np.ndarray:
         """The samples that the resampler still holds."""
         if self._resampler is None:
             return self._joined([])
-        rest, self._resampler = [part.to_ndarray() for part in self._resampler.resample(None)], None
+        rest, self._resampler = [self._mixed(part) for part in self._resampler.resample(None)], None
         self._kind = None
         return self._joined(rest)
 
+    def _mixed(self, part: av.AudioFrame) -> np.ndarray:
+        samples = part.to_ndarray()
+        return samples if self._weights is None else self._weights @ samples.reshape(-1, self._weights.shape[1]).T
+
     def _joined(self, parts: list[np.ndarray]) -> np.ndarray:
         return np.concatenate([np.zeros((self.num_channels, 0), np.float32), *parts], axis=1)
+
+
+def _weights(layout: av.AudioLayout, num_channels: int) -> np.ndarray:
+    """Weights [1 or 2, C] that mix many channels down, float32: FFmpeg's, but for those of each row to come to 1 at
+    most, so that the mix stays within full scale. FFmpeg itself does so for integers alone, and refuses some layouts.
+    """
+    sides = np.array([_sides(channel.name) for channel in layout.channels], dtype=np.float32).T
+    sides /= max(1.0, float(sides.sum(axis=1).max()))
+    return sides if num_channels == 2 else sides.mean(axis=0, keepdims=True)
+
+
+def _sides(name: str) -> tuple[float, float]:
+    """The share of one channel in left and right, by FFmpeg's name for it, such as FL, FC, LFE, SR, TBL."""
+    if name.startswith("LFE"):
+        return 0.0, 0.0
+    weight = 1.0 if name in ("FL", "FR", "DL", "DR") else math.sqrt(0.5)
+    return (0.0 if "R" in name else weight), (0.0 if "L" in name else weight)

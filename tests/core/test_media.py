@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import struct
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from knot_core.errors import MediaError
 from knot_core.media import Audio, VideoWriter, fit_image, open_audio, open_image, save_contact_sheet
+
+HALF = 0.5**0.5  # the weight of a channel above, behind, or on both sides
 
 
 def quadrants(height: int, width: int, maximum: int = 255, dtype: type = np.uint8) -> np.ndarray:
@@ -238,6 +241,49 @@ def test_surround_becomes_stereo_and_many_channels_their_mean(tmp_path):
     surround = save_sound(tmp_path / "s.wav", tone(48_000, 0.1, 6), 48_000, layout="5.1")
     assert open_audio(surround).samples.shape == (2, 4800)
     assert Audio(samples=torch.ones(6, 10), sample_rate=8000).samples.shape == (1, 10)
+
+
+@pytest.mark.parametrize("layout", ["2.1", "quad", "5.1", "7.1"])
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_f32le"])
+def test_loud_channels_stay_within_full_scale_when_they_are_mixed_down(tmp_path, layout, codec):
+    """And soft ones keep their proportions: the mix is linear."""
+    channels = av.AudioLayout(layout).nb_channels
+    found = {}
+    for level in (1.0, 0.25):
+        path = tmp_path / f"{level}.wav"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(codec, rate=48_000)
+            stream.layout = layout
+            packed = np.full((1, channels * 4800), level, np.float32)
+            frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
+            frame.sample_rate, frame.pts, frame.time_base = 48_000, 0, Fraction(1, 48_000)
+            resampler = av.AudioResampler(format=stream.format.name, layout=layout, rate=48_000)
+            for part in resampler.resample(frame):
+                container.mux(stream.encode(part))
+            container.mux(stream.encode(None))
+        found[level] = open_audio(path).samples
+        assert found[level].shape == (2, 4800)
+    assert 0.9 < found[1.0].max() <= 1.0001
+    assert torch.allclose(found[0.25], 0.25 * found[1.0], atol=2e-4)
+
+
+@pytest.mark.parametrize(("mask", "left", "right"), [
+    (0x001 + 0x020 + 0x800, 1 + 3 * HALF, 2 * HALF + 3 * HALF),  # front left, back right, above
+    (0x001 + 0x002 + 0x008 + 0x1000, 1 + 4 * HALF, 2),  # front left and right, bass, above on the left
+    (0x100 + 0x200 + 0x400, HALF + 2 * HALF, HALF + 3 * HALF),  # behind, left and right
+    (0x03F, 1 + 3 * HALF + 5 * HALF, 2 + 3 * HALF + 6 * HALF),  # 5.1
+])  # fmt: skip
+def test_channels_of_any_layout_are_heard_on_their_sides(tmp_path, mask, left, right):
+    """Of some FFmpeg has no rule how to mix them, and refuses. The levels of channels are 1, 2, 3 ... of 100."""
+    count, rate = mask.bit_count(), 48_000
+    samples = np.tile(np.arange(1, count + 1, dtype="<f4") / 100, rate).tobytes()
+    form = struct.pack("<HHIIHHHHI", 0xFFFE, count, rate, 4 * count * rate, 4 * count, 32, 22, 32, mask)
+    form += bytes.fromhex("0300000000001000800000aa00389b71")  # floats
+    chunks = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(samples)) + samples
+    (tmp_path / "s.wav").write_bytes(b"RIFF" + struct.pack("<I", len(chunks)) + chunks)
+    mixed = 100 * open_audio(tmp_path / "s.wav").samples.mean(dim=1)
+    assert mixed[1] / mixed[0] == pytest.approx(right / left, rel=1e-3)
+    assert left / 4 < mixed[0] <= left * 1.001
 
 
 def test_silence_and_a_single_sample_are_sound(tmp_path):
