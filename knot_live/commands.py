@@ -164,9 +164,6 @@ async def _serve(options: argparse.Namespace) -> int:
     token = operators_token(options.token_file)
     tls = None if options.tls_cert is None else (options.tls_cert, options.tls_key)
     address = Address(host=options.host, port=options.port, tls=tls)
-    if options.cluster is not None and (options.text_encoder is not None or options.prompt):
-        raise AccessError("--text-encoder and --prompt are not handed to a cluster's workers; leave them out, or serve "
-                          "without --cluster")  # fmt: skip
     if options.metrics and (why := server_metrics.missing()) is not None:
         raise AccessError(why)
     limits = Limits(max_sessions=_MOST_SESSIONS if options.max_sessions is None else options.max_sessions,

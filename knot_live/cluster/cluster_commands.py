@@ -98,7 +98,8 @@ def options_of(options: argparse.Namespace, limits: Limits) -> ClusterOptions:
         model=options.model, codec=options.codec, device=options.device, least=least, most=most,
         standbys=options.standbys, sessions_per_worker=options.sessions_per_worker,
         checkpoint_every=options.checkpoint_every, hangs_after=options.hangs_after,
-        badge=not options.no_badge, limits=limits,
+        badge=not options.no_badge, limits=limits, prompt=options.prompt,
+        text_encoder=None if options.text_encoder is None else options.text_encoder.absolute(),
     )  # fmt: skip
 
 

@@ -20,6 +20,8 @@ class ClusterOptions:
     model: str = DEFAULT_MODEL
     codec: Path | None = None
     device: str = "cpu"
+    text_encoder: Path | None = None  # each worker loads its own, as it does the weights
+    prompt: str = ""
     least: int = 1
     most: int = 2
     standbys: int = 1

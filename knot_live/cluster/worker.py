@@ -22,6 +22,7 @@ from ..engine import (
     Snapshot,
     fingerprint,
     load_model,
+    load_text_encoder,
     share_weights,
     stream_of_parts,
 )
@@ -45,10 +46,14 @@ class Worker:
     def __init__(
         self, name: str, options: ClusterOptions, steps: Any = None, shared: SharedWeights | None = None
     ) -> None:
-        """Load the weights; `steps` are those that another worker has measured, `shared` the files that it loaded."""
+        """Load the weights, and what reads prompts. `steps` are those that another worker has measured, `shared` the
+        files that it loaded.
+        """
         self.name, self._options = name, options
         model, self._shared = _loaded(options, shared)
-        self._studio = Studio(model, options.limits, badge=options.badge, lanes=1)
+        reads = None if options.text_encoder is None else load_text_encoder(options.text_encoder).encode
+        self._studio = Studio(model, options.limits, badge=options.badge, encode_text=reads, prompt=options.prompt,
+                              lanes=1)  # fmt: skip
         self._studio.warm(steps)
         self._sessions: dict[str, Hosted] = {}
         self._encoders: dict[str, ChunkEncoder] = {}
