@@ -13,8 +13,10 @@ from torch.nn import functional as fn
 
 from knot_core.codec.latent_matching import warp
 from knot_core.codec.warping import WarpingCodec, WarpingConfig
+from knot_core.errors import SettingsError
+from knot_lab.data import face_clips
 from knot_lab.data.clip_shards import Clips
-from knot_lab.data.face_clips import read_clip
+from knot_lab.data.face_clips import prepare_bank, read_clip
 from knot_lab.data.face_pictures import FacePictures, mirrored, read_rendered
 from knot_lab.data.other_cameras import rephotographed
 from knot_lab.data.portraits import Portraits
@@ -203,6 +205,23 @@ def test_a_rendered_clip_is_its_latents_and_what_moved_it(bank: Path) -> None:
     assert clips.face[0, 2, 1, 3] == pytest.approx(face[8, 8:16, 24:32].mean())
     assert torch.equal(clips.reference_face[0, 1], clips.face[0, 0]), "of the clip's own first frame"
     assert torch.allclose(clips.references[0, 1], clips.latents[0, 0], atol=1e-5), "which begins like a stream"
+
+
+def test_natural_pictures_of_a_bank_are_no_clips_of_people(bank: Path, tmp_path: Path, monkeypatch) -> None:
+    people = tmp_path / "bank"
+    people.mkdir()
+    with np.load(bank / "0.npz") as stored:
+        clip = dict(stored)
+    for number in range(2):
+        np.savez(people / f"train-{number}.npz", **clip)
+    clip.pop("reference_units")
+    np.savez(people / "natural-0.npz", **clip)
+    monkeypatch.setattr(face_clips, "SHARD", 2)
+    codec = WarpingCodec(_OWN.codec).eval()
+    assert len(prepare_bank(codec, people, tmp_path / "clips")) == 1
+    monkeypatch.setattr(face_clips, "SHARD", 3)
+    with pytest.raises(SettingsError, match="holds 2 clips; render at least 3"):
+        prepare_bank(codec, people, tmp_path / "others")
 
 
 def test_the_regression_learns_from_rendered_clips(bank: Path, tmp_path: Path) -> None:
