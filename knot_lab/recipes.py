@@ -287,7 +287,7 @@ WAN_1_3B = Recipe(
 KNOT_FACE = Recipe(
     name="knot-face",
     family="knot-face",
-    network=replace(TINY_NETWORK, adapter=AdapterConfig(name=UNITS, signal_dim=UNITS_DIM)),
+    network=replace(TINY_NETWORK, text_dim=64, adapter=AdapterConfig(name=UNITS, signal_dim=UNITS_DIM)),  # no prompt
     # Muon's orthogonalisation is in bfloat16, which without hardware for it takes four times as long as all the rest
     face_codec=FaceCodecRecipe(
         steps=60_000, lr=8e-4, weight_decay=0.0, average=0.998, save_every=200, sample_every=200

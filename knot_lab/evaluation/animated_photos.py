@@ -76,9 +76,8 @@ def figures_of(animated: Animated, photo_13SS: Tensor, turned_13SS: Tensor, embe
     """Those of `photo_figures.GOALS` that can be measured here: landmarks need MediaPipe, identity an embedder."""
     found = {"background": max(formulas.background_change(one, away(one.shape[1]))
                                for one in (animated.spoken, animated.moved))}  # fmt: skip
-    meshes = [_meshes(one) for one in (animated.spoken, animated.moved)]
-    if None not in meshes:
-        spoken, moved = meshes
+    spoken, moved = (_meshes(one) for one in (animated.spoken, animated.moved))
+    if spoken is not None and moved is not None:
         told = animated.controls
         within = np.abs(told["yaw"] * _RADIANS["yaw"]) <= _WITHIN + 1e-6
         found |= {
@@ -118,6 +117,7 @@ def face_embedder() -> Embedder | None:
     network = dlib.face_recognition_model_v1(models.face_recognition_model_location())
 
     def embed(picture: np.ndarray) -> np.ndarray | None:
+        picture = np.ascontiguousarray(picture)  # dlib takes no other
         boxes = detect(picture, 1)
         return np.array(network.compute_face_descriptor(picture, points(picture, boxes[0]))) if boxes else None
 
@@ -163,5 +163,5 @@ def _identity(animated: Animated, photo: Tensor, turned: Tensor, embed: Embedder
 
 def _embedded(frames: Iterable[np.ndarray], embed: Embedder, size: int) -> Iterator[np.ndarray]:
     for frame in frames:
-        found = embed(np.ascontiguousarray(frame))
+        found = embed(frame)
         yield np.zeros(size) if found is None else found

@@ -2,6 +2,8 @@
 
 Nothing here needs the packages that find landmarks or embeddings; whoever measures hands their results in.
 
+Landmarks of a frame without a face are no numbers, and so is what is read from them.
+
 Shapes: T frames, N = 478 landmarks as (x, y, z) in pixels (x right, y down, z away from the camera), E embedding,
 H W height and width.
 """
@@ -47,7 +49,7 @@ def blink(landmarks_TN3: np.ndarray) -> np.ndarray:
     openings = [_between(landmarks_TN3, above, below) / _between(landmarks_TN3, outer, inner)
                 for outer, inner, above, below in _EYES]  # fmt: skip
     opening = np.mean(openings, axis=0)
-    return np.clip(1 - opening / max(np.percentile(opening, _USUAL), 1e-9), 0, 1)
+    return np.clip(1 - opening / max(np.nanpercentile(opening, _USUAL), 1e-9), 0, 1)
 
 
 def _between(landmarks_TN3: np.ndarray, a: int, b: int) -> np.ndarray:

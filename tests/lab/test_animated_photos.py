@@ -37,6 +37,35 @@ def test_a_photo_is_animated_and_measured_without_optional_packages(tmp_path: Pa
     assert found["background"] > 0
 
 
+def test_a_mouth_and_a_head_that_obey_correlate_with_what_they_were_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Landmarks that do what they are told, put in the place of MediaPipe's; every seventh frame shows no face."""
+    told = photos.exercises(100, 0)
+    mouth = np.abs(np.sin(np.arange(100) / 5))
+    drawn = {1: _landmarks(mouth, *np.zeros((3, 100))), 2: _landmarks(np.zeros(100), told["yaw"] * np.deg2rad(30),
+             told["pitch"] * np.deg2rad(18), told["blink"])}  # fmt: skip
+    for one in drawn.values():
+        one[::7] = np.nan
+    monkeypatch.setattr(photos, "_meshes", lambda frames: drawn[int(frames[0, 0, 0, 0])])
+    frames = [np.full((100, 8, 8, 3), number, np.uint8) for number in (1, 2)]
+    made = photos.Animated(spoken=frames[0], moved=frames[1], mouth_T=mouth, controls=told)
+    found = photos.figures_of(made, torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8), None)
+    assert all(found[name] > 0.98 for name in ("mouth", "yaw", "pitch", "blink")), found
+
+
+def _landmarks(mouth: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, blink: np.ndarray) -> np.ndarray:
+    """[T, 478, 3] of a face whose parts lie as the formulas look at them."""
+    points = np.zeros((len(mouth), 478, 3))
+    points[:, 10] = (0, -60, 0)
+    points[:, 168, 1], points[:, 13, 1] = -20, 20
+    points[:, 2] = np.stack([0 * pitch, -60 + 60 * np.cos(pitch), 60 * np.sin(pitch)], axis=-1)
+    points[:, 14, 1] = 20 + 15 * mouth
+    for side, (outer, inner, above, below) in zip((-1, 1), photos.formulas._EYES, strict=True):
+        points[:, inner, 0] = side * 8
+        points[:, outer] = np.stack([side * 28 * np.cos(yaw), 0 * yaw, side * 28 * np.sin(yaw)], axis=-1)
+        points[:, above, 1], points[:, below, 1] = -4 * (1 - blink), 4 * (1 - blink)
+    return points
+
+
 def test_identity_falls_where_frames_are_of_somebody_else() -> None:
     """With an embedder of colours: the frames' last fifth is another picture."""
     photo = torch.zeros(1, 3, 16, 16)
