@@ -310,7 +310,7 @@ class _Past:
 
 
 def _gate(own_NCHW: Tensor, still_NCHW: Tensor) -> Tensor:
-    """1 - exp(-(mean square distance / s^2)^2), [N, 1, h, w]: 0 where the latents are the reference's, else all but 1"""
+    """1 - exp(-(mean square distance / s^2)^2), [N, 1, h, w]: 0 where the latents are the reference's, else nearly 1"""
     apart = (own_NCHW - still_NCHW).square().mean(dim=1, keepdim=True) / _GATE**2
     return 1 - torch.exp(-apart.square())
 

@@ -64,7 +64,7 @@ def read_clip(codec: WarpingCodec, file: Path) -> Clips:
 
 
 def _is_of_a_person(file: Path) -> bool:
-    """Of natural pictures there are clips, too, whose reference has no units."""
+    """Whether it has units of its reference: clips of natural pictures have none."""
     with np.load(file) as stored:
         return "reference_units" in stored.files
 

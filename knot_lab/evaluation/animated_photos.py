@@ -73,7 +73,7 @@ def exercises(num_frames: int, number: int) -> dict[str, np.ndarray]:
 
 
 def figures_of(animated: Animated, photo_13SS: Tensor, turned_13SS: Tensor, embed: Embedder | None) -> dict[str, float]:
-    """Those of `photo_figures.GOALS` that can be measured here: landmarks need MediaPipe, identity an embedder."""
+    """The figures of `photo_figures.GOALS` that can be had here: landmarks need MediaPipe, identity an embedder."""
     found = {"background": max(formulas.background_change(one, away(one.shape[1]))
                                for one in (animated.spoken, animated.moved))}  # fmt: skip
     spoken, moved = (_meshes(one) for one in (animated.spoken, animated.moved))

@@ -2,7 +2,6 @@
 
 import pytest
 
-from knot_live import commands
 from knot_live.access import (
     TOKEN,
     AccessError,
@@ -77,9 +76,3 @@ def test_a_server_names_itself_and_takes_its_operator_s_origins():
     assert doors.wrong_origin(["https://live.example.com"], "live.example.com") is None
     assert "this X" in doors.wrong_host("evil.example")
     assert "this X" in doors.wrong_origin(["null"], "127.0.0.1")
-
-
-@pytest.mark.parametrize("option", [["--prompt", "rain"], ["--text-encoder", "folder"]])
-def test_a_cluster_is_not_begun_where_its_workers_would_not_hear_of_an_option(capsys, option):
-    assert commands.main(["serve", "--cluster", *option]) == 1
-    assert "serve without --cluster" in capsys.readouterr().err

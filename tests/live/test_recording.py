@@ -201,8 +201,10 @@ def test_what_a_barge_in_cut_is_not_in_the_recording_and_nothing_is_heard_behind
     here.clock.at(4.0, lambda: interrupted.append(here.viewer.next))
     here.clock.at(4.0, lambda: here.session.apply(controls.Cancel(here.viewer.next - 1)))
     here.run(seconds=7)
-    (cut,) = here.told(Cut)
-    assert cut.first_frame < max(chunk.first_frame + len(chunk.frames) for chunk in here.chunks if chunk.epoch == 0)
+    cut = here.told(Cut)[-1]  # the speech itself may have cut silence short
+    assert cut.first_frame < max(
+        chunk.first_frame + len(chunk.frames) for chunk in here.chunks if chunk.epoch == cut.epoch - 1
+    )
     levels, loud = in_file(tmp_path / "cut.mp4")
     shown = list(here.viewer.shown)
     assert [level > 50 for level in levels[: len(shown)]] == [value > 50 for value in shown]
