@@ -4,10 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from safetensors.torch import save_file
-from torch import nn
 
 from knot_core.codec.warping import WarpingCodec, WarpingConfig
 from knot_core.config import UNITS_DIM, AdapterConfig, NetworkConfig
@@ -15,6 +13,8 @@ from knot_core.model_loading import ASSETS
 from knot_core.wan.checkpoint import save_network
 from knot_core.wan.families import PRESETS
 from knot_core.wan.network import WanNetwork
+
+from .core.conftest import randomise
 
 SIDE = 64  # pixels of its videos
 PHOTO_SIZE = (300, 420)  # height and width
@@ -29,9 +29,9 @@ def write_face_model(folder: Path, seed: int = 0) -> Path:
                            text_dim=16, freq_dim=16, adapter=adapter)  # fmt: skip
     path = folder / "knot-face.safetensors"
     preset = replace(PRESETS["knot-face"], height=SIDE, width=SIDE)
-    save_network(path, _random(WanNetwork(config), seed), preset)
+    save_network(path, randomise(WanNetwork(config), seed), preset)
     codec = WarpingCodec(WarpingConfig(encoder=(4, 4, 4, 6), decoder=(6, 4, 4), reference=4))
-    tensors = {name: tensor.contiguous() for name, tensor in _random(codec, seed + 1).state_dict().items()}
+    tensors = {name: tensor.contiguous() for name, tensor in randomise(codec, seed + 1).state_dict().items()}
     save_file(tensors, folder / "knot-face-codec.safetensors")
     return path
 
@@ -46,13 +46,3 @@ def write_photo(path: Path) -> Path:
         photo.paste(portrait.convert("RGB").resize((side, side)), (LEFT, TOP))
     photo.save(path)
     return path
-
-
-@torch.no_grad()
-def _random(module: nn.Module, seed: int) -> nn.Module:
-    rng = torch.Generator().manual_seed(seed)
-    for parameter in module.parameters():
-        fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
-        scale = 0.3 if parameter.dim() == 1 else fan_in**-0.5
-        parameter.copy_(scale * torch.randn(parameter.shape, generator=rng))
-    return module

@@ -16,10 +16,12 @@ from torch.nn import functional as fn
 from knot_core import Audio, Driving, open_stream
 from knot_core.codec.latent_matching import warp
 from knot_core.driving.audio import FPS
+from knot_core.driving.face_units import POSE, POSE_RADIANS
 from knot_core.media.face_detectors import import_optional
 from knot_core.media.face_mesh import find_mesh
 from knot_core.model import Model
 
+from ..synthetic.avatars import to_uint8
 from ..synthetic.heads.head_bank import HeadBank
 from ..synthetic.heads.identity import Identity
 from ..synthetic.heads.render import render
@@ -28,7 +30,7 @@ from . import photo_figures as formulas
 
 TURNED = 0.15  # rad, of the photo whose embedding is the scale of identity
 _WITHIN = 0.25  # rad of yaw within which controls are judged
-_RADIANS = {"yaw": np.deg2rad(30.0), "pitch": np.deg2rad(18.0)}  # at control 1
+_YAW_AT_1 = POSE_RADIANS[POSE.index("yaw")]  # rad
 _HEAD = (0.5, 0.48), (0.40, 0.52)  # centre and half axes, in sides, of what moves with an aligned head
 _BLINKS = 2.2  # seconds between them
 _MEASURED_EVERY = 2  # frames, of embeddings
@@ -65,7 +67,7 @@ def exercises(num_frames: int, number: int) -> dict[str, np.ndarray]:
     shift = number * 0.7
     phase = (at + 0.3 * number) % _BLINKS
     return {
-        "yaw": (_WITHIN / _RADIANS["yaw"] * np.sin(2 * np.pi * at / 4.0 + shift)).astype(np.float32),
+        "yaw": (_WITHIN / _YAW_AT_1 * np.sin(2 * np.pi * at / 4.0 + shift)).astype(np.float32),
         "pitch": (0.6 * np.sin(2 * np.pi * at / 2.9 + shift)).astype(np.float32),
         "blink": np.clip(1 - np.abs(phase - 0.3) / 0.2, 0, 1).astype(np.float32),
         "mouth_open": np.zeros(num_frames, np.float32),
@@ -79,7 +81,7 @@ def figures_of(animated: Animated, photo_13SS: Tensor, turned_13SS: Tensor, embe
     spoken, moved = (_meshes(one) for one in (animated.spoken, animated.moved))
     if spoken is not None and moved is not None:
         told = animated.controls
-        within = np.abs(told["yaw"] * _RADIANS["yaw"]) <= _WITHIN + 1e-6
+        within = np.abs(told["yaw"] * _YAW_AT_1) <= _WITHIN + 1e-6
         found |= {
             "mouth": formulas.correlation(formulas.mouth_opening(spoken), animated.mouth_T),
             "yaw": formulas.correlation(formulas.yaw(moved), told["yaw"], within),
@@ -126,7 +128,7 @@ def face_embedder() -> Embedder | None:
 
 def as_pictures(pixels_N3SS: Tensor) -> np.ndarray:
     """[N, 3, S, S] in 0..1 -> uint8 [N, S, S, 3]."""
-    return pixels_N3SS.movedim(1, -1).clamp(0, 1).mul(255).round().byte().numpy()
+    return to_uint8(pixels_N3SS).numpy()
 
 
 def _spoken(model: Model, speech: Speech) -> Driving:

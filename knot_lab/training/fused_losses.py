@@ -15,45 +15,35 @@ from .losses import CHARBONNIER_SCALE
 
 def weighted_charbonnier(error_NCHW: Tensor, weight_N1HW: Tensor) -> Tensor:
     """mean of weight * (sqrt(error^2 + scale^2) - scale), []; the weight gets no gradient."""
-    return _Weighted.apply(error_NCHW, weight_N1HW)
+    return _WithGradient.apply(error_NCHW, *_charbonnier(error_NCHW.detach(), weight_N1HW))
 
 
 def edge_loss(error_NCHW: Tensor, weight_N1HW: Tensor) -> Tensor:
     """The same of the differences of neighbours across, plus that of those down, []: each counts as its second one."""
-    return _Edges.apply(error_NCHW, weight_N1HW)
+    error = error_NCHW.detach()
+    slopes, loss = torch.zeros_like(error), error.new_zeros(())
+    for dim in (-1, -2):
+        length = error.shape[dim] - 1
+        later, sooner = (slopes.narrow(dim, first, length) for first in (1, 0))
+        part, slope = _charbonnier(error.diff(dim=dim), weight_N1HW.narrow(dim, 1, length))
+        later += slope
+        sooner -= slope
+        loss += part
+    return _WithGradient.apply(error_NCHW, loss, slopes)
 
 
-class _Weighted(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, error: Tensor, weight: Tensor) -> Tensor:
-        loss, slope = _charbonnier(error, weight)
-        ctx.save_for_backward(slope)
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:
-        (slope,) = ctx.saved_tensors
-        return slope * outer, None
-
-
-class _Edges(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, error: Tensor, weight: Tensor) -> Tensor:
-        slopes, loss = torch.zeros_like(error), error.new_zeros(())
-        for dim in (-1, -2):
-            length = error.shape[dim] - 1
-            later, sooner = (slopes.narrow(dim, first, length) for first in (1, 0))
-            part, slope = _charbonnier(error.diff(dim=dim), weight.narrow(dim, 1, length))
-            later += slope
-            sooner -= slope
-            loss += part
-        ctx.save_for_backward(slopes)
-        return loss
+class _WithGradient(torch.autograd.Function):
+    """A loss of an error, whose gradient is known."""
 
     @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:
-        (slopes,) = ctx.saved_tensors
-        return slopes * outer, None
+    def forward(ctx: Any, _: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return loss.clone()  # what comes in does not go out
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * outer, None, None
 
 
 def _charbonnier(error: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
