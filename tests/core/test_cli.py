@@ -443,7 +443,7 @@ def test_bench_shows_where_the_time_goes(run):
     figures = json.loads(said)
     assert set(figures) == FIGURES | {"seconds", "stages"}
     assert set(figures["stages"]) == {"anchor", "denoise", "commit", "decode", "write"}
-    assert sum(figures["stages"].values()) == pytest.approx(figures["seconds"], rel=0.5)
+    assert all(0 < seconds <= figures["seconds"] for seconds in figures["stages"].values()), "they may run side by side"
     assert (figures["chunks"], figures["pixel_frames"]) == (3, 33)
     for stage in ("anchor", "denoise", "commit", "decode", "write", "other", "all"):
         assert re.search(rf"^{stage} ", table, re.MULTILINE)
