@@ -133,7 +133,7 @@ def _decoder(args: argparse.Namespace, recipe: Recipe) -> None:
 def _face_codec(args: argparse.Namespace, recipe: Recipe) -> None:
     source = FacePictures(own=recipe.face_codec, bank=args.bank or args.folder / "bank")
     with _team(args) as team:
-        train_stage(build_face_codec(recipe, team), source, Outputs(folder=args.folder))
+        train_stage(build_face_codec(recipe, team, _weights(args.start_from)), source, Outputs(folder=args.folder))
 
 
 def _face_points(args: argparse.Namespace, _: Recipe) -> None:

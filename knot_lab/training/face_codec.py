@@ -40,12 +40,19 @@ _OUTER = (READER, "encoder.frame.0.", "encoder.group.5.", "decoder.first.", "dec
 _SHOWN = (0, 3, 7)  # pixel frames of a clip on the sheet
 
 
-def build_face_codec(recipe: Recipe, team: Team) -> Stage:
-    """The stage `face-codec` at its beginning."""
+def build_face_codec(recipe: Recipe, team: Team, start: Mapping[str, Tensor] | None = None) -> Stage:
+    """The stage `face-codec` at its beginning, or with the weights `start` of an autoencoder that is trained already.
+
+    Raises:
+        CheckpointError: `start` holds no warping autoencoder.
+        SettingsError: it has other widths than the recipe's.
+    """
     own = recipe.face_codec
     with torch.random.fork_rng():
         torch.manual_seed(own.seed)
         codec = started(ReadCodec(own.codec))
+    if start is not None:
+        _go_on_from(codec, start)
     role = make_role(codec, recipe, team)
     average = ReadCodec(own.codec)
     average.load_state_dict(codec.state_dict())
@@ -67,6 +74,14 @@ def build_face_codec(recipe: Recipe, team: Team) -> Stage:
         sample=_sample,
         sheet=draw_face_sheet,
     )
+
+
+def _go_on_from(codec: ReadCodec, start: Mapping[str, Tensor]) -> None:
+    """Load an autoencoder as it ships; what reads landmarks from its latents is not in there, and begins anew."""
+    trained = WarpingCodec.from_state_dict({name: tensor.float() for name, tensor in start.items()})
+    if trained.config != codec.config:
+        raise SettingsError(f"the weights to begin with are of {trained.config}, the recipe's of {codec.config}")
+    codec.load_state_dict(trained.state_dict(), strict=False)
 
 
 def export_face_codec(folder: Path, assets: Path) -> Path:

@@ -13,7 +13,7 @@ from torch.nn import functional as fn
 
 from knot_core.codec.latent_matching import warp
 from knot_core.codec.warping import WarpingCodec, WarpingConfig
-from knot_core.errors import SettingsError
+from knot_core.errors import CheckpointError, SettingsError
 from knot_lab.data import face_clips
 from knot_lab.data.clip_shards import Clips
 from knot_lab.data.face_clips import prepare_bank, read_clip
@@ -237,3 +237,15 @@ def test_the_regression_learns_from_rendered_clips(bank: Path, tmp_path: Path) -
     train_stage(stage, Portraits(own=own, clips=clips, stills=clips), outputs)
     assert all(np.isfinite(value) for line in lines for value in line.values())
     assert (tmp_path / "student.safetensors").exists()
+
+
+def test_a_training_goes_on_from_weights_that_ship() -> None:
+    trained = WarpingCodec(_OWN.codec).state_dict()
+    stage = training.build_face_codec(_RECIPE, Team(), {name: tensor.half() for name, tensor in trained.items()})
+    for role in ("codec", "average"):
+        begun = stage.roles[role].network.state_dict()
+        assert all(torch.equal(begun[name], tensor.half().float()) for name, tensor in trained.items())
+    with pytest.raises(SettingsError, match="the weights to begin with are of"):
+        training.build_face_codec(replace(_RECIPE, face_codec=replace(_OWN, codec=WarpingConfig())), Team(), trained)
+    with pytest.raises(CheckpointError, match="no warping autoencoder"):
+        training.build_face_codec(_RECIPE, Team(), {"decoder.first.weight": torch.zeros(2)})
