@@ -1,8 +1,8 @@
 """Training of the landmark network (`knot_core/media/face_points.py`) on pictures whose points are known.
 
 Pictures lie in npz files: `pictures` uint8 [n, P, P, 3], `points` float32 [n, k, 2] in pixels, `names` of the k points.
-Renders of `knot_lab/synthetic/heads` are one source; pictures that MediaPipe labelled another. Files that come into the
-folder while it trains are read, too.
+Renders of `knot_lab/synthetic/heads` are one source; pictures that MediaPipe labelled another. A clip of anything else
+(`data natural` writes them) shows what is no face. Files that come into the folder while it trains are read, too.
 
 Shapes: B windows, S = 128 pixels a side, n pictures, P = 256 pixels of theirs, N = 20 points of k.
 """
@@ -27,7 +27,8 @@ from knot_core.media.face_points import POINTS, WINDOW, FacePointsNet, Seen
 FACE_POINTS_STEPS = 5000
 _HELD_OUT = 20  # one file in so many is never trained on
 _BATCH, _RATE, _WARM_UP = 16, 2e-3, 100
-_NO_FACE = 0.15  # share of windows without a face, or with one that does not fill it
+_NO_FACE = 0.15  # share of a face's windows that it does not fill
+_NOWHERE = -1e4  # pixels: where the points of pictures without a face lie
 _MIRRORED = [
     POINTS.index(("left" if name.startswith("right") else "right") + name[name.index("_") :] if "_" in name
                  and name.split("_")[0] in {"left", "right"} else name)
@@ -60,11 +61,15 @@ class PointPictures:
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     with np.load(path) as stored:
-        places = [list(stored["names"]).index(name) for name in POINTS]
-        pictures = torch.from_numpy(stored["pictures"]).permute(0, 3, 1, 2).float()
-        factor = WINDOW / pictures.shape[-1]
-        small = F.interpolate(pictures, WINDOW, mode="area").round().byte().permute(0, 2, 3, 1)
-        return small.numpy(), stored["points"][:, places].astype(np.float32) * factor
+        if "frames" in stored:  # a clip; one frame is much like the next
+            pictures = stored["frames"][::2]
+            points = np.full((len(pictures), len(POINTS), 2), _NOWHERE, np.float32)
+        else:
+            places = [list(stored["names"]).index(name) for name in POINTS]
+            pictures, points = stored["pictures"], stored["points"][:, places].astype(np.float32)
+    whole = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
+    small = F.interpolate(whole, WINDOW, mode="area").round().byte().permute(0, 2, 3, 1)
+    return small.numpy(), points * np.float32(WINDOW / whole.shape[-1])
 
 
 def augmented(rng: np.random.Generator, pictures: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,7 +78,7 @@ def augmented(rng: np.random.Generator, pictures: Tensor, points: Tensor) -> tup
     Moved, turned and scaled; mirrored; before other backgrounds; in other light and colour; blurred, noisy, partly
     covered.
     """
-    count = len(pictures)
+    count, pictured = len(pictures), points[:, 0, 0] > _NOWHERE / 2
     pictures, points = _mirrored(rng, pictures, points)
     backdrop = F.interpolate(F.avg_pool2d(pictures.roll(1, 0), 8), pictures.shape[-2:], mode="bilinear").flip(-1)
     angle = torch.from_numpy(rng.normal(0, 0.25, count)).float()
@@ -85,7 +90,7 @@ def augmented(rng: np.random.Generator, pictures: Tensor, points: Tensor) -> tup
         none[:, None], shift + 120 * torch.from_numpy(rng.choice([-1.0, 1.0], (count, 2))).float(), shift
     )
     windows, points = _moved(pictures, points, angle, scale, shift, backdrop)
-    return _covered(rng, _photographed(rng, windows)).clamp(0, 1), points, (~none).float()
+    return _covered(rng, _photographed(rng, windows)).clamp(0, 1), points, (pictured & ~none).float()
 
 
 def _mirrored(rng: np.random.Generator, pictures: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,10 +3,11 @@
 import json
 
 import numpy as np
+import pytest
 import torch
 
-from knot_core.media.face_points import POINTS, WINDOW, load_face_points
-from knot_lab.training.face_points_training import PointPictures, _mirrored, augmented, train_face_points
+from knot_core.media.face_points import POINTS, WINDOW, FacePointsNet, load_face_points
+from knot_lab.training.face_points_training import PointPictures, _mirrored, augmented, loss_of, train_face_points
 
 SIDE = 256
 
@@ -70,6 +71,19 @@ def test_augmented_points_still_lie_on_what_they_mark():
                 brighter.append(float(window[y - 1 : y + 1, x - 1 : x + 1].mean() > window.median() + 0.05))
     assert len(brighter) > 200
     assert np.mean(brighter) > 0.75  # the others are covered by something, or nearly white all over
+
+
+def test_clips_of_something_else_show_what_is_no_face(tmp_path):
+    folder = stored(tmp_path / "pictures", 1)
+    np.savez(folder / "natural.npz", frames=np.zeros((17, SIDE, SIDE, 3), np.uint8))
+    (folder / "0.npz").rename(folder / "rendered.npz")
+    pictures = PointPictures(folder, held_out=True)
+    assert pictures.refresh() == 9
+    windows, points, face = augmented(np.random.default_rng(0), *pictures.draw(np.random.default_rng(0), 8))
+    assert face.sum() == 0
+    seen = FacePointsNet()(windows)
+    loss_of(seen, points, face).backward()
+    assert float(loss_of(seen, points, face).detach()) == pytest.approx(float(seen.face.detach().exp().log1p().mean()))
 
 
 def test_training_writes_weights_that_load_and_goes_on_where_it_stopped(tmp_path):
