@@ -43,11 +43,27 @@ def read_text(path: Place, what: str, error: type[KnotError] = SettingsError) ->
 
 
 def _encoding(data: bytes) -> str:
-    """The encoding, by byte order mark; without one, ASCII letters beside a zero byte indicate UTF-16."""
+    """The encoding, by byte order mark; without one, by where the zero bytes of ASCII characters stand."""
     marked = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
-    if marked is None and len(data) >= 2 and bool(data[0]) != bool(data[1]):
-        return "utf-16-le" if data[0] else "utf-16-be"
-    return marked or "utf-8"
+    if marked is not None:
+        return marked
+    zeros, quarter = [data[place::4].count(0) for place in range(4)], len(data) / 4
+    for encoding, always, mostly in (("utf-32-le", 3, 2), ("utf-32-be", 0, 1)):  # no character is beyond U+10FFFF
+        if zeros[always] == quarter < 2 * zeros[mostly]:
+            return encoding
+    even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
+    begins_wide = len(data) >= 2 and bool(data[0]) != bool(data[1])
+    if even == odd or not (begins_wide or (len(data) % 2 == 0 and not _is_utf8(data))):
+        return "utf-8"
+    return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def read_settings(path: Place) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from knot_core.errors import MediaError
+from knot_core.files import read_text
 from knot_core.media import open_image
 from knot_core.media.face_alignment import find_face_points, given_points, place_face
 from knot_core.media.placement import cut_out
@@ -25,7 +26,8 @@ def aligned_photos(folder: Path) -> dict[str, Tensor]:
         image, beside = open_image(path), path.with_suffix(".points")
         try:
             size = tuple(image.shape[:2])
-            points = given_points(beside.read_text(), size) if beside.exists() else find_face_points(image)
+            text = read_text(beside, "the points", MediaError) if beside.exists() else None
+            points = find_face_points(image) if text is None else given_points(text, size)
         except MediaError as problem:
             sys.stderr.write(f"{path.name} is left out: {problem}\n")
             continue

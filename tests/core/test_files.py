@@ -34,6 +34,14 @@ def test_text_is_the_same_in_every_encoding(tmp_path: Path, encoding: str) -> No
         assert read(path) == read(plain)
 
 
+@pytest.mark.parametrize("encoding", [*ENCODINGS, "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("text", ["\u53f0\u8bcd \u4e2d\r\n\u4e00\u4e8c\n", "\r\n", "{", '{"\U0001f600": "\u4e00"}\r\n'])
+def test_no_mark_is_needed_whatever_the_first_character_is(tmp_path: Path, encoding: str, text: str) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(text.encode(encoding))
+    assert read_text(path, "the text") == text
+
+
 DAMAGED = ("{'é'}".encode("latin-1"), b"\xff\xfeabc", b"\xef\xbb\xbf\xff", b"ab\0cd", b"\xff" * 9)
 
 
