@@ -211,6 +211,9 @@ def test_resuming_past_the_end_is_refused(run, tmp_path):
         ("--reference face.png --audio speech.m4a --stats speech.m4a", "--stats speech.m4a would be written over"),
         ("--reference face.png --idle --sheet ./face.png", "--sheet face.png would be written over --reference"),
         ("--reference face.png --controls nod.json --save-state nod.json", "would be written over --controls"),
+        ("--reference face.png --idle --stats .", "--stats . is a folder; name a file in it"),
+        ("--reference face.png --idle --save-state .", "--save-state . is a folder"),
+        ("--reference face.png --idle --sheet face.png/sheet.png", "would lie in face.png, which is no folder"),
         ("--reference face.png --idle --codec nod.json", "nod.json is no PyTorch file, or damaged"),
         ("--reference face.png --idle --points 1,2 3,4 nose", "give eyes and mouth in pixels, such as 97,112"),
         (
@@ -373,9 +376,9 @@ def test_a_stream_that_fails_leaves_its_state_once_something_was_made(run, tmp_p
 
 
 def test_a_sheet_that_cannot_be_written_does_not_cost_the_state(run, tmp_path):
-    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "sheet.png").symlink_to(tmp_path / "not there" / "sheet.png")
     code, _, said = run("animate", "--reference", "face.png", "--idle", "--seconds", 0.5, "--out", tmp_path / "v.mp4",
-                        "--save-state", tmp_path / "state", "--sheet", tmp_path / "file" / "sheet.png")  # fmt: skip
+                        "--save-state", tmp_path / "state", "--sheet", tmp_path / "sheet.png")  # fmt: skip
     assert code == 1
     assert "sheet.png" in said
     assert (tmp_path / "state").exists()

@@ -105,6 +105,20 @@ def test_what_is_read_and_written_is_named_in_one_sentence(tmp_path: Path) -> No
     check_outputs({"--out": Path("/dev/null"), "--stats": Path("/dev/null")}, {})
 
 
+def test_a_file_takes_no_folders_place_and_lies_below_no_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    for name in ("folder", "link"):
+        with pytest.raises(SettingsError, match=f"^--stats .*{name} is a folder; name a file in it$"):
+            check_outputs({"--stats": tmp_path / name}, {})
+        check_outputs({"--out": tmp_path / name}, {}, folders=["--out"])
+    for name in ("file/x.mp4", "file/a/b/x.mp4"):
+        with pytest.raises(SettingsError, match="would lie in file, which is no folder"):
+            check_outputs({"--out": tmp_path / name}, {}, folders=["--out"])
+    check_outputs({"--out": tmp_path / "folder/new/x.mp4", "--stats": os.devnull}, {})
+
+
 def test_folders_hold_nothing_that_is_read_or_written_elsewhere(tmp_path: Path) -> None:
     pictures, weights = tmp_path / "pictures", tmp_path / "weights"
     weights.mkdir()
