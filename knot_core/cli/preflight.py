@@ -52,7 +52,7 @@ def require_room(options: argparse.Namespace) -> None:
         header.config, settings, size, dtype, has_text=header.preset.needs_text, spatial=header.preset.spatial
     )
     free, total = free_memory(device), total_memory(device)
-    if total is not None and need.certain > total:
+    if total is not None and need.least > total:
         raise SettingsError(f"this stream needs {need}, and {device} has {total / _GIB:.2f} GiB in all; take a smaller "
                             "size or fewer num_window_frames")  # fmt: skip
     if free is None:

@@ -40,6 +40,11 @@ class MemoryNeed:
         return self.weights + self.cache + self.anchor + self.text
 
     @property
+    def least(self) -> int:
+        """Bytes in use at the peak at the least: activations and decoder are estimated within a third."""
+        return self.certain + max(self.activations, self.decoder) * 2 // 3
+
+    @property
     def total(self) -> int:
         """Bytes in use at the peak; network and decoder do not run at the same time."""
         return self.certain + max(self.activations, self.decoder)

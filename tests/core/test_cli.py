@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from knot_core import cli
+from knot_core.cli import preflight
 from knot_core.cli.interrupt import INTERRUPTED
 from knot_core.cli.options import SETTINGS_HELP
 from knot_core.codec.taehv import TAEHV, CodecConfig
@@ -29,6 +30,7 @@ from knot_core.media.frames import read_frames
 from knot_core.run.process_memory import peak_rss_mib
 from knot_core.wan.checkpoint import save_network
 from knot_core.wan.families import PRESETS
+from knot_core.wan.memory import MemoryNeed
 from knot_core.wan.network import WanNetwork
 
 FIGURES = {
@@ -335,6 +337,18 @@ def test_media_are_named_as_the_user_gave_them(run, tmp_path):
         assert (picture if name == "speech.m4a" else name) in said
     with pytest.raises(MediaError, match=r"sub/none\.mp4"):
         next(read_frames(Path("sub/none.mp4"), 25))
+
+
+@pytest.mark.parametrize(("total", "code"), [(1.9, 1), (2.1, 0)])
+def test_a_peak_that_is_certain_to_pass_all_memory_is_refused(run, tmp_path, monkeypatch, total, code):
+    """Activations are estimated within a third; beyond that the system would end the process without a word."""
+    need = MemoryNeed(weights=2**20, cache=2**20, anchor=0, text=0, activations=3 * 2**30, decoder=2**30)
+    monkeypatch.setattr(preflight, "memory_needed", lambda *_, **__: need)
+    monkeypatch.setattr(preflight, "total_memory", lambda _: int(total * 2**30))
+    given = ("--reference", "face.png", "--idle", "--seconds", "0.2", "--out", tmp_path / "v.mp4")
+    found, _, said = run("animate", *given)
+    assert found == code
+    assert ("GiB in all; take a smaller size" in said) == bool(code)
 
 
 def test_a_size_of_the_wrong_kind_is_refused(run, tmp_path, capsys):
