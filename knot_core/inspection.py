@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .codec import warping
 from .codec.taehv import TAEHV, read_config
 from .config import NetworkConfig, StreamSettings
 from .errors import KnotError
@@ -47,10 +48,10 @@ def inspect_checkpoint(
     }
     try:
         found["family"] = checkpoint.family
-        wanted = _codec(checkpoint, found) if checkpoint.is_codec else _network(checkpoint, found)
+        wanted = _codec(checkpoint, found) if checkpoint.codec else _network(checkpoint, found)
         found["missing"], found["unexpected"] = differences(checkpoint, wanted.state_dict())
         found["problem"] = None
-        if not checkpoint.is_codec:
+        if not checkpoint.codec:
             found |= _preset(checkpoint.preset, checkpoint.config, size, dtype, settings)
         check_tensors(checkpoint, wanted.state_dict())
     except KnotError as problem:
@@ -59,10 +60,11 @@ def inspect_checkpoint(
 
 
 def _codec(checkpoint: Checkpoint, found: dict[str, Any]) -> nn.Module:
-    config = read_config(checkpoint.tensors)
+    warps = checkpoint.codec == "warping"
+    config = (warping.read_config if warps else read_config)(checkpoint.tensors)
     found |= asdict(config)
     with torch.device("meta"):
-        return TAEHV(config)
+        return (warping.WarpingCodec if warps else TAEHV)(config)
 
 
 def _network(checkpoint: Checkpoint, found: dict[str, Any]) -> nn.Module:

@@ -28,6 +28,7 @@ from .recognise import Recognised, Traits, adapter_kind, recognise
 
 _MOST_SAID = 8192  # pixels of a side, pictures a second
 _TAIL = 4  # parts of a path that may say the family: file, folders, a download cache's repository
+_CODECS = {"taehv": "decoder.1.weight", "warping": "decoder.head.weight"}  # a tensor that only they have
 _FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
@@ -53,12 +54,12 @@ class Checkpoint:
         Raises:
             CheckpointError: no family has this structure.
         """
-        return "taehv" if self.is_codec else self.preset.family
+        return self.codec or self.preset.family
 
     @property
-    def is_codec(self) -> bool:
-        """Whether the file holds a video autoencoder instead of a network."""
-        return "decoder.1.weight" in self.tensors
+    def codec(self) -> str | None:
+        """The kind of video autoencoder that the file holds instead of a network: taehv, warping, or None."""
+        return next((kind for kind, name in _CODECS.items() if name in self.tensors), None)
 
     @property
     def preset(self) -> Preset:

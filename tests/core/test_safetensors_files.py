@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from knot_core.errors import CheckpointError
+from knot_core.inspection import inspect_checkpoint
 from knot_core.model_loading import ASSETS
 from knot_core.wan.checkpoint import open_checkpoint
 from knot_core.wan.reading import read_stored
@@ -116,6 +117,13 @@ def test_the_adapter_of_a_large_network_feeds_the_blocks_behind_the_first_two(tm
         ("audio_cond_projs.6", "audio_cond_projs.7"))}  # fmt: skip
     save_file(tensors, tmp_path / "fewer.safetensors")
     assert open_checkpoint(tmp_path / "fewer.safetensors", header_only=True).config.adapter.blocks == tuple(range(2, 8))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("knot-tiny-codec", "taehv"), ("knot-face-codec", "warping")])
+def test_inspect_knows_every_kind_of_codec_by_its_structure(tmp_path, name, kind):
+    save_file(load_file(ASSETS / f"{name}.safetensors"), tmp_path / "copy.sft")
+    found = inspect_checkpoint(tmp_path / "copy.sft")
+    assert (found["family"], found["problem"], found["missing"], found["unexpected"]) == (kind, None, [], [])
 
 
 def test_a_codec_of_either_suffix_lies_beside_its_weights(tmp_path):
