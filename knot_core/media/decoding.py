@@ -168,6 +168,8 @@ class SoundDecoder:
         for packet in self._packets():
             if self._bytes is not None and self._bytes.in_tag(packet):
                 continue
+            if not packet.size and packet.pts is not None:  # the mark of an end in NUT; without a time, it flushes
+                continue
             try:
                 frames = packet.decode()
             except UNREADABLE as problem:

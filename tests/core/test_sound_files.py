@@ -260,6 +260,15 @@ def test_what_overlaps_is_cut(tmp_path, kind):
     assert heard_bursts(audio.samples.numpy(), RATE) == pytest.approx([1, 2.5], abs=0.04)
 
 
+def test_an_empty_packet_at_the_end_is_no_damage(tmp_path, caplog):
+    """As NUT has one, which decoders of FLAC refuse."""
+    path = write(tmp_path / "sound.nut", speech(2), RATE, "flac")
+    with av.open(str(path)) as container:
+        assert any(not packet.size and packet.pts is not None for packet in container.demux(audio=0))
+    assert open_audio(path).num_samples == 2 * RATE
+    assert not warnings(caplog)
+
+
 def test_time_stamps_that_tremble_change_nothing(tmp_path, caplog):
     rng = np.random.default_rng(5)
     path = made(tmp_path, "webm", speech(4), later=lambda _at: float(rng.uniform(0, 0.009)))
