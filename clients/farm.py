@@ -83,7 +83,7 @@ def machines_of(options: argparse.Namespace) -> list[Any]:
     found = [machines.ComfyMachine(name, workflow) for name in dict.fromkeys(options.comfy)]
     token = os.environ.get("KNOT_LIVE_TOKEN")
     if options.token_file is not None:
-        token = options.token_file.read_text(encoding="utf-8").strip()
+        token = queue.read_text(options.token_file).strip()
     for name in dict.fromkeys(options.live):
         found += [machines.LiveMachine(name, token)] * options.at_once
     return found

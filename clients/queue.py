@@ -334,9 +334,20 @@ def results(comfy: Comfy, run: Run) -> list[Json]:
     return saved + [place for place in begun if place not in saved]
 
 
+def read_text(path: Path) -> str:
+    """In UTF-8, UTF-16 or UTF-32, with a byte order mark or without, as editors and spreadsheets save it."""
+    try:
+        data = path.read_bytes()
+        return data.decode(json.detect_encoding(data))
+    except OSError as problem:
+        raise FailedError(f"{path} cannot be read ({problem.strerror or problem})") from problem
+    except UnicodeDecodeError as problem:
+        raise FailedError(f"{path} is no text in UTF-8 or UTF-16; save it as UTF-8") from problem
+
+
 def read_workflow(path: Path) -> Json:
     try:
-        prompt = json.loads(path.read_bytes())
+        prompt = json.loads(read_text(path))
     except ValueError as problem:
         raise FailedError(f"{path} is not JSON ({problem})") from problem
     if isinstance(prompt, dict) and "nodes" in prompt:

@@ -7,6 +7,7 @@ or one that the operator allows. None of it replaces the token.
 
 import hmac
 import ipaddress
+import json
 import os
 import platform
 import re
@@ -125,7 +126,7 @@ def operators_token(file: Path | None) -> str | None:
     if file is None and not os.environ.get(TOKEN):
         return None
     try:
-        token = (os.environ[TOKEN] if file is None else file.read_text(encoding="utf-8")).strip()
+        token = (os.environ[TOKEN] if file is None else _text(file.read_bytes())).strip()
     except (OSError, UnicodeDecodeError) as problem:
         raise AccessError(f"the token file {file} cannot be read ({problem}); is the path right?") from problem
     where = f"{TOKEN} of the environment" if file is None else f"the token file {file}"
@@ -133,6 +134,11 @@ def operators_token(file: Path | None) -> str | None:
         raise AccessError(f"{where} holds no token of {_SHORTEST_TOKEN} to {_LONGEST_TOKEN} plain characters; make one "
                           'with: python -c "import secrets; print(secrets.token_urlsafe())"')  # fmt: skip
     return token
+
+
+def _text(data: bytes) -> str:
+    """In UTF-8, or in UTF-16 as Windows' shells write it; with a byte order mark or without."""
+    return data.decode(json.detect_encoding(data))
 
 
 def check_exposure(listen: str, token: str | None) -> None:

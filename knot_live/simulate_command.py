@@ -67,6 +67,6 @@ def _costs(options: argparse.Namespace) -> Costs:
 
 def _read(path: Path) -> Costs:
     try:
-        return Costs.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return Costs.from_json(json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as problem:
         raise SettingsError(f"{path} holds no costs ({problem}); see docs/scale.md") from problem

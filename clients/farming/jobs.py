@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 import os
 import threading
@@ -50,13 +51,12 @@ def read_jobs(place: Path, *, every_pair: bool = False) -> list[Job]:
 
 
 def _of_table(place: Path) -> list[Job]:
-    with place.open(encoding="utf-8-sig", newline="") as file:
-        table = csv.DictReader(file)
-        if wrong := [name for name in table.fieldnames or () if name not in COLUMNS and "." not in name]:
-            raise queue.FailedError(
-                f"{place}: got the column {wrong[0]!r}, wanted {', '.join(COLUMNS)} or NODE.INPUT such as 4.width"
-            )
-        return [_of_row(place, number, row) for number, row in enumerate(table, 1)]
+    table = csv.DictReader(io.StringIO(queue.read_text(place), newline=""))
+    if wrong := [name for name in table.fieldnames or () if name not in COLUMNS and "." not in name]:
+        raise queue.FailedError(
+            f"{place}: got the column {wrong[0]!r}, wanted {', '.join(COLUMNS)} or NODE.INPUT such as 4.width"
+        )
+    return [_of_row(place, number, row) for number, row in enumerate(table, 1)]
 
 
 def _of_row(place: Path, number: int, row: dict[str | None, Any]) -> Job:

@@ -37,11 +37,12 @@ def test_only_loopback_needs_no_token(address, ours):
             check_exposure(address, None)
 
 
-def test_a_token_comes_from_a_file_or_else_from_the_environment(tmp_path, monkeypatch):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_token_comes_from_a_file_or_else_from_the_environment(tmp_path, monkeypatch, encoding):
     assert operators_token(None) is None
     monkeypatch.setenv(TOKEN, GOOD)
     assert operators_token(None) == GOOD
-    (tmp_path / "token").write_text(f"{GOOD}-of-the-file\n", encoding="utf-8")
+    (tmp_path / "token").write_text(f"{GOOD}-of-the-file\r\n", encoding=encoding)
     assert operators_token(tmp_path / "token") == f"{GOOD}-of-the-file"
 
 

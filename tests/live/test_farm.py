@@ -263,17 +263,25 @@ def test_a_sentence_goes_to_the_live_server_and_a_nodes_input_to_comfyui(tmp_pat
     assert {job["name"]: job["machine"] for job in found["jobs"]} == {"two": live.url, "wide": comfy.url}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_table_is_read_in_every_encoding_that_spreadsheets_write(tmp_path, encoding):
+    path = tmp_path / "jobs.csv"
+    path.write_bytes('name,text\r\neins,"Guten Morgen, Zo\u00eb.\nNoch etwas."\r\n'.encode(encoding))
+    (job,) = farm.jobs.read_jobs(path)
+    assert (job.name, job.text) == ("eins", "Guten Morgen, Zo\u00eb.\nNoch etwas.")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [("name,wdth\na,1\n", "the column 'wdth'"), ("name,reference\na,none.png\n", "no file"),
      ("name,seed\na,one\n", "invalid literal"), ("name\na\na\n", "two jobs have the name 'a'"),
      ("name\n../a\n", "cannot be the name"), ("name,seed\na\n", "another number of fields"),
-     ("name\n", "holds no job")],
-    ids=["column", "file", "seed", "twice", "name", "fields", "empty"],
+     ("name\n", "holds no job"), ("name\nZo\udcff\n", "is no text in UTF-8 or UTF-16; save it as UTF-8")],
+    ids=["column", "file", "seed", "twice", "name", "fields", "empty", "encoding"],
 )  # fmt: skip
 def test_a_wrong_table_is_one_sentence(tmp_path, capsys, text, said):
     path = tmp_path / "jobs.csv"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
     assert farm.main([str(path), "--comfy", "http://127.0.0.1:9", "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
