@@ -6,7 +6,7 @@
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,8 +64,7 @@ def filled(prefix: str, graph: Graph, size: tuple[int, int], now: time.struct_ti
     now = now or time.localtime()
     sides = dict(zip(("height", "width"), map(str, size), strict=True))
 
-    def replaced(found: re.Match[str]) -> str:
-        word = found[1]
+    def replacement(word: str) -> str | None:
         if word.startswith(_DATE):
             return _date(word.removeprefix(_DATE), now)
         if word in sides:
@@ -74,9 +73,20 @@ def filled(prefix: str, graph: Graph, size: tuple[int, int], now: time.struct_ti
             return time.strftime(_CLOCK[word], now)
         name, dot, widget = word.rpartition(".")
         value = graph.value(name, widget) if dot else None
-        return found[0] if value is None else _NOT_IN_NAMES.sub("_", value)
+        return None if value is None else _NOT_IN_NAMES.sub("_", value)
 
-    return _WORD.sub(replaced, prefix)
+    return "".join(_replaced(prefix, replacement))
+
+
+def _replaced(prefix: str, replacement: Callable[[str], str | None]) -> Iterator[str]:
+    """Parts of the result. A sign that closes what names nothing may open a word: that of 50%_%width%."""
+    at = 0
+    while found := _WORD.search(prefix, at):
+        value = replacement(found[1])
+        yield prefix[at : found.start()]
+        yield found[0][:-1] if value is None else value
+        at = found.end() - (value is None)
+    yield prefix[at:]
 
 
 def _date(form: str, now: time.struct_time) -> str:

@@ -51,6 +51,7 @@ def test_a_name_for_search_and_replace_is_found_in_the_workflow(server: Server) 
 
 def test_words_that_name_nothing_stay_and_a_widgets_slashes_do_not_make_folders(server: Server) -> None:
     assert names(server, "%nothing%_%None.widget%") == ("%nothing%_%None.widget%",) * 2
+    assert names(server, "50%_%width%_%_%height%%") == ("50%_128_%_128%",) * 2
     prompt = idle(0.2)
     prompt["word"] = {"class_type": "StandInWord", "inputs": {"text": "../a/b:c"}}
     prompt["kept"] = {"class_type": "PreviewAny", "inputs": {"source": ["word", 0]}}
