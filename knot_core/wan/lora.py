@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _WRAPPERS = ("generator_lora", "lora", "state_dict", "model")
 _PREFIXES = (
     "base_model.model.", "diffusion_model.", "transformer.", "pipe.dit.", "pipe.", "dit.", "generator.", "model.",
-    "unet.", "lora_unet_",
+    "module.", "net.", "unet.", "lora_unet_",
 )  # fmt: skip
 _ADAPTER = r"(\.\w+)?"  # PEFT's name of the adapter
 _PARTS = {
@@ -209,7 +209,7 @@ def _module(name: str, modules: frozenset[str]) -> str | None:
         for spelled in (candidate, wan_name(candidate)):
             if spelled in modules:
                 return spelled
-    flat = re.sub(r"^(lora_unet_+|lycoris_|diffusion_model_)+", "", name.replace(".", "_"))
+    flat = re.sub(r"^(lora_unet_+|lora_transformer_|lycoris_|diffusion_model_)+", "", name.replace(".", "_"))
     return next((module for module in modules if module.replace(".", "_") == flat), None)
 
 

@@ -23,7 +23,7 @@ _SCALES = (".scale_weight", ".weight_scale")  # ComfyUI's scaled fp8, older and 
 _NO_WEIGHTS = (".scale_input", ".input_scale", "scaled_fp8", ".comfy_quant")
 _OF_TRAINING = ("_cls_pred_branch.", "_register_tokens", "_gan_ca_blocks.")  # Self-Forcing's GAN runs leave them
 _TABLES = re.compile(r"(rope\.)?freqs(_\w+)?")  # of rotary positions, which are computed here
-_OF_NVFP4 = ".weight_scale_2"  # the second of its two scales
+_OF_NVFP4 = (".weight_scale_2", ".weight_global_scale")  # the second of its scales: ComfyUI's name, LightX2V's
 
 
 def read_network(

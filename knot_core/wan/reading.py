@@ -25,7 +25,10 @@ from .safetensors_file import is_safetensors, read_header, read_tensors
 SETS = ("generator_ema", "generator")  # of one network: averaged over the training, and as it ended
 WRAPPERS = (*SETS, "state_dict", "model")
 _TRAINING_WRAPPERS = re.compile(r"(_fsdp_wrapped_module|_checkpoint_wrapped_module|_orig_mod)\.")
-_PREFIX_WORDS = ("generator_ema", "generator", "state_dict", "model", "module", "diffusion_model", "net", "dit")
+_PREFIX_WORDS = (
+    "generator_ema", "generator", "state_dict", "model", "module", "diffusion_model", "net", "dit", "pipe",
+    "transformer",
+)  # fmt: skip
 _PREFIX = re.compile(rf"(({'|'.join(_PREFIX_WORDS)})\.)*")
 _ANCHORS = ("patch_embedding.weight", "audio_proj.proj1.weight")  # of a network, of InfiniteTalk's audio modules
 _SAFETENSORS = (".safetensors", ".sft")

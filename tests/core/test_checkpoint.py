@@ -61,7 +61,8 @@ def assert_loads(path: Path, weights: dict[str, Tensor]) -> None:
     assert all(torch.equal(found[name], weights[name]) for name in weights)
 
 
-@pytest.mark.parametrize("prefix", ["", "model.", "model.diffusion_model.", "model._fsdp_wrapped_module."])
+@pytest.mark.parametrize("prefix", ["", "model.", "model.diffusion_model.", "model._fsdp_wrapped_module.", "pipe.dit.",
+                                    "transformer.", "module."])  # fmt: skip
 @pytest.mark.parametrize("wrapper", [None, "generator", "generator_ema", "state_dict"])
 def test_every_wrapping_is_the_same_network(tmp_path, weights, prefix, wrapper):
     named = {prefix + name: tensor for name, tensor in weights.items()}

@@ -201,10 +201,29 @@ def test_nothing_of_a_stream_mixes_devices_or_reads_a_value(row, as_trained, dty
     resumed = stream.fork()  # from a snapshot, as from a file
     assert next(resumed).latents.device.type == "cuda"
     if row.needs_text:
-        resumed.set_text(torch.ones(1, 512, resumed.model.config.text_dim))
-        assert next(resumed).latents.device.type == "cuda"
+        for recache in (False, True) if settings.commit != "in_place" else (False,):
+            resumed.set_text(torch.ones(1, 512, resumed.model.config.text_dim), recache=recache)
+            assert next(resumed).latents.device.type == "cuda"
     assert [chunk.latents.device.type for chunk in next_chunks([stream, resumed])] == ["cuda", "cuda"]
     assert "could not be computed together" not in caplog.text
+
+
+@pytest.mark.usefixtures("mode")
+@pytest.mark.parametrize("scales", [(3.0, 1.0), (1.0, 3.0), (3.0, 3.0), (3.0, 4.0)], ids=str)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.takes_guidance], ids=lambda row: row.family)
+def test_nothing_of_guidance_does_either(row, scales):
+    """Two passes, or three, each with a cache of its own; prompts are recomputed and streams join as without."""
+    text, sound = scales
+    if sound != 1 and row.adapter is None:
+        pytest.skip(f"{row.family} has no sound to guide by")
+    settings = replace(few_steps(row.settings), text_guidance=text, sound_guidance=sound)
+    stream = begin(row, settings, torch.bfloat16)
+    for _ in range(2):
+        assert next(stream).latents.device.type == "cuda"
+    resumed = stream.fork()
+    resumed.set_text(torch.ones(1, 512, resumed.model.config.text_dim), recache=True)
+    assert next(resumed).latents.device.type == "cuda"
+    assert [chunk.latents.device.type for chunk in next_chunks([stream, resumed])] == ["cuda", "cuda"]
 
 
 @pytest.mark.usefixtures("mode")

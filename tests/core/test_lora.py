@@ -73,6 +73,10 @@ STYLES = {
     "diffusers": (lambda name: f"transformer.{diffusers_name(name)}", "lora_A.weight", "lora_B.weight"),
     "diffsynth": (lambda name: f"pipe.dit.{name}", "lora_A.default.weight", "lora_B.default.weight"),
     "dit": (lambda name: f"dit.{name}", "lora_A.weight", "lora_B.weight"),
+    "kohya, transformer": (lambda name: "lora_transformer_" + name.replace(".", "_"), "lora_down.weight",
+                           "lora_up.weight"),
+    "module": (lambda name: f"module.{name}", "lora_A.weight", "lora_B.weight"),
+    "net": (lambda name: f"net.{name}", "lora_A.weight", "lora_B.weight"),
     "lycoris": (lambda name: "lycoris_" + name.replace(".", "_"), "lora_down.weight", "lora_up.weight"),
 }  # fmt: skip
 

@@ -135,13 +135,13 @@ def test_a_truncated_gguf_file_is_refused(tmp_path, weights, share):
 # ---- NVFP4
 
 
-@pytest.mark.parametrize("mark", ["tensors", "metadata"])
+@pytest.mark.parametrize("mark", ["weight_scale_2", "weight_global_scale", "metadata"])
 @pytest.mark.parametrize("header_only", [True, False])
 def test_nvfp4_is_refused_with_what_it_is(tmp_path, weights, mark, header_only):
     name = "blocks.0.ffn.0"
     packed = weights | {f"{name}.weight": torch.zeros(64, 64, dtype=torch.uint8),
                         f"{name}.weight_scale": torch.ones(64, 8).to(torch.float8_e4m3fn)}  # fmt: skip
-    packed |= {f"{name}.weight_scale_2": torch.ones(())} if mark == "tensors" else {}
+    packed |= {} if mark == "metadata" else {f"{name}.{mark}": torch.ones(())}
     said = {"_quantization_metadata": '{"layers": {"blocks.0.ffn.0": {"format": "nvfp4"}}}'}
     save_file(packed, tmp_path / "w.safetensors", metadata=said if mark == "metadata" else None)
     with pytest.raises(CheckpointError, match=r"in NVFP4, NVIDIA's packing of 4-bit floating-point numbers"):
