@@ -99,10 +99,24 @@ def lies_within(path: Place, folder: Place) -> bool:
     return any(same_place(place, folder) for place in (path, *path.parents))
 
 
+def check_places(outputs: Mapping[str, Place | None], *, folders: Sequence[str] = ()) -> None:
+    """Refuse a file where a folder is, and anything below a file, before the work is done that is to be written there.
+
+    `folders` names the outputs that are folders; paths of None are not given.
+    """
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        if os.path.isdir(path) and name not in folders:
+            raise SettingsError(f"{name} {path} is a folder; name a file in it")
+        there = next((place for place in Path(path).absolute().parents if place.exists()), None)
+        if there is not None and not there.is_dir():
+            raise SettingsError(f"{name} {path} would lie in {there.name}, which is no folder; choose another place")
+
+
 def check_outputs(outputs: Mapping[str, Place | None], inputs: Mapping[str, Place | None], *,
                   folders: Sequence[str] = (), replaces: Mapping[str, str] | None = None) -> None:  # fmt: skip
-    """Refuse an output that is an input or another output, or that cannot be a file, before anything is opened; paths
-    of None are not given.
+    """Refuse an output that is an input or another output, before either is opened; paths of None are not given.
 
     `folders` names the outputs that are folders: nothing else may lie in them. `replaces` says which output may take
     the place of which input. Both are as the user calls them, such as --out and --audio.
@@ -110,7 +124,6 @@ def check_outputs(outputs: Mapping[str, Place | None], inputs: Mapping[str, Plac
     written = {name: path for name, path in outputs.items() if path is not None and not _is_device(path)}
     read = {name: path for name, path in inputs.items() if path is not None}
     for name, path in written.items():
-        _check_place(name, path, is_folder=name in folders)
         for other, source in read.items():
             if (replaces or {}).get(name) != other and _would_harm(path, source, is_folder=name in folders):
                 raise SettingsError(
@@ -124,15 +137,6 @@ def check_outputs(outputs: Mapping[str, Place | None], inputs: Mapping[str, Plac
         ):
             raise SettingsError(f"{name} {path} and {other} {second} would be written over each other; give each a "
                                 "name of its own")  # fmt: skip
-
-
-def _check_place(name: str, path: Place, *, is_folder: bool) -> None:
-    """Refuse a file where a folder is, and anything below a file."""
-    if os.path.isdir(path) and not is_folder:
-        raise SettingsError(f"{name} {path} is a folder; name a file in it")
-    there = next((place for place in Path(path).absolute().parents if place.exists()), None)
-    if there is not None and not there.is_dir():
-        raise SettingsError(f"{name} {path} would lie in {there.name}, which is no folder; choose another place")
 
 
 def _is_device(path: Place) -> bool:

@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 
-from ..files import check_outputs
+from ..files import check_outputs, check_places
 from ..media import FORMAT_NAMES, PICTURES, format_of, picture_format
 from ..model_loading import model_files
 
@@ -24,10 +24,13 @@ def check_written(options: Namespace) -> None:
     for name, what in _PICTURES.items():
         if getattr(options, name, None) is not None:
             picture_format(getattr(options, name), what)
+    outputs = {_option(name): getattr(options, name, None) for name in _OUTPUTS}
+    folders = ("--out",) if options.format == PICTURES else ()
+    check_places(outputs, folders=folders)
     check_outputs(
-        {_option(name): getattr(options, name, None) for name in _OUTPUTS},
+        outputs,
         {_option(name): getattr(options, name, None) for name in _INPUTS} | model_files(options.model),
-        folders=("--out",) if options.format == PICTURES else (),
+        folders=folders,
         replaces={"--save-state": "--resume"},
     )
 

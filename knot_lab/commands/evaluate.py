@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 from knot_core.errors import SettingsError
-from knot_core.files import check_outputs
+from knot_core.files import check_outputs, check_places
 from knot_core.model import Model
 from knot_core.model_loading import model_files
 
@@ -158,15 +158,17 @@ def _check_written(options: argparse.Namespace) -> None:
     published = {} if options.publish is None else {
         f"--publish's {name}": options.publish / name for name in ("study.md", "study.png")
     }  # fmt: skip
+    outputs = {
+        "--json": out,
+        "its records": out.with_suffix(".jsonl"),
+        "its table": out.with_suffix(".md"),
+        "--plot": options.plot or out.with_suffix(".png"),
+        "its sheets": out.with_name(f"{out.stem}-sheets"),
+        **published,
+    }
+    check_places(outputs, folders=("its sheets",))
     check_outputs(
-        {
-            "--json": out,
-            "its records": out.with_suffix(".jsonl"),
-            "its table": out.with_suffix(".md"),
-            "--plot": options.plot or out.with_suffix(".png"),
-            "its sheets": out.with_name(f"{out.stem}-sheets"),
-            **published,
-        },
+        outputs,
         model_files(options.model) | {"--codec": options.codec, "--study-models": options.study_models},
         folders=("its sheets",),
     )

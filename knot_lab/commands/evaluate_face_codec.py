@@ -18,7 +18,7 @@ from torch import Tensor
 from knot_core.codec import load_codec
 from knot_core.codec.warping import WarpingCodec
 from knot_core.errors import SettingsError
-from knot_core.files import check_outputs
+from knot_core.files import check_outputs, check_places
 
 from ..evaluation import face_codec_sheet as sheet
 from ..evaluation.aligned_photos import aligned_photos
@@ -45,7 +45,9 @@ def main(arguments: Sequence[str]) -> int:
     """Measure, write, and say which figures reach the gate; 0 if all do, 2 if some do not."""
     options = _parser().parse_args(arguments)
     picture = options.json.with_suffix(".png")
-    check_outputs({"--json": options.json, "its sheet": picture}, {"--codec": options.codec})
+    outputs = {"--json": options.json, "its sheet": picture}
+    check_places(outputs)
+    check_outputs(outputs, {"--codec": options.codec})
     codec = _codec(options.codec)
     clips = read_evaluation_clips(options.bank)[: options.clips]
     rows: list[Tensor] = []

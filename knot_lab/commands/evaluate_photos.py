@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from knot_core import load_model
-from knot_core.files import check_outputs
+from knot_core.files import check_outputs, check_places
 
 from ..evaluation.aligned_photos import aligned_photos
 from ..evaluation.animated_photos import (
@@ -40,7 +40,9 @@ def main(arguments: Sequence[str]) -> int:
     """Stream, measure, write, and say what misses its goal."""
     options = _parser().parse_args(arguments)
     picture = options.json.with_suffix(".png")
-    check_outputs({"--json": options.json, "its sheet": picture}, {"--heads": options.heads})
+    outputs = {"--json": options.json, "its sheet": picture}
+    check_places(outputs)
+    check_outputs(outputs, {"--heads": options.heads})
     model, bank, embed = load_model(options.model), read_head_bank(options.heads), face_embedder()
     figures, rows = {}, []
     for number, (name, photo) in enumerate(aligned_photos(options.photos).items()):

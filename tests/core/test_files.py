@@ -12,7 +12,7 @@ from knot_core.driving import Driving
 from knot_core.driving.expression import read_expression
 from knot_core.driving.prompts import parse_prompts
 from knot_core.errors import KnotError, SettingsError
-from knot_core.files import check_outputs, lies_within, read_text, same_place
+from knot_core.files import check_outputs, check_places, lies_within, read_text, same_place
 from knot_core.media import AudioFile, open_audio
 from knot_core.settings_text import changed_settings
 
@@ -111,12 +111,12 @@ def test_a_file_takes_no_folders_place_and_lies_below_no_file(tmp_path: Path) ->
     (tmp_path / "link").symlink_to("folder")
     for name in ("folder", "link"):
         with pytest.raises(SettingsError, match=f"^--stats .*{name} is a folder; name a file in it$"):
-            check_outputs({"--stats": tmp_path / name}, {})
-        check_outputs({"--out": tmp_path / name}, {}, folders=["--out"])
+            check_places({"--stats": tmp_path / name})
+        check_places({"--out": tmp_path / name}, folders=["--out"])
     for name in ("file/x.mp4", "file/a/b/x.mp4"):
         with pytest.raises(SettingsError, match="would lie in file, which is no folder"):
-            check_outputs({"--out": tmp_path / name}, {}, folders=["--out"])
-    check_outputs({"--out": tmp_path / "folder/new/x.mp4", "--stats": os.devnull}, {})
+            check_places({"--out": tmp_path / name}, folders=["--out"])
+    check_places({"--out": tmp_path / "folder/new/x.mp4", "--stats": os.devnull, "--sheet": None})
 
 
 def test_folders_hold_nothing_that_is_read_or_written_elsewhere(tmp_path: Path) -> None:
