@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from .byte_clock import ByteClock
+from .channels import Converter, by_sides
 from .containers import UNREADABLE, Source, packets_past_errors, reason
 from .samples import LOUDEST
 from .time_stamps import Placed, Placing, Timed
@@ -84,7 +85,7 @@ class SoundDecoder:
         self.report = Report()
         self._container, self._stream = container, container.streams.audio[0]
         self.sample_rate = self._rate = int(self._stream.rate)  # a stream's own changes with what is decoded
-        self._convert = _Converter(self._rate, "mono" if self._stream.channels == 1 else "stereo")
+        self._convert = Converter(self._rate, self._stream.channels)
         names = set(container.format.name.split(","))
         self._bytes = ByteClock(source if names & _SKIPPING else None) if names & _WITHOUT_TIME else None
         self._zero: float | None = None  # of the time stamps, on the container's clock
@@ -106,15 +107,19 @@ class SoundDecoder:
 
     def blocks(self) -> Iterator[np.ndarray]:
         """float32 [C, S], one behind the other."""
+        yield from by_sides(self._channels(), self._rate) if self._convert.is_wide else self._channels()
+        if self._damaged:
+            self._lose(self._placing.at, 0)
+        self.report.seconds = self._placing.at / self._rate
+        self.report.expected = self._certain_seconds()
+
+    def _channels(self) -> Iterator[np.ndarray]:
+        """float32 [C, S] as the converter gives them."""
         for placed in self._placing.lay(self._frames()):
             yield from self._heard(placed)
         rest = self._convert.rest()
         if rest.shape[1]:
             yield rest
-        if self._damaged:
-            self._lose(self._placing.at, 0)
-        self.report.seconds = self._placing.at / self._rate
-        self.report.expected = self._certain_seconds()
 
     def _certain_seconds(self) -> float:
         """How long it should be, where the container can know; a video's length says nothing of its sound."""
@@ -138,7 +143,7 @@ class SoundDecoder:
         elif placed.silence:
             self.report.pauses.append(Gap(begin / self._rate, placed.silence / self._rate))
         for start in range(0, placed.silence, self._rate):
-            yield np.zeros((self._convert.num_channels, min(self._rate, placed.silence - start)), np.float32)
+            yield np.zeros((self._convert.num_rows, min(self._rate, placed.silence - start)), np.float32)
         if block.size and not np.abs(block).max() <= self._loudest:  # NaN is not, either
             self.report.first_error = self.report.first_error or "values that are not finite, or far too loud"
             self._lose(begin + placed.silence, block.shape[1])
@@ -155,7 +160,7 @@ class SoundDecoder:
             self.report.first_error = self.report.first_error or reason(problem)
             length = self._length(frame)
             self._lose(self._placing.at - length, length)
-            return np.zeros((self._convert.num_channels, length), np.float32)
+            return np.zeros((self._convert.num_rows, length), np.float32)
 
     def _length(self, frame: av.AudioFrame) -> int:
         """Samples at the rate of the whole."""
@@ -211,57 +216,3 @@ class SoundDecoder:
             first = seconds if damaged or self._first_packet is None else min(seconds, self._first_packet)
             self._zero = seconds - max(0.0, first - begin)
         return self._zero
-
-
-class _Converter:
-    """Frames of any kind to float32 [C, S] of one rate; the kind may change on the way."""
-
-    def __init__(self, sample_rate: int, layout: str) -> None:
-        self._rate, self._layout = sample_rate, layout
-        self.num_channels = 1 if layout == "mono" else 2
-        self._kind: tuple | None = None
-        self._resampler: av.AudioResampler | None = None
-        self._weights: np.ndarray | None = None  # of many channels
-
-    def __call__(self, frame: av.AudioFrame) -> np.ndarray:
-        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        parts = []
-        if kind != self._kind:
-            parts.append(self.rest())
-            self._kind, many = kind, frame.layout.nb_channels > 2
-            self._weights = _weights(frame.layout, self.num_channels) if many else None
-            as_is, layout = ("flt", frame.layout) if many else ("fltp", self._layout)
-            self._resampler = av.AudioResampler(format=as_is, layout=layout, rate=self._rate)
-        return self._joined([*parts, *(self._mixed(part) for part in self._resampler.resample(frame))])
-
-    def rest(self) -> np.ndarray:
-        """The samples that the resampler still holds."""
-        if self._resampler is None:
-            return self._joined([])
-        rest, self._resampler = [self._mixed(part) for part in self._resampler.resample(None)], None
-        self._kind = None
-        return self._joined(rest)
-
-    def _mixed(self, part: av.AudioFrame) -> np.ndarray:
-        samples = part.to_ndarray()
-        return samples if self._weights is None else self._weights @ samples.reshape(-1, self._weights.shape[1]).T
-
-    def _joined(self, parts: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate([np.zeros((self.num_channels, 0), np.float32), *parts], axis=1)
-
-
-def _weights(layout: av.AudioLayout, num_channels: int) -> np.ndarray:
-    """Weights [1 or 2, C] that mix many channels down, float32: FFmpeg's, but for those of each row to come to 1 at
-    most, so that the mix stays within full scale. FFmpeg itself does so for integers alone, and refuses some layouts.
-    """
-    sides = np.array([_sides(channel.name) for channel in layout.channels], dtype=np.float32).T
-    sides /= max(1.0, float(sides.sum(axis=1).max()))
-    return sides if num_channels == 2 else sides.mean(axis=0, keepdims=True)
-
-
-def _sides(name: str) -> tuple[float, float]:
-    """The share of one channel in left and right, by FFmpeg's name for it, such as FL, FC, LFE, SR, TBL."""
-    if name.startswith("LFE"):
-        return 0.0, 0.0
-    weight = 1.0 if name in ("FL", "FR", "DL", "DR") else math.sqrt(0.5)
-    return (0.0 if "R" in name else weight), (0.0 if "L" in name else weight)

@@ -15,8 +15,9 @@ _SILENT = 1e-10  # power, -100 dB: nothing to decide by
 _FADE = 0.05  # seconds from one to the other
 
 
-def chosen(block: Tensor, before: int) -> int:
+def chosen(block: Tensor, before: int, *, summed: bool = False) -> int:
     """The channel to use for one second of sound [C, S], or MEAN; `before` is the choice for the second before it.
+    `summed`: the channels have weights already, and their sum takes the place of the mean.
 
     Equal voices that do not know of one another lose 3 dB in the mean, one voice on one side 6 dB, opposite phases all.
     """
@@ -24,7 +25,7 @@ def chosen(block: Tensor, before: int) -> int:
     loudest = max(powers, default=0.0)
     if len(powers) < 2 or not loudest > _SILENT:
         return before
-    lost = _decibels(loudest, float(block.mean(dim=0).double().square().mean()))
+    lost = _decibels(loudest, float(_of(block, MEAN, summed=summed).double().square().mean()))
     if before == MEAN:
         return powers.index(loudest) if lost > _LOST else MEAN
     if lost < _KEPT:
@@ -33,14 +34,14 @@ def chosen(block: Tensor, before: int) -> int:
     return here if here != MEAN and _decibels(loudest, powers[here]) <= _LOST else powers.index(loudest)
 
 
-def mixed(block: Tensor, before: int, now: int, sample_rate: int) -> Tensor:
+def mixed(block: Tensor, before: int, now: int, sample_rate: int, *, summed: bool = False) -> Tensor:
     """[C, S] of one second -> [S], passing at its beginning from what was heard before to what is heard now."""
-    heard = _of(block, now)
+    heard = _of(block, now, summed=summed)
     if before == now:
         return heard
     num_fading = min(round(_FADE * sample_rate), len(heard))
     weight = (torch.arange(num_fading) + 0.5) / max(1, round(_FADE * sample_rate))
-    left = _of(block[:, :num_fading], before)
+    left = _of(block[:, :num_fading], before, summed=summed)
     return torch.cat([left + weight * (heard[:num_fading] - left), heard[num_fading:]])
 
 
@@ -63,8 +64,9 @@ class LiveDownmix:
     Channels that differ wait for the end of their second; channels that are alike, as of one microphone, do not.
     """
 
-    def __init__(self, sample_rate: int) -> None:
-        self._rate, self._before = sample_rate, MEAN
+    def __init__(self, sample_rate: int, *, summed: bool = False) -> None:
+        """`summed`: the channels have weights already, and their sum takes the place of the mean."""
+        self._rate, self._before, self._summed = sample_rate, MEAN, summed
         self._block = torch.zeros(1, 0)  # [C, S], of the second at hand
         self._num_given = 0  # samples of it that have left
 
@@ -89,15 +91,15 @@ class LiveDownmix:
             yield self._end(block)
 
     def _end(self, block: Tensor) -> Tensor:
-        now = chosen(block, self._before)
-        heard = mixed(block, self._before, now, self._rate)[self._num_given :]
+        now = chosen(block, self._before, summed=self._summed)
+        heard = mixed(block, self._before, now, self._rate, summed=self._summed)[self._num_given :]
         self._before, self._num_given = now, 0
         return heard
 
     def _alike(self) -> Tensor:
         """The leading samples of the block at which all channels are equal, and which therefore need no decision."""
         waiting = self._block[:, self._num_given :]
-        if self._before != MEAN and waiting.shape[0] > 1:
+        if self._summed or (self._before != MEAN and waiting.shape[0] > 1):
             return torch.zeros(0)
         differ = (waiting != waiting[:1]).any(dim=0).nonzero()
         count = int(differ[0]) if len(differ) else waiting.shape[1]
@@ -105,8 +107,10 @@ class LiveDownmix:
         return waiting[:, :count].mean(dim=0)
 
 
-def _of(block: Tensor, source: int) -> Tensor:
-    return block.mean(dim=0) if source == MEAN else block[source]
+def _of(block: Tensor, source: int, *, summed: bool) -> Tensor:
+    if source != MEAN:
+        return block[source]
+    return block.sum(dim=0) if summed else block.mean(dim=0)
 
 
 def _decibels(power: float, against: float) -> float:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from knot_core.errors import MediaError
-from knot_core.media import Audio, VideoWriter, fit_image, open_audio, open_image, save_contact_sheet
+from knot_core.media import Audio, AudioFile, VideoWriter, fit_image, open_audio, open_image, save_contact_sheet
 
 HALF = 0.5**0.5  # the weight of a channel above, behind, or on both sides
 
@@ -284,6 +284,24 @@ def test_channels_of_any_layout_are_heard_on_their_sides(tmp_path, mask, left, r
     mixed = 100 * open_audio(tmp_path / "s.wav").samples.mean(dim=1)
     assert mixed[1] / mixed[0] == pytest.approx(right / left, rel=1e-3)
     assert left / 4 < mixed[0] <= left * 1.001
+
+
+@pytest.mark.parametrize(("suffix", "layout"), [("mkv", "5.1"), ("wav", "5.1"), ("mkv", "4.0"), ("wav", "quad")])
+@pytest.mark.parametrize("signs", [(1, -1, 0, 0), (1, 1, -1, 0), (1, -1, 1, -1), (0, 0, 1, -1)])
+def test_a_voice_in_opposite_phase_is_heard_however_many_channels_there_are(tmp_path, suffix, layout, signs):
+    """Matroska does not say which channel is which: all of them are on both sides then, where they may cancel."""
+    count = av.AudioLayout(layout).nb_channels
+    signs = np.float32([*signs[:2], *([0, 0] if count == 6 else []), *signs[2:]])
+    voice = tone(48_000, 2.5)[0] * 0.25
+    loudest = []
+    for name, channels in (("both", signs), ("one", np.maximum(signs, 0))):
+        path = save_sound(tmp_path / f"{name}.{suffix}", channels[:, None] * voice, 48_000, "pcm_f32le", layout=layout)
+        whole, file = open_audio(path).samples, AudioFile(path)
+        assert whole.shape == (2, voice.size)
+        pieces = [file.read(at, at + 30_000) for at in range(0, voice.size, 30_000)]
+        assert torch.equal(torch.cat(pieces, dim=1), whole)
+        loudest.append(float(whole.square().mean(dim=1).max()))
+    assert loudest[0] > 0.1 * loudest[1] > 1e-6
 
 
 def test_silence_and_a_single_sample_are_sound(tmp_path):
