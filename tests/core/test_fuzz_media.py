@@ -144,9 +144,9 @@ def test_a_picture_of_very_many_pixels_takes_bounded_memory(width, height):
                 assert fit_image(image, 128, 128, fit).shape == (128, 128, 3)
             assert crop_portrait(image, 128, 128)[0].shape == (128, 128, 3)
 
-    since = time.monotonic()
+    since = time.process_time()
     assert taken(use) < 900
-    assert time.monotonic() - since < 20
+    assert time.process_time() - since < 20
 
 
 def test_the_middle_of_a_long_picture_is_what_is_kept():

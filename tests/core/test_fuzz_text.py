@@ -177,28 +177,28 @@ HUGE = 200_000
 def test_huge_json_is_refused_at_once_and_briefly(read, text):
     if text[0] == "[" and read is not read_expression:
         pytest.skip("no JSON at all")
-    since = time.monotonic()
+    since = time.process_time()
     with pytest.raises(KnotError) as refused:
         read(text)
     check_sentence(str(refused.value))
-    assert time.monotonic() - since < 10
+    assert time.process_time() - since < 10
 
 
 @pytest.mark.parametrize(
     "text", ["0:00 calm / " * HUGE, "0" * HUGE, ("0:" * HUGE) + "0 x", "x" * HUGE, "0:00 " + "x " * HUGE]
 )
 def test_huge_prompts_are_read_at_once(text):
-    since = time.monotonic()
+    since = time.process_time()
     with clear_errors_only():
         parse_prompts(text)
-    assert time.monotonic() - since < 10
+    assert time.process_time() - since < 10
 
 
 @pytest.mark.parametrize(
     "text", ["steps = " + "9" * HUGE, "x" * HUGE, "steps = 3\n" * HUGE, "timesteps = " + "1," * HUGE]
 )
 def test_huge_changes_are_refused_at_once_and_briefly(text):
-    since = time.monotonic()
+    since = time.process_time()
     with clear_errors_only():
         with_settings(StreamSettings(), **changed_settings(text))
-    assert time.monotonic() - since < 10
+    assert time.process_time() - since < 10

@@ -239,14 +239,14 @@ def test_a_file_that_claims_to_be_huge_is_refused_at_once(network, codec, folder
         "f.safetensors": of_safetensors(network, METADATA | {"network": claims}),
         "taew2_1.safetensors": of_safetensors(wide),
     }
-    since = time.monotonic()
+    since = time.process_time()
     for name, content in files.items():
         (folder / name).write_bytes(content)
         for use in (lambda path: build_network(open_checkpoint(path)), load_codec):
             with pytest.raises(CheckpointError) as refused:
                 use(folder / name)
             check_sentence(str(refused.value))
-    assert time.monotonic() - since < 10
+    assert time.process_time() - since < 10
 
 
 def test_the_whole_files_load(network, codec, lora, folder):
