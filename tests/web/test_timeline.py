@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from knot_core.driving.expression import EASES, read_expression
@@ -156,7 +156,10 @@ def timelines(draw: st.DrawFn) -> str:
 
 
 @needs_node
-@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate])  # shrinking starts Node.js for hours
+@settings(
+    max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate],  # shrinking starts Node.js for hours
+    suppress_health_check=[HealthCheck.too_slow],  # by the clock, which others may share
+)  # fmt: skip
 @given(st.lists(timelines(), min_size=20, max_size=60))
 def test_any_timeline_is_read_as_the_node_reads_it(texts: list[str]) -> None:
     assert_same(texts, ask_node)
