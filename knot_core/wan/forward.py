@@ -251,7 +251,7 @@ def _attend_to_cached(q_BLNK: Tensor, found: Attended | AttendedApart) -> Tensor
 
 def _cross_attention(block: nn.Module, x_BFPD: Tensor, keys: CrossLayer, dtype: torch.dtype) -> Tensor:
     if isinstance(keys, CrossConstant):
-        return rearrange(keys.out_BFD, "b f d -> b f 1 d").to(x_BFPD.dtype)
+        return keys.out_BFD[:, :, None].to(x_BFPD.dtype)
     attention, values = block.cross_attn, _text_of(keys).v_BTNK
     head_dim, kept = values.shape[-1], values.dtype
     y_BLD = rearrange(feed(block.norm3, x_BFPD, dtype), "b f p d -> b (f p) d").to(dtype)
