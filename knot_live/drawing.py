@@ -1,8 +1,6 @@
 """A stream and its driving in step: chunks with their sound, how long they take, and the way back.
 
 All of it is the drawing thread's.
-
-Shapes: S samples.
 """
 
 from collections import deque
@@ -10,16 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from statistics import median
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from . import pacing
 from .adapting import Adapting
 from .chunk_lengths import NOTHING, Lengths, TakenBack, Times
-from .chunk_pictures import Pictures
 from .clock import Clock
-from .engine import Chunk, LateChunk, LateDecoder, LateMemory, Stream, StreamSettings
+from .drawn_chunks import DrawnChunk, MadeChunk, is_decoded, pictures_of
+from .engine import LateChunk, LateDecoder, LateMemory, Stream, StreamSettings
 from .joint_drawing import Steps
 from .journal import Begun, GivenUp, Journal, Kept, digest
 from .pacing import Span
@@ -28,33 +24,6 @@ from .speed import changed_settings
 Changed = Callable[[StreamSettings, Mapping[str, Any]], StreamSettings]
 
 _JUDGED = 2.0  # seconds of pictures by which it is judged whether chunks come late
-
-
-class Drawn(NamedTuple):
-    """A chunk: where it lies, its pictures, the sound [S] that moved it, how many samples of that, from its first, are
-    speech, and the seconds that its stages took.
-    """
-
-    span: Span
-    frames: Pictures
-    sound: np.ndarray
-    speech: int
-    seconds: Mapping[str, float]
-
-    def cut_short(self, num_latents: int, fps: int) -> "Drawn":
-        """Its first latent frames alone."""
-        span = self.span.first_latents(num_latents)
-        samples = pacing.first_sample(span.end, fps) - pacing.first_sample(span.first, fps)
-        frames, sound = self.frames[: span.length], self.sound[:samples]
-        return self._replace(span=span, frames=frames, sound=sound, speech=min(self.speech, samples))
-
-
-class Made(NamedTuple):
-    """A chunk that was given, as far as it was not cut since; `speaks`: whether speech is heard in it."""
-
-    span: Span
-    chunk: Chunk | LateChunk
-    speaks: bool
 
 
 class Drawing:
@@ -80,11 +49,11 @@ class Drawing:
         self.stream, self.driving, self._fps, self._clock = stream, driving, fps, clock
         self._changed, self._journal = changed, journal or Journal()
         self.adapting = adapting or Adapting(stream.settings, stream.settings.num_chunk_frames)
-        self._made: deque[Made] = deque(maxlen=keep)
+        self._made: deque[MadeChunk] = deque(maxlen=keep)
         self._times = Times()
         self._in_place: int | None = None  # latent frames of the next chunk, which is drawn in place of others
         self._hurries = False  # whether less than usual lies ready, since a chunk was drawn in place of others
-        self._cut: list[Made] = []  # shown until what replaces them is there
+        self._cut: list[MadeChunk] = []  # shown until what replaces them is there
         self._late = LateDecoder(stream, threads=stream.threads) if decode_beside else None
 
     def __enter__(self) -> "Drawing":
@@ -138,7 +107,7 @@ class Drawing:
         if settings.num_chunk_frames != num_latents:
             self.stream.set_settings(replace(settings, num_chunk_frames=num_latents))
 
-    def draw(self, unplayed: float, waited: float = 0.0) -> Steps[Drawn | None]:
+    def draw(self, unplayed: float, waited: float = 0.0) -> Steps[DrawnChunk | None]:
         """The next chunk, due `waited` seconds ago; None where it was given up, which leaves all as it was.
 
         In place of others, and until as much lies ready as usual, it has as many latent frames as can be drawn while
@@ -162,7 +131,7 @@ class Drawing:
         self.driving.take_back(self.stream.plan.start)
         self._journal.write(GivenUp())
 
-    def finish(self, waited: float = 0.0) -> Steps[Drawn | None]:
+    def finish(self, waited: float = 0.0) -> Steps[DrawnChunk | None]:
         """Draw the chunk that was begun, due `waited` seconds ago; None where it was given up."""
         plan, since = self.stream.plan, self._clock.now()
         chunk = None
@@ -175,20 +144,20 @@ class Drawing:
             return None
         self._journal.write(Kept(chunk.index, digest(chunk.latents)))
         sound, seconds, first = self.driving.end_chunk(), self._clock.now() - since, chunk.first_pixel_frame
-        frames = _pictures(chunk)
+        frames = pictures_of(chunk)
         span = Span(chunk.index, chunk.start_frame, first, first + len(frames))
         if plan.chunk > 0:  # the first one also warms up
             # its first pictures are decoded while it is committed
             taken = waited + max(seconds, seconds - chunk.seconds.get("commit", 0.0) + self.decoding)
             self._times.add(plan.num_frames, taken, asked=self._asked)
         self._set_length(self._asked)
-        self._made.append(Made(span, chunk, self.driving.spoken > 0))
-        return Drawn(span, frames, sound, self.driving.spoken, {**chunk.seconds, "chunk": seconds})
+        self._made.append(MadeChunk(span, chunk, self.driving.spoken > 0))
+        return DrawnChunk(span, frames, sound, self.driving.spoken, {**chunk.seconds, "chunk": seconds})
 
     @property
     def decoding(self) -> float:
         """Seconds until the first pictures of a drawn chunk are there; 0 where decoding is part of drawing."""
-        last = next((made.chunk for made in reversed(self._made) if _is_decoded(made.chunk)), None)
+        last = next((made.chunk for made in reversed(self._made) if is_decoded(made.chunk)), None)
         return 0.0 if last is None else last.frames.seconds / len(last.latents)
 
     def change(self, settings: Mapping[str, Any]) -> None:
@@ -207,7 +176,7 @@ class Drawing:
         """Be drawn as that rung of the ladder says, from the next chunk on."""
         self._set(self.adapting.stand_on(rung))
 
-    def other_rung(self, drawn: Drawn) -> int | None:
+    def other_rung(self, drawn: DrawnChunk) -> int | None:
         """The new rung where chunks come late, or there is room again; asked once after each chunk."""
         length, slowest = self.next.length / self._fps, pacing.slowest(self._taken)
         shared = self.adapting.shared_lead
@@ -227,25 +196,29 @@ class Drawing:
         """Choose the part of the last chunks that is taken back, to be shown otherwise as soon as may be; what is drawn
         next is as long as it then must be. `position` frames are shown.
         """
-        return self._soonest_cut(self._made, position, pacing.drawn_within(self._taken, self.next.length / self._fps))
+        taken = pacing.drawn_within(self._taken, self.next.length / self._fps)
+        what, length = self._cut_of(self._made, position, taken)
+        self._in_place = length or self._in_place
+        return what
 
     def speech_begins(self, position: float, *, committed: bool) -> TakenBack:
         """The same for silent chunks, where speech begins behind them; `committed`: no more of it comes."""
-        silent = list(takewhile(lambda made: not made.speaks, reversed(self._made)))[::-1]
+        silent = list(takewhile(lambda given: not given.speaks, reversed(self._made)))[::-1]
         if not silent or self._hurries or self.driving.mirrors or not self._taken:
             return NOTHING
-        before = self._in_place
-        what = self._soonest_cut(silent, position, max(self._taken), whole=True)  # or the first words would be lost
-        if not self.would_speak(self._in_place or self._asked, committed=committed):
-            self._in_place = before
+        what, length = self._cut_of(silent, position, max(self._taken), whole=True)  # or the first words would be lost
+        in_place = length or self._in_place
+        if not self.would_speak(in_place or self._asked, committed=committed):
             return NOTHING
+        self._in_place = in_place
         return what._replace(knot=True)
 
-    def _soonest_cut(self, made: Sequence[Made], position: float, taken: float, *, whole: bool = False) -> TakenBack:
-        spans = [one.span for one in made]
-        what, length = self._lengths(taken).cut(spans, position, self._fps, inside=self.cuts_short, whole=whole)
-        self._in_place = length or self._in_place
-        return what
+    def _cut_of(
+        self, given: Sequence[MadeChunk], position: float, taken: float, *, whole: bool = False
+    ) -> tuple[TakenBack, int | None]:
+        """See `Lengths.cut`."""
+        spans = [one.span for one in given]
+        return self._lengths(taken).cut(spans, position, self._fps, inside=self.cuts_short, whole=whole)
 
     @property
     def cuts_short(self) -> bool:
@@ -303,13 +276,3 @@ class Drawing:
         plan, waiting = self.stream.plan, self.driving.speech_waiting
         heard = Span.of_latents(plan.chunk, plan.start, num_latents + plan.num_knot_frames).length / self._fps
         return waiting > (0 if committed else heard)
-
-
-def _pictures(chunk: Chunk | LateChunk) -> Pictures:
-    if isinstance(chunk, LateChunk):
-        return Pictures(chunk.frames, chunk.num_pixel_frames)
-    return Pictures([chunk.pixel_frames], len(chunk.pixel_frames))
-
-
-def _is_decoded(chunk: Chunk | LateChunk) -> bool:
-    return isinstance(chunk, LateChunk) and chunk.frames.seconds > 0

@@ -13,7 +13,7 @@ from . import controls, pacing
 from .chunk_lengths import TakenBack
 from .clock import Clock
 from .controls import DrivingControl
-from .drawing import Drawn
+from .drawn_chunks import DrawnChunk
 from .engine import Model, Snapshot, StreamSettings
 from .events import FINISHING, PAUSED, RUNNING, MediaChunk
 from .joint_drawing import Steps, alone
@@ -55,7 +55,7 @@ class Resumed(Session):
         self._standing, self._left = standing, deque(standing.steps)
         self._begun, self._goes_on, self.differs = False, False, 0
         self._stood = notes["state"] if notes["state"] in (PAUSED, FINISHING) else RUNNING
-        self._drawn: list[Drawn] = []
+        self._drawn: list[DrawnChunk] = []
         self._ready: deque[MediaChunk] = deque()
 
     @property

@@ -15,7 +15,7 @@ from . import controls, events, pacing
 from .clock import Clock
 from .controlled import Controlled
 from .controls import Control, DrivingControl
-from .drawing import Drawn
+from .drawn_chunks import DrawnChunk
 from .engine import (
     Model,
     StateError,
@@ -141,7 +141,7 @@ class Session(Controlled):
             self.apply(controls.Degrade(rung))
         return shown
 
-    def _shown(self, drawn: Drawn, first: int, buffer: float) -> MediaChunk:
+    def _shown(self, drawn: DrawnChunk, first: int, buffer: float) -> MediaChunk:
         """A chunk from that frame on, as it is given; `buffer` seconds were unplayed when it was ready."""
         span, frames = drawn.span, drawn.frames[first - drawn.span.first :]
         skipped = pacing.first_sample(first, self.fps) - pacing.first_sample(span.first, self.fps)

@@ -32,7 +32,7 @@ ROWS = {
         {"chunk_lengths", "control_log", "journal", "preparing", "messages", "protocol", "sound_timeline", "speaking",
          "face_pose", "references",
          "fragmented_mp4", "page_files", "voice", "face_motion", "idle_blocks", "observing"},
-        {"signals", "live_driving", "speed", "adapting"},
+        {"signals", "live_driving", "speed", "adapting", "drawn_chunks"},
         {"wishes", "watching", "drawing", "joint_drawing", "recording", "session_files", "media_encoder", "sources",
          "ticker", "due_media", "receipts"},
         {"controlled"},
