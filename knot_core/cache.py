@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .attention_cache import Attended
-from .cache_index import CacheIndex, Place, Run
+from .cache_index import CacheIndex, Place, SlotRun
 from .errors import SettingsError
 from .free_memory import free_memory
 
@@ -247,7 +247,7 @@ class KVCache:
                 self._run(layer, run).copy_(new)
         self.index = self.index.advance(num_frames)
 
-    def _run(self, layer: Tensor, run: Run) -> Tensor:
+    def _run(self, layer: Tensor, run: SlotRun) -> Tensor:
         return self._slots(layer, run.slot, run.slot + run.length)
 
     def drop_window(self) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
-class Run:
+class SlotRun:
     """`length` frames in a row: from frame `source` to frame-slot `slot`."""
 
     source: int
@@ -50,16 +50,16 @@ class CacheIndex:
         in_ring = (last - (last - slot) % self.capacity for slot in range(sinks, self.num_valid))
         return (*range(min(self.num_committed, sinks)), *in_ring)
 
-    def runs(self, num_frames: int) -> tuple[Run, ...]:
+    def runs(self, num_frames: int) -> tuple[SlotRun, ...]:
         """The slots of the next `num_frames` frames; frames that are neither sinks nor fit into the ring get none."""
         first, stop = self.num_committed, self.num_committed + num_frames
         sinks = range(first, min(stop, self.num_sinks))
         ring = range(max(first, self.num_sinks, stop - self.capacity), stop)
         before_wrap = min(len(ring), self.num_sinks + self.capacity - self.slot(ring.start)) if ring else 0
         parts = (sinks, ring[:before_wrap], ring[before_wrap:])
-        return tuple(Run(part.start - first, self.slot(part.start), len(part)) for part in parts if part)
+        return tuple(SlotRun(part.start - first, self.slot(part.start), len(part)) for part in parts if part)
 
-    def leaving(self, num_frames: int) -> tuple[Run, ...]:
+    def leaving(self, num_frames: int) -> tuple[SlotRun, ...]:
         """Which frames leave the ring, or pass it by, when `num_frames` more come: `source`, their number; `slot`, the
         sink that each joins, which is its number modulo the sinks. Frames of one run lie side by side.
         """
@@ -71,7 +71,7 @@ class CacheIndex:
             if frame < self.num_committed:
                 before_wrap = self.num_sinks + self.capacity - self.slot(frame)
                 length = min(length, before_wrap, self.num_committed - frame)
-            runs.append(Run(frame, sink, length))
+            runs.append(SlotRun(frame, sink, length))
             frame += length
         return tuple(runs)
 

@@ -15,7 +15,7 @@ from .config import Adapter, NetworkConfig, StreamSettings
 from .errors import SettingsError
 from .geometry import TEMPORAL, latent_size
 from .media import Fit, fit_image
-from .stream import Anchor, StreamCodec, encode_anchor
+from .stream import Anchor, StreamCodec, encode_latent_anchor
 from .stream.decode import to_uint8
 from .stream.reference_check import GOOD_ENOUGH, Cloud, draw_reference, measure
 from .stream.stream_model import spatial_of, wants_reference
@@ -130,7 +130,7 @@ class Model:
             pixels = torch.cat([pixels, grey], dim=1)
         latents = self.codec.encode(pixels.to(self.device, self._codec_dtype)).float()
         behind = latents[:, 1:] if latents.shape[1] > 1 else None
-        return encode_anchor(self, latents[:, :1], text, image_tokens, behind, negative, picture_HWC=picture)
+        return encode_latent_anchor(self, latents[:, :1], text, image_tokens, behind, negative, picture_HWC=picture)
 
     def score_reference(self, image: Tensor, fit: Fit = "crop", anchor: Anchor | None = None) -> float | None:
         """A score of how well a picture [H, W, 3] in 0..1 can be rendered: 1 like the training's pictures, below 0.5

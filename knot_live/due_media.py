@@ -17,7 +17,7 @@ _BEGINS_AFTER = 0.06  # seconds from the first picture's coming until it leaves:
 _MOST_HELD = 4.0  # seconds of what waits to be played, for a viewer whom nobody paces
 
 
-class Piece(NamedTuple):
+class MediaPiece(NamedTuple):
     """A picture, or a packet of sound, and where it lies in the stream."""
 
     seconds: float
@@ -35,7 +35,7 @@ class Playing:
     begins: float | None = None  # monotonic seconds at which the stream's second 0 would have left
     origin: float = 0.0  # monotonic seconds: 0 of RTP's clocks
     frame: int = -1  # the last picture that has left
-    held: dict[int, deque[Piece]] = field(default_factory=lambda: {H264: deque(), OPUS: deque()})
+    held: dict[int, deque[MediaPiece]] = field(default_factory=lambda: {H264: deque(), OPUS: deque()})
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     cut: tuple[int, float] = (0, math.inf)  # an epoch, and the second from which on older ones are left out
 
@@ -50,7 +50,7 @@ class Playing:
             return  # it was on its way when the stream was cut
         pieces = self.held[header.kind]
         key = bool(header.flags & KEY_FRAME)
-        pieces.append(Piece(seconds, header.epoch, header.position, key, bytes(payload)))
+        pieces.append(MediaPiece(seconds, header.epoch, header.position, key, bytes(payload)))
         if pieces[-1].seconds - pieces[0].seconds > _MOST_HELD:
             self._skip()
         self.changed.set()
@@ -70,7 +70,7 @@ class Playing:
                 self.held[kind] = deque(piece for piece in pieces if piece.seconds >= newest)
             self.begins = time.monotonic() - newest
 
-    async def next(self, kind: int) -> tuple[Piece, float]:
+    async def next(self, kind: int) -> tuple[MediaPiece, float]:
         """The next one of that kind when its time has come, and that time in seconds of RTP's clocks."""
         while True:
             pieces, now = self.held[kind], time.monotonic()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .engine import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES, Driving, DrivingError
-from .gestures import Gesture, checked_gesture, checked_look, num_frames, number, overlay
+from .gestures import ChosenGesture, checked_gesture, checked_look, num_frames, number, overlay
 from .held import EASE_SECONDS, Held, eased
 from .idle_blocks import IdleBlocks
 
@@ -65,14 +65,14 @@ def _clipped(name: str, value: float) -> float:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class FaceWishes:
     """The wishes for controls so far."""
 
     now: float
     controls: Mapping[str, float | None]
     seen: tuple[tuple[float, Mapping[str, float]], ...]  # by a camera, and when; none where it has gone
     liveliness: float
-    gestures: tuple[Gesture, ...]
+    gestures: tuple[ChosenGesture, ...]
     beneath: Driving | None
 
 
@@ -86,9 +86,9 @@ class FaceMotion:
         self._wanted: dict[str, float | None] = {}
         self._seen: deque[tuple[float, Mapping[str, float]]] = deque(maxlen=_MOST_SEEN)
         self._liveliness = 1.0
-        self._asked: dict[str, Gesture] = {}  # gestures that begin with the next chunk, one of each name
+        self._asked: dict[str, ChosenGesture] = {}  # gestures that begin with the next chunk, one of each name
         self._held = {name: Held() for name in (*CONTROLS, _LIVELINESS)}
-        self._begun: list[tuple[int, Gesture]] = []
+        self._begun: list[tuple[int, ChosenGesture]] = []
         self._stood: dict[int, np.ndarray] = {}  # frame -> [E + 1] of what was held, without gestures
 
     # wishes
@@ -117,9 +117,9 @@ class FaceMotion:
     def look(self, x: float, y: float) -> None:
         self._asked["look"] = checked_look(x, y)
 
-    def wishes(self, now: float) -> Wishes:
+    def wishes(self, now: float) -> FaceWishes:
         """The wishes so far, as a value that does not change."""
-        return Wishes(
+        return FaceWishes(
             now, dict(self._wanted), self._fresh(now), self._liveliness, tuple(self._asked.values()), self._beneath
         )
 
@@ -129,7 +129,7 @@ class FaceMotion:
 
     # chunks
 
-    def begin(self, first: int, stop: int, wishes: Wishes) -> None:
+    def begin(self, first: int, stop: int, wishes: FaceWishes) -> None:
         """Begin pending changes at that pixel frame; `stop`: where the chunk's own frames end.
 
         A stream's first frame has nothing before it, so it begins with what is wanted.
@@ -164,7 +164,9 @@ class FaceMotion:
             values[:, _INDEX[name]] = np.clip(values[:, _INDEX[name]] + added, low, high)
         return values, mouth
 
-    def _values(self, frames: np.ndarray, begun: tuple[tuple[int, Gesture], ...]) -> tuple[np.ndarray, np.ndarray]:
+    def _values(
+        self, frames: np.ndarray, begun: tuple[tuple[int, ChosenGesture], ...]
+    ) -> tuple[np.ndarray, np.ndarray]:
         beneath = self._lying_beneath(frames)
         liveliness = self._held[_LIVELINESS].at(frames, np.ones(len(frames)))
         newest = self._layers[-1][1]
@@ -202,7 +204,7 @@ class FaceMotion:
         """Without what came to lie beneath at that frame or later, but for what did so first."""
         return self._layers[:1] + [layer for layer in self._layers[1:] if layer[0] < first]
 
-    def keep(self, oldest: int, begun: tuple[Gesture, ...]) -> None:
+    def keep(self, oldest: int, begun: tuple[ChosenGesture, ...]) -> None:
         """A chunk is kept, and so are the gestures that began with it; what is older than a frame is forgotten."""
         for gesture in begun:
             if self._asked.get(gesture.name) is gesture:
@@ -247,7 +249,7 @@ class FaceMotion:
         self._stood = {frame: np.array(row) for frame, row in state["stood"]}
 
 
-def _path(wishes: Wishes, name: str, num_frames: int, fps: int) -> tuple[float, ...]:
+def _path(wishes: FaceWishes, name: str, num_frames: int, fps: int) -> tuple[float, ...]:
     """A control as the camera saw it in the time that a chunk lasts, up to now, and a frame before: [1 + P]; or empty.
 
     So the newest value comes with the chunk's last frame, and what was between two chunks, such as a blink, is shown.
@@ -259,11 +261,11 @@ def _path(wishes: Wishes, name: str, num_frames: int, fps: int) -> tuple[float, 
     return tuple(np.interp(at, *zip(*seen, strict=True)).tolist())
 
 
-def _read_gesture(state: Mapping[str, Any]) -> Gesture:
-    return Gesture(**{**state, "point": tuple(state["point"])})
+def _read_gesture(state: Mapping[str, Any]) -> ChosenGesture:
+    return ChosenGesture(**{**state, "point": tuple(state["point"])})
 
 
-def _moved(begun: tuple[tuple[int, Gesture], ...], name: str, frames: np.ndarray, fps: int) -> np.ndarray:
+def _moved(begun: tuple[tuple[int, ChosenGesture], ...], name: str, frames: np.ndarray, fps: int) -> np.ndarray:
     """Whether a gesture moves that control: [P]"""
     added = overlay(begun, frames, fps).get(name)
     return np.zeros(len(frames), dtype=bool) if added is None else added != 0

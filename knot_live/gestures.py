@@ -18,7 +18,7 @@ _Keys = Sequence[tuple[float, float]]  # (seconds, value), in order, from rest t
 
 
 @dataclass(frozen=True)
-class Shape:
+class GestureShape:
     """A gesture's curve for each control that it moves, over its seconds."""
 
     curves: Mapping[str, Curve]
@@ -33,8 +33,8 @@ class Shape:
         return {name: curve.at(seconds) for name, curve in self.curves.items()}
 
 
-def _shape(**keys: _Keys) -> Shape:
-    return Shape({
+def _shape(**keys: _Keys) -> GestureShape:
+    return GestureShape({
         name: Curve(tuple(time for time, _ in points), tuple(value for _, value in points), ("in-out",) * len(points))
         for name, points in keys.items()
     })  # fmt: skip
@@ -45,7 +45,7 @@ def _held(value: float, *, rise: float = 0.24, until: float = 1.2, back: float =
     return (0.0, 0.0), (rise, value), (until, value), (back, 0.0)
 
 
-def look_at(x: float, y: float) -> Shape:
+def look_at(x: float, y: float) -> GestureShape:
     """To a point of the viewer's picture, from -1 to 1: x to the right, y up. The eyes go first, the head follows.
 
     Eyes turn sideways only; up and down is the head's, with brows that rise and lids that fall.
@@ -59,7 +59,7 @@ def look_at(x: float, y: float) -> Shape:
     )
 
 
-GESTURES: Mapping[str, Shape] = {
+GESTURES: Mapping[str, GestureShape] = {
     "nod": _shape(pitch=((0, 0), (0.28, 0.6), (0.6, -0.1), (0.92, 0.5), (1.24, -0.05), (1.5, 0))),
     "shake": _shape(yaw=((0, 0), (0.26, 0.42), (0.64, -0.42), (1.02, 0.36), (1.38, -0.15), (1.64, 0))),
     "smile": _shape(
@@ -81,7 +81,7 @@ GESTURES: Mapping[str, Shape] = {
 
 
 @dataclass(frozen=True)
-class Gesture:
+class ChosenGesture:
     """One that somebody asked for: by name, or a look at a point."""
 
     name: str  # of GESTURES, or "look"
@@ -89,11 +89,11 @@ class Gesture:
     point: tuple[float, float] = (0.0, 0.0)  # of a look
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> GestureShape:
         return look_at(*self.point) if self.name == "look" else GESTURES[self.name]
 
 
-def checked_gesture(name: str, strength: float = 1.0) -> Gesture:
+def checked_gesture(name: str, strength: float = 1.0) -> ChosenGesture:
     """The gesture of that name.
 
     Raises:
@@ -102,16 +102,16 @@ def checked_gesture(name: str, strength: float = 1.0) -> Gesture:
     if not isinstance(name, str) or name not in GESTURES:
         raise DrivingError(f"there is no gesture {str(name)[:40]!r}; choose one of {', '.join(GESTURES)}")
     low, high = STRENGTHS
-    return Gesture(name, number("the gesture's strength", strength, low, high))
+    return ChosenGesture(name, number("the gesture's strength", strength, low, high))
 
 
-def checked_look(x: float, y: float) -> Gesture:
+def checked_look(x: float, y: float) -> ChosenGesture:
     """A look at a point of the viewer's picture.
 
     Raises:
         DrivingError: the point lies outside -1 .. 1.
     """
-    return Gesture("look", 1.0, (number("x of the look", x, -1, 1), number("y of the look", y, -1, 1)))
+    return ChosenGesture("look", 1.0, (number("x of the look", x, -1, 1), number("y of the look", y, -1, 1)))
 
 
 def number(what: str, value: object, low: float, high: float) -> float:
@@ -121,7 +121,7 @@ def number(what: str, value: object, low: float, high: float) -> float:
     return float(value)
 
 
-def overlay(begun: Sequence[tuple[int, Gesture]], frames: np.ndarray, fps: int) -> Mapping[str, np.ndarray]:
+def overlay(begun: Sequence[tuple[int, ChosenGesture]], frames: np.ndarray, fps: int) -> Mapping[str, np.ndarray]:
     """Sum of the gestures that began at those frames: control -> [P], for the controls that they move."""
     added: dict[str, np.ndarray] = {}
     for first, gesture in begun:
@@ -130,6 +130,6 @@ def overlay(begun: Sequence[tuple[int, Gesture]], frames: np.ndarray, fps: int) 
     return {name: values for name, values in added.items() if name in RANGES}
 
 
-def num_frames(gesture: Gesture, fps: int) -> int:
+def num_frames(gesture: ChosenGesture, fps: int) -> int:
     """Pixel frames until it is over."""
     return math.ceil(gesture.shape.seconds * fps)

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from .engine import Adapter, Driving, DrivingError, Model, SpeechEncoder, SpeechWindow, first_pixel_frame
 from .face_motion import FaceMotion
-from .gestures import Gesture
+from .gestures import ChosenGesture
 from .signals import require_controls, require_no_speech, require_speech, signals_for
 from .sound_bytes import from_text, to_text
 from .speech_queue import SOUND_RATE, Laid
-from .voice import Voice
+from .voice import HeardVoice
 
 HISTORY = 64  # latent frames whose signal is kept: 10 seconds
 
@@ -43,7 +43,7 @@ class _Frozen:
     start: int  # latent frames
     stop: int  # of its own
     laid: Laid
-    gestures: tuple[Gesture, ...]
+    gestures: tuple[ChosenGesture, ...]
     speaking: bool
 
 
@@ -75,7 +75,7 @@ class LiveDriving:
         self._per_frame = SOUND_RATE // model.fps
         self._clock, self._lock = clock, threading.RLock()
         self._face = FaceMotion(beneath, seed, model.fps)
-        self._voice = Voice(self._per_frame)
+        self._voice = HeardVoice(self._per_frame)
         self._signals = signals_for(model, self._voice.timeline, self._face, encoder, window)
         if beneath is not None:
             require_controls(self._signals)

@@ -50,7 +50,7 @@ class Services:
     ice_servers: tuple[str, ...] | None = None  # that WebRTC may ask for this machine's addresses; None: no WebRTC
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not an error
+class HttpRefusal(Exception):  # noqa: N818 - an answer, not an error
     """With an HTTP status, a code and one sentence."""
 
     def __init__(self, status: int, code: str, sentence: str) -> None:
@@ -103,7 +103,7 @@ class LiveServer:
         try:
             self._check_sender(request)
             response = await handler(request)
-        except Refused as refusal:
+        except HttpRefusal as refusal:
             error = {"error": {"code": refusal.code, "message": str(refusal)}}
             response = web.json_response(error, status=refusal.status)
         except web.HTTPException as problem:
@@ -118,9 +118,9 @@ class LiveServer:
         host = request.headers.get("Host")
         origins = request.headers.getall("Origin", [])
         if (wrong := self._doors.wrong_host(host) or self._doors.wrong_origin(origins, host or "")) is not None:
-            raise Refused(403, "wrong_origin", wrong)
+            raise HttpRefusal(403, "wrong_origin", wrong)
         if request.query_string and request.path.startswith("/v1/"):
-            raise Refused(400, "query", "got a query, where secrets would end in logs; send none")
+            raise HttpRefusal(400, "query", "got a query, where secrets would end in logs; send none")
 
     async def _index(self, _: web.Request) -> web.StreamResponse:
         return await self._file("index.html")
@@ -134,7 +134,7 @@ class LiveServer:
     async def _file(self, name: str) -> web.StreamResponse:
         found = await asyncio.to_thread(page_file, name)
         if found is None:
-            raise Refused(404, "not_found", "there is no such page")
+            raise HttpRefusal(404, "not_found", "there is no such page")
         return web.Response(body=found.body, content_type=found.kind, charset="utf-8")
 
     async def _info(self, _: web.Request) -> web.Response:
@@ -155,7 +155,7 @@ class LiveServer:
 
     def _check_room(self) -> None:
         if self._num_connections + len(self._peers or ()) >= self._hub.limits.max_connections:
-            raise Refused(503, "server_full", "there are too many connections; come back later")
+            raise HttpRefusal(503, "server_full", "there are too many connections; come back later")
 
     def _connection(self) -> Connection:
         return Connection(self._hub, self._token, self._services.cameras)
@@ -163,66 +163,66 @@ class LiveServer:
     async def _peer(self, request: web.Request) -> web.Response:
         """WHEP: an offer's answer. Without a data channel in it, a session's view token shows that session."""
         if self._peers is None:
-            raise Refused(
+            raise HttpRefusal(
                 404, "no_webrtc", "this server offers no WebRTC; start it with --webrtc, or use the WebSocket"
             )
         bearer = _bearer(request)
         views = any(same_token(bearer, live.view_token) for live in self._hub.sessions.values())
         if self._token is not None and not (views or self._knows(bearer)):
-            raise Refused(401, "unauthorized", "the token is missing, or opens nothing here")
+            raise HttpRefusal(401, "unauthorized", "the token is missing, or opens nothing here")
         self._check_room()
         offer = await self._offer(request)
         first = said("session.view", view_token=bearer) if views and "\nm=application" not in offer else None
         try:
             name, answer = await self._peers.open(self._connection(), offer, first, request.remote)
         except OfferError as problem:
-            raise Refused(422, "bad_offer", str(problem)) from None
+            raise HttpRefusal(422, "bad_offer", str(problem)) from None
         return web.Response(status=201, text=answer, content_type=_SDP, headers={"Location": f"/v1/whep/{name}"})
 
     async def _offer(self, request: web.Request) -> str:
         if request.content_type != _SDP:
-            raise Refused(415, "bad_offer", f"got {request.content_type!r:.80}, wanted an offer as {_SDP}")
+            raise HttpRefusal(415, "bad_offer", f"got {request.content_type!r:.80}, wanted an offer as {_SDP}")
         if (request.content_length or MOST_OFFER + 1) > MOST_OFFER:
-            raise Refused(413, "too_large", f"wanted an offer of at most {MOST_OFFER} bytes, and its length")
+            raise HttpRefusal(413, "too_large", f"wanted an offer of at most {MOST_OFFER} bytes, and its length")
         try:
             return (await asyncio.wait_for(request.read(), _UPLOAD_SECONDS)).decode()
         except (asyncio.TimeoutError, UnicodeDecodeError):
-            raise Refused(400, "bad_offer", "the offer did not come in time, or is no text") from None
+            raise HttpRefusal(400, "bad_offer", "the offer did not come in time, or is no text") from None
 
     async def _end_peer(self, request: web.Request) -> web.Response:
         if self._peers is None or not self._peers.delete(request.match_info["name"]):
-            raise Refused(404, "not_found", "there is no such connection")
+            raise HttpRefusal(404, "not_found", "there is no such connection")
         return web.Response()
 
     async def _reference(self, request: web.Request) -> web.Response:
         if self._token is not None and not self._knows(_bearer(request)):
-            raise Refused(401, "unauthorized", "the token is missing or is not this server's")
+            raise HttpRefusal(401, "unauthorized", "the token is missing or is not this server's")
         most = self._hub.limits.picture_bytes
         try:
             data = await asyncio.wait_for(request.read(), _UPLOAD_SECONDS)
             points = request.headers.get(POINTS, "")
             taken = await asyncio.to_thread(self._services.add_reference, data, points)
         except web.HTTPRequestEntityTooLarge:
-            raise Refused(413, "too_large", f"got a picture of more than {most} bytes; make it smaller") from None
+            raise HttpRefusal(413, "too_large", f"got a picture of more than {most} bytes; make it smaller") from None
         except asyncio.TimeoutError:
-            raise Refused(408, "too_slow", f"the picture did not come in {_UPLOAD_SECONDS:.0f} seconds") from None
+            raise HttpRefusal(408, "too_slow", f"the picture did not come in {_UPLOAD_SECONDS:.0f} seconds") from None
         except NoFaceError as problem:
-            raise Refused(422, "no_face", str(problem)) from None
+            raise HttpRefusal(422, "no_face", str(problem)) from None
         except ValueError as problem:
-            raise Refused(422, "bad_picture", str(problem)) from None
+            raise HttpRefusal(422, "bad_picture", str(problem)) from None
         return web.json_response({"reference": taken.name} | ({"face": taken.face} if taken.face else {}))
 
     async def _portrait(self, request: web.Request) -> web.Response:
         name = request.match_info["name"].removesuffix(".png")
         found = await asyncio.to_thread(self._services.picture_of, name)
         if found is None:
-            raise Refused(404, "not_found", "there is no such portrait")
+            raise HttpRefusal(404, "not_found", "there is no such portrait")
         return web.Response(body=found[0], content_type=found[1])
 
     async def _recording(self, request: web.Request) -> web.StreamResponse:
         path = self._hub.recording(request.match_info["id"], _bearer(request))
         if path is None:
-            raise Refused(404, "not_found", "there is no such recording, or the token is not its session's")
+            raise HttpRefusal(404, "not_found", "there is no such recording, or the token is not its session's")
         headers = {"Content-Disposition": 'attachment; filename="knot-live.mp4"', "Cache-Control": "no-store"}
         return web.FileResponse(path, headers=headers)
 

@@ -59,13 +59,13 @@ def signals_for(
         DrivingError: it is driven by wav2vec2 features, and there is no encoder, or one that does not fit.
     """
     if model.adapter is None:
-        return Still()
+        return NoSignals()
     if takes_controls(model.adapter):
         return FaceSignals(timeline, face, model.adapter)
     return HeardSignals(timeline, model, encoder, window or LIVE)
 
 
-class Still:
+class NoSignals:
     """For a model that nothing but its prompt moves."""
 
     hears = moves = False

@@ -56,7 +56,7 @@ class Source(Protocol):
         """Until nothing runs any more that was started."""
 
 
-class Drawn(Protocol):
+class DrawnSession(Protocol):
     """A session as a hub needs it: `Session` is one."""
 
     def apply(self, control: Any) -> int: ...
@@ -70,7 +70,7 @@ class Drawn(Protocol):
 class Made:
     """A session as a studio makes it, and what its clients are told of it."""
 
-    session: Drawn
+    session: DrawnSession
     width: int
     height: int
     fps: int

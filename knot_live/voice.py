@@ -18,7 +18,7 @@ _REACH = SOUND_RATE // 125  # samples past its frames that a chunk hears at most
 _NOTHING, _SILENCE = np.zeros(0, dtype=np.float32), np.zeros(1, dtype=np.float32)
 
 
-class Voice:
+class HeardVoice:
     """Its owner's lock guards it, but for the timeline, which is the session's thread's alone."""
 
     def __init__(self, samples_per_frame: int) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import av
 
 from .connection import Connection
-from .due_media import Piece, Playing
+from .due_media import MediaPiece, Playing
 from .limits import Limits
 from .media_encoder import has_opus
 from .messages import H264, OPUS, SPEECH, Header, said
@@ -47,7 +47,7 @@ def available() -> bool:
     return importlib.util.find_spec("aiortc") is not None and has_opus()
 
 
-def _track(kind: str, playing: Playing, left: Callable[[int, Piece, float], None]) -> Any:
+def _track(kind: str, playing: Playing, left: Callable[[int, MediaPiece, float], None]) -> Any:
     """A track of what `playing` holds; `left` is called with each piece that leaves, and RTP's time in seconds."""
     from aiortc import MediaStreamTrack
 
@@ -217,7 +217,7 @@ class Peer:
             for heard in resampler.resample(frame):
                 self._came(Header(SPEECH).pack() + heard.to_ndarray().tobytes())
 
-    def _left(self, kind: int, piece: Piece, seconds: float) -> None:
+    def _left(self, kind: int, piece: MediaPiece, seconds: float) -> None:
         if kind != H264:
             return
         place = seconds - piece.seconds

@@ -151,8 +151,8 @@ class EncodeAnchor(io.ComfyNode):
         size, given = adapters.picture_size(height, width), (conditioning, clip_vision_output, vae, negative)
         chosen = adapters.chosen_pictures(image, pictures)
         if image is None:
-            return io.NodeOutput([adapters.encode_anchor(model, None, fit, size, *given)], [adapters.NO_VALUE])
+            return io.NodeOutput([adapters.anchor_from_inputs(model, None, fit, size, *given)], [adapters.NO_VALUE])
         taken = [adapters.take_reference(model, one, fit, size, align, points) for one in chosen]
-        anchors = [adapters.encode_anchor(model, one.given, fit, size, *given) for one in taken]
+        anchors = [adapters.anchor_from_inputs(model, one.given, fit, size, *given) for one in taken]
         shown = ui.PreviewImage(torch.cat([one.shown for one in taken]))
         return io.NodeOutput(anchors, [one.placed for one in taken], ui=shown)

@@ -152,7 +152,7 @@ class Stream(io.ComfyNode):
         adapters.warn_of_other_rates(cls.hidden.prompt, model.fps, slots=(0, 4))
         latents = []
         with adapters.streaming(model, begun, driving, seconds, whole_chunks=whole_chunks) as run:
-            frames = adapters.Frames(run.num_pixel_frames)
+            frames = adapters.StreamPictures(run.num_pixel_frames)
             for chunk in run:
                 run.log.add(chunk)
                 frames.add(chunk)

@@ -41,7 +41,7 @@ _MOST_SECONDS = 1e8  # three years
 _MOST_TILES = 240  # of a contact sheet: two minutes
 
 
-class Sheet:
+class ContactSheet:
     """Gathers the reference and a picture every half second for a contact sheet."""
 
     def __init__(self, reference: Tensor | None, fps: int) -> None:
@@ -75,7 +75,7 @@ def animate(options: Namespace, load: Callable[[], Model]) -> int:
         saved = _resumed(options, model, log) if reference is None else _begun(options, model, reference, log)
         paste = _pasting(whole, crop) if options.paste_back else None
         run = _run(options, model, saved, directed_driving(options, model, audio), log, interrupt)
-        sheet = None if options.sheet is None else Sheet(reference, model.fps)
+        sheet = None if options.sheet is None else ContactSheet(reference, model.fps)
         start = first_pixel_frame(saved.state.clock.start) / model.fps  # of the sound too, which lasts as the stream
         try:
             write_video(run, options.out, None if audio is None else audio.again(seconds=start), options.format,

@@ -21,7 +21,7 @@ from .face_units import CONTROL_OF_UNIT, UNITS
 from .lengths import Unending, without_end
 from .smoothing import Smoothed
 from .timeline import Driving
-from .tracks import Frames, Track, Values, all_ready, last_end
+from .tracks import FrameNumbers, Track, Values, all_ready, last_end
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Mix:
     def num_ready(self) -> int | None:
         return all_ready(self.first, self.second)
 
-    def at(self, frames: Frames) -> Values:
+    def at(self, frames: FrameNumbers) -> Values:
         """[P] -> [P, V]"""
         second, weights = self.second.at(frames), np.float32(self.weights)
         first = np.zeros_like(second) if self.first is None else self.first.at(frames)
@@ -88,7 +88,7 @@ class FaceUnits:
     def num_ready(self) -> int | None:
         return all_ready(self.driving.pose, self.driving.mouth)
 
-    def at(self, frames: Frames) -> Values:
+    def at(self, frames: FrameNumbers) -> Values:
         """[P] -> [P, 52]"""
         signal = replace(self.driving, speech=None, form=_OF_UNITS).pixel_signal(frames).numpy()
         return signal[:, MEL_DIM : MEL_DIM + len(UNITS)]

@@ -25,7 +25,7 @@ from ..files import read_text, without_mark
 from .audio import FPS
 from .expression_controls import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES
 from .timeline import Driving
-from .tracks import Frames, Values
+from .tracks import FrameNumbers, Values
 
 MAX_SECONDS = 1e6  # of a key: 11 days, beyond which a mistake is likelier than a wish
 _OPTIONS = ("seconds", "loop")
@@ -79,7 +79,7 @@ class Curves:
         """The controls that have a curve."""
         return tuple(name for name, curve in zip(self.names, self.curves, strict=True) if curve is not None)
 
-    def at(self, frames: Frames) -> Values:
+    def at(self, frames: FrameNumbers) -> Values:
         """[P] -> [P, V]"""
         frames = frames if self.period is None else frames % self.period
         seconds = frames / FPS

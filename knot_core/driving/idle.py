@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import DrivingError
-from .tracks import Frames, Values
+from .tracks import FrameNumbers, Values
 
 # Value noise: grid period in pixel frames (25 a second) and weight. The periods share no divisor.
 _SWAY = ((131, 0.60), (61, 0.28), (29, 0.12))
@@ -45,7 +45,7 @@ class IdleMotion:
         if not 0 <= self.seed < 2**64:
             raise DrivingError(f"the seed is {self.seed}; it must be a whole number from 0 to 2^64 - 1")
 
-    def at(self, frames: Frames) -> Values:
+    def at(self, frames: FrameNumbers) -> Values:
         """[P] -> [P, 6] in the order of `POSE_CONTROLS`."""
         columns = (
             _YAW * self._noise(frames, 0, _SWAY),
@@ -60,7 +60,7 @@ class IdleMotion:
     def content(self) -> bytes:
         return repr(self).encode()
 
-    def _noise(self, frames: Frames, channel: int, octaves: tuple[tuple[int, float], ...]) -> np.ndarray:
+    def _noise(self, frames: FrameNumbers, channel: int, octaves: tuple[tuple[int, float], ...]) -> np.ndarray:
         """Sum of octaves of value noise, within -1 .. 1."""
         total = np.zeros(len(frames))
         for octave, (period, weight) in enumerate(octaves):
@@ -69,17 +69,17 @@ class IdleMotion:
             total += weight * (before + (after - before) * _smooth(within / period))
         return total
 
-    def _breath(self, frames: Frames) -> np.ndarray:
+    def _breath(self, frames: FrameNumbers) -> np.ndarray:
         phase = frames % _BREATH_PERIOD / _BREATH_PERIOD + 0.2 * self._noise(frames, 4, _DRIFT)
         return np.sin(2 * np.pi * phase)
 
-    def _blink(self, frames: Frames) -> np.ndarray:
+    def _blink(self, frames: FrameNumbers) -> np.ndarray:
         cell, within = np.divmod(frames, _BLINK_CELL)
         since = within - np.floor(_BLINK_JITTER * self._uniform(cell, 5)).astype(np.int64)
         never = len(_BLINK_SHAPE) - 1
         return _BLINK_SHAPE[np.where((since >= 0) & (since < never), since, never)]
 
-    def _gaze(self, frames: Frames) -> np.ndarray:
+    def _gaze(self, frames: FrameNumbers) -> np.ndarray:
         cell, within = np.divmod(frames, _GLANCE_CELL)
         since = within - np.floor(_GLANCE_JITTER * self._uniform(cell, 6)).astype(np.int64)
         moved = np.clip((since + 1) / _SACCADE, 0, 1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import DrivingError, short
 from .timeline import Driving
-from .tracks import Frames, Track, Values
+from .tracks import FrameNumbers, Track, Values
 
 CLOCK = r"(?:\d+:)?(?:\d+:)?\d+(?:\.\d+)?"  # 12  12.5  0:12  1:02:03.5
 _MAX_DIGITS = 9
@@ -48,7 +48,7 @@ class Unending:
     def num_ready(self) -> int | None:
         return self.track.num_ready
 
-    def at(self, frames: Frames) -> Values:
+    def at(self, frames: FrameNumbers) -> Values:
         return self.track.at(frames)
 
     def content(self) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .audio import HOP, MEL_DIM, SAMPLES_PER_PIXEL_FRAME, SILENCE, WINDOW, log_mel
-from .tracks import Frames, Values
+from .tracks import FrameNumbers, Values
 from .waveform import Waveform, not_ready
 
 _REACH = (WINDOW - HOP) // 2  # samples past a pixel frame that it hears
@@ -36,7 +36,7 @@ class LiveMel:
             return None
         return max(0, self.waveform.num_ready - _REACH) // SAMPLES_PER_PIXEL_FRAME
 
-    def at(self, frames: Frames) -> Values:
+    def at(self, frames: FrameNumbers) -> Values:
         """[P] -> [P, 64]"""
         end = self.num_pixel_frames
         values = np.full((len(frames), MEL_DIM), SILENCE, dtype=np.float32)
@@ -65,7 +65,7 @@ class SpokenMel(LiveMel):
 
     _made: OrderedDict[int, np.ndarray] = field(default_factory=OrderedDict, init=False, repr=False)
 
-    def at(self, frames: Frames) -> Values:
+    def at(self, frames: FrameNumbers) -> Values:
         """[P] -> [P, 64]"""
         values = np.empty((len(frames), MEL_DIM), dtype=np.float32)
         numbers = frames // _BLOCK

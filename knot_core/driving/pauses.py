@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .audio import FPS, SAMPLE_RATE, SAMPLES_PER_PIXEL_FRAME
-from .tracks import Frames
+from .tracks import FrameNumbers
 from .waveform import Waveform
 
 _SHORTEST_PAUSE = 10  # pixel frames, 0.4 s: shorter ones are part of speaking
@@ -34,7 +34,7 @@ class Voice:
         widened = _widened(loud, reach)[reach : self._end(stop + _SHORTEST_PAUSE) - begin + reach]
         return ~_without_short_runs(~widened, _SHORTEST_PAUSE)[first - begin : stop - begin]
 
-    def eased(self, frames: Frames) -> np.ndarray:
+    def eased(self, frames: FrameNumbers) -> np.ndarray:
         """float32 [P]: 0 in pauses and past the end, 1 while speaking, and a passage between."""
         first, last = int(frames.min()), int(frames.max())
         half = _TURN // 2

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import DrivingError
 from .audio import FPS
 from .timeline import Driving
-from .tracks import Frames, Track, Values
+from .tracks import FrameNumbers, Track, Values
 
 MAX_SMOOTHING = 2.0  # seconds
 
@@ -38,7 +38,7 @@ class Smoothed:
         window = np.hanning(2 * self.half_width + 3)[1:-1]
         return (window / window.sum()).astype(np.float32)
 
-    def at(self, frames: Frames) -> Values:
+    def at(self, frames: FrameNumbers) -> Values:
         """[P] -> [P, V]; before its beginning the track is as it is there."""
         around = frames[:, None] + np.arange(-self.half_width, self.half_width + 1)
         values = self.track.at(np.maximum(around, 0).reshape(-1))

@@ -21,7 +21,7 @@ from .speech import SpeechDriving
 from .spoken_sound import FAR, spoken
 from .timeline import Driving
 from .tracked import Drivable
-from .tracks import Frames, Track, Values
+from .tracks import FrameNumbers, Track, Values
 from .wav2vec import SpeechEncoder
 from .wav2vec_windows import SpeechWindow
 
@@ -70,7 +70,7 @@ class Paused:
     def num_ready(self) -> int | None:
         return self.motion.num_ready
 
-    def at(self, frames: Frames) -> Values:
+    def at(self, frames: FrameNumbers) -> Values:
         """[P] -> [P, V]"""
         speaking, pausing = np.float32(SILENCES[self.silence])
         return self.motion.at(frames) * (pausing + (speaking - pausing) * self.voice.eased(frames)[:, None])

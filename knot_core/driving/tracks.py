@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-Frames = np.ndarray  # int64 [P]: which pixel frames, in any order, at least 0
+FrameNumbers = np.ndarray  # int64 [P]: which pixel frames, in any order, at least 0
 Values = np.ndarray  # float32 [P, V]
 
 
@@ -26,7 +26,7 @@ class Track(Protocol):
         A number as well where a file is read as it is needed, a very large one: its end is not known yet.
         """
 
-    def at(self, frames: Frames) -> Values:
+    def at(self, frames: FrameNumbers) -> Values:
         """The values at those pixel frames."""
 
     def content(self) -> bytes:
@@ -69,7 +69,7 @@ class Samples:
     def num_pixel_frames(self) -> int:
         return len(self.values)
 
-    def at(self, frames: Frames) -> Values:
+    def at(self, frames: FrameNumbers) -> Values:
         last = len(self.values) - 1
         values = self.values[np.minimum(frames, last)]
         if self.beyond is not None:
@@ -88,7 +88,7 @@ class Still:
     num_pixel_frames: None = None
     num_ready: ClassVar[None] = None
 
-    def at(self, frames: Frames) -> Values:
+    def at(self, frames: FrameNumbers) -> Values:
         return np.tile(np.float32(self.values), (len(frames), 1))
 
     def content(self) -> bytes:

@@ -28,7 +28,7 @@ from torch import Tensor
 from ..errors import SettingsError
 from .audio import HOP
 from .audio import WINDOW as CONVOLUTION_REACH  # wav2vec2's convolutions see 400 samples, 320 apart, as the mel does
-from .tracks import Frames, Values
+from .tracks import FrameNumbers, Values
 from .wav2vec import SpeechEncoder
 from .waveform import Waveform, not_ready
 
@@ -88,7 +88,7 @@ class Hearing:
         blocks = (heard - self.phase) // self.window.block
         return self.phase + blocks * self.window.block if blocks > 0 else 0
 
-    def at(self, frames: Frames) -> Values:
+    def at(self, frames: FrameNumbers) -> Values:
         """[P] -> [P, V]"""
         numbers = np.maximum(0, (frames - self.phase) // self.window.block)
         return np.stack(
@@ -125,7 +125,7 @@ class Hearing:
         """Windows end with a step on a pixel frame, so they may be cut by almost a period, but not into the block."""
         return max(self.window.ahead, self._period - 1)
 
-    def _within_sound(self, numbers: np.ndarray, frames: Frames) -> tuple[Sequence[int], Sequence[int]]:
+    def _within_sound(self, numbers: np.ndarray, frames: FrameNumbers) -> tuple[Sequence[int], Sequence[int]]:
         """Blocks whose window holds nothing but the silence after the end are alike: the first ones stand for them."""
         end = self.num_pixel_frames
         if end is None:
@@ -206,7 +206,7 @@ class HeardLayers:
         """`num_pixel_frames`."""
         return self.num_pixel_frames
 
-    def at(self, frames: Frames) -> Values:
+    def at(self, frames: FrameNumbers) -> Values:
         """[P] -> [P, V]"""
         place = self._places(torch.from_numpy(np.minimum(frames, self.num_pixel_frames - 1 + self.spread)))
         low = place.floor().long()

@@ -15,7 +15,7 @@ _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sound:
+class SoundEncoding:
     """How sound is encoded; `rates` None: at any rate."""
 
     encoder: str
@@ -40,7 +40,7 @@ class VideoFormat:
     container: str
     encoder: str
     options: Mapping[str, str]
-    sound: Sound
+    sound: SoundEncoding
     pixel_format: str = "yuv420p"
     tag: str | None = None  # where the container's usual one is not the one that players want
     fragmented: bool = False  # in fragments of our own cutting, one per chunk; else as FFmpeg's muxer cuts
@@ -48,9 +48,9 @@ class VideoFormat:
 
 
 # noise substitution, on by default, makes audible bursts of a pure tone
-_AAC = Sound(encoder="aac", options={"aac_pns": "0"}, rates=_AAC_RATES, bits_per_second=192_000)
-_OPUS = Sound(encoder="libopus", rates=_OPUS_RATES, bits_per_second=128_000)
-_PCM = Sound(encoder="pcm_s16le")
+_AAC = SoundEncoding(encoder="aac", options={"aac_pns": "0"}, rates=_AAC_RATES, bits_per_second=192_000)
+_OPUS = SoundEncoding(encoder="libopus", rates=_OPUS_RATES, bits_per_second=128_000)
+_PCM = SoundEncoding(encoder="pcm_s16le")
 _AT_ONCE = {"preset": "veryfast", "tune": "zerolatency"}
 
 PICTURES = "png-folder"

@@ -1,6 +1,6 @@
 """Streaming generation: a chunk's plan, the anchor, the sampler, and a stream's state."""
 
-from .anchor import Anchor, encode_anchor
+from .anchor import Anchor, encode_latent_anchor
 from .changing import CHANGEABLE, change_anchor, change_settings
 from .chunk_stages import Chunk
 from .conditioning import Conditioning, TimedPrompts
@@ -58,7 +58,7 @@ __all__ = [
     "choose_grouping",
     "continue_stream",
     "driving_played",
-    "encode_anchor",
+    "encode_latent_anchor",
     "fingerprint",
     "in_whole_chunks",
     "leave_state",

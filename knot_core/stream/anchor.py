@@ -91,7 +91,7 @@ class Anchor:
 
 
 @torch.no_grad()
-def encode_anchor(  # noqa: PLR0913 - all but the first two may be left out
+def encode_latent_anchor(  # noqa: PLR0913 - all but the first two may be left out
     model: StreamModel,
     reference_BFCHW: Tensor,
     text_BTD: Tensor | None = None,

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..config import StreamSettings
 from ..errors import SettingsError
 from ..threads import num_processors, threads_inside
-from .anchor import Anchor, encode_anchor
+from .anchor import Anchor, encode_latent_anchor
 from .continuing import open_stream
 from .sampler import Stream
 from .snapshot import Snapshot
@@ -75,7 +75,7 @@ class Grouping:
 
 
 @dataclass(frozen=True, eq=False)
-class Still:
+class StillDriving:
     """A driving that is the same in every latent frame, for ever."""
 
     signal_FTS: Tensor
@@ -93,15 +93,15 @@ def some_anchor(model: StreamModel, latent_size: tuple[int, int]) -> Anchor:
     """The anchor of noise, for streams that nobody looks at."""
     rng = torch.Generator().manual_seed(0)
     latent = torch.randn(1, 1, model.config.out_channels, *latent_size, generator=rng, dtype=latent_dtype(model))
-    return encode_anchor(model, latent)
+    return encode_latent_anchor(model, latent)
 
 
 @torch.no_grad()
-def warm_snapshot(model: StreamModel, settings: StreamSettings, anchor: Anchor) -> tuple[Snapshot, Still]:
+def warm_snapshot(model: StreamModel, settings: StreamSettings, anchor: Anchor) -> tuple[Snapshot, StillDriving]:
     """A stream whose window is full, and the driving to go on with."""
     adapter = model.config.adapter
     shape = (1, 1, 1) if adapter is None else (1, adapter.num_packed, adapter.signal_dim)
-    driving = Still(torch.zeros(shape))
+    driving = StillDriving(torch.zeros(shape))
     stream = open_stream(model, anchor, settings, driving)
     while stream.state.clock.num_committed <= settings.num_window_frames + settings.num_sink_frames:
         next(stream)
@@ -157,7 +157,7 @@ def best_rate(rates: Sequence[Rate]) -> Rate:
     return min(near, key=lambda rate: (rate.streams, -rate.chunks_a_second))
 
 
-def _rate(model: StreamModel, warm: tuple[Snapshot, Still], way: tuple[int, int, int], num_rounds: int) -> Rate:
+def _rate(model: StreamModel, warm: tuple[Snapshot, StillDriving], way: tuple[int, int, int], num_rounds: int) -> Rate:
     """Measured; the way is workers, threads inside each, and streams that each draws in one pass."""
     workers, threads, count = way
     saved, driving = warm
@@ -174,7 +174,7 @@ def _rate(model: StreamModel, warm: tuple[Snapshot, Still], way: tuple[int, int,
     return Rate(workers, threads, count, workers * count / taken)
 
 
-def _stream(model: StreamModel, saved: Snapshot, driving: Still, threads: int) -> Stream:
+def _stream(model: StreamModel, saved: Snapshot, driving: StillDriving, threads: int) -> Stream:
     return Stream(model, replace(saved, state=replace(saved.state, threads=threads)), driving)
 
 

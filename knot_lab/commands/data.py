@@ -14,7 +14,7 @@ from knot_core.errors import DrivingError
 
 from ..synthetic.heads.clips import draw_clip, packed, sample_clip
 from ..synthetic.heads.head_bank import HeadBank, read_head_bank
-from ..synthetic.heads.identity import Identity
+from ..synthetic.heads.identity import HeadIdentity
 from ..synthetic.heads.landmark_pictures import landmark_pictures
 from ..synthetic.heads.natural import natural_clip, read_sources
 from ..synthetic.heads.noise import NoiseBank
@@ -74,7 +74,7 @@ def sheet(bank: HeadBank, first: int, people: int, columns: int = 8) -> Image.Im
     page = Image.new("RGB", (columns * size, -(-people // columns) * size))
     for number in range(people):
         rng = np.random.default_rng([first + number, 0, 50])
-        picture = reference_of(Identity.sample(bank, rng), rng).picture
+        picture = reference_of(HeadIdentity.sample(bank, rng), rng).picture
         page.paste(Image.fromarray(picture), (number % columns * size, number // columns * size))
     return page
 

@@ -26,7 +26,7 @@ from ..rng import Dice
 from ..synthetic import avatars
 from ..synthetic.avatars import box_mask
 from ..synthetic.motion import lively_controls, sample_controls
-from ..synthetic.sentences import speak
+from ..synthetic.sentences import speak_phrases
 
 CLIPS_PER_SPEECH = 4  # neighbouring clips share one recording: starting a voice costs more than letting it talk
 LIVELY = 0.43  # share of the other clips in which controls cross their ranges fast; the rest move calmly
@@ -153,7 +153,9 @@ def _driving(recipe: ClipRecipe, first: int, frames: int, rng: np.random.Generat
     mel, controls, speaking = torch.zeros(recipe.shard, frames, MEL_DIM), [], rng.random(recipe.shard) < recipe.speaking
     for i in range(recipe.shard):
         if i % CLIPS_PER_SPEECH == 0 and recipe.speaking > 0:
-            speech = speak((first + i) // CLIPS_PER_SPEECH, recipe.split, seconds=CLIPS_PER_SPEECH * frames / 25 + 0.2)
+            speech = speak_phrases(
+                (first + i) // CLIPS_PER_SPEECH, recipe.split, seconds=CLIPS_PER_SPEECH * frames / 25 + 0.2
+            )
             features = log_mel(torch.from_numpy(speech.waveform))
         start = (i % CLIPS_PER_SPEECH) * frames
         mouth = speech.mouth[start : start + frames] if speaking[i] else None

@@ -23,9 +23,9 @@ from knot_core.model import Model
 
 from ..synthetic.avatars import to_uint8
 from ..synthetic.heads.head_bank import HeadBank
-from ..synthetic.heads.identity import Identity
+from ..synthetic.heads.identity import HeadIdentity
 from ..synthetic.heads.render import render
-from ..synthetic.sentences import Speech, speak
+from ..synthetic.sentences import Speech, speak_phrases
 from . import photo_figures as formulas
 
 TURNED = 0.15  # rad, of the photo whose embedding is the scale of identity
@@ -51,7 +51,7 @@ class Animated:
 def animate_photo(model: Model, photo_13SS: Tensor, number: int, seconds: float) -> Animated:
     """Somebody of the split `eval` speaks; then the head turns and nods, and the eyes shut every two seconds."""
     anchor = model.encode_anchor(photo_13SS[0].movedim(0, -1))
-    speech = speak(number, "eval", seconds)
+    speech = speak_phrases(number, "eval", seconds)
     controls = exercises(round(seconds * FPS), number)
     return Animated(
         spoken=_streamed(model, anchor, _spoken(model, speech), number),
@@ -95,7 +95,7 @@ def figures_of(animated: Animated, photo_13SS: Tensor, turned_13SS: Tensor, embe
 
 def turned_photo(bank: HeadBank, photo_13SS: Tensor) -> Tensor:
     """The photo moved by the flow of a rendered head that turns by `TURNED`, [1, 3, S, S]."""
-    identity = Identity.sample(bank, np.random.default_rng(0))
+    identity = HeadIdentity.sample(bank, np.random.default_rng(0))
     pose = np.array(identity.reference_pose, np.float32)
     pose[0] += TURNED
     flow = torch.from_numpy(render(identity, identity.reference_units, pose).flow.copy()).float().movedim(-1, 0)[None]

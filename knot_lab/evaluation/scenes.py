@@ -26,7 +26,7 @@ from knot_core.model import Model
 
 from ..synthetic import avatars
 from ..synthetic.motion import sample_controls
-from ..synthetic.sentences import Speech, speak
+from ..synthetic.sentences import Speech, speak_phrases
 
 MODES = ("full", "speech", "free", "silence")
 REGIONS = ("hair", "clothes", "background")  # what must stay the same person and place
@@ -57,7 +57,7 @@ class Scene:
 
     @cached_property
     def speech(self) -> Speech:
-        return speak(_FIRST_SPEECH + self.number, "eval", self.seconds)
+        return speak_phrases(_FIRST_SPEECH + self.number, "eval", self.seconds)
 
     @cached_property
     def controls(self) -> np.ndarray:

@@ -13,7 +13,7 @@ from itertools import islice
 
 from torch import Tensor
 
-from knot_core.cache_index import CacheIndex, Run
+from knot_core.cache_index import CacheIndex, SlotRun
 from knot_core.config import StreamSettings
 from knot_core.errors import SettingsError
 from knot_core.stream import Anchor, Chunk, ChunkPlan, Snapshot, StreamDriving, StreamModel, open_stream
@@ -116,7 +116,7 @@ class WithoutOverlap(CacheIndex):
         chunks_and_rests = (divmod(frame, kept_of_chunk) for frame in self._kept.frames())
         return tuple(c * self.num_chunk_frames + self.num_overlap_frames + rest for c, rest in chunks_and_rests)
 
-    def runs(self, num_frames: int) -> tuple[Run, ...]:
+    def runs(self, num_frames: int) -> tuple[SlotRun, ...]:
         assert num_frames == self.num_chunk_frames, "chunks are committed whole"
         runs = self._kept.runs(num_frames - self.num_overlap_frames)
         return tuple(replace(run, source=run.source + self.num_overlap_frames) for run in runs)

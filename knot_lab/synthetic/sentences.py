@@ -54,7 +54,7 @@ class Speech:
     voice: str
 
 
-def speak(seed: int, split: str = "train", seconds: float | None = None) -> Speech:
+def speak_phrases(seed: int, split: str = "train", seconds: float | None = None) -> Speech:
     """Phrases of one voice with pauses between them: ``seconds`` long, or about 6 to 14 s where that is not given."""
     if split not in SPLITS:
         raise DrivingError(f"unknown split {split!r}; use one of {', '.join(SPLITS)}")

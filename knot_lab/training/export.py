@@ -20,7 +20,7 @@ from knot_core.wan.families import find_family
 from knot_core.wan.preset import Preset
 
 from ..synthetic import avatars
-from ..synthetic.sentences import speak
+from ..synthetic.sentences import speak_phrases
 from .face_codec import NAME as FACE_CODEC
 from .face_codec import export_face_codec
 from .training_state import load_training
@@ -79,7 +79,7 @@ def write_samples(assets: Path) -> None:
         values = avatars.stack_identities([avatars.identity(seed, "eval")])
         picture = avatars.to_uint8(avatars.render(values, torch.zeros(1, 1, 8), size=512)[0, 0])
         Image.fromarray(picture.numpy()).save(assets / "portraits" / f"{name}.png", optimize=True)
-    speech = speak(SPEECH_SEED, "eval", seconds=SPEECH_SECONDS)
+    speech = speak_phrases(SPEECH_SEED, "eval", seconds=SPEECH_SECONDS)
     with wave.open(str(assets / "speech" / "hello.wav"), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

@@ -20,7 +20,7 @@ _COMES_BACK = 30.0  # seconds in which it tries
 
 
 @dataclass
-class Piece:
+class Arrival:
     """Pictures that came."""
 
     at: float  # monotonic seconds
@@ -34,7 +34,7 @@ class Piece:
 class Seen:
     """A viewer's record of what was shown."""
 
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[Arrival] = field(default_factory=list)
     drawn: list[float] = field(default_factory=list)  # seconds that each chunk took
     transport: list[float] = field(default_factory=list)  # seconds from each chunk's drawing until it was here
     outages: list[float] = field(default_factory=list)  # seconds from a lost connection to the next pictures
@@ -171,7 +171,7 @@ class Viewer:
         self._expected = max(self._expected, end) if about["epoch"] == self._epoch else end
         self._epoch = about["epoch"]
         self._playback = self._playback.with_made(max(end, self._playback.made), now)
-        seen.pieces.append(Piece(now, about["epoch"], about["chunk"], first, end))
+        seen.pieces.append(Arrival(now, about["epoch"], about["chunk"], first, end))
         if self._lost_at is not None:
             seen.outages.append(now - self._lost_at)
             self._lost_at = None

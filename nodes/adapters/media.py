@@ -117,7 +117,7 @@ def to_image(chunk: Chunk) -> Tensor:
     return chunk.pixel_frames.to(host.intermediate_device(), torch.float32) / 255
 
 
-class Frames:
+class StreamPictures:
     """A stream's pictures, chunk by chunk and as one batch in the same memory: each chunk is a view of the whole.
 
     So the batch costs nothing where nobody asks for it, and is there when a cable to it comes later: ComfyUI would

@@ -15,7 +15,7 @@ from ...knot_core.config import check_setting
 from ...knot_core.driving.speech_options import SpeechOptions, speak
 from ...knot_core.geometry import latent_size
 from ...knot_core.settings_text import changed_settings
-from ...knot_core.stream import encode_anchor as encode_latent_anchor
+from ...knot_core.stream import encode_latent_anchor
 from ...knot_core.text import padded
 from ...knot_core.threads import threads_inside
 from ...knot_core.wan.families import check_inputs
@@ -35,7 +35,7 @@ POSES: dict[str, str | None] = {"idle": "idle", "model": None}
 Conditioning = list[tuple[Tensor, dict[str, Any]]]  # ComfyUI's
 
 
-def encode_anchor(  # noqa: PLR0913, PLR0917 - one for every cable and widget
+def anchor_from_inputs(  # noqa: PLR0913, PLR0917 - one for every cable and widget
     model: Model,
     image: Tensor | None,
     fit: str,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.codec.warping import WarpingCodec, WarpingConfig
 from knot_core.config import LAYOUT_CHANNELS, AdapterConfig, NetworkConfig
-from knot_core.stream import Anchor, encode_anchor
+from knot_core.stream import Anchor, encode_latent_anchor
 from knot_core.stream.stream_model import spatial_of, wants_reference
 from knot_core.wan.network import WanNetwork, cast_weights
 
@@ -33,11 +33,11 @@ class TinyModel:
         rng = torch.Generator().manual_seed(seed)
         latent = torch.randn(1, 1, 16, *LATENT_SIZE, generator=rng)
         if not wants_reference(self.codec):
-            return encode_anchor(self, latent, text)
+            return encode_latent_anchor(self, latent, text)
         size = [spatial_of(self.codec) * side for side in LATENT_SIZE]
         picture = torch.randint(0, 256, (*size, 3), dtype=torch.uint8, generator=rng)
         latent = self.codec.encode(picture.movedim(-1, 0)[None, None] / 255)
-        return encode_anchor(self, latent, text, picture_HWC=picture)
+        return encode_latent_anchor(self, latent, text, picture_HWC=picture)
 
 
 def tiny_config(layout: str = "inpaint36", **changes) -> NetworkConfig:

@@ -17,7 +17,7 @@ from knot_core.driving import Driving
 from knot_core.driving.speech import PACKED, SpeechDriving
 from knot_core.driving.tracks import Samples
 from knot_core.flow import timesteps
-from knot_core.stream import Anchor, Stream, encode_anchor
+from knot_core.stream import Anchor, Stream, encode_latent_anchor
 from knot_core.stream.snapshot import first_snapshot
 from knot_core.wan.checkpoint import Checkpoint, open_checkpoint
 from knot_core.wan.families import find_family
@@ -177,7 +177,7 @@ def anchor_of(recording: Recording, model: RecordedModel) -> Anchor:
     height, width = recording.case["sizes"]["latent"]
     nothing = torch.zeros(1, 1, 16, height, width)
     reference = recording.tensor("reference_latent") if recording.has("reference_latent") else nothing
-    return encode_anchor(model, reference, recording.tensor("text"))
+    return encode_latent_anchor(model, reference, recording.tensor("text"))
 
 
 def _driving(recording: Recording) -> Driving:

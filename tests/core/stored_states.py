@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.codec.warping import WarpingCodec, WarpingConfig
 from knot_core.config import AdapterConfig, AudioCrossConfig, NetworkConfig, StreamSettings
-from knot_core.stream import Stream, encode_anchor, open_stream
+from knot_core.stream import Stream, encode_latent_anchor, open_stream
 from knot_core.wan.network import WanNetwork
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
@@ -96,7 +96,7 @@ def _plain() -> StoredModel:
 
 def _plain_stream(model: StoredModel, driving: Counting) -> Stream:
     """No prompt."""
-    anchor = encode_anchor(model, counted(1, 1, 16, *LATENT_SIZE))
+    anchor = encode_latent_anchor(model, counted(1, 1, 16, *LATENT_SIZE))
     return _after(3, open_stream(model, anchor, StreamSettings(steps=2, num_window_frames=4), driving, seed=3))
 
 
@@ -109,7 +109,7 @@ def _prompted_stream(model: StoredModel, driving: Counting) -> Stream:
     driving, and a window that is still to be computed again.
     """
     text, negative = counted(1, 5, SIZES["text_dim"]), counted(1, 5, SIZES["text_dim"], scale=0.5)
-    anchor = encode_anchor(model, counted(1, 1, 16, *LATENT_SIZE), text, counted(1, 3, 6), negative_BTD=negative)
+    anchor = encode_latent_anchor(model, counted(1, 1, 16, *LATENT_SIZE), text, counted(1, 3, 6), negative_BTD=negative)
     settings = StreamSettings(
         steps=2, num_window_frames=4, num_sink_frames=3, rope_positions="window", text_guidance=2.0
     )
@@ -128,7 +128,7 @@ def _heard() -> StoredModel:
 def _heard_stream(model: StoredModel, driving: Counting) -> Stream:
     """As InfiniteTalk: sound is attended to, the stream begins at the picture, with grey latents behind it."""
     reference, grey = counted(1, 1, 16, *LATENT_SIZE), counted(1, 4, 16, *LATENT_SIZE, scale=0.5)
-    anchor = encode_anchor(model, reference, counted(1, 4, SIZES["text_dim"]), grey_BGCHW=grey)
+    anchor = encode_latent_anchor(model, reference, counted(1, 4, SIZES["text_dim"]), grey_BGCHW=grey)
     settings = StreamSettings(steps=1, num_window_frames=3, start_from_reference=True, use_anchor=False)
     return _after(2, open_stream(model, anchor, settings, driving, seed=5))
 
@@ -143,7 +143,7 @@ def _shown_stream(model: StoredModel, driving: Counting) -> Stream:
     """Another reference has been set, and is not shown yet."""
     pictures = [((torch.arange(32 * 32 * 3) * step) % 256).to(torch.uint8).view(32, 32, 3) for step in (7, 13)]
     references = [counted(1, 1, 16, *LATENT_SIZE, scale=scale) for scale in (0.5, 1.0)]
-    anchors = [encode_anchor(model, *given, picture_HWC=picture)
+    anchors = [encode_latent_anchor(model, *given, picture_HWC=picture)
                for *given, picture in zip(references, pictures, strict=True)]  # fmt: skip
     settings = StreamSettings(steps=2, num_window_frames=4)
     stream = _after(2, open_stream(model, anchors[0], settings, driving, seed=6))

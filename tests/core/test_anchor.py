@@ -3,7 +3,7 @@ import torch
 
 from knot_core.attention_cache import CapturingCache
 from knot_core.errors import SettingsError
-from knot_core.stream import encode_anchor
+from knot_core.stream import encode_latent_anchor
 from knot_core.stream.denoise import Denoiser, Frames
 
 
@@ -40,7 +40,7 @@ def test_equal_and_hashed_by_what_it_was_made_of(make_model, model):
 
 def test_it_keeps_its_own_copy_of_the_reference(model):
     latent = torch.ones(1, 1, 16, 4, 6)
-    anchor = encode_anchor(model, latent)
+    anchor = encode_latent_anchor(model, latent)
     latent.zero_()
     assert anchor.reference_BFCHW.eq(1).all()
 
@@ -52,10 +52,10 @@ def test_encoding_needs_no_gradients(model):
 @pytest.mark.parametrize("shape", [(1, 2, 16, 4, 6), (2, 1, 16, 4, 6), (1, 1, 4, 4, 6), (1, 16, 4, 6)])
 def test_a_reference_of_another_shape_is_refused(model, shape):
     with pytest.raises(SettingsError, match="encode one picture"):
-        encode_anchor(model, torch.zeros(shape))
+        encode_latent_anchor(model, torch.zeros(shape))
 
 
 @pytest.mark.parametrize("size", [(5, 6), (4, 7), (0, 6)])
 def test_a_reference_that_does_not_divide_into_tokens_is_refused(model, size):
     with pytest.raises(SettingsError, match="both are multiples of 16"):
-        encode_anchor(model, torch.zeros(1, 1, 16, *size))
+        encode_latent_anchor(model, torch.zeros(1, 1, 16, *size))

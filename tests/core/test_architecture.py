@@ -186,3 +186,12 @@ def test_no_two_files_share_a_name():
     names = Counter(path.name for path in paths if path.suffix in {".py", ".js", ".css", ".html", ".md"})
     assert {"architecture", "session"} <= {name.removeprefix("test_").removesuffix(".py") for name in names}
     assert sorted(name for name, times in names.items() if times > 1 and name not in SHARED_NAMES) == []
+
+
+@pytest.mark.parametrize("package", ROWS, ids=lambda package: package.name)
+def test_no_two_classes_of_a_package_share_a_name(package):
+    """One word, one thing: a reader who looks for a class by its name finds one."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sources(package)]
+    names = Counter(node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef))
+    assert len(names) > 50
+    assert sorted(name for name, times in names.items() if times > 1 and not name.startswith("_")) == []

@@ -16,7 +16,7 @@ from knot_core.stream import (
     TimedPrompts,
     change_anchor,
     continue_stream,
-    encode_anchor,
+    encode_latent_anchor,
     open_stream,
     resume_stream,
     state_of,
@@ -54,7 +54,7 @@ def made(model, seed, **given):
         given.setdefault("image_BTE", drawn(1, 3, 6, seed=seed + 50))
     if model.config.unknown_frames == "grey":
         given.setdefault("grey_BGCHW", drawn(1, 4, 16, 4, 6, seed=seed + 60))
-    return encode_anchor(model, drawn(1, 1, 16, 4, 6, seed=seed), **{"text_BTD": text(1), **given})
+    return encode_latent_anchor(model, drawn(1, 1, 16, 4, 6, seed=seed), **{"text_BTD": text(1), **given})
 
 
 def text(seed):
@@ -167,7 +167,7 @@ def test_what_a_stream_cannot_look_at_is_refused_and_it_goes_on(make_model, mode
     anchor = made(model, 7)
     stream, plain = (open_stream(model, anchor, SETTINGS, waves()) for _ in range(2))
     take(stream, 2)
-    wide = encode_anchor(model, drawn(1, 1, 16, 4, 8, seed=1))
+    wide = encode_latent_anchor(model, drawn(1, 1, 16, 4, 8, seed=1))
     for other, wanted in [
         (made(make_model(seed=1), 8), "encoded by another model"),
         (wide, r"the anchor's picture has 64 x 32 pixels and the stream 48 x 32"),

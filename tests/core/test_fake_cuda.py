@@ -21,7 +21,7 @@ from knot_core.stream import (
     changing,
     chunk_passes,
     conditioning,
-    encode_anchor,
+    encode_latent_anchor,
     next_chunks,
     open_stream,
     sampler,
@@ -176,7 +176,7 @@ def begin(row: Preset, settings: StreamSettings, dtype: torch.dtype) -> Stream:
     image = None if model.config.image_dim is None else torch.zeros(1, 5, model.config.image_dim)
     pixels = torch.zeros(1, 1, 3, 64, 64, device=CUDA, dtype=dtype)
     picture = torch.zeros(64, 64, 3, dtype=torch.uint8) if wants_reference(model.codec) else None
-    anchor = encode_anchor(model, model.codec.encode(pixels).float(), text, image, picture_HWC=picture)
+    anchor = encode_latent_anchor(model, model.codec.encode(pixels).float(), text, image, picture_HWC=picture)
     return open_stream(model, anchor, settings, Signals(model.config), seed=3)
 
 

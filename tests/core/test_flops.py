@@ -12,7 +12,7 @@ from knot_core.cli.bench.random_models import Hum, network_config
 from knot_core.codec.codec_flops import decode_flops, up_flops
 from knot_core.codec.taehv import TAEHV, CodecConfig, UpConv
 from knot_core.config import AudioCrossConfig, StreamSettings
-from knot_core.stream import encode_anchor, open_stream
+from knot_core.stream import encode_latent_anchor, open_stream
 from knot_core.wan.network_flops import Tokens, chunk_flops, pass_flops, plain_flops
 
 TOKENS = 6  # of conftest's latent size
@@ -61,7 +61,7 @@ def test_sound_and_image_tokens_that_are_attended_to_are_counted(make_model, tex
     model = replace(make_model(adapter=adapter, image_dim=12), codec=NoCodec())
     text, image = torch.randn(1, text_tokens, model.config.text_dim), torch.randn(1, 7, 12)
     stream = open_stream(
-        model, encode_anchor(model, torch.randn(1, 1, 16, 4, 6), text, image), SETTINGS, Hum(model.config)
+        model, encode_latent_anchor(model, torch.randn(1, 1, 16, 4, 6), text, image), SETTINGS, Hum(model.config)
     )
     for _ in range(3):
         next(stream)

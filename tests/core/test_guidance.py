@@ -9,7 +9,7 @@ import torch
 
 from knot_core import SettingsError
 from knot_core.config import AudioCrossConfig, NetworkConfig, StreamSettings
-from knot_core.stream import encode_anchor, open_stream, resume_stream
+from knot_core.stream import encode_latent_anchor, open_stream, resume_stream
 from knot_core.stream.solvers import Euler, UniPC
 from knot_core.wan.branches import branches
 from knot_core.wan.families import PRESETS
@@ -27,7 +27,7 @@ def texts():
 def anchored(model, negative=None):
     text, _ = texts()
     reference = torch.randn(1, 1, 16, 4, 6, generator=torch.Generator().manual_seed(7))
-    return encode_anchor(model, reference, text, negative_BTD=negative)
+    return encode_latent_anchor(model, reference, text, negative_BTD=negative)
 
 
 def take(stream, count):
@@ -60,7 +60,7 @@ def test_at_0_the_stream_is_that_of_the_negative_prompt(make_model, waves):
     model, away = make_model("t2v16", adapter=None), texts()[1]
     led = made(model, waves, count=4, negative=away, text_guidance=0.0)
     reference = torch.randn(1, 1, 16, 4, 6, generator=torch.Generator().manual_seed(7))
-    alone = open_stream(model, encode_anchor(model, reference, away), StreamSettings(**STEPS), waves())
+    alone = open_stream(model, encode_latent_anchor(model, reference, away), StreamSettings(**STEPS), waves())
     assert torch.allclose(led, torch.cat(take(alone, 4)), atol=1e-5)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from knot_core.cache import Attended
 from knot_core.config import StreamSettings
 from knot_core.geometry import num_tokens
-from knot_core.stream import Anchor, encode_anchor, open_stream
+from knot_core.stream import Anchor, encode_latent_anchor, open_stream
 from knot_core.stream.chunk import Conditions, clean_pass, commit_chunk, generate_chunk
 from knot_core.stream.denoise import Denoiser
 from knot_core.stream.plan import ChunkPlan, first_clock, plan_chunk
@@ -183,7 +183,7 @@ def made(make_model, size=(2, 2), layout="t2v16", **changes):
     """A tiny model of these properties, and an anchor of that latent size."""
     model = make_model(layout, dtype=torch.float64, **changes)
     grey = drawn(1, 5, 16, *size, seed=4) if model.config.unknown_frames == "grey" else None
-    return model, encode_anchor(model, drawn(1, 1, 16, *size, seed=1), drawn(1, *TEXT, seed=2), grey_BGCHW=grey)
+    return model, encode_latent_anchor(model, drawn(1, 1, 16, *size, seed=1), drawn(1, *TEXT, seed=2), grey_BGCHW=grey)
 
 
 def differ(stream, rollout, num_chunks: int) -> float:

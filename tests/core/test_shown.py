@@ -14,7 +14,7 @@ from knot_core.stream import (
     Stream,
     change_anchor,
     continue_stream,
-    encode_anchor,
+    encode_latent_anchor,
     load_stream,
     open_stream,
     resume_stream,
@@ -151,15 +151,15 @@ def test_an_anchor_set_back_in_time_fades_nothing(opened, model) -> None:
 
 def test_a_reference_without_its_picture_is_refused(model) -> None:
     with pytest.raises(SettingsError, match="copies pixels from the reference picture and got none"):
-        encode_anchor(model, model.anchor().reference_BFCHW)
+        encode_latent_anchor(model, model.anchor().reference_BFCHW)
     with pytest.raises(SettingsError, match=r"\(8, 8, 3\)"):
-        encode_anchor(model, model.anchor().reference_BFCHW, picture_HWC=torch.zeros(8, 8, 3, dtype=torch.uint8))
+        encode_latent_anchor(model, model.anchor().reference_BFCHW, picture_HWC=torch.zeros(8, 8, 3, dtype=torch.uint8))
 
 
 def test_a_codec_that_needs_no_picture_keeps_none(make_model) -> None:
     model = make_model()
     latent = model.anchor().reference_BFCHW
-    assert encode_anchor(model, latent, picture_HWC=torch.zeros(32, 48, 3, dtype=torch.uint8)).shown is None
+    assert encode_latent_anchor(model, latent, picture_HWC=torch.zeros(32, 48, 3, dtype=torch.uint8)).shown is None
 
 
 @pytest.mark.parametrize("what", ["anchor", "shown"])

@@ -20,7 +20,7 @@ from knot_core.stream import (
     choose_grouping,
     continue_stream,
     denoise,
-    encode_anchor,
+    encode_latent_anchor,
     next_chunks,
     open_stream,
     state_of,
@@ -187,7 +187,7 @@ def test_streams_of_other_models_and_sizes_are_drawn_beside_each_other(make_mode
     large = torch.randn(1, 1, 16, 6, 8, generator=torch.Generator().manual_seed(5))
 
     def streams():
-        anchor = encode_anchor(model, large, text(1))
+        anchor = encode_latent_anchor(model, large, text(1))
         of_other = open_stream(other, other.anchor(1, text(1)), KINDS["plain"], waves())
         return [opened(model, waves), of_other, open_stream(model, anchor, KINDS["plain"], waves())]
 
@@ -311,7 +311,7 @@ def test_every_kind_of_network_is_drawn_together(make_model, waves, sound):
         def streams(model=model, image=image):
             for seed in range(3):
                 latent = torch.randn(1, 1, 16, 4, 6, generator=torch.Generator().manual_seed(seed))
-                anchor = encode_anchor(model, latent, text(seed, 3 + seed), image)
+                anchor = encode_latent_anchor(model, latent, text(seed, 3 + seed), image)
                 yield open_stream(model, anchor, KINDS["guided by both" if seed == 1 else "plain"], waves(), seed)
 
         joined, alone = list(streams()), list(streams())

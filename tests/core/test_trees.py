@@ -10,7 +10,7 @@ from torch import nn
 from knot_core.attention_cache import NoCache
 from knot_core.config import AudioCrossConfig, NetworkConfig, StreamSettings
 from knot_core.errors import CheckpointError, SettingsError
-from knot_core.stream import encode_anchor, open_stream
+from knot_core.stream import encode_latent_anchor, open_stream
 from knot_core.wan.adapters import encode_sound
 from knot_core.wan.forward import FrameInputs, encode_context, wan_forward
 from knot_core.wan.module_contract import missing_parts, require_parts, wanted_parts
@@ -140,9 +140,9 @@ def test_image_tokens_travel_with_the_anchor(make_model, waves, caplog, tmp_path
 
     model = make_model(image_dim=12)
     latent, image = rand(1, 1, 16, 4, 6), rand(1, 5, 12)
-    blind = encode_anchor(model, latent)
+    blind = encode_latent_anchor(model, latent)
     assert "CLIP tokens" in caplog.text
-    seeing = encode_anchor(model, latent, image_BTE=image)
+    seeing = encode_latent_anchor(model, latent, image_BTE=image)
     assert blind != seeing
     settings = StreamSettings(steps=1)
     stream = open_stream(model, seeing, settings, waves())
@@ -155,7 +155,7 @@ def test_image_tokens_travel_with_the_anchor(make_model, waves, caplog, tmp_path
 @pytest.mark.parametrize("image_dim", [None, 12])
 def test_image_tokens_that_the_network_cannot_take_are_refused(make_model, image_dim):
     with pytest.raises(SettingsError, match="no CLIP tokens" if image_dim is None else r"\[1, number, 12\]"):
-        encode_anchor(make_model(image_dim=image_dim), rand(1, 1, 16, 4, 6), image_BTE=rand(1, 5, 11))
+        encode_latent_anchor(make_model(image_dim=image_dim), rand(1, 1, 16, 4, 6), image_BTE=rand(1, 5, 11))
 
 
 # --- trees of a host
@@ -207,7 +207,7 @@ def test_a_tree_in_the_host_s_dtype_streams_like_ours(make_model, waves, compute
     theirs = type(theirs)(**{**vars(theirs), "dtype": compute_dtype})
     latents = []
     for model in (ours, theirs):
-        anchor = encode_anchor(model, rand(1, 1, 16, 4, 6), rand(1, 3, 20), rand(1, 5, 12))
+        anchor = encode_latent_anchor(model, rand(1, 1, 16, 4, 6), rand(1, 3, 20), rand(1, 5, 12))
         stream = open_stream(model, anchor, StreamSettings(steps=2), waves())
         latents.append(torch.cat([chunk.latents for chunk in itertools.islice(stream, 2)]))
     assert (latents[0] - latents[1]).norm() / latents[0].norm() < 0.1
@@ -258,7 +258,7 @@ def test_the_forward_asks_a_tree_for_nothing_else(make_model):
 
     model = make_model(adapter=SOUND, image_dim=12)
     keep(model.network, wanted_parts(model.config))
-    anchor = encode_anchor(model, rand(1, 1, 16, 4, 6), rand(1, 3, 20), rand(1, 5, 12))
+    anchor = encode_latent_anchor(model, rand(1, 1, 16, 4, 6), rand(1, 3, 20), rand(1, 5, 12))
     assert next(open_stream(model, anchor, StreamSettings(steps=1), Hear())).latents.isfinite().all()
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from knot_core.attention_cache import NoCache
 from knot_core.config import AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.flow import add_noise, to_velocity
-from knot_core.stream import encode_anchor, open_stream
+from knot_core.stream import encode_latent_anchor, open_stream
 from knot_core.stream.chunk import commit_chunk, generate_chunk
 from knot_core.stream.denoise import Denoiser
 from knot_core.stream.plan import first_clock, plan_chunk
@@ -214,7 +214,7 @@ def test_a_rollout_is_the_stream(randomised, changes, network):
         rolled, _ = roll_out(model, given, settings, Length(chunks=4), Same())
     codec = _NoCodec()
     streamed = replace_codec(model, codec)
-    stream = open_stream(streamed, encode_anchor(streamed, given.reference_B1CHW), settings,
+    stream = open_stream(streamed, encode_latent_anchor(streamed, given.reference_B1CHW), settings,
                          _Signal(given.signal_BFTS[0]), seed=5)  # fmt: skip
     latents = torch.cat([next(stream).latents for _ in range(4)])
     torch.testing.assert_close(rolled[0], latents, rtol=1e-4, atol=1e-4)

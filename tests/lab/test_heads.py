@@ -14,7 +14,7 @@ from knot_lab.synthetic.heads.cameras import aligned_view, framed, on_screen, ro
 from knot_lab.synthetic.heads.clips import draw_clip, idle_motion, lively, packed, sample_clip, unit_values
 from knot_lab.synthetic.heads.face_speech import speech_units, units_of_letter
 from knot_lab.synthetic.heads.head_bank import read_head_bank
-from knot_lab.synthetic.heads.identity import Identity
+from knot_lab.synthetic.heads.identity import HeadIdentity
 from knot_lab.synthetic.heads.landmark_names import LANDMARKS
 from knot_lab.synthetic.heads.landmark_pictures import landmark_pictures
 from knot_lab.synthetic.heads.natural import natural_clip, read_sources
@@ -39,7 +39,7 @@ def bank():
 def plain(bank):
     """Somebody without hat, glasses or anything before the face."""
     for seed in range(60):
-        identity = Identity.sample(bank, np.random.default_rng([seed, 9]))
+        identity = HeadIdentity.sample(bank, np.random.default_rng([seed, 9]))
         short = identity.kinds["hair"] in ("crop", "buzz", "side", "bald")
         if short and not {"hat", "glasses", "before", "scarf"} & set(identity.kinds):
             return identity.plain()
@@ -110,7 +110,7 @@ def test_the_flow_is_where_the_vertices_were(plain, bank):
 def test_a_face_lies_where_an_aligned_one_does(bank):
     landmarks = []
     for seed in range(6):
-        person = Identity.sample(bank, np.random.default_rng([seed, 3])).plain()
+        person = HeadIdentity.sample(bank, np.random.default_rng([seed, 3])).plain()
         marks = dict(zip(bank.landmarks, render(person, np.zeros(52), REST_POSE, labels=False).landmarks, strict=True))
         landmarks.append((marks["right_pupil"], marks["left_pupil"], 0.5 * (marks["upper_lip"] + marks["lower_lip"])))
     right, left, mouth = np.mean(landmarks, axis=0)

@@ -9,7 +9,7 @@ import pytest
 
 from knot_core.errors import DrivingError
 from knot_lab.synthetic.espeak import Phoneme
-from knot_lab.synthetic.sentences import VARIANTS, VOICES, sentence_split, speak
+from knot_lab.synthetic.sentences import VARIANTS, VOICES, sentence_split, speak_phrases
 from knot_lab.synthetic.visemes import mouth_curve
 
 
@@ -55,24 +55,24 @@ def test_mouth_stays_in_range_for_any_phonemes():
 @pytest.mark.usefixtures("_espeak_ng")
 class TestSpeak:
     def test_is_a_function_of_the_seed_whatever_was_said_before(self):
-        first = speak(3, seconds=3)
-        speak(4, "eval", seconds=2)
-        again = speak(3, seconds=3)
+        first = speak_phrases(3, seconds=3)
+        speak_phrases(4, "eval", seconds=2)
+        again = speak_phrases(3, seconds=3)
         assert np.array_equal(first.waveform, again.waveform)
         assert np.array_equal(first.mouth, again.mouth)
         assert (first.text, first.voice) == (again.text, again.voice)
-        assert not np.array_equal(first.waveform, speak(5, seconds=3).waveform)
+        assert not np.array_equal(first.waveform, speak_phrases(5, seconds=3).waveform)
 
     @pytest.mark.parametrize("seconds", [0.04, 2.44, 10.0])
     def test_sound_and_mouth_cover_the_same_pixel_frames(self, seconds):
-        speech = speak(0, seconds=seconds)
+        speech = speak_phrases(0, seconds=seconds)
         assert len(speech.mouth) == round(seconds * 25)
         assert len(speech.waveform) == 640 * len(speech.mouth)
         assert np.abs(speech.waveform).max() <= 1
 
     def test_mouth_follows_the_sound(self):
         for seed in range(3):
-            speech = speak(seed, seconds=20)
+            speech = speak_phrases(seed, seconds=20)
             loudness = np.sqrt((speech.waveform.reshape(-1, 640) ** 2).mean(axis=1))
             at = [np.corrcoef(np.roll(loudness, shift), speech.mouth[:, 0])[0, 1] for shift in range(-5, 6)]
             assert max(at) > 0.4
@@ -80,7 +80,7 @@ class TestSpeak:
 
     def test_evaluation_shares_no_sentence_with_training(self):
         for split in ("train", "eval"):
-            said = re.split(r"(?<=[?!,.])", speak(11, split, seconds=10).text)
+            said = re.split(r"(?<=[?!,.])", speak_phrases(11, split, seconds=10).text)
             phrases = [phrase.strip() for phrase in said if phrase.strip()]
             assert len(phrases) > 3
             assert {sentence_split(phrase) for phrase in phrases} == {split}
@@ -97,9 +97,9 @@ def test_a_missing_espeak_ng_is_said_with_the_remedy(monkeypatch):
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
     with pytest.raises(DrivingError, match="apt install espeak-ng"):
-        speak(0)
+        speak_phrases(0)
 
 
 def test_an_unknown_split_is_refused():
     with pytest.raises(DrivingError, match="train, eval"):
-        speak(0, "test")
+        speak_phrases(0, "test")

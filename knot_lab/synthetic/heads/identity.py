@@ -26,7 +26,7 @@ from .strands import Strands, joined
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identity:
+class HeadIdentity:
     """One person with hair, clothes, light, background and camera. ``render`` draws them."""
 
     bank: HeadBank = field(repr=False)
@@ -54,11 +54,11 @@ class Identity:
     kinds: dict[str, str]  # what hair, clothes and so on they have, in words
 
     @staticmethod
-    def sample(bank: HeadBank, rng: np.random.Generator) -> Identity:
+    def sample(bank: HeadBank, rng: np.random.Generator) -> HeadIdentity:
         """Anybody, in a reference near the front and near rest."""
         return _sample(bank, rng)
 
-    def plain(self) -> Identity:
+    def plain(self) -> HeadIdentity:
         """The same under light that turns with the head, without highlights, noise and loss: labels are measured so."""
         texture, materials, *rest = self.surface
         texture, materials = texture.copy(), materials.copy()
@@ -73,7 +73,7 @@ class Identity:
             strands=strands,
         )
 
-    def shadowless(self) -> Identity:
+    def shadowless(self) -> HeadIdentity:
         """``plain`` under the same light from every side: what then differs between frames is geometry alone."""
         plain = self.plain()
         light = np.zeros_like(self.light)
@@ -81,7 +81,7 @@ class Identity:
         light[4] = self.light[4] + 0.5 * self.light[1]
         return replace(plain, light=light)
 
-    def with_reference(self, units: np.ndarray, pose: np.ndarray) -> Identity:
+    def with_reference(self, units: np.ndarray, pose: np.ndarray) -> HeadIdentity:
         """The same with another reference: units [52], pose [6]."""
         return replace(self, reference_units=units.astype(np.float32), reference_pose=pose.astype(np.float32))
 
@@ -95,7 +95,7 @@ def _map_of(bank: HeadBank) -> SkinMap:
     return _MAPS[id(bank)]
 
 
-def _sample(bank: HeadBank, rng: np.random.Generator) -> Identity:
+def _sample(bank: HeadBank, rng: np.random.Generator) -> HeadIdentity:
     person = sample_person(rng)
     rest, joints = rest_shape(bank, shape_weights(rng, bank, person))
     hair_colour, natural_colour = sample_hair_colour(rng, person)
@@ -121,7 +121,7 @@ def _sample(bank: HeadBank, rng: np.random.Generator) -> Identity:
     view = _jittered(rng, view)
     texture = _under_hair(bank, look.texture, style is not None and not worn.hair_hidden, style, hair_colour)
     materials = np.array([m.row() for m in worn.wardrobe.materials] or [[0.5] * 12], np.float32)
-    return Identity(
+    return HeadIdentity(
         bank=bank,
         person=person,
         rest=np.concatenate([mesh.vertices for mesh in meshes]).astype(np.float32),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .head_bank import HeadBank
-from .identity import Identity
+from .identity import HeadIdentity
 from .render import render
 
 _PICTURES = 10  # of one person
@@ -16,7 +16,7 @@ _SPREAD = (0.28, 0.13, 0.1)  # of yaw, pitch and roll, rad
 def landmark_pictures(bank: HeadBank, number: int, split: str = "train") -> dict[str, np.ndarray]:
     """Ten poses of one person: pictures uint8 [10, 256, 256, 3], points float32 [10, L, 2], their names."""
     rng = np.random.default_rng([number, {"train": 0, "eval": 1}[split], 70])
-    identity, drawn = Identity.sample(bank, rng), []
+    identity, drawn = HeadIdentity.sample(bank, rng), []
     for _ in range(_PICTURES):
         moving = rng.random(52) < _MOVING
         units = np.where(moving, rng.random(52) ** 1.5, 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Drawing an ``Identity``: a picture, and everything that is known about it.
+"""Drawing an ``HeadIdentity``: a picture, and everything that is known about it.
 
 Shapes: P = 256 pixels, F = 128 labels, S = 512 samples a side; L landmarks.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from .cameras import NECK_SHARE, PICTURE, SAMPLES, framed, on_screen, rotation, to_camera
 from .deform import move_strands, move_vertices, normals_of
-from .identity import Identity
+from .identity import HeadIdentity
 from .labels import label_flow
 from .lights import photographed
 from .raster import draw_depth, draw_strand_depth, draw_strands, draw_triangles, empty_buffers
@@ -47,7 +47,7 @@ class _Scene:
 
 
 def render(
-    identity: Identity,
+    identity: HeadIdentity,
     units: np.ndarray,
     pose: np.ndarray = REST_POSE,
     *,
@@ -78,22 +78,22 @@ def render(
     )
 
 
-def reference_of(identity: Identity, rng: np.random.Generator | None = None) -> Rendered:
+def reference_of(identity: HeadIdentity, rng: np.random.Generator | None = None) -> Rendered:
     """The reference itself; its flow is zero."""
     return render(identity, identity.reference_units, identity.reference_pose, rng=rng)
 
 
-def landmarks_of(identity: Identity, screen: np.ndarray) -> np.ndarray:
+def landmarks_of(identity: HeadIdentity, screen: np.ndarray) -> np.ndarray:
     """float32 [L, 2] pixels from ``screen`` [M, 3]."""
     return np.stack([screen[ids, :2].mean(axis=0) / 2 for ids in identity.bank.landmarks.values()]).astype(np.float32)
 
 
-def projected_vertices(identity: Identity, units: np.ndarray, pose: np.ndarray) -> np.ndarray:
+def projected_vertices(identity: HeadIdentity, units: np.ndarray, pose: np.ndarray) -> np.ndarray:
     """Every mesh vertex on the picture, float32 [M, 2] in pixels."""
     return _placed(identity, np.asarray(units, np.float32), np.asarray(pose, np.float32))[3][:, :2] / 2
 
 
-def seen_vertices(identity: Identity, units: np.ndarray, pose: np.ndarray) -> np.ndarray:
+def seen_vertices(identity: HeadIdentity, units: np.ndarray, pose: np.ndarray) -> np.ndarray:
     """Mesh vertices that nothing hides from the camera, bool [M]: within 0.7 mm of what the picture shows there."""
     scene = _scene(identity, np.asarray(units, np.float32), np.asarray(pose, np.float32))
     near, what, _ = scene.buffers
@@ -104,12 +104,12 @@ def seen_vertices(identity: Identity, units: np.ndarray, pose: np.ndarray) -> np
     return inside & (what[at] >= 0) & (away < 0.0007)
 
 
-def _collar(identity: Identity, scene: _Scene) -> float:
+def _collar(identity: HeadIdentity, scene: _Scene) -> float:
     """The row of the picture below which skin is neck: 8 % of the picture under the chin."""
     return float(scene.screen[identity.bank.landmarks["chin"], 1].mean()) / 2 + 0.08 * PICTURE
 
 
-def _transforms(identity: Identity, turn: np.ndarray) -> np.ndarray:
+def _transforms(identity: HeadIdentity, turn: np.ndarray) -> np.ndarray:
     """float32 [2, 3, 4]: with the head, with the neck."""
     head, neck = identity.joints
     of_neck, of_head = rotation(*(NECK_SHARE * turn)), rotation(*turn)
@@ -120,7 +120,7 @@ def _transforms(identity: Identity, turn: np.ndarray) -> np.ndarray:
 
 
 def _placed(
-    identity: Identity, units: np.ndarray, pose: np.ndarray
+    identity: HeadIdentity, units: np.ndarray, pose: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float], np.ndarray]:
     """Mesh and strands in camera space, the view, and the mesh on the screen."""
     rest, count = identity.rest, len(identity.bank.template)
@@ -140,7 +140,7 @@ def _placed(
     return mesh, strands, view, on_screen(mesh, view)
 
 
-def _scene(identity: Identity, units: np.ndarray, pose: np.ndarray) -> _Scene:
+def _scene(identity: HeadIdentity, units: np.ndarray, pose: np.ndarray) -> _Scene:
     mesh, strands, view, screen = _placed(identity, units, pose)
     buffers = empty_buffers(SAMPLES)
     draw_triangles(screen, identity.triangles, identity.culled, identity.cut, *buffers)
@@ -149,7 +149,7 @@ def _scene(identity: Identity, units: np.ndarray, pose: np.ndarray) -> _Scene:
     return _Scene(mesh, strands, view, screen, buffers)
 
 
-def _lit(identity: Identity, scene: _Scene, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _lit(identity: HeadIdentity, scene: _Scene, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Linear light float32 [P, P, 3], and what each pixel shows, uint8 [P, P]."""
     light = identity.light
     if identity.light_follows_head:
@@ -170,7 +170,7 @@ def _lit(identity: Identity, scene: _Scene, pose: np.ndarray) -> tuple[np.ndarra
     return picture, part
 
 
-def _behind_lenses(identity: Identity, scene: _Scene, light: np.ndarray) -> np.ndarray:
+def _behind_lenses(identity: HeadIdentity, scene: _Scene, light: np.ndarray) -> np.ndarray:
     """The picture [P, P, 3] as seen through the glasses' lenses, with a sheen across them."""
     triangles, look = identity.lens
     buffers = empty_buffers(SAMPLES)
@@ -192,7 +192,7 @@ def _turned(light: np.ndarray, turn: np.ndarray) -> np.ndarray:
     return turned.astype(np.float32)
 
 
-def _lights(identity: Identity, scene: _Scene, light: np.ndarray) -> tuple:
+def _lights(identity: HeadIdentity, scene: _Scene, light: np.ndarray) -> tuple:
     """The light as the shaders read it: itself, its shadow map, the way to that, its softness."""
     direction = light[0].astype(float)
     side = np.cross(direction, (0.0, 1.0, 0.0))
@@ -217,7 +217,7 @@ def _reference_scene(key: _Key) -> _Scene:
 class _Key:
     """An identity as a key: the reference is drawn once for all frames of a clip."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: HeadIdentity) -> None:
         self.identity = identity
 
     def __hash__(self) -> int:
@@ -227,7 +227,7 @@ class _Key:
         return isinstance(other, _Key) and other.identity is self.identity
 
 
-def _flow(identity: Identity, scene: _Scene) -> tuple[np.ndarray, np.ndarray]:
+def _flow(identity: HeadIdentity, scene: _Scene) -> tuple[np.ndarray, np.ndarray]:
     reference = _reference_scene(_Key(identity))
     flow = np.empty((FLOW, FLOW, 2), np.float32)
     visible = np.empty((FLOW, FLOW), np.bool_)
