@@ -49,7 +49,6 @@ LIVE = {  # a server that a command starts, whose refusals tests/live tries; acc
     "commands.py": {"import asyncio", "import webbrowser"},
     "connection.py": {"import asyncio"},
     "due_media.py": {"import asyncio"},
-    "gateway.py": {"import asyncio"},
     "health.py": {"import aiohttp", "a route: web.RouteDef"},
     "hub.py": {"import asyncio"},
     "live_session.py": {"import asyncio"},
@@ -59,6 +58,7 @@ LIVE = {  # a server that a command starts, whose refusals tests/live tries; acc
     "pipecat.py": {"import asyncio"},
     "placing.py": {"import asyncio"},
     "player.py": {"import asyncio"},
+    "remote_source.py": {"import asyncio"},
     "server.py": {
         "import aiohttp",
         "import asyncio",
