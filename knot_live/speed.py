@@ -4,19 +4,17 @@ Fewer steps cost a few-step student little of its picture and make every answer 
 stalls, so the most steps are taken for which there is time to spare, for the encoder, the browser and others.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
-from .engine import Anchor, Driving, Model, StreamSettings, next_chunks, num_processors, open_stream
+from .engine import Anchor, Driving, Model, StreamSettings, larger_groups, num_processors, open_stream
 from .scheduling import Costs, Measured
 
 _DRAWING = 0.45  # of a chunk's length: the most that drawing it may take; what a person does waits for it
 _ALL = 0.55  # of all processors: the most that drawing and decoding may take together; a browser may share them
 _CHUNKS = 2  # that are measured, behind one that warms up
-_GAIN = 1.05  # by so much more a larger group must draw in the same time
 _GROUPS = (2, 4, 8)  # numbers of sessions in one pass that are tried
 
 
@@ -59,23 +57,12 @@ def measure_together(
 
     Steps and the rest are told apart in the proportion in which they are `alone`.
     """
-    by_itself, found = settings.steps * alone.step + alone.rest, []
-    before = 1 / by_itself
-    for count in counts:
-        streams = [open_stream(model, anchor, settings, Driving.none()) for _ in range(count)]
-        taken = []
-        for _ in range(1 + _CHUNKS):
-            since = time.perf_counter()
-            for chunk in next_chunks(streams):
-                if isinstance(chunk, Exception):
-                    raise chunk
-            taken.append(time.perf_counter() - since)
-        seconds = median(taken[1:])
-        if count / seconds < _GAIN * before:
-            break
-        before = count / seconds
-        found.append(Measured(alone.num_chunk_frames, count, *(part * seconds / by_itself for part in alone[2:])))
-    return found
+    by_itself = settings.steps * alone.step + alone.rest
+    rates = larger_groups(model, settings, anchor, counts=counts, before=1 / by_itself, num_rounds=_CHUNKS)
+    return [
+        Measured(alone.num_chunk_frames, rate.streams, *(part * rate.seconds / by_itself for part in alone[2:]))
+        for rate in rates
+    ]
 
 
 class Steps:

@@ -19,7 +19,7 @@ from .continuing import (
 from .control import ACTIONS, FINISH, GO_ON, PAUSE, StreamControl
 from .drawing_thread import DrawingThread
 from .drawn_ahead import pipelined
-from .grouping import Grouping, choose_grouping
+from .grouping import Grouping, choose_grouping, larger_groups
 from .late_decoding import LateChunk, LateDecoder, LateFrames, LateMemory
 from .plan import ChunkPlan, plan_chunk
 from .sampler import Stream
@@ -61,6 +61,7 @@ __all__ = [
     "encode_latent_anchor",
     "fingerprint",
     "in_whole_chunks",
+    "larger_groups",
     "leave_state",
     "load_stream",
     "next_chunks",

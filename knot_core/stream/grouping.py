@@ -8,7 +8,7 @@ Shapes: B batch (of one), C channels, H W latent size.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -40,6 +40,11 @@ class Rate:
     threads: int  # inside operations of each
     streams: int  # in one pass of each
     chunks_a_second: float  # of all of them
+
+    @property
+    def seconds(self) -> float:
+        """Until each stream's next chunk is there."""
+        return self.workers * self.streams / self.chunks_a_second
 
     def __str__(self) -> str:
         way = "one stream after the other" if self.streams == 1 else f"{self.streams} streams in one pass"
@@ -132,22 +137,57 @@ def choose_grouping(  # noqa: PLR0913 - what is measured, and how long
     processors = num_processors() if processors is None else processors
     on_cpu = model.device.type == "cpu"
     warm = warm_snapshot(model, settings, anchor)
-    counts_of_threads = candidates(processors) if on_cpu else (torch.get_num_threads(),)
     measured: list[Rate] = []
-    for threads in counts_of_threads:
-        workers, before = processors // threads if on_cpu else 1, 0.0
-        for count in counts:
-            try:
-                rate = _rate(model, warm, (workers, threads, count), num_rounds)
-            except SettingsError:  # no memory for so many caches
-                if not measured:
-                    raise
-                break
+    for threads in candidates(processors) if on_cpu else (torch.get_num_threads(),):
+        ways = ((processors // threads if on_cpu else 1, threads, count) for count in counts)
+        for rate, _ in _growing(model, warm, ways, num_rounds):
             measured.append(rate)
-            if rate.chunks_a_second < _GAIN * before or time.perf_counter() > stop:
+            if time.perf_counter() > stop:
                 break
-            before = rate.chunks_a_second
     return Grouping(chosen=best_rate(measured), measured=tuple(measured))
+
+
+def larger_groups(
+    model: StreamModel,
+    settings: StreamSettings,
+    anchor: Anchor,
+    *,
+    counts: Sequence[int],
+    before: float,
+    num_rounds: int = 3,
+) -> list[Rate]:
+    """The rates of `counts` streams in one pass of this process, as long as each group draws more than the one before
+    and there is memory for its caches.
+
+    `before`: chunks a second of one stream by itself.
+    """
+    ways = ((1, torch.get_num_threads(), count) for count in counts)
+    tried = _growing(model, warm_snapshot(model, settings, anchor), ways, num_rounds, before)
+    return [rate for rate, gains in tried if gains]
+
+
+def _growing(
+    model: StreamModel,
+    warm: tuple[Snapshot, StillDriving],
+    ways: Iterable[tuple[int, int, int]],
+    num_rounds: int,
+    before: float = 0.0,
+) -> Iterator[tuple[Rate, bool]]:
+    """The rates of larger and larger groups, and whether each gains; one that gains nothing is the last, and so is one
+    behind which there is no memory for more caches.
+    """
+    for way in ways:
+        try:
+            rate = _rate(model, warm, way, num_rounds)
+        except SettingsError:
+            if not before:
+                raise
+            return
+        gains = rate.chunks_a_second >= _GAIN * before
+        yield rate, gains
+        if not gains:
+            return
+        before = rate.chunks_a_second
 
 
 def best_rate(rates: Sequence[Rate]) -> Rate:
