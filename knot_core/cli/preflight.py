@@ -8,7 +8,7 @@ from ..errors import SettingsError
 from ..free_memory import free_memory, total_memory
 from ..model_loading import native_dtype, open_model_file, pick_device
 from ..wan.checkpoint import Checkpoint
-from ..wan.families import check_inputs
+from ..wan.family_inputs import check_inputs
 from ..wan.memory import check_memory, memory_needed
 from ..wan.preset import with_settings
 from .options import DTYPES, given_settings

@@ -32,7 +32,7 @@ from ...knot_core.media.portrait import crop_portrait, describe_face
 from ...knot_core.stream import Chunk, Stream, TimedPrompts
 from ...knot_core.stream.prompting import follow_prompts
 from ...knot_core.text import padded
-from ...knot_core.wan.families import check_inputs
+from ...knot_core.wan.family_inputs import check_inputs
 from .crop_placement import Placed
 from .driving_recipes import DrivingRecipe, remembered
 from .media import to_picture

@@ -28,7 +28,7 @@ from ...knot_core import (
 from ...knot_core.geometry import first_pixel_frame
 from ...knot_core.run import Length, Run, length_of
 from ...knot_core.stream import Conditioning, driving_played, in_whole_chunks, pipelined
-from ...knot_core.wan.families import check_inputs
+from ...knot_core.wan.family_inputs import check_inputs
 from .directing import directed
 from .host_model import HostModel, at_hand, running
 from .media import HostLatent, still, to_image, to_latent

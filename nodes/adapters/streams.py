@@ -18,7 +18,7 @@ from ...knot_core.settings_text import changed_settings
 from ...knot_core.stream import encode_latent_anchor
 from ...knot_core.text import padded
 from ...knot_core.threads import threads_inside
-from ...knot_core.wan.families import check_inputs
+from ...knot_core.wan.family_inputs import check_inputs
 from ...knot_core.wan.preset import with_settings
 from .host_model import HostModel, HostVae, running, stored
 from .host_speech_encoder import HostSpeechEncoder

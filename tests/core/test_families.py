@@ -12,7 +12,8 @@ from knot_core.config import AdapterConfig, AudioCrossConfig, NetworkConfig, Str
 from knot_core.errors import CheckpointError, SettingsError
 from knot_core.flow import noise_levels, timesteps
 from knot_core.wan.checkpoint import open_checkpoint
-from knot_core.wan.families import PRESETS, ROWS, check_inputs, find_family
+from knot_core.wan.families import PRESETS, ROWS, find_family
+from knot_core.wan.family_inputs import check_inputs
 from knot_core.wan.network import WanNetwork
 from knot_core.wan.network_building import build_network
 from knot_core.wan.preset import LARGE, SMALL, plain, with_settings
