@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 from safetensors.torch import save_file
 
-from knot_core.codec.warping import WarpingCodec, WarpingConfig
+from knot_core.codec.warping import WarpingCodec
+from knot_core.codec.warping_networks import WarpingConfig
 from knot_core.config import UNITS_DIM, AdapterConfig, NetworkConfig
 from knot_core.model_loading import ASSETS
 from knot_core.wan.checkpoint import save_network

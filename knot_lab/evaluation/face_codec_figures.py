@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn import functional as fn
 
 from knot_core.codec.latent_matching import warp
-from knot_core.codec.warping import GAIN, MOST_GAIN, Motion, ReadReference, WarpingCodec, composed
+from knot_core.codec.warping import GAIN, WarpingCodec, composed
+from knot_core.codec.warping_networks import MOST_GAIN, Motion, ReadReference
 from knot_core.errors import SettingsError
 
 from ..data.face_batch import FaceClips

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as fn
 
 from knot_core.codec.latent_matching import warp
-from knot_core.codec.warping import MemoryBlock, ResBlock, WarpingCodec, composed
+from knot_core.codec.warping import WarpingCodec, composed
+from knot_core.codec.warping_networks import MemoryBlock, ResBlock
 from knot_core.errors import SettingsError
 
 from ..data.face_batch import FaceClips

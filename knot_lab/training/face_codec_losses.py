@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as fn
 
 from knot_core.codec.latent_matching import warp
-from knot_core.codec.warping import Motion, ReadReference, WarpingCodec, composed
+from knot_core.codec.warping import WarpingCodec, composed
+from knot_core.codec.warping_networks import Motion, ReadReference
 from knot_core.geometry import TEMPORAL
 
 from ..data.face_batch import FaceClips

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
-from knot_core.codec.warping import WarpingCodec, WarpingConfig
+from knot_core.codec.warping import WarpingCodec
+from knot_core.codec.warping_networks import WarpingConfig
 
 from ..synthetic.heads.landmark_names import LANDMARKS
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from knot_core.codec.taehv import TAEHV, CodecConfig
-from knot_core.codec.warping import WarpingCodec, WarpingConfig
+from knot_core.codec.warping import WarpingCodec
+from knot_core.codec.warping_networks import WarpingConfig
 from knot_core.config import LAYOUT_CHANNELS, AdapterConfig, NetworkConfig
 from knot_core.stream import Anchor, encode_latent_anchor
 from knot_core.stream.stream_model import spatial_of, wants_reference

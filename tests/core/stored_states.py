@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from knot_core.codec.taehv import TAEHV, CodecConfig
-from knot_core.codec.warping import WarpingCodec, WarpingConfig
+from knot_core.codec.warping import WarpingCodec
+from knot_core.codec.warping_networks import WarpingConfig
 from knot_core.config import AdapterConfig, AudioCrossConfig, NetworkConfig, StreamSettings
 from knot_core.stream import Stream, encode_latent_anchor, open_stream
 from knot_core.wan.network import WanNetwork

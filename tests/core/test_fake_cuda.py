@@ -13,7 +13,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.overrides import TorchFunctionMode
 
 from knot_core.codec.taehv import TAEHV, CodecConfig
-from knot_core.codec.warping import WarpingCodec, WarpingConfig
+from knot_core.codec.warping import WarpingCodec
+from knot_core.codec.warping_networks import WarpingConfig
 from knot_core.config import LAYOUT_CHANNELS, UNITS, AdapterConfig, AudioCrossConfig, NetworkConfig, StreamSettings
 from knot_core.geometry import SPATIAL
 from knot_core.stream import (

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from knot_core.codec import load_codec
 from knot_core.codec.latent_matching import aligned_distances, distances, matches, warp
-from knot_core.codec.warping import ReadReference, WarpingCodec, WarpingConfig
+from knot_core.codec.warping import WarpingCodec
+from knot_core.codec.warping_networks import ReadReference, WarpingConfig
 from knot_core.errors import CheckpointError
 
 NARROW = WarpingConfig(encoder=(4, 6, 8, 10), decoder=(12, 8, 6), reference=4)

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as fn
 
 from knot_core.codec.latent_matching import warp
-from knot_core.codec.warping import WarpingCodec, WarpingConfig
+from knot_core.codec.warping import WarpingCodec
+from knot_core.codec.warping_networks import WarpingConfig
 from knot_core.errors import CheckpointError, SettingsError
 from knot_lab.data import face_clips
 from knot_lab.data.clip_shards import Clips

@@ -14,7 +14,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from knot_core.codec.warping import WarpingCodec, WarpingConfig
+from knot_core.codec.warping import WarpingCodec
+from knot_core.codec.warping_networks import WarpingConfig
 from knot_core.errors import SettingsError
 from knot_lab.commands import evaluate
 from knot_lab.evaluation import aligned_photos
