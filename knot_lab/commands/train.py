@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from knot_core.codec import load_codec
-from knot_core.codec.taehv import TAEHV
 from knot_core.errors import KnotError, SettingsError
 from knot_core.model_loading import ASSETS
-from knot_core.wan.checkpoint import open_checkpoint
 
 from ..changes import changed
-from ..data.clip_shards import load, prepare
+from ..data.clip_shards import prepare
 from ..data.examples import open_examples
 from ..data.face_clips import prepare_bank
 from ..data.face_pictures import FacePictures
 from ..data.picture_batches import Pictures
-from ..data.portraits import Portraits
 from ..data.videos import prepare_videos
 from ..parallel import Team, join_team, leave_team
-from ..recipes import KNOT_TINY, RECIPES, Recipe, RegressionRecipe, find_recipe
+from ..recipes import KNOT_TINY, RECIPES, Recipe, find_recipe
 from ..study.variant_training import train_variants, trainable
 from ..training import calibrate
 from ..training.codec import build_codec, build_decoder
-from ..training.export import codec_weights, export, write_samples
+from ..training.export import export, write_samples
 from ..training.face_codec import NAME as FACE_CODEC
 from ..training.face_codec import build_face_codec, export_face_codec, trained_face_codec
 from ..training.face_points_training import FACE_POINTS_STEPS, train_face_points
@@ -39,16 +35,11 @@ from ..training.knot_lora import build_knot_lora
 from ..training.loop import Outputs, train_stage
 from ..training.memory_table import memory_table
 from ..training.regression_stage import build_regression
-from ..training.sheets import codec_pictures
 from ..training.stages import STAGES, build_stage
-from ..training.training_state import load_training
+from .stage_files import clips_folder, codec_file, outputs_of, portraits_of, starts_of, trained_codec, weights_in
 
 NUM_SHARDS = 14
 ALL = ("codec", "decoder", "clips", "stills", "student", "export", "samples")  # in this order
-_CODEC = ASSETS / "knot-tiny-codec.safetensors"
-# The stage before, whose result a role begins with
-_BEFORE = {"teacher": {}, "causal": {"student": "teacher", "teacher": "teacher"},
-           "distill": {"student": "causal", "teacher": "teacher", "critic": "teacher"}}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -126,14 +117,14 @@ def _codec(args: argparse.Namespace, recipe: Recipe) -> None:
 
 def _decoder(args: argparse.Namespace, recipe: Recipe) -> None:
     with _team(args) as team:
-        stage = build_decoder(recipe, team, _trained_codec(args))
+        stage = build_decoder(recipe, team, trained_codec(args))
         train_stage(stage, Pictures(own=recipe.decoder), Outputs(folder=args.folder))
 
 
 def _face_codec(args: argparse.Namespace, recipe: Recipe) -> None:
     source = FacePictures(own=recipe.face_codec, bank=args.bank or args.folder / "bank")
     with _team(args) as team:
-        train_stage(build_face_codec(recipe, team, _weights(args.start_from)), source, Outputs(folder=args.folder))
+        train_stage(build_face_codec(recipe, team, weights_in(args.start_from)), source, Outputs(folder=args.folder))
 
 
 def _face_points(args: argparse.Namespace, _: Recipe) -> None:
@@ -151,23 +142,23 @@ def _face_export(args: argparse.Namespace, _: Recipe) -> None:
 
 
 def _clips(args: argparse.Namespace, recipe: Recipe) -> None:
-    prepare(_trained_codec(args), recipe.clips, args.shards, args.folder / "clips")
+    prepare(trained_codec(args), recipe.clips, args.shards, args.folder / "clips")
 
 
 def _stills(args: argparse.Namespace, recipe: Recipe) -> None:
-    prepare(_trained_codec(args), recipe.stills, args.shards, args.folder / "stills")
+    prepare(trained_codec(args), recipe.stills, args.shards, args.folder / "stills")
 
 
 def _student(args: argparse.Namespace, recipe: Recipe) -> None:
-    source, start = _portraits(args, recipe.student), _weights(args.start_from)
+    source, start = portraits_of(args, recipe.student), weights_in(args.start_from)
     with _team(args) as team:
-        train_stage(build_regression(recipe, recipe.student, team, start), source, _outputs(args, recipe, team))
+        train_stage(build_regression(recipe, recipe.student, team, start), source, outputs_of(args, recipe, team))
 
 
 def _variants(args: argparse.Namespace, recipe: Recipe) -> None:
-    source = _portraits(args, recipe.variants)
+    source = portraits_of(args, recipe.variants)
     names = tuple(args.variants.split(",")) if args.variants else trainable(recipe.stream)
-    start = _weights(args.start_from or args.assets / "knot-tiny.safetensors")
+    start = weights_in(args.start_from or args.assets / "knot-tiny.safetensors")
     with _team(args) as team:
         train_variants(recipe, names, source, args.folder, start, team)
 
@@ -175,25 +166,25 @@ def _variants(args: argparse.Namespace, recipe: Recipe) -> None:
 def _knot_lora(args: argparse.Namespace, recipe: Recipe) -> None:
     if args.start_from is None:
         raise SettingsError(f"{KNOT_LORA} got no weights to begin with; name a file with --start-from")
-    source = _portraits(args, recipe.knot_lora)
+    source = portraits_of(args, recipe.knot_lora)
     with _team(args) as team:
-        train_stage(build_knot_lora(recipe, team, args.start_from), source, _outputs(args, recipe, team))
+        train_stage(build_knot_lora(recipe, team, args.start_from), source, outputs_of(args, recipe, team))
 
 
 def _from_teacher_to_student(args: argparse.Namespace, recipe: Recipe) -> None:
     with _team(args) as team:
         if team.is_first:
             sys.stderr.write(memory_table(recipe, (team.size,), (args.stage,)) + "\n")
-        examples = open_examples(_clips_folder(args), recipe)
-        starts = _starts(args, team)
+        examples = open_examples(clips_folder(args), recipe)
+        starts = starts_of(args, team)
         stage = build_stage(args.stage, recipe, team, starts, with_text=examples.text_BTD.shape[1] > 1)
-        train_stage(stage, examples, _outputs(args, recipe, team))
+        train_stage(stage, examples, outputs_of(args, recipe, team))
 
 
 def _prepare(args: argparse.Namespace, recipe: Recipe) -> None:
     if args.videos is None:
         raise SettingsError("prepare got no folder of videos; name one: prepare FOLDER")
-    codec = _codec_file(args, recipe)
+    codec = codec_file(args, recipe)
     if codec is None:
         raise SettingsError(f"the recipe {recipe.name} brings no codec; name a Wan VAE with --codec")
     found = prepare_videos(args.videos, load_codec(codec).to(args.device), recipe, args.clips or args.folder / "videos")
@@ -247,61 +238,3 @@ def _team(args: argparse.Namespace) -> Iterator[Team]:
         yield team
     finally:
         leave_team(team)
-
-
-def _portraits(args: argparse.Namespace, own: RegressionRecipe) -> Portraits:
-    """The clips, and the pictures of more people in the folder `stills` beside theirs, if there are any."""
-    folder = args.clips or args.folder / "clips"
-    clips, stills = (sorted(one.glob("train-*.safetensors")) for one in (folder, folder.with_name("stills")))
-    if not clips:
-        raise SettingsError(f"there are no clips in {folder}; make them with the stage 'clips' first")
-    people = load(clips)
-    return Portraits(own=own, clips=people, stills=load(stills) if stills else people)
-
-
-def _outputs(args: argparse.Namespace, recipe: Recipe, team: Team) -> Outputs:
-    """Samples are decoded where the codec of the clips is at hand."""
-    codec = _codec_file(args, recipe)
-    shown = codec is not None and team.is_first
-    return Outputs(folder=args.folder, pictures=codec_pictures(load_codec(codec)) if shown else None)
-
-
-def _weights(path: Path | None) -> Mapping[str, Tensor] | None:
-    return None if path is None else open_checkpoint(path).tensors
-
-
-def _clips_folder(args: argparse.Namespace) -> Path:
-    if args.clips is not None:
-        return args.clips
-    videos = args.folder / "videos"
-    return videos if videos.is_dir() else args.folder / "clips"
-
-
-def _codec_file(args: argparse.Namespace, recipe: Recipe) -> Path | None:
-    if args.codec is not None:
-        return args.codec
-    return _CODEC if recipe.name == KNOT_TINY.name else None
-
-
-def _starts(args: argparse.Namespace, team: Team) -> Mapping[str, Mapping[str, Tensor]]:
-    """Role -> weights: of the stages before; `--start-from` for the role that this stage trains."""
-    files = {role: args.folder / f"{stage}.safetensors" for role, stage in _BEFORE[args.stage].items()}
-    if args.start_from is not None:
-        files["teacher" if args.stage == "teacher" else "student"] = args.start_from
-    for role, path in files.items():
-        if not path.exists():
-            raise SettingsError(f"the {role} begins with {path}, which is not there; run that stage first")
-    team.wait()
-    return {role: open_checkpoint(path).tensors for role, path in files.items()}
-
-
-def _trained_codec(args: argparse.Namespace) -> TAEHV:
-    """This training's codec; without one, the codec that ships, whose latents the network that ships knows."""
-    state = load_training(args.folder / "codec.ckpt")
-    if state is not None:
-        return TAEHV.from_state_dict(codec_weights(state))
-    shipped = args.assets / "knot-tiny-codec.safetensors"
-    if not shipped.exists():
-        raise SystemExit(f"there is no trained codec in {args.folder} and none in {args.assets}; run the stage 'codec'")
-    sys.stderr.write(f"no codec was trained in {args.folder}: {shipped.name} is taken\n")
-    return TAEHV.from_state_dict({name: tensor.float() for name, tensor in open_checkpoint(shipped).tensors.items()})

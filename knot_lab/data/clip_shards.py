@@ -21,8 +21,8 @@ from knot_core.driving.audio import MEL_DIM, log_mel
 from knot_core.geometry import num_pixel_frames
 
 from ..precision import mixed_precision
-from ..recipes import ClipRecipe
 from ..rng import Dice
+from ..stage_recipes import ClipRecipe
 from ..synthetic import avatars
 from ..synthetic.avatars import box_mask
 from ..synthetic.motion import lively_controls, sample_controls

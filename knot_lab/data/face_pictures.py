@@ -22,8 +22,9 @@ from torch.nn import functional as fn
 from knot_core.codec.latent_matching import warp
 
 from ..parallel import Team
-from ..recipes import FaceCodecRecipe, Recipe
+from ..recipes import Recipe
 from ..rng import Dice, DiceOf
+from ..stage_recipes import FaceCodecRecipe
 from ..synthetic import avatars
 from ..synthetic.avatars import box_mask
 from ..synthetic.heads.landmark_names import MIRRORED

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ..parallel import Team
-from ..recipes import CodecRecipe, Recipe
+from ..recipes import Recipe
 from ..rng import Dice, DiceOf
+from ..stage_recipes import CodecRecipe
 from ..synthetic import avatars
 from ..synthetic.avatars import box_mask
 from ..synthetic.motion import lively_controls

@@ -17,8 +17,9 @@ from knot_core.driving.expression_controls import CONTROLS, MOUTH_CONTROLS
 from knot_core.driving.face_units import POSE, UNITS
 
 from ..parallel import Team
-from ..recipes import Recipe, RegressionRecipe
+from ..recipes import Recipe
 from ..rng import Dice, DiceOf
+from ..stage_recipes import RegressionRecipe
 from .batch import Batch, Given
 from .clip_shards import Clips, choose_references
 

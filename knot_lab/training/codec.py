@@ -27,8 +27,9 @@ from knot_core.codec.taehv import TAEHV, MemBlock, TGrow, TPool, run_layers
 from ..data.batch import Batch
 from ..evaluation.metrics import gradient_energy, psnr, sharpness, squared_error
 from ..parallel import Team
-from ..recipes import CodecRecipe, Recipe
+from ..recipes import Recipe
 from ..rng import Dice
+from ..stage_recipes import CodecRecipe
 from ..synthetic import avatars
 from ..synthetic.avatars import box_mask
 from ..synthetic.motion import lively_controls

@@ -21,8 +21,8 @@ from knot_core.codec.warping_networks import Motion, ReadReference
 from knot_core.geometry import TEMPORAL
 
 from ..data.face_batch import FaceClips
-from ..recipes import FaceCodecRecipe
 from ..rng import Dice
+from ..stage_recipes import FaceCodecRecipe
 from ..synthetic.heads.landmark_names import PARTS
 from .fused_losses import edge_loss, weighted_charbonnier
 from .latent_reader import ReadCodec, landmark_loss

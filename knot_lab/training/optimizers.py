@@ -21,7 +21,7 @@ from torch.distributed.checkpoint.state_dict import (
 from knot_core.errors import SettingsError
 
 from ..parallel import Team
-from ..recipes import StageRecipe
+from ..stage_recipes import StageRecipe
 from .roles import Role
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)

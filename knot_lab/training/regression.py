@@ -25,8 +25,8 @@ from knot_core.stream.denoise import Denoiser, capture
 from knot_core.stream.plan import ChunkPlan, first_clock, plan_chunk
 
 from ..data.batch import Batch
-from ..recipes import RegressionRecipe
 from ..rng import Dice
+from ..stage_recipes import RegressionRecipe
 from .discriminator import Adversary
 from .losses import contrast_loss
 from .roles import TrainedModel

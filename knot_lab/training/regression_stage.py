@@ -17,8 +17,9 @@ from knot_core.wan.network import WanNetwork
 
 from ..data.batch import Batch
 from ..parallel import Team
-from ..recipes import Recipe, RegressionRecipe
+from ..recipes import Recipe
 from ..rng import Dice
+from ..stage_recipes import RegressionRecipe
 from .discriminator import Adversary
 from .optimizers import make_optimizer
 from .regression import regression_loss

@@ -21,8 +21,9 @@ from knot_core.config import NetworkConfig
 from ..data.batch import Batch
 from ..parallel import Team, share_weights
 from ..precision import compute_dtype
-from ..recipes import Recipe, StageRecipe
+from ..recipes import Recipe
 from ..rng import Dice, DiceOf
+from ..stage_recipes import StageRecipe
 from .optimizers import Optimizer
 from .roles import Role
 

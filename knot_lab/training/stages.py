@@ -15,8 +15,9 @@ from knot_core.flow import add_noise, schedule
 
 from ..data.batch import Batch, Given
 from ..parallel import Team
-from ..recipes import Recipe, StageRecipe
+from ..recipes import Recipe
 from ..rng import Dice
+from ..stage_recipes import StageRecipe
 from .causal import causal_loss
 from .losses import dmd_gradient, dmd_loss, flow_matching_loss
 from .optimizers import make_optimizer

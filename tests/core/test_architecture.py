@@ -46,7 +46,7 @@ ROWS = {
         {"__init__", "__main__"},
     ),
     LAB: (
-        {"rng", "precision", "parallel", "changes", "recipes", "synthetic"},
+        {"rng", "precision", "parallel", "changes", "stage_recipes", "recipes", "synthetic"},
         {"data"},
         {"evaluation"},
         {"training"},

@@ -16,8 +16,9 @@ from knot_core.stream.denoise import Denoiser
 from knot_core.stream.plan import first_clock, plan_chunk
 from knot_lab.data.batch import FULL_SIGNAL, Batch, Given, drop_driving
 from knot_lab.parallel import Team
-from knot_lab.recipes import CausalRecipe, DistillRecipe, Recipe, StageRecipe
+from knot_lab.recipes import Recipe
 from knot_lab.rng import Dice
+from knot_lab.stage_recipes import CausalRecipe, DistillRecipe, StageRecipe
 from knot_lab.training import causal, losses, stages
 from knot_lab.training.roles import TrainedModel, new_network, pretrained_network
 from knot_lab.training.rollout_cache import RolloutCache
