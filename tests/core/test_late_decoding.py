@@ -37,6 +37,18 @@ def _no_thread_is_left():
     assert set(threading.enumerate()) <= before
 
 
+def decode_behind_a_gate(model):
+    """The event that the model's codec waits for before it decodes anything."""
+    gate, decode = threading.Event(), model.codec.decode
+
+    def behind(*arguments):
+        assert gate.wait(30)
+        return decode(*arguments)
+
+    model.codec.decode = behind
+    return gate
+
+
 def test_the_chunks_are_those_of_the_stream(model, anchor, waves):
     theirs = list(open_stream(model, anchor, SETTINGS, waves(42), seed=3))
     with LateDecoder(open_stream(model, anchor, SETTINGS, waves(42), seed=3)) as decoder:
@@ -50,13 +62,7 @@ def test_the_chunks_are_those_of_the_stream(model, anchor, waves):
 
 def test_it_draws_on_while_frames_are_decoded(make_model, waves):
     model = make_model()
-    anchor, gate, decode = model.anchor(), threading.Event(), model.codec.decode
-
-    def slow(*arguments):
-        assert gate.wait(30)
-        return decode(*arguments)
-
-    model.codec.decode = slow
+    anchor, gate = model.anchor(), decode_behind_a_gate(model)
     with LateDecoder(open_stream(model, anchor, SETTINGS, waves(), seed=3)) as decoder:
         mine = take(decoder, 3)  # which were drawn without a frame decoded
         assert [chunk.index for chunk in mine] == [0, 1, 2]
@@ -88,13 +94,7 @@ def test_taken_back_it_draws_the_same_again(model, anchor, waves):
 
 def test_of_cancelled_frames_the_first_may_be_wanted_all_the_same(make_model, waves):
     model = make_model()
-    anchor, gate, decode = model.anchor(), threading.Event(), model.codec.decode
-
-    def slow(*arguments):
-        assert gate.wait(30)
-        return decode(*arguments)
-
-    model.codec.decode = slow
+    anchor, gate = model.anchor(), decode_behind_a_gate(model)
     with LateDecoder(open_stream(model, anchor, SETTINGS, waves(), seed=3)) as decoder:
         (chunk,) = take(decoder, 1)
         chunk.frames.cancel(3)  # of pieces of 1, 4 and 4

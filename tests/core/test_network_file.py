@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from knot_core.config import NetworkConfig
 from knot_core.errors import CheckpointError, SettingsError
 from knot_core.inspection import inspect_checkpoint
 from knot_core.wan import gguf_file
@@ -17,20 +16,12 @@ from knot_core.wan.checkpoint import open_checkpoint
 from knot_core.wan.network import WanNetwork
 from knot_core.wan.network_building import build_network
 
-CONFIG = NetworkConfig(
-    dim=128, ffn_dim=64, num_heads=1, num_layers=2, in_channels=16, layout="t2v16", text_dim=32, freq_dim=32
-)
+from .small_network import CONFIG, assert_equal
 
 
 @pytest.fixture
 def weights(randomised) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in randomised(WanNetwork(CONFIG), 0).state_dict().items()}
-
-
-def assert_equal(network: WanNetwork, weights: dict[str, Tensor]) -> None:
-    found = network.state_dict()
-    assert found.keys() == weights.keys()
-    assert all(torch.equal(found[name], weights[name]) for name in weights)
 
 
 # ---- diffusers' names

@@ -17,21 +17,14 @@ from knot_core.wan.checkpoint import open_checkpoint
 from knot_core.wan.network import WanNetwork
 from knot_core.wan.network_building import build_network, differences
 
+from .small_network import CONFIG, assert_equal
+
 STEM = "diffusion_pytorch_model"
-CONFIG = NetworkConfig(
-    dim=128, ffn_dim=64, num_heads=1, num_layers=2, in_channels=16, layout="t2v16", text_dim=24, freq_dim=16
-)
 
 
 @pytest.fixture
 def weights(randomised) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in randomised(WanNetwork(CONFIG), 0).state_dict().items()}
-
-
-def assert_equal(network: WanNetwork, weights: dict[str, Tensor]) -> None:
-    found = network.state_dict()
-    assert found.keys() == weights.keys()
-    assert all(torch.equal(found[name], weights[name]) for name in weights)
 
 
 @pytest.fixture
@@ -286,7 +279,6 @@ import sys, torch
 from pathlib import Path
 from knot_core.wan.checkpoint import open_checkpoint
 from knot_core.wan.network_building import build_network
-
 def most():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM:")) // 1024
 

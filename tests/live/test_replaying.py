@@ -19,6 +19,13 @@ from .simulated import SimulatedClock
 SETTINGS = StreamSettings(steps=1, num_window_frames=4)
 
 
+def replay(session):
+    """Until it draws what it did not draw before."""
+    with session.running():
+        while not session._goes_on:
+            session.step()
+
+
 @pytest.fixture(scope="module")
 def anchors(encoded):
     return {name: encoded(seed, 32) for seed, name in enumerate(("one", "other"))}
@@ -127,9 +134,7 @@ def test_a_chunk_that_was_under_way_is_drawn_under_what_it_was_begun_with(model,
     assert isinstance(wanted[0], Kept)
     first = next(frame for frame in sorted(lost.frames) if frame >= lost.made - 8)
     session, steps = resumed(model, anchors, lost, made=first, clock=SimulatedClock(), events=[])
-    with session.running():
-        while not session._goes_on:
-            session.step()
+    replay(session)
     assert steps[last + 1 :] == wanted[:1]
 
 
@@ -149,9 +154,7 @@ def test_a_cut_is_made_again_at_the_same_place(model, anchors, monkeypatch, cuts
     (cut,) = [step for step in steps if isinstance(step, TookBack) and step.played_frame is not None]
     assert cut.what.chunks > 0 or cut.what.stay > 0
     session, _ = resumed(model, anchors, played, made=played.made, clock=SimulatedClock(), events=[])
-    with session.running():
-        while not session._goes_on:
-            session.step()
+    replay(session)
     assert session.differs == 0
     assert session._drawing.next == played.session._drawing.next
 
@@ -162,9 +165,7 @@ def test_what_comes_out_otherwise_is_noticed(model, anchors):
     lost = Played(opened(model, anchors, clock, steps), clock, {}, steps=steps, checkpoint_at=(0,)).run(2)
     lost.steps = [replace(step, digest=1) if isinstance(step, Kept) and step.chunk == 1 else step for step in steps]
     session, _ = resumed(model, anchors, lost, made=lost.made, clock=Clock(), events=[])
-    with session.running():
-        while not session._goes_on:
-            session.step()
+    replay(session)
     assert session.differs == 1
 
 
@@ -182,8 +183,6 @@ def test_chunks_are_as_long_again_as_they_were(model, anchors):
     lengths = [step.num_latents for step in steps if isinstance(step, Begun)]
     assert min(lengths) < 3 == max(lengths)
     session, _ = resumed(model, anchors, played, made=played.made, clock=SimulatedClock(), events=[])
-    with session.running():
-        while not session._goes_on:
-            session.step()
+    replay(session)
     assert session.differs == 0
     assert session._drawing.next == played.session._drawing.next
