@@ -31,7 +31,10 @@ def inspect_checkpoint(
     dtype: torch.dtype = torch.bfloat16,
     **settings: object,
 ) -> dict[str, Any]:
-    """As plain values; `problem` says why it would not load. Memory is that of `size` (height, width) and settings."""
+    """A description in plain values; `problem` says why it would not load.
+
+    Memory is that of `size` (height, width) and settings.
+    """
     checkpoint = open_model_file(path, header_only=True, family=family, overlay=overlay, weights=weights)
     tensors = checkpoint.tensors.values()
     found: dict[str, Any] = {

@@ -107,7 +107,7 @@ def _no_encoder(folder: Path, why: str) -> CheckpointError:
 
 
 def cleaned(prompt: str) -> str:
-    """As Wan cleans it: web escapes resolved (twice: they come doubled), white space single."""
+    """The text as Wan cleans it: web escapes resolved (twice: they come doubled), white space single."""
     return re.sub(r"\s+", " ", html.unescape(html.unescape(without_mark(prompt)))).strip()
 
 

@@ -31,7 +31,7 @@ class Team:
         return self.rank == 0
 
     def rows(self, batch: int, micro_batch: int) -> list[range]:
-        """Which clips of a batch this process trains, so many at a time."""
+        """The clips of a batch that this process trains, so many at a time."""
         if batch % (self.size * micro_batch):
             raise SettingsError(
                 f"a batch of {batch} clips does not divide among {self.size} processes with {micro_batch} clips at a "
@@ -50,7 +50,7 @@ class Team:
         return dict(zip(names, (numbers / self.size).tolist(), strict=True))
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes are here."""
         if self.size > 1:
             dist.barrier()
 

@@ -143,7 +143,7 @@ class LoraRecipe(RegressionRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class CausalRecipe(StageRecipe):
-    """From the bidirectional teacher to a network that streams."""
+    """The way from the bidirectional teacher to a network that streams."""
 
     objective: str = "flow"  # or "ode": regression on the teacher's ODE paths
     ode_steps: int = 48
@@ -152,7 +152,7 @@ class CausalRecipe(StageRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class DistillRecipe(StageRecipe):
-    """From many steps to few, on the student's own streams."""
+    """The way from many steps to few, on the student's own streams."""
 
     critic_lr: float
     critic_updates: int = 5  # before each of the student's (DMD2)

@@ -73,7 +73,7 @@ class Adapting:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], drawn: StreamSettings, longest_chunk: int) -> "Adapting":
-        """As it stood; where nothing was kept of it, what is `drawn` was asked for."""
+        """The ladder as it stood; where nothing was kept of it, what is `drawn` was asked for."""
         asked = StreamSettings.from_dict(state["asked"]) if "asked" in state else drawn
         adapting = cls(asked, longest_chunk)
         adapting._level = Level(*state.get("level", ()))

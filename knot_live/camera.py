@@ -32,7 +32,7 @@ class Cameras:
         self._pool.submit(self._recentre, session)
 
     def forget(self, session: Any) -> None:
-        """It has ended."""
+        """Forget a session that has ended."""
         with self._lock:
             self._newest.pop(session, None)
         self._pool.submit(self._let_go, session)

@@ -80,7 +80,7 @@ class Lengths:
         return cls(seconds, TEMPORAL / fps)
 
     def only_asked(self) -> "Lengths":
-        """Without shorter ones."""
+        """The same without shorter chunks."""
         return Lengths({self.asked: self.seconds[self.asked]}, self.each)
 
     @property

@@ -11,5 +11,5 @@ class Clock:
         return monotonic()
 
     def wait(self, changed: Condition, seconds: float) -> None:
-        """Until `changed`, which is held, is notified, or so many seconds have passed."""
+        """Wait until `changed`, which is held, is notified, or so many seconds have passed."""
         changed.wait(seconds)

@@ -45,11 +45,11 @@ class Transport(Protocol):
         """With what was sent."""
 
     def abort(self) -> None:
-        """At once."""
+        """End it at once."""
 
 
 class Connection:
-    """From its opening to its end."""
+    """A connection from its opening to its end."""
 
     def __init__(self, hub: Hub, token: str | None, cameras: Cameras | None) -> None:
         """`cameras`: what follows drivers' faces, where faces can be found here."""

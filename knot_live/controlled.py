@@ -166,7 +166,7 @@ class Controlled(ABC):
 
     @property
     def adapting(self) -> Adapting:
-        """Its ladder, and where it stands."""
+        """The session's ladder, and where it stands."""
         return self._drawing.adapting
 
     def _enter(self, state: str) -> None:

@@ -26,7 +26,7 @@ class DrawnChunk(NamedTuple):
     seconds: Mapping[str, float]
 
     def cut_short(self, num_latents: int, fps: int) -> "DrawnChunk":
-        """Its first latent frames alone."""
+        """The chunk's first latent frames alone."""
         span = self.span.first_latents(num_latents)
         samples = pacing.first_sample(span.end, fps) - pacing.first_sample(span.first, fps)
         frames, sound = self.frames[: span.length], self.sound[:samples]
@@ -42,7 +42,7 @@ class MadeChunk(NamedTuple):
 
 
 def pictures_of(chunk: Chunk | LateChunk) -> Pictures:
-    """Its pictures; those of a chunk that is decoded later are waited for where they are read."""
+    """The pictures of a chunk; those of a chunk that is decoded later are waited for where they are read."""
     if isinstance(chunk, LateChunk):
         return Pictures(chunk.frames, chunk.num_pixel_frames)
     return Pictures([chunk.pixel_frames], len(chunk.pixel_frames))

@@ -25,7 +25,7 @@ class GestureShape:
 
     @property
     def seconds(self) -> float:
-        """Until every control is back."""
+        """Seconds until every control is back."""
         return max(curve.times[-1] for curve in self.curves.values())
 
     def at(self, seconds: np.ndarray) -> Mapping[str, np.ndarray]:
@@ -46,9 +46,10 @@ def _held(value: float, *, rise: float = 0.24, until: float = 1.2, back: float =
 
 
 def look_at(x: float, y: float) -> GestureShape:
-    """To a point of the viewer's picture, from -1 to 1: x to the right, y up. The eyes go first, the head follows.
+    """A look at a point of the viewer's picture, from -1 to 1: x to the right, y up.
 
-    Eyes turn sideways only; up and down is the head's, with brows that rise and lids that fall.
+    The eyes go first, the head follows. Eyes turn sideways only; up and down is the head's, with brows that rise and
+    lids that fall.
     """
     return _shape(
         gaze=_held(0.9 * x, rise=0.16, until=1.4, back=1.6),

@@ -16,7 +16,7 @@ EASE_SECONDS = 0.12
 
 @dataclass(frozen=True)
 class Change:
-    """From `first` on, in `frames` pixel frames, from a value to the target; None is what lies beneath.
+    """A change that begins at pixel frame `first` and takes `frames`, to the target; None is what lies beneath.
 
     A target that moves has its values in `path`, from the frame before on; then it stays. What is eased away is how far
     from it the value stood.
@@ -58,11 +58,11 @@ class Held:
         self.changes.append(Change(first, frames, value_before(), path[-1], path))
 
     def cut(self, first: int) -> None:
-        """Without what changed at that frame or later."""
+        """Remove what changed at that frame or later."""
         self.changes = [change for change in self.changes if change.first < first]
 
     def forget(self, first: int) -> None:
-        """Without what has no part in that frame and later ones."""
+        """Remove what has no part in that frame and later ones."""
         over = [number for number, change in enumerate(self.changes) if change.first <= first]
         self.changes = self.changes[over[-1] :] if over else self.changes
 

@@ -1,4 +1,4 @@
-"""Which sessions there are, and whose secrets open them."""
+"""The sessions that there are, and the secrets that open them."""
 
 import asyncio
 import time

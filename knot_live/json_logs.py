@@ -22,7 +22,7 @@ class JsonFormatter(logging.Formatter):
     """One object a line: time (UTC), level, logger, message, session, `facts` of the call's `extra`, exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Its line."""
+        """A record as a line of JSON."""
         line = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

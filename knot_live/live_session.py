@@ -96,7 +96,7 @@ class LiveSession:
         )
 
     def take_over(self) -> None:
-        """It was begun by another process of the server, which may have let it pause; whoever drives it goes on."""
+        """Go on with a session that another process of the server began and may have let pause."""
         self._paused_by_us = True
         self.source.take_over()
 
@@ -150,7 +150,7 @@ class LiveSession:
         client.send(self.about(client))
 
     def leave(self, client: Client) -> None:
-        """Its connection has ended."""
+        """Note that a client's connection has ended."""
         self.viewers.discard(client)
         if client is self.driver:
             self.driver, self.alone_since = None, time.monotonic()

@@ -56,7 +56,7 @@ def unpack(message: bytes) -> tuple[Header, memoryview]:
 
 @dataclass(frozen=True)
 class SpeechFormat:
-    """How a client's speech comes: mono PCM16 at `rate`; mode: reply (played in full) or mirror (late is dropped)."""
+    """The form of a client's speech: mono PCM16 at `rate`; mode: reply (played in full) or mirror (late is dropped)."""
 
     rate: int = SOUND_RATE
     mode: str = "reply"
@@ -129,7 +129,7 @@ class CameraPicture:
 
 @dataclass(frozen=True)
 class RecentreCamera:
-    """As the driver sits now is straight ahead."""
+    """Take the driver's pose of now as straight ahead."""
 
 
 class Received(NamedTuple):

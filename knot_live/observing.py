@@ -12,7 +12,7 @@ class Observer:
         """A session was made."""
 
     def refused(self, code: str) -> None:
-        """None was made, and the client was told this code."""
+        """Count a session that was refused with this code."""
 
     def ended(self, reason: str) -> None:
         """A session has ended."""
@@ -24,7 +24,7 @@ class Observer:
         """A session was lost with its worker, or left it, and so long after goes on in another one."""
 
     def answered(self, seconds: float) -> None:
-        """So long after a control was received, the first pictures that it holds in are sent."""
+        """Count a control whose first pictures are sent so long after it was received."""
 
 
 class SessionFigures:
@@ -43,7 +43,7 @@ class SessionFigures:
         self._asked[number] = now
 
     def forget(self, number: int) -> None:
-        """That control is not done."""
+        """Forget a control that is not done."""
         self._asked.pop(number, None)
 
     def sent(self, first_frame: int, end: int, now: float) -> None:

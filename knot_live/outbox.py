@@ -16,7 +16,7 @@ class Outbox:
 
     @property
     def num_messages(self) -> int:
-        """That wait."""
+        """The number of messages that wait."""
         return len(self._waiting)
 
     def put(self, messages: Sequence[str | bytes]) -> bool:

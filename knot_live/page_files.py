@@ -11,7 +11,7 @@ _TYPES = {  # Windows' registry may call a script text/plain
 
 
 class PageFile(NamedTuple):
-    """Its bytes, and what they are."""
+    """The bytes of a file, and their kind."""
 
     body: bytes
     kind: str  # of media

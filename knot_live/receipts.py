@@ -20,7 +20,7 @@ class Receipts:
         self._applied: dict[int, None] = {}  # their numbers, for the next chunk that is given
 
     def heed(self, wish: Wish, taken_back: TakenBack = NOTHING) -> None:
-        """It was done, and that was taken back for it."""
+        """Note that a control was done, and what was taken back for it."""
         self._heeded.append((wish, taken_back))
 
     def take_back(self, taken_back: TakenBack) -> None:

@@ -68,7 +68,7 @@ class Resumed(Session):
         return 0.0 if self.repeating else super().until_due()
 
     def rest(self) -> float:
-        """As `Session.rest`."""
+        """See `Session.rest`."""
         return 0.0 if self.repeating else super().rest()
 
     def steps(self, waited: float = 0.0) -> Steps[MediaChunk | None]:

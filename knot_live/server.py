@@ -51,7 +51,7 @@ class Services:
 
 
 class HttpRefusal(Exception):  # noqa: N818 - an answer, not an error
-    """With an HTTP status, a code and one sentence."""
+    """An answer with an HTTP status, a code and one sentence."""
 
     def __init__(self, status: int, code: str, sentence: str) -> None:
         super().__init__(sentence)

@@ -67,7 +67,7 @@ class Metrics(Observer):
         self._begun.inc()
 
     def refused(self, code: str) -> None:
-        """None was made, and the client was told this code."""
+        """Count a session that was refused with this code."""
         self._refused.labels(self._one_of_few(code)).inc()
 
     def ended(self, reason: str) -> None:

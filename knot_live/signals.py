@@ -53,7 +53,7 @@ class Signals(Protocol):
 def signals_for(
     model: Model, timeline: Timeline, face: FaceMotion, encoder: SpeechEncoder | None, window: SpeechWindow | None
 ) -> Signals:
-    """As the model's adapter wants them.
+    """The signals as the model's adapter wants them.
 
     Raises:
         DrivingError: it is driven by wav2vec2 features, and there is no encoder, or one that does not fit.
@@ -66,7 +66,7 @@ def signals_for(
 
 
 class NoSignals:
-    """For a model that nothing but its prompt moves."""
+    """The signals for a model that nothing but its prompt moves."""
 
     hears = moves = False
     frames_past = 0

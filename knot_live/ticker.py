@@ -91,9 +91,9 @@ class _Task:
         return least_of(self.session.adapting.ladder)
 
     def waiting(self, number: int, due: float, now: float, fps: int) -> Waiting:
-        """As of now, when its next chunk is due in so many seconds. A viewer who waits goes on waiting: he has run dry
-        when he did, and the longer ago that was, the less slack there is. Who says that he has shown everything at once
-        is believed, and has the slack of one who shows it at its pace: nobody waits for him.
+        """The wait as of now, when its next chunk is due in so many seconds. A viewer who waits goes on waiting: he has
+        run dry when he did, and the longer ago that was, the less slack there is. Who says that he has shown everything
+        at once is believed, and has the slack of one who shows it at its pace: nobody waits for him.
         """
         shape, unplayed = self.session.adapting.rung.shape, self.session.unplayed
         if unplayed > 0:

@@ -19,7 +19,10 @@ _NOTHING, _SILENCE = np.zeros(0, dtype=np.float32), np.zeros(1, dtype=np.float32
 
 
 class HeardVoice:
-    """Its owner's lock guards it, but for the timeline, which is the session's thread's alone."""
+    """Speech as it arrives, and as chunks hear it.
+
+    Its owner's lock guards it, but for the timeline, which is the session's thread's alone.
+    """
 
     def __init__(self, samples_per_frame: int) -> None:
         self.timeline = Timeline(samples_per_frame)

@@ -1,4 +1,4 @@
-"""How far a viewer is, as any thread may ask and tell at any time."""
+"""The viewer's position, as any thread may ask and tell at any time."""
 
 from collections.abc import Callable
 from threading import Condition

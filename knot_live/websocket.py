@@ -13,7 +13,7 @@ _ENDING = 5.0  # seconds in which the end must be answered
 
 
 class WebSocket:
-    """Its client plays, and says what it has shown."""
+    """A connection whose client plays, and says what it has shown."""
 
     plays = None
     played_frame = None
@@ -45,7 +45,7 @@ class WebSocket:
             await asyncio.wait_for(self.response.close(code=WSCloseCode.OK), _ENDING)
 
     def abort(self) -> None:
-        """At once; a client that does not read would never see a proper end."""
+        """End it at once; a client that does not read would never see a proper end."""
         if self._request.transport is not None:
             self._request.transport.abort()
 

@@ -43,7 +43,7 @@ _SHORT = ("chunk", "knot", "window")  # --window is --num-window-frames
 
 
 def add_model(parser: argparse.ArgumentParser, also: tuple[str, ...] = ()) -> None:
-    """Which model, how it is read, and where it computes."""
+    """Add the options that name the model, say how it is read, and where it computes."""
     random = f"; or random weights of the size of {', '.join(also)}" if also else ""
     named = f"{', '.join(BUILT_IN)}, or a weights file or folder{random}"
     parser.add_argument("--model", default=DEFAULT_MODEL, help=f"{named} (default: %(default)s)")
@@ -60,7 +60,7 @@ def add_model(parser: argparse.ArgumentParser, also: tuple[str, ...] = ()) -> No
 
 
 def add_file(parser: argparse.ArgumentParser) -> None:
-    """How a weights file is to be understood."""
+    """Add the options that say how a weights file is to be understood."""
     parser.add_argument(
         "--family",
         metavar="NAME",

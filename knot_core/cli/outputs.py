@@ -13,7 +13,7 @@ _PICTURES = {"sheet": "the contact sheet", "preview": "the preview"}
 
 
 def add_format(parser: ArgumentParser) -> None:
-    """How the video is written, where its name should not decide."""
+    """Add the option that says how the video is written, where its name should not decide."""
     parser.add_argument("--format", choices=FORMAT_NAMES, help="format of the video (default: by the suffix of --out)")
 
 

@@ -72,7 +72,7 @@ def codec_kind(file: Path, tensors: Mapping[str, Tensor]) -> str:
 
 
 def tiny_kind(file: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Which latents a tiny decoder takes; nothing in the tensors' names or shapes says it.
+    """The kind of latents that a tiny decoder takes; nothing in the tensors' names or shapes says it.
 
     The file's name decides where it says `taew` or `lighttae`. Else other widths than the public ones are those of our
     own, which take normalised latents; and of the public widths taew2_1 is published in float16, lighttaew2_1 is not.

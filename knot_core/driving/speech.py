@@ -67,7 +67,7 @@ def window_frames(latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """How a family is fed."""
+    """The form in which a family is fed speech."""
 
     name: str
     choose: Callable[[Tensor], Tensor]  # of wav2vec2's states

@@ -37,7 +37,7 @@ _REMEMBERED = 3  # blocks: a chunk asks for the end of one, the next, and what t
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechWindow:
-    """In pixel frames: what is made at once, and the sound around it that it is made of."""
+    """The lengths, in pixel frames, of what is made at once, and the sound around it that it is made of."""
 
     block: int
     before: int

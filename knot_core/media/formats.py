@@ -16,7 +16,7 @@ _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 
 @dataclass(frozen=True, kw_only=True)
 class SoundEncoding:
-    """How sound is encoded; `rates` None: at any rate."""
+    """An encoder of sound and its options; `rates` None: it takes any rate."""
 
     encoder: str
     options: Mapping[str, str] = field(default_factory=dict)

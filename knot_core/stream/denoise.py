@@ -117,7 +117,7 @@ class Denoiser:
         return self.driving(nothing, num_frames, starts=True)  # a picture is a video's very first frame
 
     def guided(self, guides: tuple[Branch, ...], negative: CrossContext) -> "Denoiser":
-        """With the branches of guidance, if there are several."""
+        """The denoiser with the branches of guidance, if there are several."""
         if len(guides) == 1:
             return self
         made = (Guide(branch, negative if branch.negative else self.context) for branch in guides)

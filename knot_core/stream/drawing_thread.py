@@ -13,7 +13,7 @@ _Asked = tuple[Drawable, "Future[Any]"]
 
 
 class DrawingThread:
-    """For servers with a thread for each session: whatever is asked for at the same time is drawn together.
+    """Draws together whatever is asked for at the same time, for servers with a thread for each session.
 
     A chunk that is asked for joins those under way with the next pass. The thread ends with the `with` block.
     """

@@ -43,7 +43,7 @@ class Rate:
 
     @property
     def seconds(self) -> float:
-        """Until each stream's next chunk is there."""
+        """Seconds until each stream's next chunk is there."""
         return self.workers * self.streams / self.chunks_a_second
 
     def __str__(self) -> str:

@@ -66,7 +66,7 @@ class Cloud:
         return 1 / (1 + away / self.limit)
 
     def to_dict(self) -> dict[str, Any]:
-        """As the file holds it."""
+        """The values as the file holds them."""
         numbers = {name: getattr(self, name).round(5).tolist() for name in ("mean", "whiten", "motion")}
         return {"measures": MEASURES, "takes": self.takes, "limit": round(self.limit, 4), **numbers}
 

@@ -24,7 +24,7 @@ class HostMark:
         self._time = perf_counter()
 
     def synchronize(self) -> None:
-        """It has passed."""
+        """Nothing: the mark has passed."""
 
     def elapsed_time(self, end: "HostMark") -> float:
         return 1000 * (end._time - self._time)

@@ -33,7 +33,7 @@ class Drawable(Protocol):
         """Inside the operations that drew it so far; None: any number gives the same."""
 
     def pieces(self) -> Pieces[Any]:
-        """Its next chunk, piece by piece."""
+        """The next chunk, piece by piece."""
 
 
 @dataclass(frozen=True)

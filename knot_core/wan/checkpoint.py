@@ -63,7 +63,7 @@ class Checkpoint:
 
     @property
     def preset(self) -> Preset:
-        """How its family streams.
+        """The preset of its family.
 
         Raises:
             CheckpointError: no family has this structure.

@@ -39,7 +39,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(SelfAttention):
-    """As `SelfAttention`, with keys and values of the text, and in I2V networks of the reference's CLIP tokens."""
+    """`SelfAttention` with keys and values of the text, and in I2V networks of the reference's CLIP tokens."""
 
     def __init__(self, dim: int, eps: float, *, with_image: bool) -> None:
         super().__init__(dim, eps)

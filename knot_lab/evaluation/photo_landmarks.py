@@ -23,7 +23,7 @@ GOAL, LEAST_PHOTOS = 0.06, 12  # of the eye distance; near frontal, with clear l
 
 @dataclass(frozen=True, kw_only=True)
 class Off:
-    """How far the two are apart in one photo, in eye distances; nan where the network finds no face."""
+    """The distance between the two in one photo, in eye distances; nan where the network finds no face."""
 
     photo: str
     eyes: float  # of both the larger

@@ -208,5 +208,5 @@ def cell(measured: Measured, sign: str = "") -> str:
 
 
 def plain(value: float) -> float | None:
-    """For JSON, which has no nan."""
+    """The values for JSON, which has no nan."""
     return round(value, 5) if math.isfinite(value) else None

@@ -75,7 +75,7 @@ class StepScene(Scene):
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """How large a study is."""
+    """The size of a study."""
 
     identities: int
     seconds: float

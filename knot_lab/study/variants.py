@@ -36,7 +36,7 @@ class Variant:
     usual: bool = True  # whether a study has it that names no variants
 
     def settings(self, own: StreamSettings) -> StreamSettings:
-        """Its settings, made of the model's own."""
+        """The variant's settings, made of the model's own."""
         changes = dict(self.changes)
         if self.opened is restarting:
             changes["num_window_frames"] = RESTART_CHUNKS * own.num_chunk_frames

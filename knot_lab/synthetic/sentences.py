@@ -120,7 +120,7 @@ def _sentence(words: tuple[str, ...], split: str, rng: np.random.Generator) -> s
 
 
 def sentence_split(sentence: str) -> str:
-    """To which side a sentence belongs."""
+    """The split that a sentence belongs to."""
     return "eval" if zlib.crc32(sentence.encode()) % _EVAL_SHARE == 0 else "train"
 
 

@@ -103,7 +103,7 @@ class AdamOptimizer:
         self._rate, self._weights = lr, weights
 
     def step(self, factor: float, max_norm: float = 1.0) -> Tensor:
-        """As `Optimizer.step`; returns the norm of the gradient before it was clipped, []."""
+        """Do a step as `Optimizer.step` does; returns the norm of the gradient before it was clipped, []."""
         norm = nn.utils.clip_grad_norm_(self._weights, max_norm)
         self.adam.param_groups[0]["lr"] = self._rate * factor
         self.adam.step()

@@ -100,7 +100,7 @@ class Stage:
 
 
 def make_role(network: nn.Module, recipe: Recipe, team: Team, *, learns: bool = True) -> Role:
-    """On the team's device, spread over its processes, computing in the recipe's precision."""
+    """A role on the team's device, spread over its processes, computing in the recipe's precision."""
     if not learns:
         network.requires_grad_(False)
     role = Role(network, dtype=compute_dtype(recipe.precision, team.device), device=team.device)

@@ -38,6 +38,6 @@ def network_of(config: NetworkConfig, weights: Mapping[str, Tensor]) -> WanNetwo
 def save_student(
     path: Path, network: WanNetwork, settings: StreamSettings, steps: int, preset: Preset = PRESETS["knot-tiny"]
 ) -> None:
-    """Its weights, in half precision, with the settings that it was trained to stream by."""
+    """Save the student's weights, in half precision, with the settings that it was trained to stream by."""
     streams = dataclasses.replace(preset, settings=settings)
     save_network(path, cast_weights(network, torch.bfloat16), streams, steps=str(steps))

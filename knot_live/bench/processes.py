@@ -42,7 +42,7 @@ class Server:
         self.end()
 
     def begin(self) -> None:
-        """Until it listens.
+        """Start the process, and wait until it listens.
 
         Raises:
             LiveError: it does not.
@@ -64,7 +64,7 @@ class Server:
         there.set()
 
     def wait_for_standby(self) -> None:
-        """Until a worker is ready that draws nothing, and none is starting, which takes a processor meanwhile.
+        """Wait until a worker is ready that draws nothing, and none is starting, which takes a processor meanwhile.
 
         Raises:
             LiveError: none is in time.
@@ -113,7 +113,7 @@ class Server:
         return json.loads(run.stdout)
 
     def end(self) -> None:
-        """As an operator ends it; what does not end in time is killed."""
+        """End it as an operator does; what does not end in time is killed."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:

@@ -30,7 +30,7 @@ def add_options(bench: argparse.ArgumentParser) -> None:
 
 
 def asked(options: argparse.Namespace) -> list[str]:
-    """Which kinds of measurement are asked for."""
+    """The kinds of measurement that are asked for."""
     return [kind for kind in KINDS if getattr(options, kind)]
 
 
@@ -67,7 +67,7 @@ def _counts(text: str) -> list[int]:
 
 
 def written(found: dict[str, Any]) -> str:
-    """For people: the figures without the rows behind them."""
+    """The figures for people, without the rows behind them."""
     short = {kind: {name: value for name, value in figures.items() if name not in ("fastest", "paced", "memory_mib")}
              for kind, figures in found.items()}  # fmt: skip
     return json.dumps(short, indent=1)

@@ -15,7 +15,10 @@ TABLE = "knot-live-table"
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterOptions:
-    """As an operator asks for it. Workers that draw are between `least` and `most`; `standbys` wait beside them."""
+    """A cluster as an operator asks for it.
+
+    Workers that draw are between `least` and `most`; `standbys` wait beside them.
+    """
 
     model: str = DEFAULT_MODEL
     codec: Path | None = None

@@ -121,7 +121,7 @@ class Hosted:
             self._put((EVENT, event))
 
     def before_chunk(self, stream: Stream) -> None:
-        """In the thread that draws, which stands between two chunks."""
+        """Called in the thread that draws, between two chunks."""
         chunk = stream.plan.chunk
         if chunk >= self._due or chunk < self._due - self._every:
             self._due = chunk + self._every

@@ -54,7 +54,7 @@ def local_ray(processors: float, devices: int, folder: str | None = None) -> Ite
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[None]:
-    """To the Ray at that address; `auto` is the one of this machine.
+    """Connect to the Ray at that address; `auto` is the one of this machine.
 
     Raises:
         ClusterError: there is none.

@@ -73,7 +73,7 @@ class RemoteSource:
         self._thread.start()
 
     def take_over(self) -> None:
-        """As `start`, for a session that another gateway began."""
+        """Start it as a session that another gateway began."""
         self._fresh = True
         self._thread.start()
 

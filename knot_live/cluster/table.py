@@ -67,17 +67,17 @@ class Table:
         return not any(row.sessions for row in self.rows.values())
 
     def adopt(self, session: str, name: str) -> None:
-        """That worker draws it, as far as nothing else is known."""
+        """Note that a worker draws a session, unless something else is known."""
         if name in self.rows and self.worker_of(session) is None:
             self.rows[name].sessions.add(session)
 
     def forget(self, session: str) -> None:
-        """It has ended, or goes on elsewhere."""
+        """Forget a session that has ended, or goes on elsewhere."""
         for row in self.rows.values():
             row.sessions.discard(session)
 
     def gone(self, name: str) -> None:
-        """That worker died, and starts again."""
+        """Note that a worker died, and starts again."""
         if name in self.rows and self.rows[name].state == READY:
             self.rows[name].state = STARTING
 

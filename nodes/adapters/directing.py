@@ -90,7 +90,7 @@ def timed_prompts(timeline: PromptTimeline, clip: Any) -> TimedPrompts:
 
 
 def edited_prompts(prompts: TimedPrompts, text: str) -> Callable[[], TimedPrompts]:
-    """What encodes other prompts as those were; what is wrong with the text is said at once."""
+    """A function that encodes other prompts as those were; what is wrong with the text is said at once."""
     before, clip = prompts.timeline, _clips.get(prompts)
     timeline = parse_prompts(text, before.blend_chunks, recache=before.recache)
     return lambda: timed_prompts(timeline, clip)

@@ -11,7 +11,7 @@ _RATES = ("fps", "frame_rate")  # of Create Video, and of other packs' nodes
 
 
 def warn_of_other_rates(prompt: Mapping[str, Any] | None, fps: int, slots: tuple[int, ...]) -> None:
-    """For the node that executes, whose outputs `slots` are frames at `fps` a second."""
+    """Warn on the node that executes, whose outputs `slots` are frames at `fps` a second."""
     context = get_executing_context()
     if context is None or not prompt:
         return

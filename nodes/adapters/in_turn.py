@@ -14,7 +14,7 @@ class InTurn:
         self._closed, self._lock = False, Lock()
 
     def ask(self, work: Callable[[], Any]) -> "Future[Any]":
-        """Its result, later; cancelled where the node ends first."""
+        """The call's result, later; cancelled where the node ends first."""
         answer: Future[Any] = Future()
         with self._lock:
             if self._closed:

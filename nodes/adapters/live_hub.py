@@ -78,14 +78,14 @@ async def _tend() -> None:
 
 
 def edit_of(session: str, token: str) -> Edit | None:
-    """How that session's timelines are edited, for whoever has its token."""
+    """The function that edits that session's timelines, for whoever has its token."""
     live = HUB.sessions.get(session)
     known = live is not None and same_token(token, live.resume_token)
     return _edits.get(session) if known else None
 
 
 def cameras() -> Cameras | None:
-    """What follows drivers' faces, where faces can be found here."""
+    """The tracker of drivers' faces, where faces can be found here."""
     if face_pose.missing():
         return None
     if not _cameras:

@@ -26,7 +26,7 @@ _open = [0]  # connections
 
 
 def add_live_routes() -> None:
-    """To ComfyUI's server, before it starts; where there is none, nothing."""
+    """Add the routes to ComfyUI's server, before it starts; where there is none, nothing."""
     server = getattr(PromptServer, "instance", None)
     if server is not None:
         server.routes.get(SESSION)(session)

@@ -54,7 +54,7 @@ _steps: WeakKeyDictionary[Model, Steps] = WeakKeyDictionary()
 
 @dataclass(frozen=True, kw_only=True)
 class LiveInputs:
-    """What a node is given for a session; what may be left out is None."""
+    """The inputs of a node for a session; those that may be left out are None."""
 
     model: Model
     begun: Snapshot
@@ -68,7 +68,7 @@ class LiveInputs:
 
 
 def run_live(inputs: LiveInputs, path: Path, video_format: str, keep_state: str) -> Written:
-    """Until it is finished, or its time is over; whatever ends it, what was shown is recorded.
+    """Run a session until it is finished, or its time is over; whatever ends it, what was shown is recorded.
 
     Raises:
         KnotError: nobody can drive it, or it ended before anything was shown.
@@ -95,7 +95,7 @@ def _at_hand(inputs: LiveInputs) -> Iterator[Snapshot]:
 
 
 def steps_for(model: Model, anchor: Anchor) -> Steps | None:
-    """How many steps this machine can afford, measured once for each model; ComfyUI's own take what they are told."""
+    """The steps that this machine can afford, measured once for each model; ComfyUI's own take what they are told."""
     if isinstance(model, HostModel):
         return None
     if model not in _steps:
@@ -166,7 +166,7 @@ class LiveRun:
                 bar.update_absolute(self.num_made)
 
     def draw(self, live: LiveSession) -> None:
-        """Until it ends; ComfyUI's stop is raised."""
+        """Draw it until it ends; ComfyUI's stop is raised."""
         telling = Telling(live, self._said())
         self.session.apply(controls.StartRecording())
         if PromptServer.instance.client_id is None:
@@ -197,7 +197,7 @@ class LiveRun:
         return Written(path=recorded.path, preview=None, state=self.state(), stats=self.stats(), cut_short=True)
 
     def state(self) -> Snapshot:
-        """As it lies between nodes."""
+        """The state as it lies between nodes."""
         return placed(self.session.snapshot(), host.intermediate_device())
 
     def stats(self) -> StreamStats:
@@ -286,7 +286,7 @@ class LiveRun:
 
 @dataclass(frozen=True)
 class _Row:
-    """Of a chunk, what the run's figures are made of."""
+    """The part of a chunk that the run's figures are made of."""
 
     index: int
     first_pixel_frame: int

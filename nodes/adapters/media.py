@@ -151,7 +151,7 @@ class StreamPictures:
 
 
 def to_latent(chunk: Chunk, model: Model) -> HostLatent:
-    """As the model's VAE decodes it; a built-in model's are its own."""
+    """The latents as the model's VAE decodes them; a built-in model's are its own."""
     latents = rearrange(chunk.latents, "f c h w -> 1 c f h w").to(host.intermediate_device(), torch.float32)
     return {"samples": to_host_latents(model, latents)}
 

@@ -16,7 +16,7 @@ _made_anew: defaultdict[str, int] = defaultdict(int)  # how often a result was f
 
 
 def written(prompt: Any, path: Path, *, whole: bool = True) -> None:
-    """To be called by a node that wrote `path`; `prompt` is its hidden input of that name.
+    """Note that a node wrote `path`; `prompt` is its hidden input of that name.
 
     Not `whole`: somebody ended it early, so the next run with the same inputs is to make it anew.
     """

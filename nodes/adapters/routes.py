@@ -26,7 +26,7 @@ _PATIENCE = 10.0  # seconds for a body to arrive
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error
-    """With an HTTP status and one sentence."""
+    """An answer with an HTTP status and one sentence."""
 
     def __init__(self, status: int, sentence: str, **headers: str) -> None:
         super().__init__(sentence)
@@ -34,7 +34,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error
 
 
 def add_routes() -> None:
-    """To ComfyUI's server, before it starts; where there is none, nothing."""
+    """Add the route to ComfyUI's server, before it starts; where there is none, nothing."""
     server = getattr(PromptServer, "instance", None)
     if server is not None:
         server.routes.route("*", CONTROL)(answer)

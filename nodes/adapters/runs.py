@@ -73,7 +73,7 @@ class HostRun(Run):
         return pipelined(self.stream, write=made, wait=stop_if_asked)
 
     def state(self) -> Snapshot:
-        """As it lies between nodes: where ComfyUI keeps what nodes hand on."""
+        """The state as it lies between nodes: where ComfyUI keeps what nodes hand on."""
         return state_of(self.stream, host.intermediate_device())
 
     def stats(self) -> StreamStats:

@@ -81,7 +81,7 @@ def chosen_pictures(image_BHWC: Tensor | None, pictures: str) -> list[Tensor | N
 
 
 def picture_size(height: int, width: int) -> tuple[int, int] | None:
-    """None: the model's own."""
+    """The size in pixels; None: the model's own."""
     if bool(height) != bool(width):
         raise KnotError(f"got width {width} and height {height}: set both, or leave both at 0 for the model's own size")
     if height:

@@ -27,7 +27,7 @@ def audio() -> Audio:
 
 
 def driving(audio: Audio | None, *arguments: str) -> Driving:
-    """Of `animate` with these arguments, without making the video."""
+    """The driving of `animate` with these arguments, without making the video."""
     options = command_parser().parse_args(["animate", "--out", "out.mp4", *arguments])
     return directed_driving(options, MODEL, audio)
 

@@ -104,7 +104,7 @@ def converted(args: tuple, kwargs: dict) -> dict:
 
 
 def view(x: Tensor, index: object) -> Tensor:
-    """Of whole numbers, slices, None and an ellipsis."""
+    """The view that whole numbers, slices, None and an ellipsis give."""
     index = index if isinstance(index, tuple) else (index,)
     if not any(entry is Ellipsis for entry in index):
         index = (*index, ...)
@@ -131,7 +131,7 @@ def _indexed(x: Tensor, axis: int, entry: object) -> tuple[Tensor, int]:
 
 
 def model_of(row: Preset, dtype: torch.dtype) -> FakeModel:
-    """Of the family's layout and adapter, on the fake GPU."""
+    """A model of the family's layout and adapter, on the fake GPU."""
     config = NetworkConfig(
         dim=256, ffn_dim=64, num_heads=2, num_layers=2, text_dim=24, freq_dim=16, layout=row.layout,
         in_channels=LAYOUT_CHANNELS[row.layout], adapter=ADAPTERS[row.adapter], timestep_dtype=row.timestep_dtype,
@@ -158,7 +158,7 @@ def on_fake_gpu(module: nn.Module) -> nn.Module:
 
 
 class Signals:
-    """Of a driving, as drivings give them: on the processor."""
+    """The signals of a driving, on the processor, as drivings give them."""
 
     num_pixel_frames = None
 

@@ -217,7 +217,7 @@ def test_livetalk_rounds_what_it_is_fed_and_not_its_noise():
     ("streamdiffusion-v2", (1, 0.7502577, 0.4997186, 0.25, 0.0079444)),
 ])  # fmt: skip
 def test_levels_of_a_table_are_those_of_its_nearest_row(family, levels):
-    """Of 1000 rows at the family's shift; the network is fed the timestep as it stands."""
+    """The table has 1000 rows at the family's shift; the network is fed the timestep as it stands."""
     assert noise_levels(PRESETS[family].settings) == pytest.approx(levels, abs=1e-6)
 
 

@@ -53,7 +53,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def flat_png(width: int, height: int) -> bytes:
-    """Of one colour: a few kilobytes for any number of pixels."""
+    """A PNG of one colour: a few kilobytes for any number of pixels."""
     packer = zlib.compressobj(9)
     row = bytes(1 + (width + 7) // 8)
     data = b"".join([*(packer.compress(row) for _ in range(height)), packer.flush()])

@@ -218,7 +218,7 @@ class Evil:
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".ckpt", ".bin"])
 def test_code_in_a_file_does_not_run(network, folder, suffix):
-    """Of an old pickle, of a new one, and under the name of a safetensors."""
+    """It is tried in an old pickle, in a new one, and under the name of a safetensors."""
     path = folder / f"evil{suffix}"
     for content in (pickle.dumps({"patch_embedding.weight": Evil()}), of_torch({"x": torch.zeros(1), "y": Evil()})):
         path.write_bytes(content)

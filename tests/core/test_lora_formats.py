@@ -33,7 +33,7 @@ def weights(randomised) -> dict[str, Tensor]:
 
 @pytest.fixture
 def merged(tmp_path, weights):
-    """Of a file of these tensors: the weight of that name, changed."""
+    """The weight of that name, as a file of these tensors changes it."""
 
     def merge(tensors: dict[str, Tensor], weight: str = WEIGHT, strength: float = 1.0, file: str = "lora.safetensors",
               metadata: dict[str, str] | None = None) -> Tensor:  # fmt: skip
@@ -100,7 +100,7 @@ def test_lokr_is_a_kronecker_product(merged, weights, first, second):
 
 @pytest.mark.parametrize("kind", ["loha", "lokr", "locon"])
 def test_a_convolution_may_have_a_core(merged, weights, kind):
-    """Of the patch embedding, [128, 16, 1, 2, 2]."""
+    """The weight is the patch embedding's, [128, 16, 1, 2, 2]."""
     weight, rank, prefix = "patch_embedding.weight", 3, "diffusion_model.patch_embedding"
     core, a, b = rand(rank, rank, 1, 2, 2, seed=1), rand(rank, 128, seed=2), rand(rank, 16, seed=3)
     made = torch.einsum("rsxyz,ro,si->oixyz", core, a, b)

@@ -274,7 +274,7 @@ def test_loud_channels_stay_within_full_scale_when_they_are_mixed_down(tmp_path,
     (0x03F, 1 + 3 * HALF + 5 * HALF, 2 + 3 * HALF + 6 * HALF),  # 5.1
 ])  # fmt: skip
 def test_channels_of_any_layout_are_heard_on_their_sides(tmp_path, mask, left, right):
-    """Of some FFmpeg has no rule how to mix them, and refuses. The levels of channels are 1, 2, 3 ... of 100."""
+    """FFmpeg refuses some, which it has no rule to mix. The levels of the channels are 1, 2, 3 ... of 100."""
     count, rate = mask.bit_count(), 48_000
     samples = np.tile(np.arange(1, count + 1, dtype="<f4") / 100, rate).tobytes()
     form = struct.pack("<HHIIHHHHI", 0xFFFE, count, rate, 4 * count * rate, 4 * count, 32, 22, 32, mask)

@@ -182,7 +182,7 @@ def shown(model, anchor, settings, num_chunks):
 
 @pytest.mark.parametrize("recording", of_kind("condition"))
 def test_a_picture_s_condition_is_the_recorded_one(recording, picture_model):
-    """Of denoising and of committing, chunk by chunk; and the picture by itself."""
+    """The conditions of denoising and of committing, chunk by chunk; and the picture by itself."""
     picture = recording.tensors["picture"].permute(1, 2, 0) / 255
     anchor = picture_model.encode_anchor(picture, text=torch.zeros(1, 4, 20))
     assert error(anchor.reference_BFCHW[0], recording.tensor("picture_latent")) < BOUND

@@ -188,7 +188,7 @@ class Reference:
         return h + self.linear(F.gelu(self.linear(y, f"{name}.ffn.0"), approximate="tanh"), f"{name}.ffn.2") * e[5]
 
     def velocity(self, pieces, settings):
-        """Of the last piece."""
+        """The velocity of the last piece."""
         channels, sigmas = zip(*(self.channels(piece) for piece in pieces), strict=True)
         x = torch.cat(channels)
         num_frames, _, height, width = x.shape

@@ -35,7 +35,7 @@ def name_of(line: str) -> str:
 
 
 def wanted(python: dict[str, str]) -> list[str]:
-    """Of this Python: what the package and its tests need."""
+    """The requirements of the package and its tests under this Python."""
     lines = PYPROJECT["project"]["dependencies"] + PYPROJECT["project"]["optional-dependencies"]["test"]
     return [line for line in lines if (marker := Requirement(line).marker) is None or marker.evaluate(python)]
 

@@ -206,7 +206,7 @@ def test_one_warning_however_the_file_is_read(tmp_path, caplog):
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="THERE IS NO ffmpeg HERE: lengths are not compared with it")
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_less_is_heard_than_by_ffmpeg(tmp_path, kind):
-    """Of spoilt, holed and cut files."""
+    """The files are spoilt, holed and cut."""
     path = made(tmp_path, kind, speech(6, bursts=(1, 4)))
     content, rng = path.read_bytes(), np.random.default_rng(3)
     for number in range(6):

@@ -112,7 +112,7 @@ def test_only_a_driving_s_very_first_frame_is_a_first_frame(make_model):
 
 
 def test_infinitetalk_has_its_tensors():
-    """Of facts published with the weights: names and shapes at 14B, on the meta device."""
+    """Names and shapes at 14B are those published with the weights; on the meta device."""
     config = NetworkConfig(**{**WAN_14B, "layout": "inpaint36", "in_channels": 36}, num_layers=2,
                            adapter=AudioCrossConfig(), image_dim=1280)  # fmt: skip
     with torch.device("meta"):

@@ -33,7 +33,7 @@ def reference(codec: WarpingCodec) -> ReadReference:
 
 
 def _picture(batch: int, height: int, width: int) -> Tensor:
-    """Of whole 255ths, as a picture in a file is."""
+    """A picture of whole 255ths, as one in a file is."""
     return (torch.rand(batch, 3, height, width, dtype=torch.float64) * 255).round() / 255
 
 

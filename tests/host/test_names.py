@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 
 def names(server: Server, prefix: str, prompt: Json | None = None) -> tuple[str, str]:
-    """Of the video and the state, within the output folder, without counter and suffix."""
+    """The names of the video and the state within the output folder, without counter and suffix."""
     prompt = saving(with_inputs(prompt or idle(0.2), WRITER, filename_prefix=prefix), prefix=prefix)
     run = succeed(server, prompt)
     (result,) = run.outputs[node_of(prompt, WRITER)]["images"]

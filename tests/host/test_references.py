@@ -64,7 +64,7 @@ def test_without_a_picture_a_model_that_takes_no_text_is_refused(server: Server)
 
 
 def test_the_crop_says_what_it_found(server: Server) -> None:
-    """Of a sample portrait; the portrait that is cut out of it streams without a warning."""
+    """It is a sample portrait; the portrait that is cut out of it streams without a warning."""
     prompt = idle(0.2)
     encode = prompt[node_of(prompt, ENCODE)]["inputs"]
     crop = {"image": encode["image"], "width": 256, "height": 256, "room": 2.8}

@@ -72,7 +72,7 @@ def watched(pid: int) -> Iterator[list[float]]:
 
 
 def figures(stats: Json) -> Json:
-    """Of Stream Stats: memory at each full minute of video (the most of the five seconds up to it), and speed."""
+    """Stream Stats' memory at each full minute of video (the most of the five seconds up to it), and its speed."""
     chunks = stats["chunks"]
     frames = sum(row["pixel_frames"] for row in chunks)
     ends = [60 * FPS * minute for minute in range(1, frames // (60 * FPS) + 1)]

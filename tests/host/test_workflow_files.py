@@ -48,7 +48,7 @@ def _node_as_api(node: Json, info: Json, sources: Json) -> Json:
 
 
 def version_and_name(path: Path) -> str:
-    """Of a version's file; of today's, its name."""
+    """The version and the name of an old version's file; of today's, the name."""
     return path.stem if path in {*UI_WORKFLOWS, *API_WORKFLOWS} else f"{path.relative_to(STORED).parts[0]} {path.stem}"
 
 

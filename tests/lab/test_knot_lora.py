@@ -93,7 +93,7 @@ def merged(start: Path, lora: Path) -> WanNetwork:
 
 
 def losses(network: WanNetwork, clips: Clips) -> torch.Tensor:
-    """Of a rollout."""
+    """The losses of a rollout."""
     own, dice = replace(KNOT_TINY.student, chunks=3), Dice(3, 3000, range(4))
     batch = Portraits(own=own, clips=clips, stills=clips).batch(replace(KNOT_TINY, network=TINY), dice)
     role = Role(network, dtype=torch.float32, device=torch.device("cpu"))

@@ -156,7 +156,7 @@ def _portraits(clips: Clips, recipe: Recipe = RECIPE) -> Portraits:
 def _stream_loss(
     network: WanNetwork, recipe: Recipe, clips: Clips, seed: int, batch: Batch | None = None, step: int = 0
 ) -> dict[str, torch.Tensor]:
-    """Of two clips that are streamed, `step` steps into the training."""
+    """The loss of two clips that are streamed, `step` steps into the training."""
     dice = Dice(seed, step, range(2))
     batch = _portraits(clips, recipe).batch(recipe, dice) if batch is None else batch
     return _role(network)(regression.stream_loss, batch, recipe.stream, recipe.student, dice)

@@ -21,7 +21,7 @@ class Portrait:
 
 @dataclass(frozen=True)
 class Plan:
-    """Of a chunk's plan, what a driving is told."""
+    """The part of a chunk's plan that a driving is told."""
 
     start: int
     num_frames: int

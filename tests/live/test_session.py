@@ -292,7 +292,7 @@ def test_only_frames_that_can_still_arrive_are_given_and_join_what_was_shown(sce
 
 
 def test_speech_that_begins_is_shown_in_place_of_silent_pictures_that_lie_ready(scene):
-    """Of those, as many stay as are shown before a short chunk is drawn; sound and frames go on without a gap."""
+    """As many of them stay as are shown before a short chunk is drawn; sound and frames go on without a gap."""
     here, asked = scene(seconds=0.3), [5.0 + 3.11 * number for number in range(12)]
     for time in asked:
         here.at(time, speech(40))

@@ -41,7 +41,7 @@ def test_the_bounds_are_met_exactly():
 
 @pytest.fixture
 def steps(monkeypatch):
-    """Of a model whose step takes 0.1 s for each latent frame of a chunk, which lasts a second."""
+    """The steps for a model whose step takes 0.1 s for each latent frame of a chunk, which lasts a second."""
 
     def measure(model, anchor, settings):  # noqa: ARG001
         return Speed(length=1.0, step=0.075 * settings.num_chunk_frames, commit=0.0, decode=0.0)

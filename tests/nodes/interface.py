@@ -26,7 +26,7 @@ def recorded() -> Interface:
 
 
 def interface(object_info: dict[str, Any]) -> Interface:
-    """Of the pack's nodes, as ComfyUI's /object_info tells it."""
+    """The interface of the pack's nodes, as ComfyUI's /object_info gives it."""
     return {name: _node(info) for name, info in sorted(object_info.items()) if name.startswith("KnotForcing")}
 
 

@@ -20,7 +20,7 @@ class Sources:
         self.wires, self.schemas = dict(self._wires()), dict(self._schemas())
 
     def _wires(self) -> Iterator[tuple[str, str]]:
-        """Of types.py: name -> type on the wire."""
+        """The names in types.py, each with its type on the wire."""
         for node in self.trees:
             if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("io.Custom("):
                 yield node.targets[0].id, node.value.args[0].value

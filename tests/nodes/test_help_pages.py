@@ -42,7 +42,7 @@ def names(page: Path) -> str:
 
 
 def rows(text: str) -> list[set[str]]:
-    """Of its tables, without their heads: what the first cell names."""
+    """The names in the first cell of each row of the page's tables, without their heads."""
     return [set(CELL.findall(line.split("|")[1])) for line in text.splitlines() if line.startswith("| `")]
 
 

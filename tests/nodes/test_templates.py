@@ -60,7 +60,7 @@ def graph(request):
 
 @pytest.fixture(params=WORKFLOWS + BLUEPRINTS, ids=lambda path: path.stem)
 def nodes(request):
-    """Of a template, or inside a blueprint."""
+    """The nodes of a template, or those inside a blueprint."""
     found = read(request.param)
     return found["definitions"]["subgraphs"][0]["nodes"] if request.param in BLUEPRINTS else found["nodes"]
 

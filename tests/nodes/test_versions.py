@@ -92,7 +92,7 @@ def test_every_schema_goes_through_the_one_place():
 
 
 def test_no_other_adapter_asks_what_this_comfyui_has():
-    """Of ComfyUI's modules; what a user connects may lack things in any version."""
+    """ComfyUI's modules are meant; what a user connects may lack things in any version."""
     asks = {path.name: path.read_text(encoding="utf-8") for path in ADAPTERS.glob("*.py") if path.name != "versions.py"}
     asked = [name for name, text in asks.items() if "comfy" in text for part in ("hasattr(comfy", "getattr(comfy",
              "hasattr(host", "getattr(host", "hasattr(folder_paths", "getattr(folder_paths", "__version__",

@@ -66,7 +66,7 @@ Page = Any  # of Playwright, which may not be installed
 
 @contextmanager
 def second_page(page: Page, server: Server, setting: str, value: object, usual: object) -> Iterator[Page]:
-    """Of the same browser, under another setting of the server's. Nobody watches what it complains of."""
+    """A page of the same browser, under another setting of the server's; its console errors are not checked."""
     server.post("/settings", {setting: value})
     try:
         other = page.context.browser.new_page(viewport=USUAL_SCREEN)

@@ -66,7 +66,7 @@ def sharp_page(server: Server, launch: Any) -> Iterator[Any]:
 
 
 def shot(page: Any, node: str) -> Image.Image:
-    """Of a node, which is an expression of the page's."""
+    """A picture of a node, which is given as an expression of the page's."""
     clip = page.evaluate(f"({SHOW})({node})")
     page.wait_for_timeout(500)
     return Image.open(io.BytesIO(page.screenshot(clip=clip)))

@@ -76,6 +76,6 @@ def figures_of(pairs: list[Pair], count: int) -> dict[str, Any]:
 
 
 def line(pair: Pair) -> str:
-    """For who waits."""
+    """A line about a pair, for people who wait."""
     told = pair.figures()
     return f"quiet {told['quiet']['fps']:.1f} fps, busy {told['busy']['fps']:.1f} fps: {told['ratio']:.2f}"
