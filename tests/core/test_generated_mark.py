@@ -56,7 +56,9 @@ def test_metadata_of_the_host_stands_beside_it(tmp_path):
 def test_every_picture_of_a_folder_has_it(tmp_path):
     with open_writer(tmp_path / "p", width=32, height=32, video_format=PICTURES, metadata={"prompt": "{}"}) as writer:
         writer.write(frames(3))
-    for number, path in enumerate(sorted((tmp_path / "p").glob("*.png"))):
+    paths = sorted((tmp_path / "p").glob("*.png"))
+    assert len(paths) == 3
+    for number, path in enumerate(paths):
         with Image.open(path) as picture:
             assert GENERATED in picture.text["XML:com.adobe.xmp"]
             assert ("prompt" in picture.text) == (number == 0)

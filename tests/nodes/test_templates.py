@@ -84,6 +84,7 @@ def test_every_node_has_room_for_its_cables_and_widgets(nodes):
 
 
 def test_what_a_node_shows_after_a_run_has_its_room(nodes):
+    assert nodes
     for node in nodes:
         has_picture = any(slot["name"] == "image" and slot["link"] for slot in node["inputs"])
         assert node["size"][1] >= has_picture * SHOWN.get(node["type"], 0), node["type"]
