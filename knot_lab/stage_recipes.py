@@ -111,7 +111,7 @@ class RegressionRecipe(StageRecipe):
     contrast: float = 0.3  # how much the strength of latents' edges counts
     adversarial: float = 0.0  # how strongly a discriminator pulls, as a share of the regression's gradient
     own_most: float = 0.8  # how often the past is the student's own after the turn
-    context_noise: float = 0.12  # most noise added to a true past
+    past_noise: float = 0.12  # most noise added to a true past
     face: float = 5.0  # how much more a latent pixel in the face box counts
     mouth: float = 10.0  # how much more still one where the mouth is
 

@@ -144,10 +144,10 @@ class HeardSignals:
         """float32 [F, R, V], all of one window."""
         latents = np.arange(first_latent, first_latent + num_latents, dtype=np.int64)
         frames, _ = self._driving.form.frames(latents)
-        first, block = int(frames.min()), int(frames.max() - frames.min()) + 1
-        window = replace(self._window, block=block)
-        # so the frames wanted are one block, number 1; number 0 begins with the stream
-        track = replace(self._driving.speech, window=window, phase=first - block)
+        first, group = int(frames.min()), int(frames.max() - frames.min()) + 1
+        window = replace(self._window, group=group)
+        # so the frames wanted are one group, number 1; number 0 begins with the stream
+        track = replace(self._driving.speech, window=window, phase=first - group)
         return replace(self._driving, speech=track).signal(first_latent, num_latents).numpy()
 
 

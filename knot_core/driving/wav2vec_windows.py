@@ -3,7 +3,7 @@
 A whole wav2vec2 cannot stream. Its first convolution is normalised over all of the sound, its position embedding looks
 64 pixel frames to either side, its attention sees everything, its input is brought to the variance of the whole, and
 where the convolutions' steps do not fall on pixel frames evenly (16 a second) they are stretched from first to last, so
-that features slide by up to 37 ms over a clip. So each block of pixel frames gets a window: sound from `before` pixel
+that features slide by up to 37 ms over a clip. So each group of pixel frames gets a window: sound from `before` pixel
 frames ahead of it to `ahead` behind it, on which the whole model is run, with every frame at its own time. This is the
 definition, for recordings too: features made while sound arrives are the same numbers, time and memory are constant,
 and sound that is shorter than the first window is heard whole, as the families define it.
@@ -32,16 +32,16 @@ from .tracks import FrameNumbers, Values
 from .wav2vec import SpeechEncoder
 from .waveform import Waveform, not_ready
 
-_REMEMBERED = 3  # blocks: a chunk asks for the end of one, the next, and what the knot looks ahead to
+_REMEMBERED = 3  # groups: a chunk asks for the end of one, the next, and what the knot looks ahead to
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechWindow:
-    """The lengths, in pixel frames, of what is made at once, and the sound around it that it is made of."""
+    """The lengths, in pixel frames, of a group whose features are made at once, and of the sound around it."""
 
-    block: int
-    before: int
-    ahead: int
+    group: int
+    before: int  # of the sound before its first pixel frame
+    ahead: int  # of the sound behind its last one
 
     def __post_init__(self) -> None:
         """Check the lengths.
@@ -49,7 +49,7 @@ class SpeechWindow:
         Raises:
             SettingsError: a length is no whole number, or too small.
         """
-        for name, least in (("block", 1), ("before", 0), ("ahead", 0)):
+        for name, least in (("group", 1), ("before", 0), ("ahead", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise SettingsError(
@@ -57,8 +57,8 @@ class SpeechWindow:
                 )
 
 
-RECORDED = SpeechWindow(block=48, before=128, ahead=72)  # past the reach of the position embedding on both sides
-LIVE = SpeechWindow(block=12, before=100, ahead=12)  # a chunk at a time, half a second behind the speaker
+RECORDED = SpeechWindow(group=48, before=128, ahead=72)  # past the reach of the position embedding on both sides
+LIVE = SpeechWindow(group=12, before=100, ahead=12)  # a chunk at a time, half a second behind the speaker
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,7 +69,7 @@ class Hearing:
     encoder: SpeechEncoder
     window: SpeechWindow
     samples_per_frame: int
-    phase: int  # blocks end at pixel frames phase + n * block, so that they end where latent frames do
+    phase: int  # groups end at pixel frames phase + n * group, so that they end where latent frames do
     choose: Callable[[Tensor], Tensor]  # [P, 1 + L, H] -> [P, V]
     spread: bool = False  # over one pixel frame more than the sound is long, first step on first and last on last
     _made: OrderedDict[int, np.ndarray] = field(default_factory=OrderedDict, init=False, repr=False)
@@ -85,15 +85,15 @@ class Hearing:
         if self.waveform.num_samples is not None:
             return None
         heard = self.waveform.num_ready // self.samples_per_frame - self._ahead
-        blocks = (heard - self.phase) // self.window.block
-        return self.phase + blocks * self.window.block if blocks > 0 else 0
+        groups = (heard - self.phase) // self.window.group
+        return self.phase + groups * self.window.group if groups > 0 else 0
 
     def at(self, frames: FrameNumbers) -> Values:
         """[P] -> [P, V]"""
-        numbers = np.maximum(0, (frames - self.phase) // self.window.block)
+        numbers = np.maximum(0, (frames - self.phase) // self.window.group)
         return np.stack(
             [
-                self._block(number)[frame - self._span(number)[0]]
+                self._group(number)[frame - self._span(number)[0]]
                 for number, frame in zip(*self._within_sound(numbers, frames), strict=True)
             ]
         )
@@ -122,25 +122,25 @@ class Hearing:
 
     @property
     def _ahead(self) -> int:
-        """Windows end with a step on a pixel frame, so they may be cut by almost a period, but not into the block."""
+        """Windows end with a step on a pixel frame, so they may be cut by almost a period, but not into the group."""
         return max(self.window.ahead, self._period - 1)
 
     def _within_sound(self, numbers: np.ndarray, frames: FrameNumbers) -> tuple[Sequence[int], Sequence[int]]:
-        """Blocks whose window holds nothing but the silence after the end are alike: the first ones stand for them."""
+        """Groups whose window holds nothing but the silence after the end are alike: the first ones stand for them."""
         end = self.num_pixel_frames
         if end is None:
             return numbers.tolist(), frames.tolist()
-        block, cycle = self.window.block, self._period // math.gcd(self._period, self.window.block)
-        silent = 1 + max(0, -(-(end + self.window.before + self._period - self.phase) // block))
+        group, cycle = self.window.group, self._period // math.gcd(self._period, self.window.group)
+        silent = 1 + max(0, -(-(end + self.window.before + self._period - self.phase) // group))
         excess = np.maximum(0, numbers - silent) // cycle * cycle
-        return (numbers - excess).tolist(), (frames - excess * block).tolist()
+        return (numbers - excess).tolist(), (frames - excess * group).tolist()
 
     def _span(self, number: int) -> tuple[int, int]:
-        """Pixel frames of a block; the first one begins with the stream."""
-        start = self.phase + number * self.window.block
-        return (start if number else 0), start + self.window.block
+        """Pixel frames of a group; the first one begins with the stream."""
+        start = self.phase + number * self.window.group
+        return (start if number else 0), start + self.window.group
 
-    def _block(self, number: int) -> np.ndarray:
+    def _group(self, number: int) -> np.ndarray:
         if number not in self._made:
             self._made[number] = self._hear(*self._span(number))
             if len(self._made) > _REMEMBERED:

@@ -27,7 +27,7 @@ from .conditioning import Conditioning, TimedPrompts
 from .plan import Clock
 from .shown import Shown
 from .snapshot import Snapshot, StreamState
-from .soundness import check_state
+from .state_checks import check_state
 from .stream_model import StreamModel, fingerprint, spatial_of
 
 FORMAT = "knot-forcing-stream"

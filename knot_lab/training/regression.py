@@ -180,6 +180,6 @@ def _conditions(
 
 def _past(truth: Tensor, settled: Tensor, own: RegressionRecipe, dice: Dice) -> Tensor:
     """The past that the next chunk sees: per clip the student's own frames, or the truth with some noise."""
-    strength = own.context_noise * dice.uniform(1, 1, 1, 1) * dice.normal(*truth.shape[1:])
+    strength = own.past_noise * dice.uniform(1, 1, 1, 1) * dice.normal(*truth.shape[1:])
     mine = dice.uniform(1, 1, 1, 1) < own.own_most * own.turned(dice.step)
     return torch.where(mine.to(truth.device), settled, truth + strength.to(truth))

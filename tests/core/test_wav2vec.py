@@ -29,7 +29,7 @@ SIZES = {
     "conv_dim": (8,) * 7,
     "num_conv_pos_embedding_groups": 4,
 }
-WINDOW = SpeechWindow(block=12, before=20, ahead=6)
+WINDOW = SpeechWindow(group=12, before=20, ahead=6)
 
 
 def network(**changes) -> torch.nn.Module:
@@ -122,7 +122,7 @@ def test_speech_that_arrives_in_pieces_is_heard_as_one_shot(encoder, make, sampl
         while streamed.num_ready_latents >= done + 3:
             parts.append(streamed.signal(done, 3))
             done += 3
-    assert done >= (4 * model.fps - WINDOW.ahead - WINDOW.block) // 4 - 3, "it waits for no more than it must"
+    assert done >= (4 * model.fps - WINDOW.ahead - WINDOW.group) // 4 - 3, "it waits for no more than it must"
     live.close()
     assert streamed.num_ready_latents is None
     assert streamed.num_pixel_frames == whole.num_pixel_frames == 4 * model.fps
@@ -137,13 +137,13 @@ def hearing(encoder: SpeechEncoder, samples: Tensor, window: SpeechWindow) -> He
 
 
 def test_sound_within_the_first_window_is_heard_whole(encoder):
-    length = WINDOW.block + WINDOW.ahead  # one less than the first window
+    length = WINDOW.group + WINDOW.ahead  # one less than the first window
     samples = speech(640 * length)
     got = hearing(encoder, samples, WINDOW).at(np.arange(length))
     torch.testing.assert_close(torch.from_numpy(got), last_and_all_states(encoder.states(samples, length)))
 
 
-def test_a_block_is_the_whole_model_on_its_window_alone(encoder):
+def test_a_group_is_the_whole_model_on_its_window_alone(encoder):
     samples = speech(640 * 100)
     got = hearing(encoder, samples, WINDOW).at(np.arange(37, 49))
     begin, end = 37 - WINDOW.before, 49 + WINDOW.ahead
@@ -200,7 +200,7 @@ def test_live_sound_keeps_no_more_than_it_says(encoder):
             done += 3
         kept.append(live._samples.numel())
     assert done > 300
-    assert max(kept) <= 16_000 + 640 * (WINDOW.before + 2 * WINDOW.block + WINDOW.ahead) + 8_000
+    assert max(kept) <= 16_000 + 640 * (WINDOW.before + 2 * WINDOW.group + WINDOW.ahead) + 8_000
     assert len(driving.speech._made) <= 3
     with pytest.raises(DrivingError, match="forgotten"):
         driving.signal(0, 3)
@@ -264,7 +264,7 @@ def test_a_driving_that_the_model_cannot_use_is_refused(encoder):
     with pytest.raises(DrivingError, match=r"takes 9216 .* of 2 layers of 16 makes 32"):
         Driving.from_audio(sound, wide, encoder=encoder)
     with pytest.raises(SettingsError, match="ahead is -1"):
-        SpeechWindow(block=12, before=20, ahead=-1)
+        SpeechWindow(group=12, before=20, ahead=-1)
 
 
 def test_drivings_are_told_apart_by_what_is_heard_and_how(encoder):
@@ -273,7 +273,7 @@ def test_drivings_are_told_apart_by_what_is_heard_and_how(encoder):
 
     assert of() == of()
     assert (
-        len({of(), of(seed=2), of(fps=25), of(window=SpeechWindow(block=3, before=20, ahead=6)), of().lasting(5)}) == 5
+        len({of(), of(seed=2), of(fps=25), of(window=SpeechWindow(group=3, before=20, ahead=6)), of().lasting(5)}) == 5
     )
 
 

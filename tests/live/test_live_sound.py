@@ -490,7 +490,7 @@ def test_appending_takes_far_less_than_a_frame_and_any_thread_may():
 
 
 def heard_by(model, encoder, **options):
-    return Playing(model, encoder=encoder, window=SpeechWindow(block=12, before=20, ahead=6), **options)
+    return Playing(model, encoder=encoder, window=SpeechWindow(group=12, before=20, ahead=6), **options)
 
 
 @pytest.fixture(scope="module")
@@ -523,9 +523,9 @@ def test_a_model_of_wav2vec2_hears_the_timeline_and_takes_no_controls(encoder, f
     assert first == 4
     places = Driving.from_audio(audio, HEARD[form], encoder=encoder).form.frames(np.arange(12, 16))[0]
     low, high = int(places.min()), int(places.max())
-    window = SpeechWindow(block=high + 1 - low, before=20, ahead=6)
+    window = SpeechWindow(group=high + 1 - low, before=20, ahead=6)
     plain = Driving.from_audio(audio, HEARD[form], encoder=encoder, window=window)
-    one_window = replace(plain.speech, phase=low - window.block, spread=False)
+    one_window = replace(plain.speech, phase=low - window.group, spread=False)
     expected = replace(plain, speech=one_window).signal(12, 4)
     assert torch.allclose(signals[4], expected, atol=1e-3)
     assert torch.equal(playing.driving.signal(0, 12), torch.cat(signals[:4]))
