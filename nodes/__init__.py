@@ -6,11 +6,12 @@ from . import adapters
 from .adapters.live_routes import add_live_routes
 from .cropping import PasteBack, PortraitCrop
 from .driving import DrivingFromAudio, DrivingFromEncodedAudio, DrivingIdle
-from .driving_tools import NODES as DRIVING_TOOLS
+from .driving_tools import CombineDriving, DrivingPreview, ExpressionTimeline, PoseFromVideo
 from .encode_anchor import EncodeAnchor
 from .interactive import Live
 from .loaders import FromModel, LoadModel, SamplePortrait, SampleSpeech
 from .output import StreamToVideo
+from .prompt_timeline import PromptTimeline
 from .sampling import Stream
 from .settings import ModelSettings, Settings
 from .state import BeginStream, LoadState, NewDriving, SampleChunks, SaveState
@@ -25,7 +26,11 @@ NODES: list[type[io.ComfyNode]] = [
     DrivingFromAudio,
     DrivingFromEncodedAudio,
     DrivingIdle,
-    *DRIVING_TOOLS,
+    ExpressionTimeline,
+    PromptTimeline,
+    PoseFromVideo,
+    CombineDriving,
+    DrivingPreview,
     PortraitCrop,
     PasteBack,
     Settings,
