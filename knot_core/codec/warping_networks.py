@@ -214,7 +214,7 @@ def _clamped(latents: Tensor) -> Tensor:
 
 
 def repeated(x_BCHW: Tensor, count: int) -> Tensor:
-    """Each of the batch for `count` frames in a row; of a batch of one without a copy."""
+    """[B, C, H, W] -> [B*count, C, H, W]: each for `count` frames in a row; of a batch of one without a copy."""
     if len(x_BCHW) == 1:
         return x_BCHW.expand(count, -1, -1, -1)
     return x_BCHW.repeat_interleave(count, dim=0)

@@ -1,4 +1,4 @@
-"""What a stage of the training reads and writes: the folder's layout, and what the command line names in its place."""
+"""The files that a stage of the training reads and writes: the folder's layout, and what the command line names."""
 
 from __future__ import annotations
 

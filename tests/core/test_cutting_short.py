@@ -70,6 +70,7 @@ def test_what_follows_begins_where_the_frames_that_stay_end_and_is_saved_with_th
     model, anchor, waves, settings, tmp_path
 ):
     stream, drawn = cut(model, anchor, waves, settings, 3, 1)
+    assert state_of(stream).state.knot_BMCHW is None  # it lay behind the frames that went
     stream.save(tmp_path / "state.safetensors")
     resumed = resume_stream(model, tmp_path / "state.safetensors", waves())
     mine = take(stream, 3)
