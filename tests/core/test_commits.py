@@ -193,6 +193,24 @@ def test_a_stop_after_a_recache_asks_for_it_again(make_model, waves):
     assert equal(take(stream, 2), take(twin, 2))
 
 
+def test_a_state_that_is_saved_just_before_the_window_is_computed_again_asks_for_it(make_model, waves, tmp_path):
+    model, (first, second), path = make_model(**OF_TEXT), texts(), tmp_path / "state"
+    asked = []
+
+    class Saving(waves):
+        def signal(self, first_latent, num_latents):  # first of all, of the frames that are computed again
+            if asked and not path.exists():
+                stream.save(path)
+            return super().signal(first_latent, num_latents)
+
+    stream = open_stream(model, model.anchor(text=first), WINDOWS["window"], Saving())
+    take(stream, 5)
+    stream.set_text(second, recache=True)
+    asked.append(second)
+    whole = take(stream, 2)
+    assert equal(take(resume_stream(model, path, waves()), 2), whole)
+
+
 def test_what_cannot_be_computed_again_is_refused(make_model, waves, tmp_path):
     model, (first, second) = make_model(**OF_TEXT), texts()
     stream = open_stream(model, model.anchor(text=first), COMMITS["in place"], waves())
