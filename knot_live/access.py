@@ -30,7 +30,7 @@ class AccessError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doors:
+class AccessRules:
     """The addresses that a server listens on, and the origins that its operator allows beside its own."""
 
     listens: tuple[str, ...]  # addresses or names

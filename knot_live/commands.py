@@ -16,11 +16,20 @@ from threading import Thread
 from typing import Any
 
 from . import face_pose, server_metrics, simulate_command, webrtc
-from .access import ALLOWED_ORIGINS, TOKEN, AccessError, Doors, check_exposure, listed, operators_token, plain_origins
+from .access import (
+    ALLOWED_ORIGINS,
+    TOKEN,
+    AccessError,
+    AccessRules,
+    check_exposure,
+    listed,
+    operators_token,
+    plain_origins,
+)
 from .camera import Cameras
 from .client import LiveError
 from .cluster.cluster_commands import add_commands, add_serve, serve_cluster
-from .cluster.local import ClusterError
+from .cluster.local_ray import ClusterError
 from .engine import BUILT_IN, DEFAULT_MODEL, KnotError, load_model, load_text_encoder
 from .health import Health
 from .hub import Hub
@@ -264,8 +273,8 @@ async def live_server(
                             ice_servers=ice_servers,
                             health=health)  # fmt: skip
         origins = plain_origins(listed(os.environ.get(ALLOWED_ORIGINS, "")))
-        doors = Doors(listens=(address.host,), origins=origins, server="server")
-        async with running(LiveServer(hub, services, doors, token), address, token) as at:
+        rules = AccessRules(listens=(address.host,), origins=origins, server="server")
+        async with running(LiveServer(hub, services, rules, token), address, token) as at:
             yield at
     finally:
         cameras.close()

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from .eased_values import EASE_SECONDS, EasedValue, eased
 from .engine import CONTROLS, MOUTH_CONTROLS, POSE_CONTROLS, RANGES, Driving, DrivingError
 from .gestures import ChosenGesture, checked_gesture, checked_look, num_frames, number, overlay
-from .held import EASE_SECONDS, Held, eased
 from .idle_blocks import IdleBlocks
 
 POSE_LASTS = 0.5  # seconds after which a camera that sends nothing has gone
@@ -87,7 +87,7 @@ class FaceMotion:
         self._seen: deque[tuple[float, Mapping[str, float]]] = deque(maxlen=_MOST_SEEN)
         self._liveliness = 1.0
         self._asked: dict[str, ChosenGesture] = {}  # gestures that begin with the next chunk, one of each name
-        self._held = {name: Held() for name in (*CONTROLS, _LIVELINESS)}
+        self._held = {name: EasedValue() for name in (*CONTROLS, _LIVELINESS)}
         self._begun: list[tuple[int, ChosenGesture]] = []
         self._stood: dict[int, np.ndarray] = {}  # frame -> [E + 1] of what was held, without gestures
 
@@ -245,7 +245,7 @@ class FaceMotion:
         self._wanted, self._liveliness = dict(state["wanted"]), state["liveliness"]
         self._asked = {one["name"]: _read_gesture(one) for one in state["asked"]}
         self._begun = [(first, _read_gesture(one)) for first, one in state["begun"]]
-        self._held = {name: Held.from_state(changes) for name, changes in state["held"].items()}
+        self._held = {name: EasedValue.from_state(changes) for name, changes in state["held"].items()}
         self._stood = {frame: np.array(row) for frame, row in state["stood"]}
 
 

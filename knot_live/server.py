@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from .access import Doors, check_exposure, same_token
+from .access import AccessRules, check_exposure, same_token
 from .camera import Cameras
 from .connection import Connection
 from .engine import NoFaceError
@@ -61,8 +61,8 @@ class HttpRefusal(Exception):  # noqa: N818 - an answer, not an error
 class LiveServer:
     """Routes of one server, and what they share."""
 
-    def __init__(self, hub: Hub, services: Services, doors: Doors, token: str | None = None) -> None:
-        self._hub, self._services, self._doors, self._token = hub, services, doors, token
+    def __init__(self, hub: Hub, services: Services, access: AccessRules, token: str | None = None) -> None:
+        self._hub, self._services, self._access, self._token = hub, services, access, token
         self._num_connections = 0
         self._peers = None if services.ice_servers is None else Peers(hub.limits, services.ice_servers)
 
@@ -117,7 +117,7 @@ class LiveServer:
     def _check_sender(self, request: web.Request) -> None:
         host = request.headers.get("Host")
         origins = request.headers.getall("Origin", [])
-        if (wrong := self._doors.wrong_host(host) or self._doors.wrong_origin(origins, host or "")) is not None:
+        if (wrong := self._access.wrong_host(host) or self._access.wrong_origin(origins, host or "")) is not None:
             raise HttpRefusal(403, "wrong_origin", wrong)
         if request.query_string and request.path.startswith("/v1/"):
             raise HttpRefusal(400, "query", "got a query, where secrets would end in logs; send none")

@@ -18,7 +18,7 @@ from ..wan.branches import branches
 from ..wan.rope import rotate_time
 from .conditioning import Conditioning, digest_of
 from .denoise import Denoiser, capture
-from .shown import Shown
+from .reference_pictures import ShownReference
 from .stream_model import StreamModel, fingerprint, latent_dtype, spatial_of, wants_reference
 
 logger = logging.getLogger(__name__)
@@ -66,11 +66,11 @@ class Anchor:
         return self.spatial * height, self.spatial * width
 
     @property
-    def shown(self) -> Shown | None:
+    def shown(self) -> ShownReference | None:
         """The reference as decoders are shown it; None where it keeps no picture."""
         if self.picture_HWC is None:
             return None
-        return Shown(picture_HWC=self.picture_HWC, latents_BFCHW=self.reference_BFCHW)
+        return ShownReference(picture_HWC=self.picture_HWC, latents_BFCHW=self.reference_BFCHW)
 
     def made_under(self, told: Conditioning) -> bool:
         """Whether it was encoded under these prompts and CLIP tokens, and no others."""

@@ -18,7 +18,7 @@ from .conditioning import Conditioning
 from .denoise import Denoiser
 from .guidance import check_steps
 from .plan import ChunkPlan, Clock, clock_anew, plan_chunk
-from .shown import References
+from .reference_pictures import References
 from .snapshot import Snapshot, StreamState, anew
 from .stream_model import StreamDriving, StreamModel, driven
 from .timing import mark

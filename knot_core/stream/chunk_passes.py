@@ -19,13 +19,13 @@ from .chunk import generate_pieces
 from .chunk_stages import Begun, Drawn
 from .committing import Window, check_recache, kept_latents, num_kept_latents, stronger
 from .filled_cache import filled_cache
-from .kept import Before, Kept
 from .pieces import Pieces
-from .shown import ChunkDecoding
+from .reference_pictures import ChunkDecoding
 from .sinks import Sinks
 from .snapshot import Snapshot, StreamState, state_anew
 from .stream_model import DecoderMemory, StreamDriving, StreamModel, latent_dtype
 from .timing import mark
+from .undo_log import Before, UndoLog
 
 
 class ChunkPasses(Changeable):
@@ -36,7 +36,7 @@ class ChunkPasses(Changeable):
         self._cache = filled_cache(model, snapshot)
         self._sinks = Sinks(self.settings, self._cache, snapshot.sinks)
         self._window = Window(settings=self.settings, cache=self._cache, sinks=self._sinks)
-        self.kept = Kept()
+        self.undo_log = UndoLog()
         self._placed: tuple[tuple[Anchor, ...], int] = ((), 0)  # which anchors stand in the cache, and where
 
     @property
@@ -64,7 +64,7 @@ class ChunkPasses(Changeable):
                 self.state = state_anew(self.settings, self.anchor, self.state)
                 self._cache.drop_window()
                 self._sinks.drop()
-                self.kept.drop_windows()
+                self.undo_log.drop_windows()
                 self._cut, self._changed, self.recache = False, False, ""
 
     def draw(self, begun: Begun, before_stage: Callable[[int, int], None]) -> Pieces[Drawn]:

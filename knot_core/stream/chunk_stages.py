@@ -19,7 +19,7 @@ from .committing import kept_latents, num_kept_latents
 from .conditioning import Conditioning
 from .denoise import Denoiser
 from .plan import ChunkPlan, Clock
-from .shown import ChunkDecoding, References
+from .reference_pictures import ChunkDecoding, References
 from .snapshot import Snapshot, StreamState
 from .stream_model import DecoderMemory, StreamDriving
 from .timing import Mark

@@ -213,7 +213,7 @@ class _Ahead:
             assert self._flights[0] is flight, "chunks are given in their order"
             self._flights.popleft()
             before = replace(flight.begun.state, decoder_memory=self._stream.state.decoder_memory)
-            self._stream.kept.add(before, flight.overwritten)
+            self._stream.undo_log.add(before, flight.overwritten)
             self._stream.state = flight.drawn.after(flight.memory)
 
     def _take_back(self) -> None:

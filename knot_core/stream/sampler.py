@@ -101,7 +101,7 @@ class Stream(ChunkPasses, Iterator[Chunk]):
         Raises:
             SettingsError: the number is negative or above 64.
         """
-        self.kept.keep(num_chunks)
+        self.undo_log.keep(num_chunks)
 
     def take_back(self, num_chunks: int = 1) -> None:
         """Stand before the last chunks again, bit for bit, with driving, prompt, anchor and settings as they are now.
@@ -113,7 +113,7 @@ class Stream(ChunkPasses, Iterator[Chunk]):
         """
         with self.lock:
             self._check_between_chunks()
-            for before in self.kept.take(num_chunks):
+            for before in self.undo_log.take(num_chunks):
                 self.stand_before(before)
 
     def cut_short(self, num_frames: int, memory: DecoderMemory | None = None) -> None:
@@ -134,7 +134,7 @@ class Stream(ChunkPasses, Iterator[Chunk]):
                     "a chunk can be cut short where its frames alone are committed, into a window that holds all of "
                     "them, and no sink moves; take back the whole chunk"
                 )
-            before = self.kept.last
+            before = self.undo_log.last
             drawn = self.state.clock.start - before.state.clock.start
             if not 0 < num_frames < drawn:
                 raise SettingsError(
@@ -222,7 +222,7 @@ class Stream(ChunkPasses, Iterator[Chunk]):
         self.before_stage(drawn.begun.num_steps + 1, drawn.begun.num_steps + 1)
         yield from self.run_commit(drawn)
         with self.lock:
-            self.kept.add(drawn.begun.state, self.write_window(drawn, keep=self.kept.wanted))
+            self.undo_log.add(drawn.begun.state, self.write_window(drawn, keep=self.undo_log.wanted))
             self.state, self._flight = drawn.after(memory), None
         return mark(self.model.device)
 

@@ -14,7 +14,7 @@ from ..errors import SettingsError
 from .anchor import Anchor
 from .conditioning import Conditioning
 from .plan import Clock, clock_anew, first_clock
-from .shown import Shown
+from .reference_pictures import ShownReference
 from .stream_model import DecoderMemory, StreamModel, fingerprint
 
 MAX_SEED = 2**64 - 1
@@ -32,7 +32,9 @@ class StreamState:
     recache: str = ""  # whether the next chunk computes what it sees again, and of sinks what: see stream/committing.py
     threads: int | None = None  # inside the operations that drew the last chunk; of old files, and at first: unknown
     recent_BFCHW: Tensor | None = None  # the last settled latents, as `kept_latents` keeps them; older files have none
-    shown: Shown | None = None  # what the last chunk was decoded with, of codecs that copy pixels from the reference
+    shown: ShownReference | None = (
+        None  # what the last chunk was decoded with, of codecs that copy pixels from the reference
+    )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self.clock}>"

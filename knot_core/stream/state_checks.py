@@ -18,7 +18,7 @@ from ..wan.branches import branches
 from .anchor import Anchor
 from .committing import KEEP_SINKS, RENEW_SINKS
 from .conditioning import TimedPrompts
-from .shown import ChunkDecoding, References, Shown
+from .reference_pictures import ChunkDecoding, References, ShownReference
 from .snapshot import Snapshot
 from .stream_model import DecoderMemory, StreamModel, latent_dtype, wants_reference
 
@@ -165,7 +165,7 @@ def _sets_a_generator(rng_state: Tensor) -> bool:
     return True
 
 
-def _is_shown(shown: Shown | None, anchor: Anchor) -> bool:
+def _is_shown(shown: ShownReference | None, anchor: Anchor) -> bool:
     """Whether it is a picture of the anchor's size with the latents of one."""
     if shown is None:
         return False

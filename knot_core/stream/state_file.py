@@ -25,7 +25,7 @@ from ..errors import KnotError, StateError, short
 from .anchor import Anchor
 from .conditioning import Conditioning, TimedPrompts
 from .plan import Clock
-from .shown import Shown
+from .reference_pictures import ShownReference
 from .snapshot import Snapshot, StreamState
 from .state_checks import check_state
 from .stream_model import StreamModel, fingerprint, spatial_of
@@ -174,10 +174,10 @@ def _shown(saved: Snapshot) -> dict[str, Tensor]:
     return {"shown.picture": last.picture_HWC, "shown.latents": last.latents_BFCHW}
 
 
-def _last_shown(anchor: Anchor, tensors: Mapping[str, Tensor]) -> Shown | None:
+def _last_shown(anchor: Anchor, tensors: Mapping[str, Tensor]) -> ShownReference | None:
     if "shown.picture" not in tensors:
         return anchor.shown
-    return Shown(picture_HWC=tensors["shown.picture"], latents_BFCHW=tensors["shown.latents"])
+    return ShownReference(picture_HWC=tensors["shown.picture"], latents_BFCHW=tensors["shown.latents"])
 
 
 def _name(dtype: torch.dtype) -> str:

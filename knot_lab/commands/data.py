@@ -16,7 +16,7 @@ from ..synthetic.heads.clips import draw_clip, packed, sample_clip
 from ..synthetic.heads.head_bank import HeadBank, read_head_bank
 from ..synthetic.heads.identity import HeadIdentity
 from ..synthetic.heads.landmark_pictures import landmark_pictures
-from ..synthetic.heads.natural import natural_clip, read_sources
+from ..synthetic.heads.natural_pictures import natural_clip, read_sources
 from ..synthetic.heads.noise import NoiseBank
 from ..synthetic.heads.render import reference_of
 

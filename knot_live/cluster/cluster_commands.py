@@ -11,7 +11,7 @@ from typing import Any
 from ..engine import num_processors
 from ..limits import Limits
 from .cluster_options import ClusterOptions
-from .local import ClusterError, connected, import_ray, local_ray, supervised
+from .local_ray import ClusterError, connected, import_ray, local_ray, supervised
 
 _LOCAL = "local"
 Listen = Callable[[Any], Awaitable[int]]

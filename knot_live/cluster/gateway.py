@@ -14,7 +14,7 @@ from ..messages import Create
 from ..protocol import ProtocolError
 from ..references import UPLOADED, References
 from .cluster_options import Record, Told
-from .local import ClusterError
+from .local_ray import ClusterError
 from .remote_source import PLACING_SECONDS, RemoteMade, RemoteSource
 
 logger = logging.getLogger(__name__)

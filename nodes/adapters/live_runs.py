@@ -37,10 +37,10 @@ from .driving_recipes import remade, timelines
 from .editor_feed import place_of
 from .host_model import HostModel, at_hand, running
 from .host_speech_encoder import HostSpeechEncoder
-from .in_turn import InTurn
 from .live_hub import LIMITS, shown
 from .live_told import Telling
 from .memory_budget import memory_budget
+from .node_thread import NodeThreadQueue
 from .runs import begin, computes_here, stop_if_asked
 from .states import state_kept
 from .warnings import warn_on_node
@@ -119,7 +119,7 @@ class LiveRun:
         self._inputs, self._path, self._format = inputs, path, video_format
         self._change = changed_settings if steps is None else steps.change
         self._beneath, self._prompts = inputs.driving, begun.conditioning.prompts
-        self._turn, self._recorded, self._listener = InTurn(), None, None
+        self._turn, self._recorded, self._listener = NodeThreadQueue(), None, None
         self._editing = Lock()  # one edit after the other
         self._set_before: Any = None  # weights of the prompts
         self._bytes = memory_budget(inputs.model, begun.anchor, begun.settings).a_pass

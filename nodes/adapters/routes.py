@@ -16,7 +16,7 @@ from comfy.cli_args import args
 from server import PromptServer
 
 from ...knot_core.stream import ACTIONS
-from .doors import ALLOWED_ORIGINS, doors
+from .route_access import ALLOWED_ORIGINS, access_rules
 from .running_streams import running_stream
 
 CONTROL = "/knot_forcing/control"
@@ -83,7 +83,7 @@ def check_sender(request: web.Request) -> None:
     Raises:
         Refused: its Host or Origin is another's.
     """
-    own = doors(args.listen, args.enable_cors_header, os.environ.get(ALLOWED_ORIGINS, ""))
+    own = access_rules(args.listen, args.enable_cors_header, os.environ.get(ALLOWED_ORIGINS, ""))
     host = request.headers.get("Host")
     origins = request.headers.getall("Origin", [])
     if (wrong := own.wrong_host(host) or own.wrong_origin(origins, host or "")) is not None:

@@ -28,7 +28,7 @@ ROWS = {
     ),
     LIVE: (
         {"engine", "clock", "controls", "events", "gestures", "pacing", "chunk_pictures", "access", "limits", "outbox",
-         "message_fields", "held", "sound_bytes", "speech_queue", "voice_gate", "scheduling", "json_logs"},
+         "message_fields", "eased_values", "sound_bytes", "speech_queue", "voice_gate", "scheduling", "json_logs"},
         {"chunk_lengths", "control_log", "journal", "preparing", "messages", "protocol", "sound_timeline", "speaking",
          "face_pose", "references",
          "fragmented_mp4", "page_files", "voice", "face_motion", "idle_blocks", "observing"},

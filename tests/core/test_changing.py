@@ -316,7 +316,7 @@ def test_what_is_kept_takes_no_more_memory_as_the_stream_goes_on(model, anchor, 
     sizes = []
     for _ in range(12):
         next(stream)
-        sizes.append(sum(held(list(stream.kept._chunks), set()).values()))
+        sizes.append(sum(held(list(stream.undo_log._chunks), set()).values()))
     assert sizes[6] > 0
     assert max(sizes[6:]) == max(sizes[6:9])
 

@@ -10,7 +10,7 @@ import torch
 from knot_core import SettingsError, pipelined
 from knot_core.config import StreamSettings
 from knot_core.stream import continue_stream, open_stream, resume_stream, state_of
-from knot_core.stream.shown import ChunkDecoding
+from knot_core.stream.reference_pictures import ChunkDecoding
 from knot_core.threads import threads_inside
 
 from .compared_chunks import same, take

@@ -17,7 +17,7 @@ from knot_lab.synthetic.heads.head_bank import read_head_bank
 from knot_lab.synthetic.heads.identity import HeadIdentity
 from knot_lab.synthetic.heads.landmark_names import LANDMARKS
 from knot_lab.synthetic.heads.landmark_pictures import landmark_pictures
-from knot_lab.synthetic.heads.natural import natural_clip, read_sources
+from knot_lab.synthetic.heads.natural_pictures import natural_clip, read_sources
 from knot_lab.synthetic.heads.noise import NoiseBank
 from knot_lab.synthetic.heads.render import REST_POSE, projected_vertices, reference_of, render, seen_vertices
 from knot_lab.synthetic.visemes import Phoneme

@@ -10,7 +10,7 @@ import aiohttp
 import numpy as np
 
 from knot_live import controls
-from knot_live.access import Doors
+from knot_live.access import AccessRules
 from knot_live.events import Applied, Cut, Ended, MediaChunk, Refused, StateChanged
 from knot_live.hub import Hub
 from knot_live.limits import Limits
@@ -122,7 +122,7 @@ async def served(*, token=None, make=PlainSession, services=None, observer=None,
 
     found.hub = Hub(studio, Limits(**limits), observer=observer)
     services = services or Services(about=dict, add_reference=add, picture_of=lambda _: None)
-    server = LiveServer(found.hub, services, Doors(listens=("127.0.0.1",), server="server"), token)
+    server = LiveServer(found.hub, services, AccessRules(listens=("127.0.0.1",), server="server"), token)
     async with running(server, Address(port=0), token) as at:
         found.url = at.url
         yield found

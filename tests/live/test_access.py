@@ -1,11 +1,14 @@
-"""Who may call: tokens, and addresses that only this machine reaches. (Host and Origin: tests/nodes/test_doors.py.)"""
+"""Who may call: tokens, and addresses that only this machine reaches.
+
+Host and Origin are tested in tests/nodes/test_route_access.py.
+"""
 
 import pytest
 
 from knot_live.access import (
     TOKEN,
     AccessError,
-    Doors,
+    AccessRules,
     check_exposure,
     is_loopback,
     listed,
@@ -69,7 +72,7 @@ def test_only_the_same_token_is_the_same(given):
 
 
 def test_a_server_names_itself_and_takes_its_operator_s_origins():
-    doors = Doors(
+    doors = AccessRules(
         listens=("127.0.0.1",), origins=plain_origins(listed("https://live.example.com, nonsense")), server="X"
     )
     assert doors.origins == {"https://live.example.com"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from knot_live import commands
-from knot_live.access import Doors, listed, plain_origins
+from knot_live.access import AccessRules, listed, plain_origins
 from knot_live.cluster.cluster_commands import options_of
 from knot_live.health import Health
 from knot_live.hub import Hub
@@ -130,8 +130,8 @@ def test_prometheus_may_call_the_server_by_the_name_that_it_has_in_compose():
     (target,) = job["static_configs"][0]["targets"]
     origins = plain_origins(listed(compose["services"]["live"]["environment"]["KNOT_FORCING_ORIGINS"]))
     assert target.split(":")[0] in compose["services"]
-    assert Doors(listens=("0.0.0.0",), origins=origins).wrong_host(target) is None
-    assert Doors(listens=("0.0.0.0",)).wrong_host(target) is not None
+    assert AccessRules(listens=("0.0.0.0",), origins=origins).wrong_host(target) is None
+    assert AccessRules(listens=("0.0.0.0",)).wrong_host(target) is not None
     (secret,) = compose["services"]["prometheus"]["secrets"]
     assert job["authorization"]["credentials_file"] == f"/run/secrets/{secret}"
 

@@ -14,8 +14,8 @@ from knot_core.driving import Driving
 from knot_core.driving.expression_controls import CONTROLS, RANGES
 from knot_core.errors import DrivingError, KnotError
 from knot_core.model_loading import ASSETS
+from knot_live.eased_values import EasedValue
 from knot_live.gestures import GESTURES
-from knot_live.held import Held
 from knot_live.live_driving import HISTORY, LiveDriving
 
 from .playing import Plan, Playing, Portrait
@@ -62,7 +62,7 @@ def test_the_newest_of_two_values_wins():
 
 
 def test_a_value_that_comes_in_the_middle_of_easing_is_eased_from_where_that_stands():
-    held, frames, beneath = Held(), np.arange(9, 17), np.zeros(8)
+    held, frames, beneath = EasedValue(), np.arange(9, 17), np.zeros(8)
     held.change(10, 3, 1.0, lambda: 0.0)
     before = held.at(frames, beneath)
     assert before[:4] == pytest.approx([0, *EASED])

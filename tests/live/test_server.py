@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from knot_live import controls
-from knot_live.access import AccessError, Doors
+from knot_live.access import AccessError, AccessRules
 from knot_live.engine import MediaError
 from knot_live.events import Recorded, Refused
 from knot_live.fragmented_mp4 import nal_units
@@ -447,7 +447,7 @@ def test_a_token_is_asked_for(given):
 def test_other_addresses_need_a_token_before_anything_listens():
     async def live(token):
         services = Services(about=dict, add_reference=len, picture_of=lambda _: None)
-        server = LiveServer(Hub(lambda _: None, Limits()), services, Doors(listens=("0.0.0.0",)), token)
+        server = LiveServer(Hub(lambda _: None, Limits()), services, AccessRules(listens=("0.0.0.0",)), token)
         async with running(server, Address(host="0.0.0.0", port=0), token):
             pass
 
@@ -688,7 +688,7 @@ def test_it_speaks_tls(tmp_path):
 
     async def live():
         services = Services(about=dict, add_reference=len, picture_of=lambda _: None)
-        server = LiveServer(Hub(lambda _: None, Limits()), services, Doors(listens=("127.0.0.1",)))
+        server = LiveServer(Hub(lambda _: None, Limits()), services, AccessRules(listens=("127.0.0.1",)))
         trusted = ssl.create_default_context(cafile=str(certificate))
         async with (
             running(server, Address(port=0, tls=(certificate, key))) as at,

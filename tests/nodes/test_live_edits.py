@@ -30,7 +30,7 @@ def pack() -> ModuleType:
         package = ModuleType(f"edits_alone{name}")
         package.__path__ = [str(ROOT.joinpath(*name.split(".")))]
         sys.modules[package.__name__] = package
-    for name in ("driving_recipes", "in_turn"):
+    for name in ("driving_recipes", "node_thread"):
         importlib.import_module(f"edits_alone.nodes.adapters.{name}")
     return sys.modules["edits_alone.nodes.adapters"]
 
@@ -90,7 +90,7 @@ def test_a_recipe_goes_with_its_driving(pack, made):
 
 
 def test_work_is_done_by_the_thread_that_does_it_and_its_result_waits(pack):
-    turn = pack.in_turn.InTurn()
+    turn = pack.node_thread.NodeThreadQueue()
     answers: list[int] = []
     thread = Thread(target=lambda: answers.append(turn.ask(lambda: 7).result(10)))
     thread.start()
@@ -101,7 +101,7 @@ def test_work_is_done_by_the_thread_that_does_it_and_its_result_waits(pack):
 
 
 def test_what_fails_ends_the_thread_that_does_it_and_leaves_nobody_waiting(pack):
-    turn = pack.in_turn.InTurn()
+    turn = pack.node_thread.NodeThreadQueue()
     failing, behind = turn.ask(lambda: 1 / 0), turn.ask(lambda: 1)
     with pytest.raises(ZeroDivisionError):
         turn.do()

@@ -20,7 +20,7 @@ NODE_IDS = re.findall(r'node_id="(\w+)"', "".join(path.read_text(encoding="utf-8
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 API_WORKFLOWS = sorted((ROOT / "workflows" / "api").glob("*.json"))
 BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
-ON_THE_SERVERS_THREAD = {"doors.py", "routes.py", "live_routes.py"}  # which ComfyUI's stop never reaches
+ON_THE_SERVERS_THREAD = {"route_access.py", "routes.py", "live_routes.py"}  # which ComfyUI's stop never reaches
 MAX_EXECUTE_LINES = 25
 MAX_FILE_LINES = 300
 

@@ -53,7 +53,7 @@ LIVE = {  # a server that a command starts, whose refusals tests/live tries; acc
     "hub.py": {"import asyncio"},
     "live_session.py": {"import asyncio"},
     "livekit.py": {"import asyncio"},
-    "local.py": {"import asyncio"},  # Ray, where an operator wants it, and gateways as processes of this Python
+    "local_ray.py": {"import asyncio"},  # Ray, where an operator wants it, and gateways as processes of this Python
     "outbox.py": {"import asyncio"},
     "pipecat.py": {"import asyncio"},
     "placing.py": {"import asyncio"},

@@ -11,7 +11,7 @@ from ...config import StreamSettings
 from ...flow import add_noise, noise_levels, to_x0
 from ...stream import Anchor, StreamDriving, StreamModel
 from ...stream.denoise import Denoiser, Frames
-from ...stream.shown import ChunkDecoding, References
+from ...stream.reference_pictures import ChunkDecoding, References
 
 
 class PlainLoop:

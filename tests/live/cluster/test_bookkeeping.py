@@ -11,7 +11,7 @@ from knot_live.chunk_lengths import TakenBack
 from knot_live.cluster.checkpoints import BLOCK, Changed, Checkpoint, delta, flattened, merged
 from knot_live.cluster.cluster_commands import _with_address, workers_of
 from knot_live.cluster.failover import SessionLog
-from knot_live.cluster.local import ClusterError
+from knot_live.cluster.local_ray import ClusterError
 from knot_live.cluster.mono import Mono
 from knot_live.cluster.table import DRAINING, READY, STARTING, Table
 from knot_live.events import Applied, Cut, Refused, StateChanged

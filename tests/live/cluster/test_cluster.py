@@ -13,7 +13,7 @@ if find_spec("ray") is None:  # asked without importing it, which must be told f
 
 from knot_live import controls
 from knot_live.cluster.cluster_options import ClusterOptions
-from knot_live.cluster.local import import_ray, local_ray
+from knot_live.cluster.local_ray import import_ray, local_ray
 from knot_live.engine import load_model
 from knot_live.events import Applied, Cut
 from knot_live.journal import Journal, Kept

@@ -148,7 +148,7 @@ def test_another_gateway_is_told_all_that_it_must_know(studio, packing):
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="RAY IS NOT INSTALLED: workers are not tested")
 def test_a_session_goes_on_under_other_weights_of_the_same_shape(studio, packing):
-    from knot_live.cluster.local import import_ray
+    from knot_live.cluster.local_ray import import_ray
 
     import_ray()
     from knot_live.cluster.worker import Worker

@@ -11,7 +11,7 @@ import pytest
 BEGINS = """
 import sys
 from pathlib import Path
-from knot_live.cluster.local import import_ray, local_ray
+from knot_live.cluster.local_ray import import_ray, local_ray
 
 import_ray()  # while there is no token
 token = Path.home() / ".ray" / "auth_token"

@@ -19,17 +19,17 @@ from .stream_model import DecoderMemory, StreamCodec, wants_reference
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Shown:
+class ShownReference:
     """A reference as a picture, and its latents."""
 
     picture_HWC: Tensor  # uint8
     latents_BFCHW: Tensor  # one latent frame
 
-    def placed(self, there: Callable[[Tensor], Tensor]) -> "Shown":
+    def placed(self, there: Callable[[Tensor], Tensor]) -> "ShownReference":
         """The same, of the tensors that `there` gives for its own."""
-        return Shown(picture_HWC=there(self.picture_HWC), latents_BFCHW=there(self.latents_BFCHW))
+        return ShownReference(picture_HWC=there(self.picture_HWC), latents_BFCHW=there(self.latents_BFCHW))
 
-    def is_like(self, other: "Shown") -> bool:
+    def is_like(self, other: "ShownReference") -> bool:
         """Whether a decoder would be shown the same."""
         if self.picture_HWC is other.picture_HWC and self.latents_BFCHW is other.latents_BFCHW:
             return True
@@ -42,9 +42,9 @@ class References:
 
     def __init__(self, codec: StreamCodec) -> None:
         self.codec, self.are_wanted = codec, wants_reference(codec)
-        self._read: tuple[tuple[Shown, Any], ...] = ()
+        self._read: tuple[tuple[ShownReference, Any], ...] = ()
 
-    def read(self, shown: Shown | None) -> tuple[Any, ...]:
+    def read(self, shown: ShownReference | None) -> tuple[Any, ...]:
         """The further arguments of the codec's `decode`: none, or what it has read of the picture."""
         if not self.are_wanted:
             return ()
@@ -70,7 +70,7 @@ class ChunkDecoding:
         self,
         references: References,
         memory: DecoderMemory | None,
-        shown: tuple[Shown | None, Shown | None],
+        shown: tuple[ShownReference | None, ShownReference | None],
         num_frames: int,
         *,
         is_late_beginning: bool = False,

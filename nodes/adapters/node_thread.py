@@ -6,7 +6,7 @@ from threading import Lock
 from typing import Any
 
 
-class InTurn:
+class NodeThreadQueue:
     """What fails there ends the node, as anywhere in its thread: it may be ComfyUI's stop."""
 
     def __init__(self) -> None:

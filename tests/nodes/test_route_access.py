@@ -19,7 +19,7 @@ def gate() -> ModuleType:
         package = ModuleType(f"doors_alone{name}")
         package.__path__ = [str(ROOT.joinpath(*name.split(".")))]
         sys.modules[package.__name__] = package
-    return importlib.import_module("doors_alone.nodes.adapters.doors")
+    return importlib.import_module("doors_alone.nodes.adapters.route_access")
 
 
 LOCAL, EVERYWHERE, ONE = "127.0.0.1", "0.0.0.0,::", "192.168.1.5"
@@ -43,7 +43,7 @@ HOSTS = [
 def test_a_host_is_ours_or_is_refused_in_a_sentence(
     gate: ModuleType, listen: str, host: str | None, is_ours: bool
 ) -> None:
-    said = gate.doors(listen, None, "").wrong_host(host)
+    said = gate.access_rules(listen, None, "").wrong_host(host)
     assert (said is None) == is_ours, said
     assert said is None or ("\n" not in said and said.startswith("got the host"))
 
@@ -60,21 +60,21 @@ def test_a_host_is_ours_or_is_refused_in_a_sentence(
     ids=str,
 )  # fmt: skip
 def test_an_origin_is_ours_or_is_refused(gate: ModuleType, origins: list[str], is_ours: bool) -> None:
-    said = gate.doors(LOCAL, None, "").wrong_origin(origins, OWN)
+    said = gate.access_rules(LOCAL, None, "").wrong_origin(origins, OWN)
     assert (said is None) == is_ours
     assert said is None or "\n" not in said
 
 
 def test_what_the_operator_allows_is_let_in_and_null_never(gate: ModuleType) -> None:
-    proxied = gate.doors(LOCAL, None, " https://comfy.example.com , https://b.example:8443")
+    proxied = gate.access_rules(LOCAL, None, " https://comfy.example.com , https://b.example:8443")
     assert proxied.wrong_host("comfy.example.com") is None
     assert proxied.wrong_origin(["https://comfy.example.com"], OWN) is None
     assert proxied.wrong_origin(["https://b.example:8443"], OWN) is None
     assert proxied.wrong_origin(["https://b.example"], OWN) is not None
     assert proxied.wrong_host("evil.example") is not None
-    foreign = gate.doors(LOCAL, "https://page.example", "")
+    foreign = gate.access_rules(LOCAL, "https://page.example", "")
     assert foreign.wrong_origin(["https://page.example"], OWN) is None
     assert foreign.wrong_host("page.example") is not None, "its page may ask; it is not this server"
-    everyone = gate.doors(LOCAL, "*", "")
+    everyone = gate.access_rules(LOCAL, "*", "")
     assert everyone.wrong_origin(["https://any.example"], OWN) is None
     assert everyone.wrong_origin(["null"], OWN) is not None

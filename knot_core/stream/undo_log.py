@@ -19,7 +19,7 @@ class Before:
     overwritten: Overwritten | None  # by the chunk's commit; None: the window was dropped since, by a cut
 
 
-class Kept:
+class UndoLog:
     """The last chunks of one stream, as many as were asked for."""
 
     def __init__(self) -> None:

@@ -35,7 +35,7 @@ def eased(u: np.ndarray) -> np.ndarray:
     return u * u * (3 - 2 * u)
 
 
-class Held:
+class EasedValue:
     """One value over time. Frames are asked for at most as far back as `forget` says; not thread-safe."""
 
     def __init__(self, changes: Sequence[Change] = ()) -> None:
@@ -91,5 +91,5 @@ class Held:
         return [asdict(change) for change in self.changes]
 
     @classmethod
-    def from_state(cls, state: Sequence[Mapping[str, Any]]) -> "Held":
+    def from_state(cls, state: Sequence[Mapping[str, Any]]) -> "EasedValue":
         return cls([Change(**{**change, "path": tuple(change["path"])}) for change in state])
