@@ -22,18 +22,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from knot_core.media.face_places import EYE_DISTANCE, EYES_MIDPOINT, SIDE
-from knot_core.media.face_points import POINTS, WINDOW, FacePointsNet, Seen
+from knot_core.media.face_points import MIRRORED, POINTS, WINDOW, FacePointsNet, Seen
 
 FACE_POINTS_STEPS = 5000
 _HELD_OUT = 20  # one file in so many is never trained on
 _BATCH, _RATE, _WARM_UP = 16, 2e-3, 100
 _NO_FACE = 0.15  # share of a face's windows that it does not fill
 _NOWHERE = -1e4  # pixels: where the points of pictures without a face lie
-_MIRRORED = [
-    POINTS.index(("left" if name.startswith("right") else "right") + name[name.index("_") :] if "_" in name
-                 and name.split("_")[0] in {"left", "right"} else name)
-    for name in POINTS
-]  # fmt: skip
 
 
 class PointPictures:
@@ -95,7 +90,7 @@ def augmented(rng: np.random.Generator, pictures: Tensor, points: Tensor) -> tup
 
 def _mirrored(rng: np.random.Generator, pictures: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     flip = torch.from_numpy(rng.random(len(pictures)) < 0.5)
-    other = points[:, _MIRRORED] * torch.tensor([-1.0, 1.0]) + torch.tensor([float(pictures.shape[-1]), 0.0])
+    other = points[:, MIRRORED] * torch.tensor([-1.0, 1.0]) + torch.tensor([float(pictures.shape[-1]), 0.0])
     pictures = torch.where(flip[:, None, None, None], pictures.flip(-1), pictures)
     return pictures, torch.where(flip[:, None, None], other, points)
 

@@ -5,6 +5,7 @@ The network itself is trained by `knot_lab`; here something that sees three colo
 
 import cmath
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -38,12 +39,17 @@ def picture_of(scale: complex, origin: complex, height: int, width: int) -> torc
 
 
 class SeesDiscs(torch.nn.Module):
-    """Each point lies at the disc of its eye or of the mouth; a face fills the window where they are as in training."""
+    """Each point lies at the disc of its eye or of the mouth; a face fills the window where they are as in training.
+
+    The right eye is the one to the left, so in a mirror it is the other.
+    """
 
     def forward(self, windows: torch.Tensor) -> Seen:
         axis = (torch.arange(WINDOW) + 0.5).expand(WINDOW, WINDOW)
         weight = windows.sum(dim=(-1, -2)).clamp(min=1e-3)
         places = torch.stack(((windows * axis).sum((-1, -2)) / weight, (windows * axis.T).sum((-1, -2)) / weight), -1)
+        swapped = (places[:, 0, :1] > places[:, 1, :1])[..., None]
+        places = torch.where(swapped, places[:, [1, 0, 2]], places)
         of = [0 if "right_eye" in name or "right_lid" in name else 1 if "left_eye" in name or "left_lid" in name else 2
               for name in POINTS]  # fmt: skip
         wanted = torch.view_as_real(PLACES * WINDOW / SIDE)
@@ -96,6 +102,19 @@ def test_a_face_is_found_wherever_it_is_and_whatever_its_size(scale, origin, siz
     assert found.confidence > 0.9
     for seen, place in zip(eyes_and_mouth(found.points), PLACES, strict=True):
         assert abs(seen - (origin + scale * complex(place))) < 2 * abs(scale)
+
+
+def test_what_several_windows_show_is_averaged():
+    """A network that is off to the same side in all windows is off to the other in their mirror images."""
+
+    class Leans(SeesDiscs):
+        def forward(self, windows: torch.Tensor) -> Seen:
+            seen = super().forward(windows)
+            return replace(seen, points=seen.points + torch.tensor([3.0, 0.0]))
+
+    found = locate(Leans(), picture_of(1.0, 40 + 20j, 340, 420))
+    for seen, place in zip(eyes_and_mouth(found.points), PLACES, strict=True):
+        assert abs(seen - (40 + 20j + complex(place))) < 2
 
 
 def test_where_the_network_believes_in_no_face_none_is_found():
