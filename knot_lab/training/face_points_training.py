@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ from knot_core.media.face_places import EYE_DISTANCE, EYES_MIDPOINT, SIDE
 from knot_core.media.face_points import MIRRORED, POINTS, WINDOW, FacePointsNet, Seen
 
 FACE_POINTS_STEPS = 5000
-_HELD_OUT = 20  # one file in so many is never trained on
+_HELD_OUT = 20  # files whose number is a multiple of it are never trained on
 _BATCH, _RATE, _WARM_UP = 16, 2e-3, 100
 _NO_FACE = 0.15  # share of a face's windows that it does not fill
 _NOWHERE = -1e4  # pixels: where the points of pictures without a face lie
@@ -40,8 +41,8 @@ class PointPictures:
 
     def refresh(self) -> int:
         """Read files that are new; the number of pictures."""
-        for number, path in enumerate(sorted(self._folder.glob("*.npz"))):
-            if (number % _HELD_OUT == 0) == self._held_out and path not in self._read:
+        for path in sorted(self._folder.glob("*.npz")):
+            if (_number(path) % _HELD_OUT == 0) == self._held_out and path not in self._read:
                 self._read[path] = _read(path)
         self.pictures = np.concatenate([pictures for pictures, _ in self._read.values()])
         self.points = np.concatenate([points for _, points in self._read.values()])
@@ -52,6 +53,11 @@ class PointPictures:
         chosen = rng.integers(len(self.pictures), size=count)
         pictures = torch.from_numpy(self.pictures[chosen]).permute(0, 3, 1, 2).float() / 255
         return pictures, torch.from_numpy(self.points[chosen])
+
+
+def _number(path: Path) -> int:
+    """By which a file is held out, whichever others lie beside it: its name's last number, 0 without one."""
+    return int((re.findall(r"\d+", path.stem) or ["0"])[-1])
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -40,6 +40,8 @@ def test_points_come_by_their_names_and_files_are_held_out_whole(tmp_path):
         by_name = dict(zip(file["names"].tolist(), file["points"][0], strict=True))
     assert np.allclose(unseen.points[0], [by_name[name] / 2 for name in POINTS])
     assert unseen.pictures.shape == (4, WINDOW, WINDOW, 3)
+    np.savez(folder / "-1.npz", **np.load(folder / "1.npz"))  # lies before all others
+    assert (seen.refresh(), unseen.refresh()) == (12, 4)
 
 
 def test_a_picture_in_the_mirror_has_its_left_points_where_its_right_ones_were():
@@ -76,7 +78,7 @@ def test_augmented_points_still_lie_on_what_they_mark():
 def test_clips_of_something_else_show_what_is_no_face(tmp_path):
     folder = stored(tmp_path / "pictures", 1)
     np.savez(folder / "natural.npz", frames=np.zeros((17, SIDE, SIDE, 3), np.uint8))
-    (folder / "0.npz").rename(folder / "rendered.npz")
+    (folder / "0.npz").rename(folder / "1.npz")
     pictures = PointPictures(folder, held_out=True)
     assert pictures.refresh() == 9
     windows, points, face = augmented(np.random.default_rng(0), *pictures.draw(np.random.default_rng(0), 8))
