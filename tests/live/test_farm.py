@@ -47,7 +47,7 @@ def folder(tmp_path):
 
 
 def run(*options, out):
-    code = farm.main([*map(str, options), *QUICK, "--out", str(out)])
+    code = farm.main([*QUICK, *map(str, options), "--out", str(out)])
     return code, json.loads((out / "report.json").read_text(encoding="utf-8"))
 
 
@@ -160,7 +160,7 @@ def test_without_a_living_machine_the_jobs_are_left_and_a_second_call_does_them(
 @contextmanager
 def started(*options, out):
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    line = [sys.executable, str(SCRIPT), *map(str, options), *QUICK, "--out", str(out)]
+    line = [sys.executable, str(SCRIPT), *QUICK, *map(str, options), "--out", str(out)]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as one:
         try:
             yield one
