@@ -84,6 +84,11 @@ class FacePointsNet(nn.Module):
         )
 
 
+def mirrored_points(points_BN2: Tensor, width: int) -> Tensor:
+    """The points [B, N, 2] of pictures of that width, in their mirror images: left and right change names."""
+    return points_BN2[:, MIRRORED] * torch.tensor([-1.0, 1.0]) + torch.tensor([float(width), 0.0])
+
+
 def mean_places(maps_BNMM: Tensor) -> Tensor:
     """The mean place under softmax of each heat map, [B, N, 2] in 0..1: x right, y down."""
     size = maps_BNMM.shape[-1]
@@ -194,7 +199,7 @@ def _averaged(network: FacePointsNet, image: Tensor, window: Placement) -> Tenso
     windows = [_turned(window, scale, turn) for scale in _SCALES for turn in _TURNS]
     straight = _cut_out(image, windows)
     seen, mirrored = network(straight), network(straight.flip(-1))
-    back = mirrored.points[:, MIRRORED] * torch.tensor([-1.0, 1.0]) + torch.tensor([float(WINDOW), 0.0])
+    back = mirrored_points(mirrored.points, WINDOW)
     trust = torch.stack([seen.error, mirrored.error[:, MIRRORED]]) ** -2
     mean = (torch.stack([seen.points, back]) * trust[..., None]).sum(dim=0) / trust.sum(dim=0)[..., None]
     placed = torch.stack([one.to_whole(torch.complex(*at.unbind(-1))) for one, at in zip(windows, mean, strict=True)])

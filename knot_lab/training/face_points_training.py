@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from knot_core.media.face_places import EYE_DISTANCE, EYES_MIDPOINT, SIDE
-from knot_core.media.face_points import MIRRORED, POINTS, WINDOW, FacePointsNet, Seen
+from knot_core.media.face_points import POINTS, WINDOW, FacePointsNet, Seen, mirrored_points
 
 FACE_POINTS_STEPS = 5000
 _HELD_OUT = 20  # files whose number is a multiple of it are never trained on
@@ -96,7 +96,7 @@ def augmented(rng: np.random.Generator, pictures: Tensor, points: Tensor) -> tup
 
 def _mirrored(rng: np.random.Generator, pictures: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     flip = torch.from_numpy(rng.random(len(pictures)) < 0.5)
-    other = points[:, MIRRORED] * torch.tensor([-1.0, 1.0]) + torch.tensor([float(pictures.shape[-1]), 0.0])
+    other = mirrored_points(points, pictures.shape[-1])
     pictures = torch.where(flip[:, None, None, None], pictures.flip(-1), pictures)
     return pictures, torch.where(flip[:, None, None], other, points)
 
