@@ -2,16 +2,15 @@
 
 import gc
 import importlib
-import sys
 from concurrent.futures import CancelledError
-from pathlib import Path
 from threading import Thread
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from .pack_parts import adapters
+
 PROMPT = {
     "live": {"class_type": "KnotForcingLive", "inputs": {"driving": ["outer", 0]}},
     "outer": {"class_type": "KnotForcingCombineDriving", "inputs": {"first": ["idle", 0], "second": ["inner", 0]}},
@@ -25,14 +24,7 @@ LINK = PROMPT["live"]["inputs"]["driving"]
 
 @pytest.fixture(scope="module")
 def pack() -> ModuleType:
-    """Without the rest of the pack, whose packages would import ComfyUI."""
-    for name in ("", ".nodes", ".nodes.adapters"):
-        package = ModuleType(f"edits_alone{name}")
-        package.__path__ = [str(ROOT.joinpath(*name.split(".")))]
-        sys.modules[package.__name__] = package
-    for name in ("driving_recipes", "node_thread"):
-        importlib.import_module(f"edits_alone.nodes.adapters.{name}")
-    return sys.modules["edits_alone.nodes.adapters"]
+    return adapters("edits_alone", "driving_recipes", "node_thread")
 
 
 @pytest.fixture(scope="module")

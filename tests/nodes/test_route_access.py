@@ -1,25 +1,18 @@
 """Which Host and Origin the pack's route takes, for every way that ComfyUI is started in. (Over HTTP: tests/host.)"""
 
-import importlib
 import platform
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from .pack_parts import adapters
+
 OWN = "127.0.0.1:8188"
 
 
 @pytest.fixture(scope="module")
 def gate() -> ModuleType:
-    """Without the rest of the pack, whose packages would import ComfyUI."""
-    for name in ("", ".nodes", ".nodes.adapters"):
-        package = ModuleType(f"doors_alone{name}")
-        package.__path__ = [str(ROOT.joinpath(*name.split(".")))]
-        sys.modules[package.__name__] = package
-    return importlib.import_module("doors_alone.nodes.adapters.route_access")
+    return adapters("access_alone", "route_access").route_access
 
 
 LOCAL, EVERYWHERE, ONE = "127.0.0.1", "0.0.0.0,::", "192.168.1.5"
