@@ -7,7 +7,7 @@ it grow again as time allows. Functions of counts and times, without threads or 
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ ASIDE = 0.2  # latent frames whose time a chunk takes beside that of its own: kn
 _RARE = 8  # shorter chunks are rare: so many of their times count
 _MOST_SHORT = 12  # shorter chunks in a row, behind which there must be time for a whole one
 _SOON = 0.01  # seconds: what is due begins so much later at most
-_FRAME = 0.04  # seconds by which a viewer may be further than was believed; `TRANSPORT` allows for it
+_FRAME = 0.04  # seconds by which a viewer may be further than was believed
 
 
 class TakenBack(NamedTuple):
@@ -62,14 +62,15 @@ class Times:
 @dataclass(frozen=True)
 class Lengths:
     """The chunks that can be drawn: `seconds` by latent frames, the most of which are asked for. A latent frame is
-    shown for `each` seconds.
+    shown for `each` seconds; `transport`: seconds until the viewer can show what was drawn.
     """
 
     seconds: Mapping[int, float]
     each: float
+    transport: float = TRANSPORT
 
     @classmethod
-    def expected(cls, times: Times, asked: int, taken: float, fps: int) -> "Lengths":
+    def expected(cls, times: Times, asked: int, taken: float, fps: int, transport: float = TRANSPORT) -> "Lengths":
         """Chunks of `asked` latent frames take `taken` seconds; shorter ones their share, or what was measured where
         that is more.
         """
@@ -77,11 +78,11 @@ class Lengths:
         for count in range(1, asked):
             share = (count + ASIDE) / (asked + ASIDE)
             seconds[count] = max(share * taken, median(times.of(count) or [0.0]))
-        return cls(seconds, TEMPORAL / fps)
+        return cls(seconds, TEMPORAL / fps, transport)
 
     def only_asked(self) -> "Lengths":
         """The same without shorter chunks."""
-        return Lengths({self.asked: self.seconds[self.asked]}, self.each)
+        return replace(self, seconds={self.asked: self.seconds[self.asked]})
 
     @property
     def asked(self) -> int:
@@ -92,7 +93,8 @@ class Lengths:
         """The latent frames of a chunk behind one that was drawn in place of another, and behind shorter ones."""
         if self._ready(self.asked, unplayed + _SOON):
             return self.asked
-        return self._longest(unplayed) or self._longest(unplayed + _FRAME) or self.asked
+        allowed = min(_FRAME, self.transport / 2)  # the rest of it does for what is late
+        return self._longest(unplayed) or self._longest(unplayed + allowed) or self.asked
 
     def again(self, unplayed: float) -> int | None:
         """The latent frames of a chunk that is drawn in place of one under way; None where it would come late."""
@@ -113,7 +115,7 @@ class Lengths:
             for stay in reversed(range(span.num_latents if inside else 1)):
                 begins = (span.first_latents(stay).end - position) / fps
                 for length in self._longest_first:
-                    ready = self.seconds[length] + TRANSPORT
+                    ready = self.seconds[length] + self.transport
                     if whole and begins < ready + _SOON:
                         continue
                     seen = max(begins, ready)
@@ -127,7 +129,7 @@ class Lengths:
 
     def _longest(self, unplayed: float) -> int | None:
         """Latent frames of the longest chunk that is in time, as are those behind it."""
-        counts = (count for count in self._longest_first if self.seconds[count] + TRANSPORT <= unplayed)
+        counts = (count for count in self._longest_first if self.seconds[count] + self.transport <= unplayed)
         return next((count for count in counts if self._goes_on(unplayed + self._gain(count))), None)
 
     def _goes_on(self, unplayed: float) -> bool:
@@ -141,7 +143,7 @@ class Lengths:
 
     def _ready(self, count: int, unplayed: float) -> bool:
         """Whether such a chunk can begin; a whole one does where its own length lies ready: see `pacing.lead`."""
-        taken, needed = self.seconds[count], self.seconds[count] + TRANSPORT
+        taken, needed = self.seconds[count], self.seconds[count] + self.transport
         return unplayed >= (min(needed, max(taken, count * self.each)) if count == self.asked else needed)
 
     def _gain(self, count: int) -> float:

@@ -84,9 +84,13 @@ class ClientSession:
         """A picture of the driver's face, which the portrait's pose follows."""
         await self._binary(CAMERA, jpeg)
 
-    async def acknowledge(self, epoch: int, frame: int) -> None:
-        """That frame was shown; without it the session draws at most a chunk ahead."""
-        await self._socket.send_str(said("playback.ack", epoch=epoch, frame=frame))
+    async def acknowledge(self, epoch: int, frame: int, transport: float | None = None) -> None:
+        """That frame was shown; without it the session draws at most a chunk ahead.
+
+        `transport`: seconds that a message takes there and back, and a picture to be decoded, where that is known.
+        """
+        measured = {} if transport is None else {"transport": transport}
+        await self._socket.send_str(said("playback.ack", epoch=epoch, frame=frame, **measured))
 
     async def close(self) -> None:
         """Leave; the session goes on for a while, for whoever resumes it."""

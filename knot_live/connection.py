@@ -158,7 +158,7 @@ class Connection:
         elif not self._client.drives or self._live.driver is not self._client:
             raise ProtocolError("read_only", "a viewer only watches", received.event_id)
         elif isinstance(request, Acknowledge):
-            self._live.acknowledge(request.epoch, request.frame)
+            self._live.acknowledge(request.epoch, request.frame, request.transport)
         elif isinstance(request, controls.Cancel) and self._transport.plays is not None:
             self._live.wish(self._client, received.event_id, controls.Cancel(self._transport.played_frame))
         elif isinstance(request, CameraPicture | RecentreCamera):

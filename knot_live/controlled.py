@@ -131,9 +131,17 @@ class Controlled(ABC):
             return 0
         return self._wishes.ask(control, number)
 
-    def acknowledge(self, epoch: int, frame: int) -> None:  # noqa: ARG002 - frames are counted on over epochs
-        """The viewer has shown that pixel frame: drawing keeps in step with him."""
-        self._watching.acknowledge(frame)
+    def acknowledge(
+        self,
+        epoch: int,  # noqa: ARG002 - frames are counted on over epochs
+        frame: int,
+        transport: float | None = None,
+    ) -> None:
+        """The viewer has shown that pixel frame: drawing keeps in step with him.
+
+        `transport`: seconds that a message takes him there and back, and a picture to be decoded.
+        """
+        self._watching.acknowledge(frame, transport)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what `resume` needs, of after the last chunk that was drawn; waits for one under way.
@@ -227,7 +235,7 @@ class Controlled(ABC):
         """Silence: go back to before the first frames that can be shown otherwise in time."""
         self._watching.acknowledge(played_frame)
         self._recorder.shown.silence(played_frame + 1)
-        taken_back = self._drawing.soonest_cut(self._watching.position)
+        taken_back = self._drawing.soonest_cut(self._watching.position, self._watching.transport)
         self._take_back(taken_back, played_frame)
         if not self._cutting:
             self._begin_epoch(self._watching.made)
@@ -242,7 +250,8 @@ class Controlled(ABC):
     def _answer_speech(self) -> None:
         """Speech that begins while all is silent is shown in place of pictures that are not shown yet."""
         if self._state == RUNNING and not self._cutting and self._receipts.heeded:
-            what = self._drawing.speech_begins(self._watching.position, committed=self._receipts.committed)
+            position, transport = self._watching.position, self._watching.transport
+            what = self._drawing.speech_begins(position, transport, committed=self._receipts.committed)
             if what != NOTHING:
                 self._take_back(what, None)
                 self._receipts.take_back(what)

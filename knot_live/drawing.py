@@ -71,12 +71,13 @@ class Drawing:
         plan = self.stream.plan
         return Span.of_latents(plan.chunk, plan.start, plan.num_frames)
 
-    @property
-    def lead(self) -> float:
-        """Seconds of pictures that must lie ready when the next chunk begins."""
+    def lead(self, transport: float) -> float:
+        """Seconds of pictures that must lie ready when the next chunk begins, if they need `transport` seconds to be
+        shown.
+        """
         length = self.next.length / self._fps
         shared = self.adapting.shared_lead
-        return max(length, shared) if shared else pacing.lead(self._taken, length)
+        return max(length, shared) if shared else pacing.lead(self._taken, length, transport)
 
     @property
     def _asked(self) -> int:
@@ -88,16 +89,16 @@ class Drawing:
         """Seconds until the first pictures of such chunks were there."""
         return self._times.of(self._asked)
 
-    def _lengths(self, taken: float | None = None) -> Lengths | None:
+    def _lengths(self, transport: float, taken: float | None = None) -> Lengths | None:
         """The chunks that can be drawn, where a whole one takes so long; by what half of them take at most. None as
-        long as nothing was measured.
+        long as nothing was measured. `transport`: seconds until the viewer can show what was drawn.
 
         They are of one length where several sessions are drawn together, where the model was trained for certain
         settings, and for a microphone's voice, which is as late as the chunks are long with which it began.
         """
         if taken is None and not self._taken:
             return None
-        lengths = Lengths.expected(self._times, self._asked, taken or median(self._taken), self._fps)
+        lengths = Lengths.expected(self._times, self._asked, taken or median(self._taken), self._fps, transport)
         settings = self.stream.settings
         fixed = self.adapting.shared_lead or settings.timesteps or settings.commit == "in_place" or self.driving.mirrors
         return lengths.only_asked() if fixed else lengths
@@ -107,13 +108,13 @@ class Drawing:
         if settings.num_chunk_frames != num_latents:
             self.stream.set_settings(replace(settings, num_chunk_frames=num_latents))
 
-    def draw(self, unplayed: float, waited: float = 0.0) -> Steps[DrawnChunk | None]:
+    def draw(self, unplayed: float, transport: float, waited: float = 0.0) -> Steps[DrawnChunk | None]:
         """The next chunk, due `waited` seconds ago; None where it was given up, which leaves all as it was.
 
         In place of others, and until as much lies ready as usual, it has as many latent frames as can be drawn while
-        `unplayed` seconds of pictures last.
+        `unplayed` seconds of pictures last, if they need `transport` seconds to be shown.
         """
-        lengths, in_place = self._lengths() if self._hurries else None, self._in_place
+        lengths, in_place = self._lengths(transport) if self._hurries else None, self._in_place
         self.begin(in_place or (self._asked if lengths is None else lengths.next(unplayed)))
         self._hurries = in_place is not None or self.stream.plan.num_frames < self._asked
         return (yield from self.finish(waited))
@@ -192,21 +193,23 @@ class Drawing:
         self.stream.set_settings(settings)
         self._times.clear()  # chunks may take longer now
 
-    def soonest_cut(self, position: float) -> TakenBack:
+    def soonest_cut(self, position: float, transport: float) -> TakenBack:
         """Choose the part of the last chunks that is taken back, to be shown otherwise as soon as may be; what is drawn
-        next is as long as it then must be. `position` frames are shown.
+        next is as long as it then must be. `position` frames are shown; `transport` seconds pass until others can be.
         """
         taken = pacing.drawn_within(self._taken, self.next.length / self._fps)
-        what, length = self._cut_of(self._made, position, taken)
+        what, length = self._cut_of(self._made, position, transport, taken)
         self._in_place = length or self._in_place
         return what
 
-    def speech_begins(self, position: float, *, committed: bool) -> TakenBack:
+    def speech_begins(self, position: float, transport: float, *, committed: bool) -> TakenBack:
         """The same for silent chunks, where speech begins behind them; `committed`: no more of it comes."""
         silent = list(takewhile(lambda given: not given.speaks, reversed(self._made)))[::-1]
         if not silent or self._hurries or self.driving.mirrors or not self._taken:
             return NOTHING
-        what, length = self._cut_of(silent, position, max(self._taken), whole=True)  # or the first words would be lost
+        what, length = self._cut_of(
+            silent, position, transport, max(self._taken), whole=True
+        )  # or the first words would be lost
         in_place = length or self._in_place
         if not self.would_speak(in_place or self._asked, committed=committed):
             return NOTHING
@@ -214,11 +217,11 @@ class Drawing:
         return what._replace(knot=True)
 
     def _cut_of(
-        self, given: Sequence[MadeChunk], position: float, taken: float, *, whole: bool = False
+        self, given: Sequence[MadeChunk], position: float, transport: float, taken: float, *, whole: bool = False
     ) -> tuple[TakenBack, int | None]:
         """See `Lengths.cut`."""
         spans = [one.span for one in given]
-        return self._lengths(taken).cut(spans, position, self._fps, inside=self.cuts_short, whole=whole)
+        return self._lengths(transport, taken).cut(spans, position, self._fps, inside=self.cuts_short, whole=whole)
 
     @property
     def cuts_short(self) -> bool:
@@ -256,11 +259,11 @@ class Drawing:
                 chunk.frames.cancel(max(0, first_frame - span.first))
         self._cut = []
 
-    def again(self, unplayed: float) -> int | None:
+    def again(self, unplayed: float, transport: float) -> int | None:
         """The latent frames of a chunk that can be drawn in place of the one under way while `unplayed` seconds of
         pictures last; None: there is no time for it.
         """
-        lengths = self._lengths()
+        lengths = self._lengths(transport)
         return None if lengths is None else lengths.again(unplayed)
 
     def draw_in_place(self, num_latents: int) -> None:

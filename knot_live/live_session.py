@@ -135,11 +135,11 @@ class LiveSession:
         if self.ended_because is not None:
             self._say_end(client)
 
-    def acknowledge(self, epoch: int, frame: int) -> None:
-        """The driver has shown that frame."""
+    def acknowledge(self, epoch: int, frame: int, transport: float | None = None) -> None:
+        """The driver has shown that frame; see `Session.acknowledge`."""
         self.acknowledged = max(self.acknowledged, frame)
         self.figures.acknowledged(frame, time.monotonic())
-        self.source.acknowledge(epoch, frame)
+        self.source.acknowledge(epoch, frame, transport)
 
     def watch(self, client: Client) -> None:
         """Show it to a viewer, from the next chunk on."""

@@ -109,10 +109,13 @@ class Attach:
 
 @dataclass(frozen=True)
 class Acknowledge:
-    """The viewer has shown that pixel frame."""
+    """The viewer has shown that pixel frame; `transport`: seconds that a message takes there and back, and a picture
+    to be decoded, where he has measured that.
+    """
 
     epoch: int
     frame: int
+    transport: float | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from .engine import TEMPORAL, first_pixel_frame
 from .sound_bytes import SOUND_RATE
 
-TRANSPORT = 0.08  # seconds that encoding, sending and decoding may take
+TRANSPORT = 0.08  # seconds that encoding, sending and decoding may take, unless the viewer says what they do
+_NEAREST, _FARTHEST = 0.04, 0.5  # seconds that are believed
+_BESIDE = 0.03  # seconds of encoding, and until the screen shows what is decoded
 PATIENCE = 0.5  # seconds for which a viewer is believed to play on without an acknowledgement
 NUM_MEASURED = 32  # chunks whose times count
 
@@ -20,9 +22,12 @@ def first_sample(frame: int, fps: int) -> int:
     return round(frame * SOUND_RATE / fps)
 
 
-def lead(taken: Sequence[float], length: float) -> float:
-    """Seconds of pictures that must lie ready when a chunk begins to be drawn, at most one chunk's `length`."""
-    return min(length, drawn_within(taken, length) + TRANSPORT)
+def lead(taken: Sequence[float], length: float, transport: float = TRANSPORT) -> float:
+    """Seconds of pictures that must lie ready when a chunk begins to be drawn, at most one chunk's `length`.
+
+    A viewer who is nearer than `TRANSPORT` gets no less: what he gains is for chunks that take long now and then.
+    """
+    return min(length, drawn_within(taken, length) + max(TRANSPORT, transport))
 
 
 def drawn_within(taken: Sequence[float], length: float) -> float:
@@ -69,7 +74,7 @@ class Span:
 
 def first_replaced(playback: "Playback", now: float) -> int:
     """The first frame that can still be replaced on its way to the viewer, who waits for it where pictures ran out."""
-    return min(playback.made, math.ceil(playback.position(now) + TRANSPORT * playback.fps))
+    return min(playback.made, math.ceil(playback.position(now) + playback.transport * playback.fps))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +93,7 @@ class Playback:
     shown: float = 0.0  # frames up to here, at the time `since`
     since: float | None = None  # None: it stands still
     stalled: float = 0.0  # seconds in which the viewer showed nothing new: he ran out, or was behind what was believed
+    transport: float = TRANSPORT  # seconds from a picture's decoding here until the viewer can show it
 
     @classmethod
     def at(cls, frame: int, fps: int, patience: float) -> "Playback":
@@ -109,6 +115,10 @@ class Playback:
             stalled = 0.0 if self.since is None else now - self.since - (self.made - self.shown) / self.fps
             return replace(self, made=end, shown=float(self.made), since=now, stalled=self.stalled + stalled)
         return replace(self, made=end, shown=min(self.shown, end))
+
+    def with_transport(self, seconds: float) -> "Playback":
+        """A message takes the viewer so long there and back, a picture's decoding included."""
+        return replace(self, transport=min(max(_NEAREST, seconds + _BESIDE), _FARTHEST))
 
     def with_acknowledged(self, frame: int, now: float) -> "Playback":
         """The viewer has shown pixel frame `frame`."""

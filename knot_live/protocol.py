@@ -54,6 +54,7 @@ from .messages import (
 MOST_TEXT = 64 * 1024  # characters of a text message without sound
 MOST_BYTES = 1024 * 1024  # of any message
 _MOST_EVENT_ID = 128
+_MOST_TRANSPORT = 10.0  # seconds
 _MOST_SENTENCE = 500
 _MOST_PROMPT = 2000
 
@@ -251,7 +252,12 @@ _MESSAGES: Mapping[str, tuple[Callable[[Vocabulary], Shape], Callable[[Vocabular
     "input_audio_buffer.clear": _plain(controls.ClearSpeech),
     "response.cancel": _plain(controls.CancelReply),
     "output_audio_buffer.clear": _plain(controls.Cancel, played_frame=Needed(whole(-1, LARGEST))),
-    "playback.ack": _plain(Acknowledge, epoch=Needed(whole(0, LARGEST)), frame=Needed(whole(-1, LARGEST))),
+    "playback.ack": _plain(
+        Acknowledge,
+        epoch=Needed(whole(0, LARGEST)),
+        frame=Needed(whole(-1, LARGEST)),
+        transport=number(0, _MOST_TRANSPORT),
+    ),
     "camera.recentre": _plain(RecentreCamera),
     "session.pause": _plain(controls.Pause),
     "session.go_on": _plain(controls.GoOn),

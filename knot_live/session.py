@@ -106,7 +106,9 @@ class Session(Controlled):
     def _seconds_until_due(self) -> float:
         if self._state == PAUSED:
             return inf
-        return 0.0 if self._cutting else self._watching.unplayed - self._drawing.lead
+        if self._cutting:
+            return 0.0
+        return self._watching.unplayed - self._drawing.lead(self._watching.transport)
 
     def _look(self) -> None:
         """Give the host its chance to stop the session."""
@@ -123,7 +125,7 @@ class Session(Controlled):
         with self._between:
             self._before_chunk(self._drawing.stream)
             unplayed = (self._drawing.next.first - self._watching.position) / self.fps
-            drawn = yield from self._drawing.draw(unplayed, waited)
+            drawn = yield from self._drawing.draw(unplayed, self._watching.transport, waited)
             if drawn is None:
                 return None
             self._book(drawn.span)
@@ -157,7 +159,8 @@ class Session(Controlled):
         """Asked before each stage of a chunk: whether it is given up, to be drawn under what was asked meanwhile."""
         self._look()
         self._heed(DrivingControl)
-        chunk, length = self._drawing.next.chunk, self._drawing.again(self._watching.unplayed)
+        chunk = self._drawing.next.chunk
+        length = self._drawing.again(self._watching.unplayed, self._watching.transport)
         if chunk == self._drawn_again or self._cutting or length is None:
             return False
         urgent = self._wishes.wait_for(controls.Cancel) or self._drawing.would_speak(

@@ -46,8 +46,8 @@ class Source(Protocol):
     def apply(self, control: Any) -> int:
         """Ask for something; its number at once."""
 
-    def acknowledge(self, epoch: int, frame: int) -> None:
-        """The driver has shown that pixel frame."""
+    def acknowledge(self, epoch: int, frame: int, transport: float | None = None) -> None:
+        """The driver has shown that pixel frame; see `Session.acknowledge`."""
 
     def want(self, name: str) -> None:
         """Encode chunks in that format, too, from the next one on."""
@@ -61,7 +61,7 @@ class DrawnSession(Protocol):
 
     def apply(self, control: Any) -> int: ...
 
-    def acknowledge(self, epoch: int, frame: int) -> None: ...
+    def acknowledge(self, epoch: int, frame: int, transport: float | None = None) -> None: ...
 
     def chunks(self) -> Any: ...
 
@@ -115,9 +115,9 @@ class LocalSource:
         """Ask for something; its number at once."""
         return self._made.session.apply(control)
 
-    def acknowledge(self, epoch: int, frame: int) -> None:
-        """The driver has shown that pixel frame."""
-        self._made.session.acknowledge(epoch, frame)
+    def acknowledge(self, epoch: int, frame: int, transport: float | None = None) -> None:
+        """The driver has shown that pixel frame; see `Session.acknowledge`."""
+        self._made.session.acknowledge(epoch, frame, transport)
 
     def want(self, name: str) -> None:
         """Encode chunks in that format, too, from the next one on."""

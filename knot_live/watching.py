@@ -42,8 +42,15 @@ class Watching:
         """Frames up to `end` are made; after a cut that may be fewer than before."""
         self._change(lambda playback, now: playback.with_made(end, now))
 
-    def acknowledge(self, frame: int) -> None:
-        """The viewer has shown that pixel frame."""
+    @property
+    def transport(self) -> float:
+        """Seconds from a picture's decoding here until the viewer can show it."""
+        return self._playback.transport
+
+    def acknowledge(self, frame: int, transport: float | None = None) -> None:
+        """The viewer has shown that pixel frame; see `Playback.with_transport`, where he says how long that takes."""
+        if transport is not None:
+            self._change(lambda playback, _: playback.with_transport(transport))
         self._change(lambda playback, now: playback.with_acknowledged(frame, now))
 
     def stand(self) -> None:

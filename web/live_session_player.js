@@ -72,7 +72,7 @@ export class LiveSessionPlayer {
         const { session, token } = this.event;
         const player = this.player = new Player({
             canvas: this.parts.canvas, video: this.parts.video, fps: this.event.fps,
-            onPlayed: (epoch, frame) => this.client?.send("playback.ack", { epoch, frame }),
+            onPlayed: (epoch, frame) => this.client?.acknowledge(epoch, frame, this.player.decodeTime),
             onPaint: (_epoch, frame, now) => this.measured.onPaint(frame, now),
             onFail: (problem) => this.fail(pageText("problem.decoder", { reason: problem })),
         });

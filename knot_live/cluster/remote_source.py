@@ -58,7 +58,7 @@ class RemoteSource:
         self._log, self._mono = SessionLog(record.wish.reference), Mono()
         self._asking = threading.Lock()  # so that controls are asked for in the order of their numbers
         self._wanted = set(record.formats_wanted)
-        self._shown = (0, -1)
+        self._shown: tuple[int, int, float | None] = (0, -1, None)
         self._audience: Audience | None = None
         self._ended: tuple[str, str] | None = None
         self._thread = threading.Thread(target=self._run, name="knot-live-remote", daemon=True)
@@ -88,10 +88,10 @@ class RemoteSource:
                     self._handle.apply.remote(self._record.session_id, number, one)
         return number
 
-    def acknowledge(self, epoch: int, frame: int) -> None:
-        """The driver has shown that pixel frame."""
-        self._shown = epoch, frame
-        self._handle.acknowledge.remote(self._record.session_id, epoch, frame)
+    def acknowledge(self, epoch: int, frame: int, transport: float | None = None) -> None:
+        """The driver has shown that pixel frame; see `Session.acknowledge`."""
+        self._shown = epoch, frame, transport
+        self._handle.acknowledge.remote(self._record.session_id, *self._shown)
 
     def want(self, name: str) -> None:
         """Encode chunks in that format, too, from the next one on."""

@@ -120,10 +120,10 @@ class Worker:
         if (hosted := self._sessions.get(session_id)) is not None:
             hosted.apply(number, control)
 
-    async def acknowledge(self, session_id: str, epoch: int, frame: int) -> None:
-        """Its driver has shown that frame."""
+    async def acknowledge(self, session_id: str, epoch: int, frame: int, transport: float | None = None) -> None:
+        """Its driver has shown that frame; see `Session.acknowledge`."""
         if (hosted := self._sessions.get(session_id)) is not None:
-            hosted.session.acknowledge(epoch, frame)
+            hosted.session.acknowledge(epoch, frame, transport)
 
     async def want(self, session_id: str, name: str) -> None:
         """Encode it in that format, too."""

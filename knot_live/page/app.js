@@ -78,7 +78,7 @@ class App {
         const Player = this.panel.overPeer ? peerPlayer(this.info) : this.Player;
         const player = this.player = new Player({
             canvas: byId("canvas"), video: byId("video"), fps: this.info?.fps ?? 25,
-            onPlayed: (epoch, frame) => this.client?.send("playback.ack", { epoch, frame }),
+            onPlayed: (epoch, frame) => this.client?.acknowledge(epoch, frame, this.player.decodeTime),
             onPaint: (_epoch, frame, now) => this.onPaint(frame, now),
             onFail: (reason) => this.stop("ended", text("problem.decoder", { reason })),
         });

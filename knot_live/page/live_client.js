@@ -5,6 +5,8 @@ export const KIND = { video: 1, sound: 2, segment: 3, opus: 4, speech: 16, camer
 export const FLAG = { key: 1, initialisation: 2 };
 const HEADER = 16; // bytes: u8 kind, u8 flags, u16 epoch, u32 index, u64 position; little-endian
 const BEAT = 4000; // milliseconds between two pings; without an answer within twice that the connection is lost
+const TRIPS = 3; // the last ones count
+const MOST_TRANSPORT = 10_000; // milliseconds that may be told
 const KEPT = 30_000; // milliseconds that the server keeps a session without a connection
 const WAITS = [200, 500, 1000, 2000, 3000]; // milliseconds before each attempt to come back, the last one again and again
 const FULL = 256 * 1024; // bytes that wait in the socket before camera pictures are left out
@@ -81,6 +83,7 @@ export class LiveClient {
         else if (message.type === "error" && this.state === "lost") this.end("gone", message.message);
         else if (message.code === "driven_elsewhere") this.end("elsewhere", message.message);
         if (message.type !== "pong") this.onMessage(message);
+        else if (message.event_id === this.pinged?.id) this.trips = [...this.trips, performance.now() - this.pinged.at].slice(-TRIPS);
     }
 
     begin(message) {
@@ -90,6 +93,8 @@ export class LiveClient {
         this.change("open", back ? "back" : "");
         clearInterval(this.beat);
         this.heard = performance.now();
+        this.trips = []; // milliseconds that the last messages took there and back
+        this.ping();
         this.beat = setInterval(() => this.ping(), BEAT);
         this.answer?.resolve(this.created);
         this.answer = null;
@@ -105,7 +110,14 @@ export class LiveClient {
 
     ping() {
         if (performance.now() - this.heard > 2 * BEAT) this.lose();
-        else this.send("ping");
+        else this.pinged = { at: performance.now(), id: this.send("ping") };
+    }
+
+    // That frame was shown. `decoding`: milliseconds of a picture's decoding, where the player knows.
+    acknowledge(epoch, frame, decoding) {
+        const known = decoding !== undefined && this.trips.length;
+        const transport = known && Math.min(MOST_TRANSPORT, Math.max(...this.trips) + decoding) / 1000;
+        return this.send("playback.ack", { epoch, frame, ...(known && { transport }) });
     }
 
     // A connection that says nothing is as good as none.

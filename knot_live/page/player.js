@@ -9,6 +9,7 @@ const SOUND_RATE = 24_000; // samples a second, of all sound that the server sen
 const AHEAD = 8; // pictures decoded before their time: a decoder may own few
 const SHARP = 3; // the canvas has at most this many times the stream's pixels, drawn smoothly
 const TRIES = 3; // decoders that may fail in a row
+const FORGETS = 0.98; // a slow picture's time counts less and less, picture by picture
 
 export async function canDecode() {
     if (!("VideoDecoder" in globalThis) || !("AudioWorkletNode" in globalThis)) return false;
@@ -136,7 +137,7 @@ export class LivePlayer {
             const unit = this.encoded.shift();
             if (this.decoder?.state !== "configured" && !this.configure(unit)) continue;
             const timestamp = this.stamp++;
-            this.decoding.set(timestamp, unit);
+            this.decoding.set(timestamp, { ...unit, since: performance.now() });
             this.decoder.decode(new EncodedVideoChunk({ type: unit.key ? "key" : "delta", timestamp, data: unit.data }));
         }
     }
@@ -157,6 +158,7 @@ export class LivePlayer {
         const unit = this.decoding.get(picture.timestamp);
         this.decoding.delete(picture.timestamp);
         this.failures = 0;
+        if (unit) this.decodeTime = Math.max(performance.now() - unit.since, FORGETS * (this.decodeTime ?? 0));
         if (!unit || unit.dropped || this.closed) picture.close();
         else this.ready.push({ ...unit, picture });
         if (!this.closed) this.decode();

@@ -197,14 +197,16 @@ class FakeDriving:
 
 
 class Viewer:
-    """Plays what it is given, `delay` seconds later, by a clock of its own; acknowledges as it plays.
+    """Plays what it is given, `delay` seconds later, by a clock of its own; acknowledges as it plays, and says that
+    the way takes `transport` seconds, where that is given. `too_late` are frames that came in place of shown ones.
 
     `shown` are the frames as they were shown, `times` the same with when, of which the last are kept; `stalls`
     counts the frames for which there was nothing to show.
     """
 
-    def __init__(self, clock, session, *, delay=0.04, every=0.1):
+    def __init__(self, clock, session, *, delay=0.04, every=0.1, transport=None):
         self.clock, self.session, self.delay, self.away = clock, session, delay, False
+        self.transport, self.too_late = transport, 0
         self.held, self.shown, self.times = {}, deque(maxlen=MOST_SHOWN), deque(maxlen=MOST_SHOWN)
         self.stalled_at = deque(maxlen=MOST_SHOWN)
         self.next, self.stalls, self.epoch, self.began = 0, 0, 0, False
@@ -218,6 +220,7 @@ class Viewer:
         if chunk.epoch != self.epoch:
             self.epoch = chunk.epoch
             self.held = {frame: value for frame, value in self.held.items() if frame < chunk.first_frame}
+            self.too_late += max(0, self.next - chunk.first_frame)
         if not self.began:
             self.next = min(self.held, default=chunk.first_frame)
         for place, frame in enumerate(chunk.frames):
@@ -237,7 +240,7 @@ class Viewer:
 
     def _acknowledge(self):
         if self.began and not self.away:
-            self.session.acknowledge(self.epoch, self.next - 1)
+            self.session.acknowledge(self.epoch, self.next - 1, self.transport)
 
 
 def irregular(seed, *, usual=0.2, rare=0.3):
@@ -259,8 +262,13 @@ class AtOnce:
 class Scene:
     """A session over stand-ins, with everything that it told and gave."""
 
-    def __init__(self, monkeypatch, *, seconds=0.2, settings=None, viewer=True, acknowledged_every=0.1, **options):
-        """`driving`: what makes one of a clock, in place of the stand-in. `cuts_short`: whether chunks can be."""
+    def __init__(
+        self, monkeypatch, *, seconds=0.2, settings=None, viewer=True, acknowledged_every=0.1, watched=(), **options
+    ):
+        """`driving`: what makes one of a clock, in place of the stand-in. `cuts_short`: whether chunks can be.
+
+        `watched`: other values of the viewer.
+        """
         self.clock, self.events, self.chunks = SimulatedClock(), [], []
         self.driving = options.pop("driving", lambda _: FakeDriving())(self.clock)
         cuts_short = options.pop("cuts_short", True)
@@ -281,7 +289,7 @@ class Scene:
             driving=self.driving, clock=self.clock, on_event=self._hear, viewer=viewer,
             **{"decode_beside": False, **options},
         )  # fmt: skip
-        self.viewer = Viewer(self.clock, self.session, every=acknowledged_every) if viewer else None
+        self.viewer = Viewer(self.clock, self.session, every=acknowledged_every, **dict(watched)) if viewer else None
 
     def _hear(self, event):
         self.events.append(event)

@@ -37,22 +37,22 @@ def voice(seconds):
     return (9000 * np.sin(np.arange(round(seconds * SOUND_RATE)) / 20)).astype(np.int16)
 
 
-def waits(monkeypatch, chunk, ask, *, shows=200):
-    """Median and 95th percentile of the seconds from an event until the viewer shows it.
+def waits(monkeypatch, chunk, ask, *, shows=200, smooth=True, **watched):
+    """Median and 95th percentile of the seconds from an event until the viewer shows it, and that viewer.
 
     `ask(scene, time)` asks at that time, and every 3 s again.
     """
     settings = StreamSettings(num_chunk_frames=chunk)
-    here = Scene(monkeypatch, seconds=0.3, settings=settings,
+    here = Scene(monkeypatch, seconds=0.3, settings=settings, watched=watched,
                  driving=lambda clock: Speaking(Portrait(), clock=clock.now))  # fmt: skip
     times = [3 + 3 * number + 0.48 * number / EVENTS for number in range(EVENTS)]
     for time in times:
         ask(here, time)
     here.run(seconds=3 * (EVENTS + 1) + 1)
     changes = [at for (_, before), (at, now) in pairwise(here.viewer.times) if before != now and now == shows]
-    assert here.viewer.stalls <= 0.005 * FPS * here.clock.now(), "a play ratio of 0.995"
+    assert not smooth or here.viewer.stalls <= 0.005 * FPS * here.clock.now(), "a play ratio of 0.995"
     found = [next(at for at in changes if at >= time) - time for time in times]
-    return np.percentile(found, 50), np.percentile(found, 95)
+    return np.percentile(found, 50), np.percentile(found, 95), here.viewer
 
 
 def mirrored(here, time):
@@ -82,7 +82,7 @@ HELD = 8 / FPS  # seconds for which somebody is still taken to speak
 
 @pytest.mark.parametrize("chunk", CASES)
 def test_a_mirrored_voice_waits_for_a_chunk_of_it_and_for_what_lies_ready_alone(monkeypatch, chunk):
-    usual, most = waits(monkeypatch, chunk, mirrored)
+    usual, most, _ = waits(monkeypatch, chunk, mirrored)
     lead = min(4 * chunk / FPS, CASES[chunk] + TRANSPORT)
     heard = 4 * chunk / FPS + AHEAD / SOUND_RATE
     assert usual <= heard + lead + 0.01
@@ -101,3 +101,17 @@ def test_an_interruption_waits_for_the_same(monkeypatch, chunk, usual, most):
     found = waits(monkeypatch, chunk, interrupted, shows=0)
     assert found[0] - HELD <= usual
     assert found[1] - HELD <= most
+
+
+@pytest.mark.parametrize(("ask", "shows"), [(replied, 200), (interrupted, 0)])
+def test_near_by_it_is_sooner_and_far_away_what_is_replaced_still_comes_in_time(monkeypatch, ask, shows):
+    unknown = waits(monkeypatch, 3, ask, shows=shows, delay=0.01)
+    near = waits(monkeypatch, 3, ask, shows=shows, delay=0.01, transport=0.01)
+    assert near[0] < unknown[0] - 0.015
+    assert near[1] < unknown[1]
+    assert near[2].too_late == 0
+    unknown, known = (waits(monkeypatch, 3, ask, shows=shows, smooth=transport is not None, delay=0.13,
+                            transport=transport)[2] for transport in (None, 0.12))  # fmt: skip
+    assert unknown.too_late > 0
+    assert unknown.stalls > known.stalls
+    assert known.too_late == 0

@@ -44,6 +44,8 @@ def test_the_lead_is_what_chunks_take_and_transport_but_never_more_than_a_chunk(
     assert pacing.lead([0.1] * 30 + [0.3] * 2, CHUNK) == pytest.approx(0.38)  # two of 32 are more than 5 in 100
     assert pacing.lead([0.1] * 31 + [0.3], CHUNK) == pytest.approx(0.18)
     assert pacing.lead([0.9] * 4, CHUNK) == CHUNK
+    assert pacing.lead([0.1] * 32, CHUNK, 0.04) == pytest.approx(0.18)
+    assert pacing.lead([0.1] * 32, CHUNK, 0.2) == pytest.approx(0.3)
 
 
 def test_between_acknowledgements_the_viewer_goes_on_but_not_for_long():

@@ -62,6 +62,7 @@ SOUND = [
     ("response.cancel", {}, [controls.CancelReply()]),
     ("output_audio_buffer.clear", {"played_frame": 41}, [controls.Cancel(41)]),
     ("playback.ack", {"epoch": 2, "frame": 99}, [Acknowledge(2, 99)]),
+    ("playback.ack", {"epoch": 2, "frame": 99, "transport": 0.05}, [Acknowledge(2, 99, 0.05)]),
     ("session.pause", {}, [controls.Pause()]),
     ("session.go_on", {}, [controls.GoOn()]),
     ("session.finish", {}, [controls.Finish()]),
@@ -143,6 +144,8 @@ REFUSED = [
     ('{"type": "session.say"}', "missing_field"),
     ('{"type": "playback.ack", "epoch": 0, "frame": 1.5}', "bad_value"),
     ('{"type": "playback.ack", "epoch": -1, "frame": 1}', "bad_value"),
+    ('{"type": "playback.ack", "epoch": 0, "frame": 1, "transport": NaN}', "bad_json"),
+    ('{"type": "playback.ack", "epoch": 0, "frame": 1, "transport": -1}', "bad_value"),
     ('{"type": "playback.ack", "epoch": 0, "frame": 9007199254740992}', "bad_value"),
     ('{"type": "input_audio_buffer.append", "audio": "AAA"}', "bad_value"),
     ('{"type": "input_audio_buffer.append", "audio": "AAAA"}', "bad_value"),  # three bytes
