@@ -53,7 +53,7 @@ class PlainSession:
             self._changed.notify_all()
             return self._number
 
-    def acknowledge(self, epoch, frame, transport=None) -> None:
+    def acknowledge(self, epoch, frame, transport=None) -> None:  # noqa: ARG002
         with self._changed:
             self.acknowledged.append((epoch, frame))
             self._shown = max(self._shown, frame)
