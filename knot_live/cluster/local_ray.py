@@ -12,6 +12,10 @@ from typing import Any
 _STORE = 100 * 2**20  # bytes of Ray's object store: checkpoints pass through it
 _SETTLED = 30.0  # seconds after which a gateway that ends counts as one that ran
 _MOST_IN_A_ROW = 5
+_QUICKLY = {
+    "timeout_ms_task_wait_for_death_info": 50,  # else a call to a dead worker waits a second for the reason of its death
+    "kill_worker_timeout_milliseconds": 200,  # else a worker that hangs has five seconds to end by itself
+}
 
 
 class ClusterError(ValueError):
@@ -27,8 +31,8 @@ def import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # else it would listen on all addresses of the machine, also for itself alone
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    # else a call to a worker that has died waits a second for the reason of its death
-    os.environ.setdefault("RAY_timeout_ms_task_wait_for_death_info", "50")
+    for name, milliseconds in _QUICKLY.items():
+        os.environ.setdefault(f"RAY_{name}", str(milliseconds))
     if "ray" not in sys.modules and (Path.home() / ".ray" / "auth_token").is_file():
         # a Ray that was begun by `ray.init` asks for it (2.60), and one that joins does not look for it by itself;
         # an imported Ray has read the variable, and `ray.init` takes one set later for one that has been read

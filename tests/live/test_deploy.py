@@ -11,6 +11,7 @@ import pytest
 
 from knot_live import commands
 from knot_live.access import AccessRules, listed, plain_origins
+from knot_live.cluster import local_ray
 from knot_live.cluster.cluster_commands import options_of
 from knot_live.health import Health
 from knot_live.hub import Hub
@@ -213,3 +214,15 @@ def test_units_begin_again_whatever_ends_them(name):
     assert found["Service"]["DynamicUser"] == "yes"
     assert found["Install"]["WantedBy"] == "multi-user.target"
     assert "RAY_USAGE_STATS_ENABLED=0" in found["Service"]["Environment"].split()
+
+
+KILLS = "kill_worker_timeout_milliseconds"
+
+
+def test_wherever_ray_is_begun_a_worker_that_hangs_is_soon_killed():
+    wanted = f"RAY_{KILLS}={local_ray._QUICKLY[KILLS]}"
+    assert any(wanted in line for line in instructions("ENV"))
+    assert wanted in unit("knot-live-ray.service")["Service"]["Environment"].split()
+    (cluster,) = documents("ray/cluster.yaml")
+    for which in ("head", "worker"):
+        assert any(f" {wanted} " in line for line in cluster[f"{which}_start_ray_commands"])

@@ -125,6 +125,18 @@ def worker(ray, table, name):
     return next(one for one in ray.get(table.status.remote())["workers"] if one["name"] == name)
 
 
+def answered(ray, table):
+    """The rows of workers; none while the table is away."""
+    try:
+        return ray.get(table.status.remote(), timeout=SECONDS)["workers"]
+    except ray.exceptions.RayError:
+        return []
+
+
+def name(shown):
+    return shown.source._record.session_id
+
+
 def test_a_session_whose_worker_is_killed_goes_on_as_the_same(ray, table, studio):
     lost, other = begun(studio, seed=3), begun(studio, seed=4)
     assert lost.source.worker != other.source.worker
@@ -189,6 +201,38 @@ def test_another_gateway_takes_a_session_over_and_can_lose_its_worker(ray, table
     assert first.why is None  # it knows of nothing any more
     second.finish()
     until(lambda: studio.standing() == [])
+
+
+def test_a_worker_that_hangs_is_killed_and_its_session_goes_on_elsewhere(ray, table, studio):
+    hung = begun(studio, seed=7)
+    hung.reach(2)
+    where, pid = hung.source.worker, worker(ray, table, hung.source.worker)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: any(isinstance(event, Cut) for event in hung.events))
+    hung.reach(5)
+    assert hung.is_whole()
+    assert hung.source.worker != where
+    hung.finish()
+    until(lambda: worker(ray, table, where)["state"] == "ready")
+    assert worker(ray, table, where)["pid"] != pid
+
+
+def test_a_table_that_dies_is_begun_again_and_knows_who_draws_what(ray, table, studio):
+    drawn = begun(studio, seed=8)
+    drawn.reach(2)
+    ray.kill(table, no_restart=False)
+    until(
+        lambda: (
+            [one["sessions"] for one in answered(ray, table) if one["name"] == drawn.source.worker] == [[name(drawn)]]
+        )
+    )
+    until(lambda: [one["state"] for one in answered(ray, table)] == ["ready", "ready"])
+    os.kill(worker(ray, table, drawn.source.worker)["pid"], signal.SIGKILL)
+    until(lambda: any(isinstance(event, Cut) for event in drawn.events))
+    drawn.reach(6)
+    assert drawn.is_whole()
+    drawn.finish()
+    until(lambda: [one["state"] for one in answered(ray, table)] == ["ready", "ready"])
 
 
 def test_a_server_of_a_cluster_is_ready_while_a_worker_is(ray, table, monkeypatch):
