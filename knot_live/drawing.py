@@ -207,9 +207,8 @@ class Drawing:
         silent = list(takewhile(lambda given: not given.speaks, reversed(self._made)))[::-1]
         if not silent or self._hurries or self.driving.mirrors or not self._taken:
             return NOTHING
-        what, length = self._cut_of(
-            silent, position, transport, max(self._taken), whole=True
-        )  # or the first words would be lost
+        slowest = max(self._taken)  # or the first words would be lost
+        what, length = self._cut_of(silent, position, transport, slowest, whole=True)
         in_place = length or self._in_place
         if not self.would_speak(in_place or self._asked, committed=committed):
             return NOTHING

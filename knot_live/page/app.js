@@ -202,7 +202,7 @@ class App {
 
     send(type, fields = {}) {
         const eventId = this.client?.send(type, fields) ?? null;
-        if (eventId && type !== "playback.ack") this.view.problem("");
+        if (eventId) this.view.problem("");
         return eventId;
     }
 
