@@ -13,7 +13,7 @@ _STORE = 100 * 2**20  # bytes of Ray's object store: checkpoints pass through it
 _SETTLED = 30.0  # seconds after which a gateway that ends counts as one that ran
 _MOST_IN_A_ROW = 5
 _QUICKLY = {
-    "timeout_ms_task_wait_for_death_info": 50,  # else a call to a dead worker waits a second for the reason of its death
+    "timeout_ms_task_wait_for_death_info": 50,  # else a call to a dead worker waits a second for the reason
     "kill_worker_timeout_milliseconds": 200,  # else a worker that hangs has five seconds to end by itself
 }
 
