@@ -22,6 +22,7 @@ NOT_OURS = [
     r"^ComfyApp graph accessed before initialization",  # 0.33.0, whenever it loads
     r"(?s)Failed to execute 'removeChild'.*vendor-primevue",  # 0.8.0, now and then where a template opens
     r"https://huggingface\.co/",  # it asks for the sizes of the files that a workflow links, its own first one's too
+    r"^Error fetching file size: TypeError: Failed to fetch",  # 0.8.0, of the same
 ]
 
 
