@@ -22,7 +22,9 @@ from torch import Tensor
 
 import knot_core
 from knot_core import Model, load_model
-from knot_core.geometry import first_pixel_frame
+from knot_core.config import StreamSettings
+from knot_core.driving.audio import FPS
+from knot_core.geometry import TEMPORAL, first_pixel_frame, num_pixel_frames
 from knot_core.stream.stream_model import DecoderMemory, StreamCodec
 from knot_lab.evaluation import metrics
 from knot_lab.evaluation.scenes import REGIONS, Scene
@@ -44,7 +46,7 @@ class Undecoded:
 
     def decode(self, latents_BFCHW: Tensor, memory: DecoderMemory | None = None) -> tuple[Tensor, DecoderMemory]:
         batch, frames = latents_BFCHW.shape[:2]
-        return torch.zeros(batch, 4 * frames - 3 * (memory is None), 3, 8, 8), ()
+        return torch.zeros(batch, num_pixel_frames(int(memory is not None), frames), 3, 8, 8), ()
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,10 @@ class Span:
 
     def figures(self, pictures: Tensor, num_chunk_frames: int) -> dict[str, float]:
         """Of this span's pictures, uint8 [T, H, W, 3]."""
-        latents = np.arange(self.first * num_chunk_frames + 1, self.end * num_chunk_frames)
-        begins = first_pixel_frame(self.first * num_chunk_frames)
-        frames = np.array([first_pixel_frame(int(latent)) - begins for latent in latents])
-        meet = latents % num_chunk_frames == 0
+        begins, ends = (first_pixel_frame(chunk * num_chunk_frames) for chunk in (self.first, self.end))
+        between, within = (at[at > begins] - begins for at in metrics.latent_boundaries(ends, num_chunk_frames))
         changes = [metrics.frame_difference(video, self.face) for video in (pictures, self.pictures)]
-        boundary, true_boundary = (
-            float(change[frames[meet]].mean() / change[frames[~meet]].mean()) for change in changes
-        )
+        boundary, true_boundary = (float(change[between].mean() / change[within].mean()) for change in changes)
         kept = [metrics.psnr(metrics.squared_error(pictures, self.pictures, self.regions[..., i] + 1e-9))
                 for i in range(len(REGIONS)) if self.regions[..., i].mean() > 0.01]  # fmt: skip
         return {"boundary": boundary, "true_boundary": true_boundary, "identity": float(np.mean(kept)),
@@ -87,16 +85,18 @@ class Span:
 
 def spans(scene: Scene, seconds: float, num_chunk_frames: int) -> list[Span]:
     """So many seconds at the beginning, in the middle, and at the end."""
-    frames = 4 * num_chunk_frames
-    whole, each = (scene.num_pixel_frames - 1) // frames, max(2, round(25 * seconds / frames))
+    frames = TEMPORAL * num_chunk_frames
+    whole, each = (scene.num_pixel_frames - 1) // frames, max(2, round(FPS * seconds / frames))
     firsts = {"begin": 0, "middle": (whole - each) // 2, "end": whole - each}
     return [Span.of(scene, name, range(at, at + each), num_chunk_frames) for name, at in firsts.items()]
 
 
-def streamed(model: Model, scene: Scene, way: str, steps: int, compared: Sequence[Span]) -> dict[str, dict[str, float]]:
-    """Each span's figures of one stream."""
-    variant, own = VARIANTS[way], replace(load_model("knot-tiny").settings, steps=steps)
-    settings, kept = variant.settings(own), {}
+def streamed(
+    model: Model, scene: Scene, way: str, own: StreamSettings, compared: Sequence[Span]
+) -> dict[str, dict[str, float]]:
+    """Each span's figures of one stream; `own` are the settings that the way changes."""
+    variant, kept = VARIANTS[way], {}
+    settings = variant.settings(own)
     quick = replace(model, codec=Undecoded(model.codec))
     anchor = quick.encode_anchor(scene.reference)
     for number, chunk in enumerate(variant.opened(quick, anchor, settings, scene.driving("full", model), scene.number)):
@@ -127,8 +127,8 @@ def main() -> None:
     options = parser.parse_args()
     rows = json.loads(options.json.read_text()) if options.json.exists() else []
     torch.set_num_threads(1)
-    own = options.model == "knot-tiny"
-    model = load_model(options.model, codec=None if own else _CODEC, lora=options.lora)
+    model = load_model(options.model, codec=None if options.model == "knot-tiny" else _CODEC, lora=options.lora)
+    own = replace(load_model("knot-tiny").settings, steps=options.steps)
     for person in options.people:
         scene = Scene(number=person, seconds=options.seconds, size=model.preset.width)
         compared = spans(scene, options.span, model.settings.num_chunk_frames)
@@ -138,7 +138,7 @@ def main() -> None:
             if any(row | key == row for row in rows):
                 continue
             since = time.process_time()
-            found = streamed(model, scene, way, options.steps, compared)
+            found = streamed(model, scene, way, own, compared)
             rows.append(key | {"cpu_seconds": round(time.process_time() - since), "spans": found})
             sys.stderr.write(f"{rows[-1]}\n")
             options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")

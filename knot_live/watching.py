@@ -49,9 +49,12 @@ class Watching:
 
     def acknowledge(self, frame: int, transport: float | None = None) -> None:
         """The viewer has shown that pixel frame; see `Playback.with_transport`, where he says how long that takes."""
-        if transport is not None:
-            self._change(lambda playback, _: playback.with_transport(transport))
-        self._change(lambda playback, now: playback.with_acknowledged(frame, now))
+
+        def told(playback: Playback, now: float) -> Playback:
+            known = playback if transport is None else playback.with_transport(transport)
+            return known.with_acknowledged(frame, now)
+
+        self._change(told)
 
     def stand(self) -> None:
         """Nothing more is made for now, or it is again: what ran out meanwhile is no stall."""
