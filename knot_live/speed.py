@@ -12,7 +12,7 @@ from typing import Any
 from .engine import Anchor, Driving, Model, StreamSettings, larger_groups, num_processors, open_stream
 from .scheduling import Costs, Measured
 
-_DRAWING = 0.45  # of a chunk's length: the most that drawing it may take; what a person does waits for it
+_DRAWING = 0.25  # of a chunk's length: the most that drawing it may take; what a person does waits for it
 _ALL = 0.55  # of all processors: the most that drawing and decoding may take together; a browser may share them
 _CHUNKS = 2  # that are measured, behind one that warms up
 _GROUPS = (2, 4, 8)  # numbers of sessions in one pass that are tried
@@ -44,7 +44,7 @@ def measure(model: Model, anchor: Anchor, settings: StreamSettings) -> Speed:
 
 
 def most_steps(speed: Speed, most: int, processors: int) -> int:
-    """From 1 to `most`: s with s * step + commit <= 0.45 length, and with decoding <= 0.55 of all processors."""
+    """From 1 to `most`: s with s * step + commit <= 0.25 length, and with decoding <= 0.55 of all processors."""
     on_one = (_DRAWING * speed.length - speed.commit) / speed.step
     on_all = (_ALL * processors * speed.length - speed.commit - speed.decode) / speed.step
     return max(1, min(most, int(on_one + 1e-9), int(on_all + 1e-9)))

@@ -22,7 +22,7 @@ SETTINGS = StreamSettings(steps=4)
     [
         (Speed(length=0.48, step=0.01, commit=0.01, decode=0.01), 2, 4),  # all of them
         (Speed(length=0.48, step=0.097, commit=0.078, decode=0.28), 2, 1),  # a processor without bfloat16
-        (Speed(length=0.48, step=0.06, commit=0.05, decode=0.1), 2, 2),
+        (Speed(length=0.48, step=0.035, commit=0.05, decode=0.1), 2, 2),
         (Speed(length=0.48, step=0.06, commit=0.05, decode=0.1), 1, 1),  # and half as many of them
         (Speed(length=0.16, step=0.055, commit=0.035, decode=0.1), 2, 1),  # chunks of one latent frame
         (Speed(length=0.48, step=0.05, commit=0.038, decode=0.6), 2, 1),  # decoding takes it all
@@ -34,17 +34,17 @@ def test_as_many_steps_as_leave_time_for_others(found, processors, steps):
 
 
 def test_the_bounds_are_met_exactly():
-    found = Speed(length=1.0, step=0.1, commit=0.05, decode=0.0)
-    assert most_steps(found, 10, 8) == 4  # 4 * 0.1 + 0.05 = 0.45
-    assert most_steps(replace(found, step=0.1001), 10, 8) == 3
+    found = Speed(length=1.0, step=0.05, commit=0.05, decode=0.0)
+    assert most_steps(found, 10, 8) == 4  # 4 * 0.05 + 0.05 = 0.25
+    assert most_steps(replace(found, step=0.0501), 10, 8) == 3
 
 
 @pytest.fixture
 def steps(monkeypatch):
-    """The steps for a model whose step takes 0.1 s for each latent frame of a chunk, which lasts a second."""
+    """The steps for a model whose step takes 0.04 s for each latent frame of a chunk, which lasts a second."""
 
     def measure(model, anchor, settings):  # noqa: ARG001
-        return Speed(length=1.0, step=0.075 * settings.num_chunk_frames, commit=0.0, decode=0.0)
+        return Speed(length=1.0, step=0.04 * settings.num_chunk_frames, commit=0.0, decode=0.0)
 
     monkeypatch.setattr(speed, "measure", measure)
     return Steps(plain(SETTINGS), SimpleNamespace(latent_size=(8, 8)))
@@ -85,7 +85,7 @@ def test_levels_that_a_model_was_trained_for_stay(monkeypatch):
 
 
 def test_costs_are_those_that_were_measured(steps):
-    assert steps.costs.measured == (Measured(1, 1, 0.075, 0.0), Measured(3, 1, pytest.approx(0.225), 0.0))
+    assert steps.costs.measured == (Measured(1, 1, 0.04, 0.0), Measured(3, 1, pytest.approx(0.12), 0.0))
     assert steps.costs.lanes == num_processors()
 
 
