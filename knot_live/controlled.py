@@ -110,7 +110,9 @@ class Controlled(ABC):
         self._host_stops = False
         self._receipts = Receipts(on_event, self._drawing.adapting.told)
         self.log = self._receipts.log
-        self._cutting, self._drawn_again = False, -1  # whether a cut is to be drawn; the last chunk that was given up
+        # whether a cut is to be drawn, and up to which frame what it replaces is still decoded
+        self._cutting, self._wanted = False, inf
+        self._drawn_again = -1  # the last chunk that was given up
 
     @property
     def state(self) -> str:
@@ -245,7 +247,11 @@ class Controlled(ABC):
         if what != NOTHING:
             self._drawing.take_back(what, played_frame)
             self._journal.write(TookBack(what, played_frame))
-            self._cutting = self._cutting or what.is_cut
+            if what.is_cut:
+                self._cutting = True
+                soon = self._watching.first_replaced(self._drawing.soon)
+                self._wanted = min(self._wanted, max(soon, self._drawing.next.first))
+                self._drawing.want_until(int(self._wanted))
 
     def _answer_speech(self) -> None:
         """Speech that begins while all is silent is shown in place of pictures that are not shown yet."""
@@ -262,6 +268,6 @@ class Controlled(ABC):
         self._receipts.note_length(drawn, self._drawing.next.start - drawn.start, asked)
 
     def _begin_epoch(self, first_frame: int) -> None:
-        self._epoch, self._cutting = self._epoch + 1, False
+        self._epoch, self._cutting, self._wanted = self._epoch + 1, False, inf
         self._drawing.replace_from(first_frame)
         self._tell(events.Cut(self._epoch, first_frame))

@@ -15,7 +15,7 @@ from .adapting import Adapting
 from .chunk_lengths import NOTHING, Lengths, TakenBack, Times
 from .clock import Clock
 from .drawn_chunks import DrawnChunk, MadeChunk, is_decoded, pictures_of
-from .engine import LateChunk, LateDecoder, LateMemory, Stream, StreamSettings
+from .engine import Chunk, LateChunk, LateDecoder, LateMemory, Stream, StreamSettings
 from .joint_drawing import Steps
 from .journal import Begun, GivenUp, Journal, Kept, digest
 from .pacing import Span
@@ -148,18 +148,23 @@ class Drawing:
         frames = pictures_of(chunk)
         span = Span(chunk.index, chunk.start_frame, first, first + len(frames))
         if plan.chunk > 0:  # the first one also warms up
-            # its first pictures are decoded while it is committed
-            taken = waited + max(seconds, seconds - chunk.seconds.get("commit", 0.0) + self.decoding)
-            self._times.add(plan.num_frames, taken, asked=self._asked)
+            self._times.add(plan.num_frames, waited + seconds + self._undecoded(chunk), asked=self._asked)
         self._set_length(self._asked)
         self._made.append(MadeChunk(span, chunk, self.driving.spoken > 0))
         return DrawnChunk(span, frames, sound, self.driving.spoken, {**chunk.seconds, "chunk": seconds})
 
     @property
-    def decoding(self) -> float:
-        """Seconds until the first pictures of a drawn chunk are there; 0 where decoding is part of drawing."""
+    def undecoded(self) -> float:
+        """Seconds until the first pictures of the chunk that was just drawn are there; 0 where decoding is part of
+        drawing.
+        """
+        return self._undecoded(self._made[-1].chunk) if self._made else 0.0
+
+    def _undecoded(self, chunk: Chunk | LateChunk) -> float:
+        """They are decoded while the chunk is committed."""
         last = next((made.chunk for made in reversed(self._made) if is_decoded(made.chunk)), None)
-        return 0.0 if last is None else last.frames.seconds / len(last.latents)
+        decoding = 0.0 if last is None else last.frames.seconds / last.frames.num_decoded
+        return max(0.0, decoding - chunk.seconds.get("commit", 0.0))
 
     def change(self, settings: Mapping[str, Any]) -> None:
         """Other settings from the next chunk on; the rest stay.
@@ -197,15 +202,14 @@ class Drawing:
         """Choose the part of the last chunks that is taken back, to be shown otherwise as soon as may be; what is drawn
         next is as long as it then must be. `position` frames are shown; `transport` seconds pass until others can be.
         """
-        taken = pacing.drawn_within(self._taken, self.next.length / self._fps)
-        what, length = self._cut_of(self._made, position, transport, taken)
+        what, length = self._cut_of(self._made, position, transport, self.soon)
         self._in_place = length or self._in_place
         return what
 
     def speech_begins(self, position: float, transport: float, *, committed: bool) -> TakenBack:
         """The same for silent chunks, where speech begins behind them; `committed`: no more of it comes."""
-        silent = list(takewhile(lambda given: not given.speaks, reversed(self._made)))[::-1]
-        if not silent or self._hurries or self.driving.mirrors or not self._taken:
+        silent = self._silent
+        if not silent:
             return NOTHING
         slowest = max(self._taken)  # or the first words would be lost
         what, length = self._cut_of(silent, position, transport, slowest, whole=True)
@@ -214,6 +218,13 @@ class Drawing:
             return NOTHING
         self._in_place = in_place
         return what._replace(knot=True)
+
+    @property
+    def _silent(self) -> Sequence[MadeChunk]:
+        """The last chunks, as far as they are silent; none while less than usual lies ready."""
+        if self._hurries or self.driving.mirrors or not self._taken:
+            return ()
+        return list(takewhile(lambda given: not given.speaks, reversed(self._made)))[::-1]
 
     def _cut_of(
         self, given: Sequence[MadeChunk], position: float, transport: float, taken: float, *, whole: bool = False
@@ -251,11 +262,20 @@ class Drawing:
             heard_until = None if played_frame is None else max(played_frame + 1, first.first)
             self.driving.take_back(first.start, heard_until=heard_until)
 
-    def replace_from(self, first_frame: int) -> None:
-        """Show nothing of the chunks that were taken back from that frame on."""
+    @property
+    def soon(self) -> float:
+        """Seconds within which the next chunk is drawn, also where it is a whole one."""
+        return pacing.drawn_within(self._taken, self.next.length / self._fps)
+
+    def want_until(self, frame: int) -> None:
+        """Decode nothing of the chunks that were taken back from that frame on: the next chunk waits for it."""
         for span, chunk, _ in self._cut:
             if isinstance(chunk, LateChunk):
-                chunk.frames.cancel(max(0, first_frame - span.first))
+                chunk.frames.cancel(max(0, frame - span.first))
+
+    def replace_from(self, first_frame: int) -> None:
+        """Show nothing of the chunks that were taken back from that frame on."""
+        self.want_until(first_frame)
         self._cut = []
 
     def again(self, unplayed: float, transport: float) -> int | None:

@@ -49,5 +49,5 @@ def pictures_of(chunk: Chunk | LateChunk) -> Pictures:
 
 
 def is_decoded(chunk: Chunk | LateChunk) -> bool:
-    """Whether it was decoded beside drawing, and that has ended."""
-    return isinstance(chunk, LateChunk) and chunk.frames.seconds > 0
+    """Whether some of it was decoded beside drawing, and that has ended."""
+    return isinstance(chunk, LateChunk) and chunk.frames.seconds > 0 and chunk.frames.num_decoded > 0

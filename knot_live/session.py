@@ -130,8 +130,9 @@ class Session(Controlled):
                 return None
             self._book(drawn.span)
         span = drawn.span
-        replaced = self._watching.first_replaced(self._drawing.decoding) if self._cutting else span.first
-        first = max(span.first, replaced)
+        first = span.first
+        if self._cutting:
+            first = max(first, int(min(self._wanted, self._watching.first_replaced(self._drawing.undecoded))))
         if first >= span.end:
             return None
         buffer = self._watching.unplayed

@@ -83,6 +83,11 @@ class LateFrames:
         with self._changed:
             return self._cancelled and sum(map(len, self._pieces)) >= self._wanted
 
+    @property
+    def num_decoded(self) -> int:
+        """Latent frames that are decoded."""
+        return len(self._memories)
+
     def cancel(self, num_kept: int = 0) -> None:
         """Nobody wants more than the first `num_kept` that is not decoded yet, nor what the decoder remembers then."""
         with self._changed:

@@ -301,8 +301,17 @@ def test_decoding_beside_gives_the_same_in_pieces_of_a_latent_frame(model, ancho
         assert np.abs(np.asarray(late.frames).astype(int) - np.asarray(whole.frames)).max() <= 1
 
 
-def test_frames_that_are_shown_until_a_cut_come_although_the_rest_is_cancelled(model, anchors, tmp_path):
-    """Decoding is so slow that what is cut is not decoded when it is."""
+def test_frames_that_are_shown_until_a_cut_come_although_the_rest_is_cancelled(model, anchors, tmp_path, monkeypatch):
+    """Decoding is so slow that what is cut is not decoded when it is. The decoder leaves it at once, and what is drawn
+    in its place begins with the first frame that nobody decodes any more at the latest.
+    """
+    left, replace_from = [], Drawing.replace_from
+
+    def noting(drawing, first_frame):
+        left.extend((span.first + chunk.frames._wanted, first_frame) for span, chunk, _ in drawing._cut)
+        replace_from(drawing, first_frame)
+
+    monkeypatch.setattr(Drawing, "replace_from", noting)
     gate, decode = threading.Event(), model.codec.decode
     slow = SimpleNamespace(decode=lambda *arguments: (gate.wait(60), decode(*arguments))[1], encode=model.codec.encode)
     slowly = replace(model, codec=slow)
@@ -333,6 +342,9 @@ def test_frames_that_are_shown_until_a_cut_come_although_the_rest_is_cancelled(m
     ends = [chunk.first_frame + len(chunk.frames) for chunk in given]
     replaced = [chunk for chunk, end in zip(given, ends, strict=True) if chunk.epoch == 0 and end > cut.first_frame]
     assert any(chunk.first_frame < cut.first_frame for chunk in replaced)
+    last_replaced = max(end for chunk, end in zip(given, ends, strict=True) if chunk.epoch == 0)
+    assert len(left) == len(replaced)
+    assert all(first <= wanted < last_replaced for wanted, first in left)
     for chunk in replaced:
         wanted = chunk.frames[: max(0, cut.first_frame - chunk.first_frame)]
         assert len(np.asarray(wanted)) == len(wanted)
