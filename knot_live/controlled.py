@@ -112,7 +112,8 @@ class Controlled(ABC):
         self.log = self._receipts.log
         # whether a cut is to be drawn, and up to which frame what it replaces is still decoded
         self._cutting, self._wanted = False, inf
-        self._drawn_again = -1  # the last chunk that was given up
+        # the last chunk that was given up, and the last one for which something urgent was asked
+        self._drawn_again = self._moved = -1
 
     @property
     def state(self) -> str:
@@ -201,7 +202,7 @@ class Controlled(ABC):
                 except ValueError as problem:
                     self._tell(events.Refused(wish.number, str(problem)))
         if kind is Control:
-            self._answer_speech()
+            self._answer()
             self._receipts.book(self._drawing.next)
 
     def _do(self, control: Control, made: Any) -> None:
@@ -253,11 +254,18 @@ class Controlled(ABC):
                 self._wanted = min(self._wanted, max(soon, self._drawing.next.first))
                 self._drawing.want_until(int(self._wanted))
 
-    def _answer_speech(self) -> None:
-        """Speech that begins while all is silent is shown in place of pictures that are not shown yet."""
+    def _answer(self) -> None:
+        """Speech that begins while all is silent, and a movement that begins, come in place of pictures that are not
+        shown yet. A movement that goes on does not: its chunks are there as soon as they can be.
+        """
+        begins = self._receipts.urgent and self._drawing.next.chunk > self._moved + 1
+        if self._receipts.urgent:
+            self._moved = self._drawing.next.chunk
         if self._state == RUNNING and not self._cutting and self._receipts.heeded:
             position, transport = self._watching.position, self._watching.transport
             what = self._drawing.speech_begins(position, transport, committed=self._receipts.committed)
+            if what == NOTHING and begins:
+                what = self._drawing.moves(position, transport)
             if what != NOTHING:
                 self._take_back(what, None)
                 self._receipts.take_back(what)

@@ -219,6 +219,15 @@ class Drawing:
         self._in_place = in_place
         return what._replace(knot=True)
 
+    def moves(self, position: float, transport: float) -> TakenBack:
+        """The same for silent chunks, where the portrait is moved: it goes on from where it is, with the knot."""
+        silent = self._silent
+        if not silent:
+            return NOTHING
+        what, length = self._cut_of(silent, position, transport, self.soon)
+        self._in_place = length or self._in_place
+        return what._replace(knot=what.stay > 0)
+
     @property
     def _silent(self) -> Sequence[MadeChunk]:
         """The last chunks, as far as they are silent; none while less than usual lies ready."""

@@ -85,6 +85,7 @@ class FakeStream:
     recached: bool = False
     person: float = 0.0
     knots_dropped: int = 0
+    lengths: list = field(default_factory=list)  # latent frames of all chunks that were drawn
     on_begin: object = lambda _: None
 
     def __post_init__(self):
@@ -105,6 +106,7 @@ class FakeStream:
         self.kept = [*self.kept, plan][-self.num_kept :]
         self.plan = replace_plan(plan, chunk=plan.chunk + 1, start=plan.start + plan.num_frames)
         self.drawn += 1
+        self.lengths.append(plan.num_frames)
         latents = torch.zeros(plan.num_frames, 1, 1, 1)
         return Chunk(index=plan.chunk, start_frame=plan.start, latents=latents, pixel_frames=frames, seconds={})
 

@@ -21,6 +21,7 @@ from .simulated import FPS, Scene
 PIECE = SOUND_RATE // 50
 EVENTS = 24
 SPEAKS = 64 + 8  # of a signal: whether somebody does
+YAW = 64
 
 
 class Speaking(LiveDriving):
@@ -33,18 +34,28 @@ class Speaking(LiveDriving):
         return (200 * (spoken[-(end - first) :] > 0)).astype(np.uint8)
 
 
+class Turning(LiveDriving):
+    """A live driving whose frames show whether the head is turned in them."""
+
+    def frames(self, first, end):
+        """uint8 [P]"""
+        start = (first + 3) // 4
+        turned = self.signal(start, (end + 3) // 4 - start).numpy()[:, :, YAW].reshape(-1)
+        return (200 * (turned[-(end - first) :] > 0.4)).astype(np.uint8)
+
+
 def voice(seconds):
     return (9000 * np.sin(np.arange(round(seconds * SOUND_RATE)) / 20)).astype(np.int16)
 
 
-def waits(monkeypatch, chunk, ask, *, shows=200, smooth=True, **watched):
+def waits(monkeypatch, chunk, ask, *, shows=200, smooth=True, kind=Speaking, **watched):
     """Median and 95th percentile of the seconds from an event until the viewer shows it, and that viewer.
 
     `ask(scene, time)` asks at that time, and every 3 s again.
     """
     settings = StreamSettings(num_chunk_frames=chunk)
     here = Scene(monkeypatch, seconds=0.3, settings=settings, watched=watched,
-                 driving=lambda clock: Speaking(Portrait(), clock=clock.now))  # fmt: skip
+                 driving=lambda clock: kind(Portrait(), clock=clock.now))  # fmt: skip
     times = [3 + 3 * number + 0.48 * number / EVENTS for number in range(EVENTS)]
     for time in times:
         ask(here, time)
@@ -68,6 +79,12 @@ def replied(here, time):
     """An agent sends a word faster than real time."""
     here.at(time, controls.Speech(voice(0.9), SOUND_RATE))
     here.at(time, controls.CommitSpeech())
+
+
+def turned(here, time):
+    """Somebody moves a slider, and a second later back again."""
+    here.at(time, controls.SetControls({"yaw": 0.8}))
+    here.at(time + 1, controls.SetControls({"yaw": 0.0}))
 
 
 def interrupted(here, time):
@@ -101,6 +118,13 @@ def test_an_interruption_waits_for_the_same(monkeypatch, chunk, usual, most):
     found = waits(monkeypatch, chunk, interrupted, shows=0)
     assert found[0] - HELD <= usual
     assert found[1] - HELD <= most
+
+
+@pytest.mark.parametrize(("chunk", "usual", "most"), [(3, 0.36, 0.46), (1, 0.31, 0.38)])
+def test_a_slider_waits_for_the_same_and_until_the_head_has_turned_half_way(monkeypatch, chunk, usual, most):
+    found = waits(monkeypatch, chunk, turned, kind=Turning)
+    assert found[0] <= usual
+    assert found[1] <= most
 
 
 @pytest.mark.parametrize(("ask", "shows"), [(replied, 200), (interrupted, 0)])
