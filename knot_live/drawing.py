@@ -204,7 +204,7 @@ class Drawing:
         """
         what, length = self._cut_of(self._made, position, transport, self.soon)
         self._in_place = length or self._in_place
-        return what
+        return what._replace(knot=True)  # also where all that lies ready is shown
 
     def speech_begins(self, position: float, transport: float, *, committed: bool) -> TakenBack:
         """The same for silent chunks, where speech begins behind them; `committed`: no more of it comes."""

@@ -241,3 +241,17 @@ def test_the_log_says_how_long_chunks_were(scene):
     for place, drawn in enumerate(lengths_of(here), start=1):
         length = said.get(place, length)
         assert length == drawn
+
+
+def test_an_interruption_drops_the_knot_also_where_all_that_lies_ready_is_shown(scene):
+    here = scene(settings=StreamSettings(num_chunk_frames=1))
+    times = [3 + 2.53 * number for number in range(8)]
+    for time in times:
+        here.at(time - 1, controls.Speech(np.zeros(16 * 2400, dtype=np.int16), 16_000))
+        here.clock.at(time, lambda: here.session.apply(controls.Cancel(here.viewer.next - 1)))
+    here.run(seconds=24)
+    cuts = [entry for entry in here.session.log if isinstance(entry.control, controls.Cancel)]
+    assert len(cuts) == len(times)
+    assert any(not (entry.taken_back or entry.stay) for entry in cuts), "nothing that was made is replaced"
+    assert all(entry.knot for entry in cuts)
+    assert here.stream.knots_dropped >= len(times)
