@@ -27,7 +27,7 @@ from ..rng import Dice, DiceOf
 from ..stage_recipes import FaceCodecRecipe
 from ..synthetic import avatars
 from ..synthetic.avatars import box_mask
-from ..synthetic.heads.landmark_names import MIRRORED
+from ..synthetic.heads.landmark_names import MIRRORED, PARTS
 from ..synthetic.motion import lively_controls
 from .face_batch import FaceClips, stacked, unseen_clip
 from .other_cameras import rephotographed
@@ -35,6 +35,7 @@ from .warped_pictures import Painter, paint_shapes, warped_clip
 
 _LOOK_AGAIN = 50  # steps after which new files of the bank are looked for
 _STORED = ("frames", "reference", "flow", "visible", "landmarks", "reference_landmarks")
+_FACE = (0.5, 0.56)  # the middle of an aligned face (x, y), in sides
 _POOL = 48  # painted pictures that are at hand in a step
 
 
@@ -61,6 +62,8 @@ class FacePictures:
         rendered = own.rendered if self._files else 0.0
         if lot < rendered:
             make = self._rendered
+            if lots.shared_uniform() < own.cropped:
+                make, count = self._cropped, count * (own.size // own.crop) ** 2
         elif lot < rendered + own.portraits:
             make = self._portrait
         else:
@@ -130,24 +133,34 @@ class FacePictures:
         """A part of a clip of the bank; as it is, mirrored, or with texture on it."""
         clip = None
         while clip is None:
-            clip = read_rendered(self._files[rng.integers(len(self._files))], rng, groups)
+            clip = read_rendered(self._files[rng.integers(len(self._files))], rng, groups, self.own.tries)
         if rng.random() < 0.5:
             clip = mirrored(clip)
         if rng.random() < self.own.textured:
             clip = _textured(clip, self._painted(rng, self.own.size), rng.uniform(0.1, 0.6))
         return replace(clip, weight_B1HW=_face_weight(self.own))
 
+    def _cropped(self, groups: int, rng: np.random.Generator) -> FaceClips:
+        """Eyes and mouth of such a clip: they cost a quarter of the whole picture."""
+        own = self.own
+        middle = own.size * np.array(_FACE[::-1]) + rng.uniform(-1, 1, 2) * own.size / 12
+        top, left = np.clip(2 * np.round((middle - own.crop / 2) / 2), 0, own.size - own.crop).astype(int)
+        return cropped(self._rendered(groups, rng), int(top), int(left), own.crop)
+
 
 def _num_frames(groups: int) -> int:
     return 4 * groups or 1
 
 
-def read_rendered(path: Path, rng: np.random.Generator, groups: int) -> FaceClips | None:
-    """Some groups of a clip; a quarter begin like a stream, with the first picture four times. None: unfinished."""
+def read_rendered(path: Path, rng: np.random.Generator, groups: int, tries: int = 1) -> FaceClips | None:
+    """Some groups of a clip; a quarter begin like a stream, with the first picture four times. None: unfinished.
+
+    Of so many `tries` those groups are taken in which an eye or the mouth moves most by itself.
+    """
     try:
         with np.load(path) as stored:
-            return _clip({name: stored[name] for name in stored.files if name in _STORED},
-                         partial(_rows, rng, groups=groups))  # fmt: skip
+            parts = {name: stored[name] for name in stored.files if name in _STORED}
+            return _clip(parts, partial(_liveliest, rng, parts, groups, tries))
     except (zipfile.BadZipFile, EOFError, KeyError, ValueError, OSError):
         return None
 
@@ -182,6 +195,36 @@ def _rows(rng: np.random.Generator, num_frames: int, *, groups: int) -> np.ndarr
     return np.r_[[0] * 4, 1 : 4 * groups - 3] if first < 0 else 1 + 4 * first + np.arange(4 * groups)
 
 
+def _liveliest(
+    rng: np.random.Generator, stored: Mapping[str, np.ndarray], groups: int, tries: int, num_frames: int
+) -> np.ndarray:
+    """Of some choices of frames the one in which a part of the face moves most in itself."""
+    if tries == 1 or "reference_landmarks" not in stored:
+        return _rows(rng, num_frames, groups=groups)
+    part = PARTS[rng.integers(len(PARTS))]
+    moved = stored["landmarks"][:, part] - stored["reference_landmarks"][part]
+    own = np.nan_to_num(np.linalg.norm(moved - moved.mean(axis=1, keepdims=True), axis=-1)).max(axis=1)
+    return max((_rows(rng, num_frames, groups=groups) for _ in range(tries)), key=lambda rows: own[rows].max())
+
+
+def cropped(clip: FaceClips, top: int, left: int, side: int) -> FaceClips:
+    """A square of the clips. What lies outside of it in the reference is hidden in the square's; corners are even."""
+    whole = clip.reference_B3HW.shape[-1]
+    parts = {}
+    for name, part in vars(clip).items():
+        if "landmarks" in name:
+            parts[name] = (part * whole - torch.tensor([left, top])) / side
+        else:
+            down, across, long = (value * part.shape[-1] // whole for value in (top, left, side))
+            parts[name] = part[..., down : down + long, across : across + long]
+    places = (torch.arange(side // 2) + 0.5) * 2
+    at = parts["flow_BT2HW"] + torch.stack(torch.meshgrid(places, places, indexing="xy"))
+    inside = ((at >= 0) & (at <= side)).all(dim=2, keepdim=True)
+    parts["hidden_BT1HW"] = torch.maximum(parts["hidden_BT1HW"], parts["visible_BT1HW"] * ~inside)
+    parts["visible_BT1HW"] = parts["visible_BT1HW"] * inside
+    return FaceClips(**parts | {"weight_B1HW": _mean_one(parts["weight_B1HW"])})
+
+
 def mirrored(clip: FaceClips) -> FaceClips:
     """The clips in a mirror: a person's left landmarks lie where the right ones were."""
     parts = {name: part.flip(-1) for name, part in vars(clip).items() if "landmarks" not in name}
@@ -206,7 +249,7 @@ def _face_weight(own: FaceCodecRecipe) -> Tensor:
     """The weight of each pixel of an aligned face, [1, 1, S, S]: eyes at 112/256, mouth at 178/256 of the height."""
     axis = torch.linspace(0, 1, own.size)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    weight = 1 + own.face * _bump(x, y, (0.5, 0.56), (0.22, 0.3))
+    weight = 1 + own.face * _bump(x, y, _FACE, (0.22, 0.3))
     eyes = sum(_bump(x, y, (0.5 + side * 0.121, 0.4375), (0.1, 0.07)) for side in (-1, 1))
     return _mean_one(weight + own.features * (eyes + _bump(x, y, (0.5, 0.7), (0.15, 0.11))))[None, None]
 

@@ -18,7 +18,7 @@ from knot_core.errors import CheckpointError, SettingsError
 from knot_lab.data import face_clips
 from knot_lab.data.clip_shards import Clips
 from knot_lab.data.face_clips import prepare_bank, read_clip
-from knot_lab.data.face_pictures import FacePictures, mirrored, read_rendered
+from knot_lab.data.face_pictures import FacePictures, cropped, mirrored, read_rendered
 from knot_lab.data.other_cameras import rephotographed
 from knot_lab.data.portraits import Portraits
 from knot_lab.data.warped_pictures import paint_shapes, warped_clip
@@ -26,7 +26,7 @@ from knot_lab.evaluation.metrics import psnr
 from knot_lab.parallel import Team
 from knot_lab.recipes import KNOT_FACE
 from knot_lab.synthetic import avatars
-from knot_lab.synthetic.heads.landmark_names import LANDMARKS
+from knot_lab.synthetic.heads.landmark_names import LANDMARKS, PARTS
 from knot_lab.training import face_codec as training
 from knot_lab.training.face_codec_losses import point_loss
 from knot_lab.training.latent_reader import landmark_loss
@@ -36,7 +36,7 @@ from knot_lab.training.regression_stage import build_regression
 _OWN = replace(
     KNOT_FACE.face_codec, codec=WarpingConfig(encoder=(4, 4, 8, 8), decoder=(8, 8, 8), reference=4), steps=4, warmup=1,
     size=64, warped_size=32, clips=1, groups=1, stills=0.5, still_clips=2, save_every=2, sample_every=4, log_every=1,
-    rendered=0.4, portraits=0.2,
+    rendered=0.4, portraits=0.2, cropped=0.5, crop=32, tries=2,
 )  # fmt: skip
 _RECIPE = replace(KNOT_FACE, face_codec=_OWN, batch=3, micro_batch=3)
 
@@ -102,6 +102,39 @@ def test_a_mirrored_clip_has_its_landmarks_where_the_mirrored_picture_has_them(b
     )
     assert torch.allclose(found[0, :2, 0, 0], own.clamp(1 / 128, 127 / 128), atol=1e-5)
     assert torch.equal(mirrored(flipped).landmarks_BTL2, clip.landmarks_BTL2)
+
+
+def test_a_part_of_a_clip_moves_as_the_whole_does(bank: Path) -> None:
+    clip = read_rendered(bank / "0.npz", np.random.default_rng(3), 2)
+    part = cropped(clip, 8, 20, 32)
+    assert torch.equal(part.frames_BT3HW, clip.frames_BT3HW[..., 8:40, 20:52])
+    error = (_copied(part.reference_B3HW, part.flow_BT2HW) - part.frames_BT3HW[0]).square().mean(1, keepdim=True)
+    seen = fn.interpolate(part.visible_BT1HW[0], scale_factor=2)
+    assert psnr(float((error * seen).sum() / seen.sum())) > 20
+    inner = clip.visible_BT1HW[..., 4:20, 10:26]
+    lost = inner - part.visible_BT1HW
+    assert 0 < lost.mean() < 0.5, "what has come in from outside of the square is seen no more"
+    assert torch.equal(lost, part.hidden_BT1HW - clip.hidden_BT1HW[..., 4:20, 10:26]), "but hidden"
+    where = torch.tensor([20, 8]) + 32 * part.landmarks_BTL2
+    assert torch.allclose(where, 64 * clip.landmarks_BTL2, atol=1e-4)
+    assert torch.isclose(part.weight_B1HW.mean(), torch.tensor(1.0))
+
+
+def test_of_some_choices_of_frames_the_liveliest_is_taken(tmp_path: Path, bank: Path) -> None:
+    """In one frame of 17 a lid of each eye and a lip move by themselves: with more tries it is seen more often."""
+    with np.load(bank / "0.npz") as stored:
+        parts = dict(stored)
+    parts["landmarks"] = np.repeat(parts["reference_landmarks"][None], 17, axis=0) + np.arange(17)[:, None, None]
+    parts["landmarks"][9, [part[-1] for part in PARTS], 1] += 4
+    np.savez(tmp_path / "clip.npz", **parts)
+
+    def often(tries: int) -> int:
+        clips = [read_rendered(tmp_path / "clip.npz", np.random.default_rng(seed), 0, tries) for seed in range(200)]
+        moved = [clip.landmarks_BTL2[0, 0] - clip.reference_landmarks_BL2[0] for clip in clips]
+        return sum(bool((one - one[:1]).abs().max() > 1e-3) for one in moved)
+
+    once, thrice = often(1), often(3)
+    assert 1.5 * once < thrice < 6 * once
 
 
 def test_another_camera_changes_colours_and_moves_nothing() -> None:

@@ -25,6 +25,7 @@ from .render import Rendered, reference_of, render
 SPEAKING, LIVELY = 0.6, 0.45  # shares: of all clips; of the others, those in which every unit moves, and fast
 _CLIPS_A_SPEECH = 6  # neighbouring clips share one recording: starting a voice costs more than letting it talk
 _CAUGHT = 0.25  # share of references caught in the middle of something: photos of people who laugh, speak, blink
+_BLINKING = 0.5  # share of the clips that get a blink more: one of 17 frames would show the eyes shut once in six times
 _FARTHEST_YAW = 0.75  # rad, in lively clips
 
 
@@ -59,6 +60,8 @@ def sample_clip(bank: HeadBank, seed: int, num_pixel_frames: int = 17, split: st
         units = np.zeros((num_pixel_frames, len(UNITS)), np.float32)
     idle, pose = idle_motion(rng, num_pixel_frames, split)
     units = np.clip(_uneven(rng, units) + idle, 0, 1)
+    if split == "train" and rng.random() < _BLINKING:
+        units = np.maximum(units, _blink(rng, num_pixel_frames)[:, None] * unit_values({"eyeBlink": 1.0}))
     return Clip(
         identity=identity, units=units, pose=pose, placement=_placed(rng, num_pixel_frames), mel=mel, speaking=speaking
     )
@@ -179,6 +182,12 @@ def _glide(rng: np.random.Generator, num_pixel_frames: int, spread: float, secon
     left, t = at.astype(int), at % 1
     t = t * t * t * (10 + t * (6 * t - 15))
     return knots[left] * (1 - t) + knots[left + 1] * t
+
+
+def _blink(rng: np.random.Generator, num_pixel_frames: int) -> np.ndarray:
+    """Both eyes shut at some time and open again, a tenth of a second each: float32 [T]."""
+    away = np.abs(np.arange(num_pixel_frames) - rng.uniform(0, num_pixel_frames)) / FPS
+    return np.clip(1 - (away - rng.uniform(0, 0.12)) / 0.1, 0, 1).astype(np.float32)
 
 
 def _caught(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
