@@ -65,6 +65,7 @@ class FaceCodecRecipe(StageRecipe):
     tries: int = 1  # choices of frames in a rendered clip, of which the one is taken where eyes or mouth move most
     portraits: float = 0.03  # share of the steps that take drawn portraits
     textured: float = 0.3  # share of the rendered heads that get a texture
+    encoder_learns: bool = True  # else the decoder alone, behind latents that a network may be trained on meanwhile
     noise: float = 0.1  # standard deviation of what is added to the latents
     noise_ramp: int = 500  # steps until the noise is whole
     cameras: float = 0.7  # how much light and cameras differ that show the encoder frames and reference

@@ -54,6 +54,7 @@ def build_face_codec(recipe: Recipe, team: Team, start: Mapping[str, Tensor] | N
         codec = started(ReadCodec(own.codec))
     if start is not None:
         _go_on_from(codec, start)
+    codec.encoder.requires_grad_(own.encoder_learns)
     role = make_role(codec, recipe, team)
     average = ReadCodec(own.codec)
     average.load_state_dict(codec.state_dict())

@@ -24,7 +24,7 @@ from knot_lab.data.portraits import Portraits
 from knot_lab.data.warped_pictures import paint_shapes, warped_clip
 from knot_lab.evaluation.metrics import psnr
 from knot_lab.parallel import Team
-from knot_lab.recipes import KNOT_FACE
+from knot_lab.recipes import KNOT_FACE, Recipe
 from knot_lab.synthetic import avatars
 from knot_lab.synthetic.heads.landmark_names import LANDMARKS, PARTS
 from knot_lab.training import face_codec as training
@@ -203,8 +203,19 @@ def test_a_killed_training_resumes_bit_for_bit(bank: Path, tmp_path: Path, monke
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
 
 
-def _train(bank: Path, folder: Path) -> dict[str, Tensor]:
-    stage = training.build_face_codec(_RECIPE, Team())
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_decoder_learns_alone_behind_latents_that_stay(bank: Path, tmp_path: Path, optimizer: str) -> None:
+    recipe = replace(_RECIPE, face_codec=replace(_OWN, encoder_learns=False), optimizer=optimizer)
+    first = {name: tensor.clone() for name, tensor in
+             training.build_face_codec(recipe, Team()).roles["codec"].network.state_dict().items()}  # fmt: skip
+    trained = _train(bank, tmp_path, recipe)
+    changed = {name.split(".")[0] for name, tensor in trained.items() if not torch.equal(tensor, first[name])}
+    assert "decoder" in changed
+    assert "encoder" not in changed
+
+
+def _train(bank: Path, folder: Path, recipe: Recipe = _RECIPE) -> dict[str, Tensor]:
+    stage = training.build_face_codec(recipe, Team())
     train_stage(stage, _source(bank), Outputs(folder=folder))
     return stage.roles["codec"].network.state_dict()
 
