@@ -255,7 +255,7 @@ def test_log_lines_name_the_session_and_hold_no_secret(lines):
         return made[-1]
 
     async def live():
-        async with served(token=SECRET, make=broken, max_sessions=4, max_waiting_messages=2 * FRAMES) as at:
+        async with served(token=SECRET, make=broken, max_sessions=4, max_waiting_messages=50 * FRAMES) as at:
             created = []
             async with wire(at.url, "session.create", token=SECRET) as one:
                 created.append(await one.until("session.created"))
