@@ -4,6 +4,7 @@ import json
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import websocket
@@ -77,7 +78,9 @@ class Driving(Following):
         kind, _, self.epoch, _, position = struct.unpack_from("<BBHIQ", message)
         if kind == VIDEO:
             self.frames = position + 1
-            self.send("playback.ack", epoch=self.epoch, frame=position)
+            # the session may have ended, and what it said is still to be read
+            with suppress(ConnectionError, websocket.WebSocketException):
+                self.send("playback.ack", epoch=self.epoch, frame=position)
         elif kind == SOUND:
             self.samples += (len(message) - 16) // 2
 
