@@ -161,7 +161,7 @@ class Drawing:
         return self._undecoded(self._made[-1].chunk) if self._made else 0.0
 
     def _undecoded(self, chunk: Chunk | LateChunk) -> float:
-        """They are decoded while the chunk is committed."""
+        """Decoding them begins when the chunk is drawn, and goes on while it is committed."""
         last = next((made.chunk for made in reversed(self._made) if is_decoded(made.chunk)), None)
         decoding = 0.0 if last is None else last.frames.seconds / last.frames.num_decoded
         return max(0.0, decoding - chunk.seconds.get("commit", 0.0))
@@ -253,7 +253,7 @@ class Drawing:
         """Take back the last chunks, and cut short the one before them; `played_frame` was shown last, and behind it
         nothing more is said in the chunk that is drawn in their place; None: they were silent.
 
-        That chunk begins without the knot, which was drawn under what holds no longer.
+        That chunk begins without the knot where `what` says so: it was drawn under what holds no longer.
         """
         self._cut += [self._made.pop() for _ in range(what.chunks)]
         if what.chunks:
