@@ -27,21 +27,19 @@ YAW = 64
 class Speaking(LiveDriving):
     """A live driving whose frames show whether somebody speaks in them."""
 
-    def frames(self, first, end):
-        """uint8 [P]"""
-        start = (first + 3) // 4
-        spoken = self.signal(start, (end + 3) // 4 - start).numpy()[:, :, SPEAKS].reshape(-1)
-        return (200 * (spoken[-(end - first) :] > 0)).astype(np.uint8)
-
-
-class Turning(LiveDriving):
-    """A live driving whose frames show whether the head is turned in them."""
+    channel, above = SPEAKS, 0.0
 
     def frames(self, first, end):
         """uint8 [P]"""
         start = (first + 3) // 4
-        turned = self.signal(start, (end + 3) // 4 - start).numpy()[:, :, YAW].reshape(-1)
-        return (200 * (turned[-(end - first) :] > 0.4)).astype(np.uint8)
+        told = self.signal(start, (end + 3) // 4 - start).numpy()[:, :, self.channel].reshape(-1)
+        return (200 * (told[-(end - first) :] > self.above)).astype(np.uint8)
+
+
+class Turning(Speaking):
+    """The same, of whether the head is turned in them."""
+
+    channel, above = YAW, 0.4
 
 
 def voice(seconds):
