@@ -198,7 +198,7 @@ def _rows(rng: np.random.Generator, num_frames: int, *, groups: int) -> np.ndarr
 def _liveliest(
     rng: np.random.Generator, stored: Mapping[str, np.ndarray], groups: int, tries: int, num_frames: int
 ) -> np.ndarray:
-    """Of some choices of frames the one in which a part of the face moves most in itself."""
+    """Choose frames ``tries`` times and keep the choice in which a part of the face moves most in itself."""
     if tries == 1 or "reference_landmarks" not in stored:
         return _rows(rng, num_frames, groups=groups)
     part = PARTS[rng.integers(len(PARTS))]
