@@ -2,7 +2,7 @@
 
 A role is one FSDP unit: weights, gradients, averages and optimiser states lie apart on the processes, and a role's
 weights come together while it is called. That suits networks of a few billion weights; a 14 B network would want one
-unit a block.
+unit a block. With Muon, which updates whole matrices, every process has all weights, and gradients are averaged.
 """
 
 from __future__ import annotations
@@ -87,6 +87,18 @@ def share_weights(role: nn.Module, team: Team) -> nn.Module:
         # together only while it is called: an average's weights change between two calls
         fully_shard(role, mesh=mesh, reshard_after_forward=True)
     return role
+
+
+def average_gradients(role: nn.Module, team: Team) -> None:
+    """Give every process the mean gradient of the weights that are not spread; FSDP2 does so with those that are."""
+    gradients = [weight.grad for weight in role.parameters() if weight.grad is not None]
+    whole = [gradient for gradient in gradients if not hasattr(gradient, "full_tensor")]
+    if team.size > 1 and whole:
+        together = torch.cat([gradient.flatten() for gradient in whole])
+        dist.all_reduce(together)
+        parts = (together / team.size).split([gradient.numel() for gradient in whole])
+        for gradient, part in zip(whole, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
 
 def _whole(value: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ from .warping_networks import (
 _TRIM = TEMPORAL - 1  # latent frame 0 decodes to four pixel frames, of which the last one is the picture
 GAIN = 8  # pixels for one of the gain
 _KEY = "decoder.head.weight"  # by which the files are known
+_SHARPNESS = "decoder.sharpness"  # was a scalar, which FSDP2 does not shard
 
 
 class WarpingCodec(nn.Module):
@@ -63,6 +64,8 @@ class WarpingCodec(nn.Module):
     def from_state_dict(state: Mapping[str, Tensor]) -> WarpingCodec:
         """Build with the widths that the tensors have, and load them; ``CheckpointError`` where they do not fit."""
         config = read_config(state)
+        state = {name: tensor.reshape(1) if name == _SHARPNESS and not tensor.ndim else tensor
+                 for name, tensor in state.items()}  # fmt: skip
         _check_shapes(state, config)
         codec = WarpingCodec(config)
         try:

@@ -115,7 +115,7 @@ class Decoder(nn.Module):
     def __init__(self, config: WarpingConfig) -> None:
         super().__init__()
         a, b, c = config.decoder
-        self.sharpness = nn.Parameter(torch.tensor(1.5))  # logarithm; how much a smaller distance counts
+        self.sharpness = nn.Parameter(torch.tensor([1.5]))  # logarithm; how much a smaller distance counts
         self.first = _conv(4 * config.latent_channels + FAR + 2 + NEAR, a)
         self.latent_blocks = nn.ModuleList(MemoryBlock(a) for _ in range(3))
         self.grow = nn.Conv2d(a, 4 * TEMPORAL * b, 1)

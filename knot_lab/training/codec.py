@@ -70,7 +70,7 @@ def _stage(name: str, recipe: Recipe, own: CodecRecipe, codec: TAEHV, team: Team
         own=own,
         team=team,
         roles={"codec": role},
-        optimizers={"codec": make_optimizer(recipe.optimizer, role, own, own.lr, team, _OUTER)},
+        optimizers={"codec": make_optimizer(recipe.optimizer, role, own, own.lr, _OUTER)},
         learner="codec",
         updates=(Update(role="codec", losses=losses),),
         fixed={"network": json.dumps(dataclasses.asdict(codec.config)), "start": start},

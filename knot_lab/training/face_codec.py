@@ -55,9 +55,9 @@ def build_face_codec(recipe: Recipe, team: Team, start: Mapping[str, Tensor] | N
     if start is not None:
         _go_on_from(codec, start)
     codec.encoder.requires_grad_(own.encoder_learns)
-    role = make_role(codec, recipe, team)
     average = ReadCodec(own.codec)
     average.load_state_dict(codec.state_dict())
+    role = make_role(codec, recipe, team)
 
     def losses(stage: Stage, batch: FaceClips, dice: Dice) -> Losses:
         return stage.roles["codec"](partial(face_codec_loss, own=own), batch, dice)
@@ -68,7 +68,7 @@ def build_face_codec(recipe: Recipe, team: Team, start: Mapping[str, Tensor] | N
         own=own,
         team=team,
         roles={"codec": role, "average": make_role(average, recipe, team, learns=False)},
-        optimizers={"codec": make_optimizer(recipe.optimizer, role, own, own.lr, team, _OUTER)},
+        optimizers={"codec": make_optimizer(recipe.optimizer, role, own, own.lr, _OUTER)},
         learner="codec",
         updates=(Update(role="codec", losses=losses),),
         fixed={"network": json.dumps(dataclasses.asdict(codec.config))},

@@ -59,7 +59,7 @@ def build_knot_lora(recipe: Recipe, team: Team, start_from: Path) -> Stage:
         own=own,
         team=team,
         roles={"student": student, "average": average},
-        optimizers={"student": make_optimizer("adamw", student, own, own.lr, team)},
+        optimizers={"student": make_optimizer("adamw", student, own, own.lr)},
         learner="student",
         updates=(regression_update(own, None),),
         fixed=fixed_by(recipe.network, recipe, {"student": checkpoint.tensors}) | {"rank": f"{own.rank} {own.alpha}"},

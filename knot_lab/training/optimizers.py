@@ -18,9 +18,6 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from knot_core.errors import SettingsError
-
-from ..parallel import Team
 from ..stage_recipes import StageRecipe
 from .roles import Role
 
@@ -111,17 +108,10 @@ class AdamOptimizer:
         return norm
 
 
-def make_optimizer(
-    kind: str, role: Role, stage: StageRecipe, lr: float, team: Team, outer: tuple[str, ...] = OUTER
-) -> Optimizer:
+def make_optimizer(kind: str, role: Role, stage: StageRecipe, lr: float, outer: tuple[str, ...] = OUTER) -> Optimizer:
     """`kind`: adamw or muon. `lr`: the critic's differs from its stage's. `outer`: what Muon leaves to AdamW."""
     if kind == "adamw":
         return AdamOptimizer(role, stage, lr)
-    if team.size > 1:
-        raise SettingsError(
-            f"the recipe's optimiser is muon, which updates whole matrices, but these lie apart on {team.size} "
-            "processes; use --set optimizer=adamw, with lower rates, or one process"
-        )
     weights = ((name, weight) for name, weight in role.network.named_parameters() if weight.requires_grad)
     return MatrixOptimizer(weights, outer, lr, stage.muon_lr * lr / stage.lr)
 

@@ -47,7 +47,7 @@ def build_regression(
         own=own,
         team=team,
         roles={"student": student, "average": average},
-        optimizers={"student": make_optimizer(recipe.optimizer, student, own, own.lr, team)},
+        optimizers={"student": make_optimizer(recipe.optimizer, student, own, own.lr)},
         learner="student",
         updates=(regression_update(own, adversary),),
         fixed=fixed_by(recipe.network, recipe, {} if start is None else {"student": start}),

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from knot_core.config import NetworkConfig
 
 from ..data.batch import Batch
-from ..parallel import Team, share_weights
+from ..parallel import Team, average_gradients, share_weights
 from ..precision import compute_dtype
 from ..recipes import Recipe
 from ..rng import Dice, DiceOf
@@ -100,11 +100,11 @@ class Stage:
 
 
 def make_role(network: nn.Module, recipe: Recipe, team: Team, *, learns: bool = True) -> Role:
-    """A role on the team's device, spread over its processes, computing in the recipe's precision."""
+    """A role on the team's device, computing in the recipe's precision; with AdamW spread over the processes."""
     if not learns:
         network.requires_grad_(False)
     role = Role(network, dtype=compute_dtype(recipe.precision, team.device), device=team.device)
-    return share_weights(role, team)
+    return role if recipe.optimizer == "muon" else share_weights(role, team)
 
 
 def fixed_by(network: NetworkConfig, recipe: Recipe, starts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, str]:
@@ -144,6 +144,7 @@ def _update(stage: Stage, update: Update, at: tuple[int, int], factor: float, fe
         losses = update.losses(stage, batch, dice)
         (losses["loss"] / len(parts)).backward()
         sums = {name: sums.get(name, 0) + value.detach() / len(parts) for name, value in losses.items()}
+    average_gradients(stage.roles[update.role], stage.team)
     values = stage.team.mean(sums)
     _require_finite(values, at)
     values |= stage.team.mean({"norm": stage.optimizers[update.role].step(factor)})

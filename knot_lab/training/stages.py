@@ -59,7 +59,7 @@ def build_stage(
         own=own,
         team=team,
         roles=roles,
-        optimizers={role: make_optimizer(recipe.optimizer, roles[role], own, rate, team)
+        optimizers={role: make_optimizer(recipe.optimizer, roles[role], own, rate)
                     for role, rate in rates.items()},
         learner=learner,
         updates=_updates(name, recipe, learner),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +40,7 @@ from knot_lab.training.regression_stage import build_regression
 _OWN = replace(
     KNOT_FACE.face_codec, codec=WarpingConfig(encoder=(4, 4, 8, 8), decoder=(8, 8, 8), reference=4), steps=4, warmup=1,
     size=64, warped_size=32, clips=1, groups=1, stills=0.5, still_clips=2, save_every=2, sample_every=4, log_every=1,
-    rendered=0.4, portraits=0.2, cropped=0.5, crop=32, tries=2,
+    rendered=0.4, portraits=0.2, cropped=0.5, crop=32, crops=2, tries=2,
 )  # fmt: skip
 _RECIPE = replace(KNOT_FACE, face_codec=_OWN, batch=3, micro_batch=3)
 
@@ -158,12 +162,17 @@ def test_frames_and_reference_stand_in_the_same_light() -> None:
 
 
 def test_landmarks_are_read_where_the_maps_peak_and_unknown_ones_do_not_count() -> None:
-    maps = torch.zeros(1, 2, 8, 8)
+    maps = torch.zeros(1, len(LANDMARKS), 8, 8)
     maps[0, :, 3, 5] = 6
-    right = torch.tensor([[[5.5 / 8, 3.5 / 8], [torch.nan, 0.2]]])
+    right = torch.tensor([5.5 / 8, 3.5 / 8]).repeat(1, len(LANDMARKS), 1)
+    right[0, 1, 0] = torch.nan
     wrong = right + torch.tensor([0.25, 0.0])
     assert landmark_loss(maps, right) < 0.5 * landmark_loss(maps, wrong)
     assert landmark_loss(maps, right * torch.nan) == 0
+    lids = torch.zeros(len(LANDMARKS), 2)
+    lids[LANDMARKS.index("left_lid_upper"), 1], lids[LANDMARKS.index("chin"), 1] = 0.05, -0.05
+    of_a_lid, of_the_chin = (landmark_loss(maps, right + lids * (lids[:, 1:] * sign > 0)) for sign in (1, -1))
+    assert of_a_lid > of_the_chin, "what lids and lips do by themselves counts more"
 
 
 def test_a_flow_is_judged_at_landmarks_and_by_how_parts_move_in_themselves(bank: Path) -> None:
@@ -201,6 +210,26 @@ def test_a_killed_training_resumes_bit_for_bit(bank: Path, tmp_path: Path, monke
             _train(bank, tmp_path / "parts")
     parts = _train(bank, tmp_path / "parts")
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_two_processes_train_as_one_does(bank: Path, tmp_path: Path, optimizer: str) -> None:
+    if not torch.distributed.is_gloo_available():
+        pytest.skip("this torch has no gloo")
+    settings = ["steps=2", "size=64", "warped_size=32", "clips=2", "still_clips=2", "crops=2", "crop=32",
+                "log_every=1", "sample_every=9", "batch=4", "micro_batch=2", f"optimizer={optimizer}"]  # fmt: skip
+    found = []
+    for launcher in ([], ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]):
+        folder = tmp_path / str(len(launcher))
+        command = ["-m", *launcher, "knot_lab", "train", "face-codec", "--recipe", "knot-face", "--bank", str(bank),
+                   "--folder", str(folder), "--threads", "1", "--set", *settings]  # fmt: skip
+        subprocess.run([sys.executable, *command], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
+        found.append([json.loads(line) for line in (folder / "face-codec.log").read_text().splitlines()])
+    assert [len(one) for one in found] == [2, 2]
+    for one, two in zip(*found, strict=True):
+        for name in ("picture", "copied", "painted", "masked", "flow"):  # the others are means over what a process sees
+            assert one[name] == pytest.approx(two[name], rel=0.02, abs=1e-5), name
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

@@ -139,13 +139,14 @@ def _last_step(log):
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_losses_of_one(clips, tmp_path):
-    """Sharded weights, optimisers and averages; and what two have saved, one goes on with."""
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_two_processes_have_the_losses_of_one(clips, tmp_path, optimizer):
+    """Sharded weights, optimisers and averages, or all of them on both; what two have saved, one goes on with."""
     pytest.importorskip("torch.distributed.fsdp")
     if not torch.distributed.is_gloo_available():
         pytest.skip("this torch has no gloo")
     teacher = tmp_path / "teacher.safetensors"
-    options = ["distill.steps=4", "distill.sample_every=4", "recompute=True"]
+    options = ["distill.steps=4", "distill.sample_every=4", "recompute=True", f"optimizer={optimizer}"]
     main(_arguments("teacher", clips, tmp_path, "teacher.steps=1"))
     (tmp_path / "causal.safetensors").write_bytes(teacher.read_bytes())
     found = []
@@ -165,7 +166,8 @@ def test_two_processes_have_the_losses_of_one(clips, tmp_path):
     for one, two in zip(*found, strict=True):
         for name in set(one) - {"seconds"}:
             assert one[name] == pytest.approx(two[name], rel=1e-4, abs=1e-5), name
-    main(_arguments("distill", clips, tmp_path / "2", "distill.steps=5", "distill.sample_every=9"))
+    going_on = ["distill.steps=5", "distill.sample_every=9", f"optimizer={optimizer}"]
+    main(_arguments("distill", clips, tmp_path / "2", *going_on))
     assert _last_step(tmp_path / "2" / "distill.log") == 5
 
 
