@@ -60,8 +60,9 @@ class FaceCodecRecipe(StageRecipe):
     still_clips: int = 9
     warped_size: int = 128  # side of the warped pictures, of which there are twice as many
     rendered: float = 0.9  # share of the steps that take rendered heads, once there are some
-    cropped: float = 0.0  # share of those steps that take eyes and mouth alone, of four times as many people
-    crop: int = 128  # side of what they take
+    cropped: float = 0.0  # share of those steps that take an eye or a mouth alone, of more people
+    crop: int = 64  # side of what they take
+    crops: int = 24  # of these in a step; of single pictures four times as many
     tries: int = 1  # choices of frames in a rendered clip, of which the one is taken where eyes or mouth move most
     portraits: float = 0.03  # share of the steps that take drawn portraits
     textured: float = 0.3  # share of the rendered heads that get a texture

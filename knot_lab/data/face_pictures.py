@@ -9,7 +9,7 @@ Shapes: B clips, T pixel frames (whole groups of four), H W pixels.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -63,7 +63,7 @@ class FacePictures:
         if lot < rendered:
             make = self._rendered
             if lots.shared_uniform() < own.cropped:
-                make, count = self._cropped, count * (own.size // own.crop) ** 2
+                make, count = self._part, own.crops if groups else 4 * own.crops
         elif lot < rendered + own.portraits:
             make = self._portrait
         else:
@@ -130,37 +130,50 @@ class FacePictures:
         )  # fmt: skip
 
     def _rendered(self, groups: int, rng: np.random.Generator) -> FaceClips:
-        """A part of a clip of the bank; as it is, mirrored, or with texture on it."""
+        """A clip of the bank, or of it one groups long; as it is, mirrored, or with texture on it."""
+        clip = replace(self._read(groups, rng), weight_B1HW=_face_weight(self.own))
+        return self._changed(clip, rng)
+
+    def _part(self, groups: int, rng: np.random.Generator) -> FaceClips:
+        """An eye or the mouth of such a clip, where it moves: a sixteenth of the picture shows more of it, faster."""
+        side, part = self.own.crop, PARTS[rng.integers(len(PARTS))]
+        clip = self._read(groups, rng, part)
+        places = torch.cat([clip.landmarks_BTL2[0], clip.reference_landmarks_BL2])[:, part]
+        middle = places.nanmean(dim=(0, 1)).nan_to_num(float(rng.random()))  # of a natural picture: anywhere
+        left, top = self.own.size * middle.numpy() - side / 2 + rng.uniform(-1, 1, 2) * side / 6
+        top, left = (int(np.clip(2 * round(edge / 2), 0, self.own.size - side)) for edge in (top, left))
+        return self._changed(cropped(clip, top, left, side), rng)
+
+    def _read(self, groups: int, rng: np.random.Generator, part: Sequence[int] | None = None) -> FaceClips:
         clip = None
         while clip is None:
-            clip = read_rendered(self._files[rng.integers(len(self._files))], rng, groups, self.own.tries)
+            clip = read_rendered(self._files[rng.integers(len(self._files))], rng, groups, self.own.tries, part)
+        return clip
+
+    def _changed(self, clip: FaceClips, rng: np.random.Generator) -> FaceClips:
+        """As it is, mirrored, or with texture on it."""
         if rng.random() < 0.5:
             clip = mirrored(clip)
         if rng.random() < self.own.textured:
-            clip = _textured(clip, self._painted(rng, self.own.size), rng.uniform(0.1, 0.6))
-        return replace(clip, weight_B1HW=_face_weight(self.own))
-
-    def _cropped(self, groups: int, rng: np.random.Generator) -> FaceClips:
-        """Eyes and mouth of such a clip: they cost a quarter of the whole picture."""
-        own = self.own
-        middle = own.size * np.array(_FACE[::-1]) + rng.uniform(-1, 1, 2) * own.size / 12
-        top, left = np.clip(2 * np.round((middle - own.crop / 2) / 2), 0, own.size - own.crop).astype(int)
-        return cropped(self._rendered(groups, rng), int(top), int(left), own.crop)
+            clip = _textured(clip, self._painted(rng, clip.reference_B3HW.shape[-1]), rng.uniform(0.1, 0.6))
+        return clip
 
 
 def _num_frames(groups: int) -> int:
     return 4 * groups or 1
 
 
-def read_rendered(path: Path, rng: np.random.Generator, groups: int, tries: int = 1) -> FaceClips | None:
+def read_rendered(
+    path: Path, rng: np.random.Generator, groups: int, tries: int = 1, part: Sequence[int] | None = None
+) -> FaceClips | None:
     """Some groups of a clip; a quarter begin like a stream, with the first picture four times. None: unfinished.
 
-    Of so many `tries` those groups are taken in which an eye or the mouth moves most by itself.
+    Of so many `tries` those groups are taken in which a part, these landmarks or one of `PARTS`, moves most by itself.
     """
     try:
         with np.load(path) as stored:
             parts = {name: stored[name] for name in stored.files if name in _STORED}
-            return _clip(parts, partial(_liveliest, rng, parts, groups, tries))
+            return _clip(parts, partial(_liveliest, rng, parts, groups, tries, part))
     except (zipfile.BadZipFile, EOFError, KeyError, ValueError, OSError):
         return None
 
@@ -196,12 +209,17 @@ def _rows(rng: np.random.Generator, num_frames: int, *, groups: int) -> np.ndarr
 
 
 def _liveliest(
-    rng: np.random.Generator, stored: Mapping[str, np.ndarray], groups: int, tries: int, num_frames: int
+    rng: np.random.Generator,
+    stored: Mapping[str, np.ndarray],
+    groups: int,
+    tries: int,
+    part: Sequence[int] | None,
+    num_frames: int,
 ) -> np.ndarray:
     """Choose frames ``tries`` times and keep the choice in which a part of the face moves most in itself."""
     if tries == 1 or "reference_landmarks" not in stored:
         return _rows(rng, num_frames, groups=groups)
-    part = PARTS[rng.integers(len(PARTS))]
+    part = PARTS[rng.integers(len(PARTS))] if part is None else part
     moved = stored["landmarks"][:, part] - stored["reference_landmarks"][part]
     own = np.nan_to_num(np.linalg.norm(moved - moved.mean(axis=1, keepdims=True), axis=-1)).max(axis=1)
     return max((_rows(rng, num_frames, groups=groups) for _ in range(tries)), key=lambda rows: own[rows].max())

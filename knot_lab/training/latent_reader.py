@@ -13,11 +13,12 @@ from torch.nn import functional as fn
 from knot_core.codec.warping import WarpingCodec
 from knot_core.codec.warping_networks import WarpingConfig
 
-from ..synthetic.heads.landmark_names import LANDMARKS
+from ..synthetic.heads.landmark_names import LANDMARKS, PARTS
 
 READER = "reader."  # what its tensors' names begin with
 _WIDTH = 64
 _SPREAD = 0.7  # of a landmark's likelihood, in latent cells
+_OFTEN = 8.0  # how often places of eyes and mouth count beside what a part has in common: lids move by half a cell
 
 
 class LatentReader(nn.Module):
@@ -43,7 +44,8 @@ class ReadCodec(WarpingCodec):
 
 
 def landmark_loss(maps_NLhw: Tensor, landmarks_NL2: Tensor) -> Tensor:
-    """Cross entropy of the maps with a Gaussian about each landmark, and the mean place's distance in latent cells.
+    """Cross entropy of the maps with a Gaussian about each landmark, and the mean place's distance in latent cells; in
+    eyes and mouth also the distance less what a part has in common.
 
     Landmarks [N, L, 2] are in sides of the picture; those outside of it, and those that are no number, do not count.
     """
@@ -57,5 +59,11 @@ def landmark_loss(maps_NLhw: Tensor, landmarks_NL2: Tensor) -> Tensor:
     likely = fn.log_softmax(maps_NLhw.flatten(2), dim=-1)
     shares = likely.exp().unflatten(-1, (height, width))
     found = torch.stack([(shares.sum(dim=-2) * x).sum(dim=-1), (shares.sum(dim=-1) * y).sum(dim=-1)], dim=-1)
-    each = (wanted * (wanted.clamp_min(1e-9).log() - likely)).sum(dim=-1) + (found - places).abs().sum(dim=-1)
-    return (each * known).sum() / known.sum().clamp_min(1)
+    error = (found - places) * known[..., None]
+    off = (wanted * (wanted.clamp_min(1e-9).log() - likely)).sum(dim=-1) * known + error.abs().sum(dim=-1)
+    total = off.sum()
+    for part in PARTS:
+        own, here = error[:, part], known[:, part, None]
+        mean = own.sum(dim=1, keepdim=True) / here.sum(dim=1, keepdim=True).clamp_min(1)
+        total = total + _OFTEN * ((own - mean) * here).abs().sum()
+    return total / known.sum().clamp_min(1)
