@@ -18,6 +18,7 @@ from .media import Fit, fit_image
 from .stream import Anchor, StreamCodec, encode_latent_anchor
 from .stream.decode import to_uint8
 from .stream.reference_check import GOOD_ENOUGH, Cloud, draw_reference, measure
+from .stream.reference_pictures import MOST_DETAIL
 from .stream.stream_model import spatial_of, wants_reference
 from .stream.thread_choice import choose_threads
 from .wan.memory import MemoryNeed, memory_needed
@@ -81,6 +82,17 @@ class Model:
         """
         return latent_size(height, width, self.spatial)
 
+    def check_detail(self, detail: int) -> None:
+        """Check that frames can be so many times as large as what the network sees: see `encode_anchor`.
+
+        Raises:
+            SettingsError: they cannot.
+        """
+        most = MOST_DETAIL if wants_reference(self.codec) else 1
+        if not 1 <= detail <= most:
+            copies = f"wanted 1 to {most}" if most > 1 else "but this model draws every pixel itself; leave it at 1"
+            raise SettingsError(f"detail is {detail}, {copies}")
+
     def threads_for(
         self, settings: StreamSettings, latent_size: tuple[int, int], *, as_before: int | None = None
     ) -> int | None:
@@ -90,7 +102,7 @@ class Model:
         return self.threads or as_before or choose_threads(self, settings, latent_size)
 
     @torch.no_grad()
-    def encode_anchor(
+    def encode_anchor(  # noqa: PLR0913 - all but the image may be left out
         self,
         image: Tensor,
         *,
@@ -99,14 +111,16 @@ class Model:
         fit: Fit = "crop",
         image_tokens: Tensor | None = None,
         negative: Tensor | None = None,
+        detail: int = 1,
     ) -> Anchor:
         """Encode an image [H, W, 3] in 0..1 as the anchor; `size`: (height, width) in pixels, `text`: [1, T, text_dim].
 
         `image_tokens` [1, T, image_dim] are the image's CLIP tokens, for networks that attend to them; `negative`
-        [1, T, text_dim] is the negative prompt of guidance, None for the empty prompt.
+        [1, T, text_dim] is the negative prompt of guidance, None for the empty prompt. With `detail` from 2 to 4 a
+        model that copies pixels from the image gives frames of so many times `size`, each way, as sharp as it is.
 
         Raises:
-            SettingsError: the image, the prompt or the size does not suit the model.
+            SettingsError: the image, the prompt, the size or the detail does not suit the model.
         """
         if image is None:
             raise SettingsError("got no picture; give the reference as a tensor [height, width, 3] in 0..1")
@@ -121,6 +135,7 @@ class Model:
             )
         height, width = size or (self.preset.height, self.preset.width)
         self.latent_size(height, width)  # refuses what does not divide into tokens
+        self.check_detail(detail)
         pixels = rearrange(fit_image(image, height, width, fit), "h w c -> 1 1 c h w")
         picture = to_uint8(pixels[0])[0]
         if wants_reference(self.codec):  # latents of what is kept
@@ -128,6 +143,9 @@ class Model:
         if self.config.unknown_frames == "grey":
             grey = pixels.new_full((1, TEMPORAL * NUM_GREY_LATENTS, *pixels.shape[2:]), 0.5)
             pixels = torch.cat([pixels, grey], dim=1)
+        if detail > 1:
+            large = fit_image(image, detail * height, detail * width, fit)
+            picture = to_uint8(rearrange(large, "h w c -> 1 c h w"))[0]
         latents = self.codec.encode(pixels.to(self.device, self._codec_dtype)).float()
         behind = latents[:, 1:] if latents.shape[1] > 1 else None
         return encode_latent_anchor(self, latents[:, :1], text, image_tokens, behind, negative, picture_HWC=picture)
@@ -142,7 +160,7 @@ class Model:
         if self.good_references is None:
             return None
         height, width = self.good_references.latent_size
-        if anchor is None or anchor.latent_size != (height, width):
+        if anchor is None or (anchor.latent_size, anchor.video_size) != ((height, width), anchor.size):
             anchor = self.encode_anchor(image, size=(self.spatial * height, self.spatial * width), fit=fit)
         drawing = draw_reference(self, anchor, self.settings)
         return self.good_references.score(measure(*drawing, self.good_references.motion))

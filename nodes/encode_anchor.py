@@ -108,6 +108,15 @@ class EncodeAnchor(io.ComfyNode):
                     tooltip="The two eyes and the mouth in pixels of the picture, such as 97,112 159,112 128,178: "
                     "click them in the picture below. Empty: the face is found, if MediaPipe is installed.",
                 ),
+                io.Int.Input(
+                    "detail",
+                    default=1,
+                    min=1,
+                    max=4,
+                    optional=True,
+                    tooltip="How many times as large the video is, each way, as sharp as the picture is: 1 to 4. For "
+                    "models that copy pixels from the picture (knot-face, 256 pixels); others take 1.",
+                ),
             ],
             outputs=[
                 KnotAnchor.Output(
@@ -147,12 +156,14 @@ class EncodeAnchor(io.ComfyNode):
         negative: Any = None,
         align: str = adapters.ALIGN_CHOICES[0],
         points: str = "",
+        detail: int = 1,
     ) -> io.NodeOutput:
         size, given = adapters.picture_size(height, width), (conditioning, clip_vision_output, vae, negative)
         chosen = adapters.chosen_pictures(image, pictures)
         if image is None:
             return io.NodeOutput([adapters.anchor_from_inputs(model, None, fit, size, *given)], [adapters.NO_VALUE])
-        taken = [adapters.take_reference(model, one, fit, size, align, points) for one in chosen]
-        anchors = [adapters.anchor_from_inputs(model, one.given, fit, size, *given) for one in taken]
+        whole = adapters.reference_size(model, size, detail)
+        taken = [adapters.take_reference(model, one, fit, whole, align, points) for one in chosen]
+        anchors = [adapters.anchor_from_inputs(model, one.given, fit, size, *given, detail=detail) for one in taken]
         shown = ui.PreviewImage(torch.cat([one.shown for one in taken]))
         return io.NodeOutput(anchors, [one.placed for one in taken], ui=shown)

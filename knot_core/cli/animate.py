@@ -155,6 +155,7 @@ def _check(options: Namespace) -> None:
 
 def _check_picture(options: Namespace) -> None:
     given = [name for name in ("points", "paste_back") if getattr(options, name)]
+    given += ["detail"] * (options.detail != 1)
     if options.resume is not None and given:
         names = " and ".join("--" + name.replace("_", "-") for name in given)
         raise SettingsError(f"a saved stream has its reference, but not the whole picture; leave out {names}")
@@ -180,7 +181,9 @@ def cropped(picture: Tensor, model: Model, options: Namespace) -> ReferenceCrop:
     """The reference in a picture [H, W, 3] in 0..1: aligned where the model or an option asks for it, else fitted."""
     points = " ".join(options.points or ())
     aligned = is_aligned(options.align, points, by_family=model.preset.aligns_faces)
-    crop = crop_reference(picture, video_size(model, options), fit=options.fit, aligned=aligned, points=points)
+    model.check_detail(options.detail)
+    height, width = (options.detail * side for side in video_size(model, options))
+    crop = crop_reference(picture, (height, width), fit=options.fit, aligned=aligned, points=points)
     if crop.said:
         logger.info("%s", crop.said)
     return crop
@@ -196,7 +199,7 @@ def _begun(options: Namespace, model: Model, reference: Tensor, log: StreamLog) 
     settings, size = settings_of(options, model), video_size(model, options)
     since = perf_counter()
     with threads_inside(model.threads_for(settings, model.latent_size(*size))):
-        anchor = model.encode_anchor(reference, size=size, **_texts(options, model))
+        anchor = model.encode_anchor(reference, size=size, detail=options.detail, **_texts(options, model))
         model.warn_of_reference(reference, anchor=anchor)
     log.book("anchor", since)
     return begin_stream(model, anchor, settings, options.seed)

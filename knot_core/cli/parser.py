@@ -58,6 +58,8 @@ def _add_animate(parser: ArgumentParser) -> None:
                         "auto: for models whose faces are aligned, or with --points")  # fmt: skip
     parser.add_argument("--points", nargs=3, metavar="X,Y", help="the eyes and the mouth in pixels of the picture, "
                         "where no face is found or not the one that is meant")  # fmt: skip
+    parser.add_argument("--detail", type=int, default=1, metavar="N", help="frames N times as large, each way, as "
+                        "sharp as the picture: 1 to 4, with models that copy pixels from it (knot-face)")  # fmt: skip
     parser.add_argument("--paste-back", action="store_true", help="write the whole picture, with the animated part in "
                         "its place")  # fmt: skip
     parser.add_argument(

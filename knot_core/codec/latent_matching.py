@@ -14,7 +14,7 @@ FAR = (2 * _REACH + 1) ** 2  # distances of whole cells
 NEAR = 9  # distances of half cells about the match
 
 
-def warp(picture_NCHW: Tensor, flow_N2HW: Tensor, scale: int) -> Tensor:
+def warp(picture_NCHW: Tensor, flow_N2HW: Tensor, scale: float) -> Tensor:
     """Fetch each pixel [N, C, H, W] from where the flow points, bilinearly; beyond the edge the edge is repeated.
 
     `flow`: in pixels `scale` times as small as the picture's. A flow of zero gives the picture:

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as fn
 
 from ..errors import CheckpointError, short
 from ..geometry import TEMPORAL
@@ -33,7 +34,6 @@ from .warping_networks import (
     Motion,
     ReadReference,
     WarpingConfig,
-    doubled,
     enlarged,
     repeated,
 )
@@ -41,7 +41,6 @@ from .warping_networks import (
 _TRIM = TEMPORAL - 1  # latent frame 0 decodes to four pixel frames, of which the last one is the picture
 GAIN = 8  # pixels for one of the gain
 _KEY = "decoder.head.weight"  # by which the files are known
-_SHARPNESS = "decoder.sharpness"  # was a scalar, which FSDP2 does not shard
 
 
 class WarpingCodec(nn.Module):
@@ -64,8 +63,6 @@ class WarpingCodec(nn.Module):
     def from_state_dict(state: Mapping[str, Tensor]) -> WarpingCodec:
         """Build with the widths that the tensors have, and load them; ``CheckpointError`` where they do not fit."""
         config = read_config(state)
-        state = {name: tensor.reshape(1) if name == _SHARPNESS and not tensor.ndim else tensor
-                 for name, tensor in state.items()}  # fmt: skip
         _check_shapes(state, config)
         codec = WarpingCodec(config)
         try:
@@ -87,18 +84,24 @@ class WarpingCodec(nn.Module):
         return torch.cat([first, later], dim=1)
 
     def read_reference(self, pixels_BCHW: Tensor, latents_BCHW: Tensor | None = None) -> ReadReference:
-        """A picture [B, 3, H, W] in 0..1 as `decode` takes it; its latents are computed where they are not given."""
+        """A picture [B, 3, H, W] in 0..1 as `decode` takes it; its latents are computed where they are not given.
+
+        With latents the picture may be a whole number of times as large as what they were encoded from: `decode` then
+        gives pictures of its size, with its detail.
+        """
         _check_size(pixels_BCHW)
         pixels = _laid_out(pixels_BCHW.to(self.decoder.first.weight))
         latents = self.encoder.still(pixels) if latents_BCHW is None else latents_BCHW.to(pixels)
-        return ReadReference(
-            pixels_BCHW=pixels, latents_BCHW=latents, features_BCHW=self.decoder.reference(2 * pixels - 1)
-        )
+        seen = fn.adaptive_avg_pool2d(pixels, [SPATIAL * side for side in latents.shape[-2:]])
+        features = self.decoder.reference(2 * seen - 1)
+        return ReadReference(pixels_BCHW=pixels, latents_BCHW=latents, features_BCHW=features)
 
     def decode(
         self, latents: Tensor, memory: Memory | None = None, reference: ReadReference | None = None
     ) -> tuple[Tensor, Memory]:
-        """latents [B, F, C, h, w] -> pixels [B, T, 3, 16h, 16w] in 0..1, and the memory for the next call.
+        """latents [B, F, C, h, w] -> pixels [B, T, 3, H, W] in 0..1, and the memory for the next call.
+
+        Pixels have the size of the reference's picture.
 
         Without memory the first latent is the stream's first: it gives one pixel frame, all others give four.
         """
@@ -110,11 +113,12 @@ class WarpingCodec(nn.Module):
 
 
 def composed(motion: Motion, reference: ReadReference) -> Tensor:
-    """(1 - mask) * gain * warp(reference, flow) + mask * residual: [N, 3, H, W]"""
-    count = len(motion.flow_N2HW) // len(reference.pixels_BCHW)
-    copied = warp(repeated(reference.pixels_BCHW, count), doubled(motion.flow_N2HW), 1)
-    copied = copied * enlarged(motion.log_gain_N1HW.exp(), GAIN)
-    return torch.lerp(copied, motion.residual_N3HW, doubled(motion.mask_N1HW))
+    """(1 - mask) * gain * warp(reference, flow) + mask * residual: [N, 3, H, W], of the reference's size"""
+    count, detail = len(motion.flow_N2HW) // len(reference.pixels_BCHW), reference.detail
+    copied = warp(repeated(reference.pixels_BCHW, count), enlarged(motion.flow_N2HW, 2 * detail), 1 / detail)
+    copied = copied * enlarged(motion.log_gain_N1HW.exp(), GAIN * detail)
+    painted = motion.residual_N3HW if detail == 1 else enlarged(motion.residual_N3HW, detail)
+    return torch.lerp(copied, painted, enlarged(motion.mask_N1HW, 2 * detail))
 
 
 def read_config(state: Mapping[str, Tensor]) -> WarpingConfig:

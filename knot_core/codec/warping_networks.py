@@ -44,9 +44,14 @@ class WarpingConfig:
 class ReadReference:
     """A reference picture and what the decoder reads from it, once for all chunks."""
 
-    pixels_BCHW: Tensor  # in 0..1
+    pixels_BCHW: Tensor  # in 0..1; `detail` times as large as what the encoder sees
     latents_BCHW: Tensor
-    features_BCHW: Tensor  # at a quarter of the size
+    features_BCHW: Tensor  # at a quarter of the size that the encoder sees
+
+    @property
+    def detail(self) -> int:
+        """How many of the picture's pixels, each way, lie in one that the encoder sees."""
+        return self.pixels_BCHW.shape[-1] // (SPATIAL * self.latents_BCHW.shape[-1])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,7 +120,7 @@ class Decoder(nn.Module):
     def __init__(self, config: WarpingConfig) -> None:
         super().__init__()
         a, b, c = config.decoder
-        self.sharpness = nn.Parameter(torch.tensor([1.5]))  # logarithm; how much a smaller distance counts
+        self.sharpness = nn.Parameter(torch.tensor(1.5))  # logarithm; how much a smaller distance counts
         self.first = _conv(4 * config.latent_channels + FAR + 2 + NEAR, a)
         self.latent_blocks = nn.ModuleList(MemoryBlock(a) for _ in range(3))
         self.grow = nn.Conv2d(a, 4 * TEMPORAL * b, 1)

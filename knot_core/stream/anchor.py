@@ -18,7 +18,7 @@ from ..wan.branches import branches
 from ..wan.rope import rotate_time
 from .conditioning import Conditioning, digest_of
 from .denoise import Denoiser, capture
-from .reference_pictures import ShownReference
+from .reference_pictures import MOST_DETAIL, ShownReference, has_detail
 from .stream_model import StreamModel, fingerprint, latent_dtype, spatial_of, wants_reference
 
 logger = logging.getLogger(__name__)
@@ -41,17 +41,21 @@ class Anchor:
     spatial: int = SPATIAL  # pixels per latent cell, each way
 
     def __repr__(self) -> str:
-        height, width = self.size
+        height, width = self.video_size
         num_tokens = self.conditioning.text_BTD.shape[1]
         prompt = f", {num_tokens} text tokens" if num_tokens > 1 else ""
         picture = f"{width}x{height}"
         return f"<{type(self).__name__} {self.digest[:8]}: {picture}, {len(self.keys)} layers{prompt}>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Anchor) and (self.digest, self.conditioning) == (other.digest, other.conditioning)
+        return isinstance(other, Anchor) and self._made_of == other._made_of
 
     def __hash__(self) -> int:
         return hash(self.digest)
+
+    @property
+    def _made_of(self) -> tuple[object, ...]:
+        return self.digest, self.conditioning, self.video_size
 
     @property
     def latent_size(self) -> tuple[int, int]:
@@ -61,9 +65,15 @@ class Anchor:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the picture in pixels."""
+        """Height and width in pixels of what the network sees."""
         height, width = self.latent_size
         return self.spatial * height, self.spatial * width
+
+    @property
+    def video_size(self) -> tuple[int, int]:
+        """Height and width of the frames in pixels: more than `size` where pixels are copied from a larger picture."""
+        height, width = self.size if self.picture_HWC is None else self.picture_HWC.shape[:2]
+        return height, width
 
     @property
     def shown(self) -> ShownReference | None:
@@ -105,7 +115,8 @@ def encode_latent_anchor(  # noqa: PLR0913 - all but the first two may be left o
 
     `grey_BGCHW`: for networks that are shown grey pictures behind the reference, what their video autoencoder makes of
     them. `negative_BTD`: the prompt that guidance leads away from, of the prompt's shape. `picture_HWC`, uint8: the
-    reference itself, for a codec that copies pixels from it; others need none, and none is kept.
+    reference itself, for a codec that copies pixels from it, in the size of the latents or up to `MOST_DETAIL` times as
+    large; others need none, and none is kept.
 
     Raises:
         SettingsError: the reference, prompt, image tokens or grey latents have another shape than the model takes.
@@ -169,11 +180,11 @@ def _check_picture(model: StreamModel, reference_BFCHW: Tensor, picture_HWC: Ten
     if not wants_reference(model.codec):
         return
     height, width = (spatial_of(model.codec) * side for side in reference_BFCHW.shape[-2:])
-    if picture_HWC is None or picture_HWC.dtype != torch.uint8 or picture_HWC.shape != (height, width, 3):
+    if picture_HWC is None or picture_HWC.dtype != torch.uint8 or not has_detail(picture_HWC, (height, width)):
         found = "none" if picture_HWC is None else f"one of {tuple(picture_HWC.shape)} in {picture_HWC.dtype}"
         raise SettingsError(
             f"this model copies pixels from the reference picture and got {found}; give it as uint8 [{height}, "
-            f"{width}, 3] (encode the reference with the model's encode_anchor)"
+            f"{width}, 3], or up to {MOST_DETAIL} times as large (encode the reference with the model's encode_anchor)"
         )
 
 

@@ -207,11 +207,11 @@ def check_anchor(settings: StreamSettings, was: Anchor, now: Anchor) -> None:
     """SettingsError where a stream of one anchor cannot go on with the other."""
     if now.model != was.model:
         raise SettingsError("the anchor was encoded by another model, or in another dtype; encode the reference again")
-    if now.latent_size != was.latent_size:
-        sizes = [f"{width} x {height}" for height, width in (now.size, was.size)]
+    if (now.latent_size, now.video_size) != (was.latent_size, was.video_size):
+        sizes = [f"{width} x {height}" for height, width in (now.video_size, was.video_size)]
         raise SettingsError(
             f"the anchor's picture has {sizes[0]} pixels and the stream {sizes[1]}; encode the reference in the "
-            "stream's size"
+            "stream's size, with the stream's detail"
         )
     if not now.has_picture and (settings.use_anchor or settings.start_from_reference):
         raise SettingsError("the anchor has no picture, and the stream looks at one; encode a reference picture")

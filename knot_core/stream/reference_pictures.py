@@ -17,6 +17,14 @@ from ..geometry import TEMPORAL
 from .decode import Decoded, Decoding, as_met, to_pictures
 from .stream_model import DecoderMemory, StreamCodec, wants_reference
 
+MOST_DETAIL = 4  # pixels of a picture, each way, to one of what the encoder sees
+
+
+def has_detail(picture_HWC: Tensor, size: tuple[int, int]) -> bool:
+    """Whether it is a picture of that height and width, or a whole number of times as large, up to `MOST_DETAIL`."""
+    height, width = size
+    return any(tuple(picture_HWC.shape) == (n * height, n * width, 3) for n in range(1, MOST_DETAIL + 1))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShownReference:

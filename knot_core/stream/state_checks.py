@@ -18,7 +18,7 @@ from ..wan.branches import branches
 from .anchor import Anchor
 from .committing import KEEP_SINKS, RENEW_SINKS
 from .conditioning import TimedPrompts
-from .reference_pictures import ChunkDecoding, References, ShownReference
+from .reference_pictures import ChunkDecoding, References, ShownReference, has_detail
 from .snapshot import Snapshot
 from .stream_model import DecoderMemory, StreamModel, latent_dtype, wants_reference
 
@@ -166,12 +166,13 @@ def _sets_a_generator(rng_state: Tensor) -> bool:
 
 
 def _is_shown(shown: ShownReference | None, anchor: Anchor) -> bool:
-    """Whether it is a picture of the anchor's size with the latents of one."""
+    """Whether it is a picture as large as the anchor's with the latents of one."""
     if shown is None:
         return False
     picture, latents, like = shown.picture_HWC, shown.latents_BFCHW, anchor.reference_BFCHW
     fits = latents.shape == like.shape and latents.dtype == like.dtype
-    return fits and picture.dtype == torch.uint8 and tuple(picture.shape) == (*anchor.size, 3)
+    large = tuple(picture.shape) == (*anchor.video_size, 3) and has_detail(picture, anchor.size)
+    return fits and picture.dtype == torch.uint8 and large
 
 
 @torch.no_grad()

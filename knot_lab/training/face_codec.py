@@ -83,7 +83,7 @@ def _go_on_from(codec: ReadCodec, start: Mapping[str, Tensor]) -> None:
     trained = WarpingCodec.from_state_dict({name: tensor.float() for name, tensor in start.items()})
     if trained.config != codec.config:
         raise SettingsError(f"the weights to begin with are of {trained.config}, the recipe's of {codec.config}")
-    codec.load_state_dict(trained.state_dict(), strict=False)
+    codec.load_state_dict(codec.of_engine(trained.state_dict()), strict=False)
 
 
 def export_face_codec(folder: Path, assets: Path) -> Path:
@@ -109,8 +109,7 @@ def _averaged(folder: Path) -> tuple[Mapping[str, Tensor], int]:
 
 def _engines(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights that the engine has, by its names."""
-    plain = {name.removeprefix("network."): tensor for name, tensor in weights.items()}
-    return {name: tensor.contiguous() for name, tensor in plain.items() if not name.startswith(READER)}
+    return ReadCodec.for_engine({name.removeprefix("network."): tensor for name, tensor in weights.items()})
 
 
 @torch.no_grad()

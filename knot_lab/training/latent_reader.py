@@ -6,6 +6,8 @@ carry geometry before flow and pictures can teach it. The engine never sees it.
 Shapes: N latent frames, C channels, L landmarks, h w latent size.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as fn
@@ -15,6 +17,7 @@ from knot_core.codec.warping_networks import WarpingConfig
 
 from ..synthetic.heads.landmark_names import LANDMARKS, PARTS
 
+_SCALAR = "decoder.sharpness"
 READER = "reader."  # what its tensors' names begin with
 _WIDTH = 64
 _SPREAD = 0.7  # of a landmark's likelihood, in latent cells
@@ -41,6 +44,21 @@ class ReadCodec(WarpingCodec):
     def __init__(self, config: WarpingConfig) -> None:
         super().__init__(config)
         self.reader = LatentReader(config.latent_channels)
+        self.decoder.sharpness = nn.Parameter(self.decoder.sharpness.detach()[None])  # FSDP2 shards no scalar
+
+    @staticmethod
+    def of_engine(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The engine's weights as this codec has them; those of the reader are not among them."""
+        return {name: tensor[None] if name == _SCALAR else tensor for name, tensor in state.items()}
+
+    @staticmethod
+    def for_engine(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights that the engine has, as it has them."""
+        return {
+            name: tensor[0] if name == _SCALAR and tensor.ndim else tensor.contiguous()
+            for name, tensor in state.items()
+            if not name.startswith(READER)
+        }
 
 
 def landmark_loss(maps_NLhw: Tensor, landmarks_NL2: Tensor) -> Tensor:

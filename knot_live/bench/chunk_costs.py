@@ -52,7 +52,7 @@ def milliseconds(
     driving = LiveDriving(model)
     stream = open_stream(model, anchor, settings, driving, progress=lambda *_: stamps.append(clock()))
     stream.threads = 1
-    height, width = anchor.size
+    height, width = anchor.video_size
     encoder = ChunkEncoder(width, height, model.fps)
     rows = [_chunk(stream, driving, encoder, stamps, clock) for _ in range(_WARM + num_chunks)][_WARM:]
     usual = {stage: 1000 * float(np.median([row[stage] for row in rows])) for stage in STAGES}

@@ -5,7 +5,7 @@ from ...knot_core.errors import listed, mistake_in, short
 from ...knot_core.model_loading import DEFAULT_MODEL
 from ...knot_core.stream_settings import ROPE_POSITIONS
 from .codecs import AUTO, OWN_CODEC, codec_names
-from .crop_placement import ALIGN_CHOICES, Placed, check_align, paste_back, take_reference
+from .crop_placement import ALIGN_CHOICES, Placed, check_align, paste_back, reference_size, take_reference
 from .frame_rates import warn_of_other_rates
 from .media import (
     HostAudio,
@@ -127,6 +127,7 @@ __all__ = [
     "picture_size",
     "played_out",
     "portrait_names",
+    "reference_size",
     "restarted",
     "sample_chunks",
     "sample_portrait",

@@ -39,13 +39,17 @@ class Taken:
     placed: Placed
 
 
-def take_reference(
-    model: Model, image_BHWC: Tensor, fit: str, size: tuple[int, int] | None, align: str, points: str
-) -> Taken:
+def reference_size(model: Model, size: tuple[int, int] | None, detail: int) -> tuple[int, int]:
+    """Height and width of what is taken from a picture; size None: the model's own."""
+    model.check_detail(detail)
+    height, width = size or (model.preset.height, model.preset.width)
+    return detail * height, detail * width
+
+
+def take_reference(model: Model, image_BHWC: Tensor, fit: str, size: tuple[int, int], align: str, points: str) -> Taken:
     """The reference of one picture, [1, H, W, 3]; what found its face is said."""
     picture = to_picture(image_BHWC)
     aligned = is_aligned(align, points, by_family=model.preset.aligns_faces)
-    size = size or (model.preset.height, model.preset.width)
     crop = crop_reference(picture, size, fit=fit, aligned=aligned, points=points)
     if crop.said:
         say(crop.said)

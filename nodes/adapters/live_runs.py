@@ -127,7 +127,7 @@ class LiveRun:
         self.num_made, self.stream = 0, None
         self.driving = LiveDriving(inputs.model, beneath=inputs.driving, seed=inputs.seed, encoder=self._encoder())
         self.session = self._session(begun)
-        height, width = begun.anchor.size
+        height, width = begun.anchor.video_size
         model = inputs.model
         self.log = StreamLog(fps=model.fps, device=model.device, dtype=model.dtype)
         prompts = inputs.clip is not None and model.preset.needs_text

@@ -31,7 +31,7 @@ def state_names() -> list[str]:
 def filled_prefix(prefix: str, saved: Snapshot, hidden: Any) -> str:
     """The prefix with its %words% replaced; `hidden` is the node's, with the prompt and the workflow."""
     graph = Graph(prompt=hidden.prompt, extra_pnginfo=hidden.extra_pnginfo)
-    height, width = saved.anchor.size
+    height, width = saved.anchor.video_size
     return filled(prefix, graph, (height, width))
 
 

@@ -44,6 +44,8 @@ def anchor_from_inputs(  # noqa: PLR0913, PLR0917 - one for every cable and widg
     clip_vision: Any,
     vae: Any,
     negative: Conditioning | None = None,
+    *,
+    detail: int = 1,
 ) -> Anchor:
     """The anchor of a picture, of a prompt, or of both; what the model cannot use is refused by name."""
     check_inputs(model.preset, model.config, has_text=conditioning is not None, has_picture=image is not None)
@@ -59,7 +61,8 @@ def anchor_from_inputs(  # noqa: PLR0913, PLR0917 - one for every cable and widg
             return _text_only(model, size, text, away)
         picture = to_picture(image)
         with threads_inside(model.threads_for(model.settings, model.latent_size(*size))):
-            anchor = model.encode_anchor(picture, text=text, image_tokens=tokens, size=size, fit=fit, negative=away)
+            given = {"text": text, "image_tokens": tokens, "negative": away}
+            anchor = model.encode_anchor(picture, size=size, fit=fit, detail=detail, **given)
             model.warn_of_reference(picture, fit, anchor)
             return stored(anchor)
 

@@ -238,6 +238,12 @@ def test_mistakes_get_one_sentence_and_lose_nothing(run, tmp_path, options, says
     assert (tmp_path / "v.mp4").read_text() == "an older video"
 
 
+def test_detail_is_refused_where_no_pixels_are_copied(run, tmp_path):
+    code, _, said = run(*f"animate --reference face.png --idle --detail 2 --out {tmp_path}/v.mp4".split())
+    assert code == 1
+    assert "detail is 2, but this model draws every pixel itself" in said
+
+
 IDLE = ("--reference", "face.png", "--idle", "--seconds", 0.4)
 
 

@@ -156,6 +156,49 @@ def test_a_reference_without_its_picture_is_refused(model) -> None:
         encode_latent_anchor(model, model.anchor().reference_BFCHW, picture_HWC=torch.zeros(8, 8, 3, dtype=torch.uint8))
 
 
+def _large(anchor: Anchor, times: int = 2) -> Anchor:
+    """The same reference as a picture of so many times its size: noise about it that the small one does not show."""
+    picture = anchor.picture_HWC.repeat_interleave(times, dim=0).repeat_interleave(times, dim=1).int()
+    noise = torch.randint(0, 20, (anchor.size[0], anchor.size[1], 3), generator=torch.Generator().manual_seed(0))
+    picture[::times, ::times] += noise
+    picture[1::times, 1::times] -= noise
+    return replace(anchor, picture_HWC=picture.clamp(0, 255).to(torch.uint8))
+
+
+def test_frames_are_as_large_as_the_picture_and_have_its_detail(opened, model) -> None:
+    rough = torch.rand(1, 3, 4, 6, generator=torch.Generator().manual_seed(1))
+    smooth = torch.nn.functional.interpolate(rough, size=(64, 96), mode="bicubic")[0].movedim(0, -1)
+    small = replace(model.anchor(), picture_HWC=(64 + 128 * smooth).to(torch.uint8))
+    large = _large(small)
+    assert (large.size, large.video_size) == ((64, 96), (128, 192))
+    assert "192x128" in repr(large)
+    assert large != small
+    frames, plain = _frames(opened(large)).float(), _frames(opened(small)).float()
+    assert frames.shape == (1 + 4 * 2 + 12 * 2, 128, 192, 3)
+    rough = [torch.nn.functional.avg_pool2d(made.movedim(-1, 1), side) for made, side in ((frames, 16), (plain, 8))]
+    assert (rough[0] - rough[1]).abs().mean() < 0.2 * rough[1].diff(dim=0).abs().mean(), "the same motion"
+
+
+def test_a_stream_in_detail_goes_on_from_a_file_and_takes_no_picture_of_another_size(
+    opened, model, waves, tmp_path
+) -> None:
+    stream = opened(_large(model.anchor()))
+    _frames(stream, 1)
+    stream.save(tmp_path / "state")
+    assert torch.equal(_frames(resume_stream(model, tmp_path / "state", waves())), _frames(stream))
+    with pytest.raises(SettingsError, match="96 x 64 pixels and the stream 192 x 128"):
+        stream.set_anchor(model.anchor(seed=8))
+    stream.set_anchor(_large(model.anchor(seed=8)))
+    assert next(stream).pixel_frames.shape == (12, 128, 192, 3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 192), (96, 144), (320, 480)])
+def test_a_picture_that_is_not_so_many_times_as_large_is_refused(model, height: int, width: int) -> None:
+    picture = torch.zeros(height, width, 3, dtype=torch.uint8)
+    with pytest.raises(SettingsError, match="or up to 4 times as large"):
+        encode_latent_anchor(model, model.anchor().reference_BFCHW, picture_HWC=picture)
+
+
 def test_a_codec_that_needs_no_picture_keeps_none(make_model) -> None:
     model = make_model()
     latent = model.anchor().reference_BFCHW

@@ -74,6 +74,25 @@ def test_the_latents_of_the_reference_give_the_reference(codec: WarpingCodec) ->
     assert not torch.allclose(moved, pixels, atol=0.01)
 
 
+@pytest.mark.parametrize("times", [2, 3])
+@torch.no_grad()
+def test_a_larger_reference_is_moved_in_its_own_size(codec: WarpingCodec, times: int) -> None:
+    small, large = _picture(1, 32, 64), _picture(1, 32 * times, 64 * times)
+    latents = codec.encode(small[:, None])
+    reference = codec.read_reference(large, latents[:, 0])
+    assert reference.detail == times
+    pixels, memory = codec.decode(latents, None, reference)
+    torch.testing.assert_close(pixels[:, 0], large, atol=1e-12, rtol=0)
+    pixels, _ = codec.decode(latents.expand(-1, 2, -1, -1, -1), memory, reference)
+    torch.testing.assert_close(pixels, large[:, None].expand(-1, 8, -1, -1, -1), atol=1e-12, rtol=0)
+    moved = latents + torch.randn(1, 1, 16, 2, 4, dtype=torch.float64)
+    enlarged = small.repeat_interleave(times, dim=-1).repeat_interleave(times, dim=-2)
+    made = codec.decode(moved, memory, codec.read_reference(enlarged, latents[:, 0]))[0][0]
+    plain = codec.decode(moved, memory, codec.read_reference(small))[0][0]
+    shrunk = torch.nn.functional.avg_pool2d(made, times)
+    assert (shrunk - plain).abs().mean() < 0.5 * (plain - small).abs().mean(), "it moves the same way"
+
+
 @torch.no_grad()
 def test_a_picture_that_stands_still_has_the_latents_of_one_picture(codec: WarpingCodec) -> None:
     picture = _picture(1, 32, 32)[:, None]

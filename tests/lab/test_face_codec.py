@@ -33,7 +33,7 @@ from knot_lab.synthetic import avatars
 from knot_lab.synthetic.heads.landmark_names import LANDMARKS, PARTS
 from knot_lab.training import face_codec as training
 from knot_lab.training.face_codec_losses import point_loss
-from knot_lab.training.latent_reader import landmark_loss
+from knot_lab.training.latent_reader import ReadCodec, landmark_loss
 from knot_lab.training.loop import Outputs, train_stage
 from knot_lab.training.regression_stage import build_regression
 
@@ -317,7 +317,7 @@ def test_a_training_goes_on_from_weights_that_ship() -> None:
     trained = WarpingCodec(_OWN.codec).state_dict()
     stage = training.build_face_codec(_RECIPE, Team(), {name: tensor.half() for name, tensor in trained.items()})
     for role in ("codec", "average"):
-        begun = stage.roles[role].network.state_dict()
+        begun = ReadCodec.for_engine(stage.roles[role].network.state_dict())
         assert all(torch.equal(begun[name], tensor.half().float()) for name, tensor in trained.items())
     with pytest.raises(SettingsError, match="the weights to begin with are of"):
         training.build_face_codec(replace(_RECIPE, face_codec=replace(_OWN, codec=WarpingConfig())), Team(), trained)
