@@ -119,6 +119,7 @@ class RegressionRecipe(StageRecipe):
     past_noise: float = 0.12  # most noise added to a true past
     face: float = 5.0  # how much more a latent pixel in the face box counts
     mouth: float = 10.0  # how much more still one where the mouth is
+    eyes: float = 0.0  # and one where the eyes are
 
     def turned(self, step: int) -> float:
         """How far the training has turned from single frames to streams: 0 before, 1 after."""

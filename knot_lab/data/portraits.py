@@ -74,7 +74,8 @@ class Portraits:
         return Batch(truth_BFCHW=clips.latents, given=given, weight_BF1HW=self._weight(clips))
 
     def _weight(self, clips: Clips) -> Tensor:
-        weight = (1 + self.own.face * clips.face + self.own.mouth * mouth_part(clips.face))[:, :, None]
+        weight = 1 + self.own.face * clips.face + self.own.mouth * mouth_part(clips.face)
+        weight = (weight + self.own.eyes * eyes_part(clips.face))[:, :, None]
         return weight / weight.mean()
 
 
@@ -91,6 +92,18 @@ def given_signal(clips: Clips, dice: Dice) -> Tensor:
 
 def mouth_part(face: Tensor) -> Tensor:
     """The part of a face box [..., h, w] where the mouth is: its lower two fifths, the middle half of its width."""
+    rows, columns = _places(face)
+    return face * (rows > 0.6)[..., :, None] * ((columns - 0.5).abs() < 0.25)[..., None, :]
+
+
+def eyes_part(face: Tensor) -> Tensor:
+    """The part of a face box [..., h, w] where the eyes are: a band across it, from a fifth of its height to half."""
+    rows, _ = _places(face)
+    return face * ((rows > 0.2) & (rows < 0.5))[..., :, None]
+
+
+def _places(face: Tensor) -> tuple[Tensor, Tensor]:
+    """Where in a face box [..., h, w] its rows [..., h] and columns [..., w] lie, from 0 to 1."""
     rows, columns = ((side.cumsum(dim=-1) - side / 2) / side.sum(dim=-1, keepdim=True).clamp_min(1e-6)
                      for side in (face.amax(dim=-1), face.amax(dim=-2)))  # fmt: skip
-    return face * (rows > 0.6)[..., :, None] * ((columns - 0.5).abs() < 0.25)[..., None, :]
+    return rows, columns
