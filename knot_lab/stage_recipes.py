@@ -75,6 +75,7 @@ class FaceCodecRecipe(StageRecipe):
     whole: float = 0.5  # what a clip's last picture counts at its whole size, beside all of them at half of it
     copied: float = 0.5  # how much the copy counts by itself, where the reference shows the place
     flow: float = 0.1  # a pixel
+    apart: float = 0.0  # how much more a pixel counts for each that it moves otherwise than what is about it
     rough: float = 0.5  # what the flow at an eighth of the size counts of that, and at a sixteenth
     points: float = 0.1  # a pixel of the flow at landmarks, and of lids and lips by themselves
     masked: float = 0.1

@@ -33,6 +33,7 @@ _LEAST = 1e-3  # that a mask is off
 _NEAR = 0.25  # pixels of a flow's error below which it counts as its square
 _SHOWN_THERE, _SAME_PLACE = 0.5, 3.0  # of a landmark: the share that is visible; pixels from where its flow leads
 _OFTEN = (4.0, 4.0, 1.5)  # how often the motion of eyes and mouth in themselves counts: lids move by a pixel or three
+_ABOUT, _FARTHEST = 21, 12.0  # of half the size: the square about a pixel; pixels
 _SCALES = (1, 2)  # of half the size, at which edges are compared
 
 
@@ -67,7 +68,7 @@ def clip_losses(codec: ReadCodec, batch: FaceClips, noise_BFChw: Tensor, own: Fa
         "picture": picture,
         "copied": own.copied * weighted_charbonnier(copied - half_truth, visible * half_weight),
         "painted": own.painted * weighted_charbonnier(painted - half_truth, (1 - visible) * half_weight),
-        "flow": own.flow * _flow_losses(motion, batch, half_weight, own.rough),
+        "flow": own.flow * _flow_losses(motion, batch, half_weight, own.rough, own.apart),
         "points": own.points * point_loss(motion.flow_N2HW, batch),
         "masked": own.masked * _mask_loss(motion.mask_N1HW, batch, half_weight, own.hidden),
         "pull": own.pull * _pull(latents),
@@ -125,16 +126,29 @@ def _half_copy(motion: Motion, batch: FaceClips) -> Tensor:
     return warp(still, motion.flow_N2HW, 2) * gain
 
 
-def _flow_losses(motion: Motion, batch: FaceClips, weight_N1HW: Tensor, rough: float) -> Tensor:
-    """Pixels by which the flow is off where it is known; with the weight `rough`, the smaller flows, too."""
+def _flow_losses(motion: Motion, batch: FaceClips, weight_N1HW: Tensor, rough: float, apart: float) -> Tensor:
+    """Pixels by which the flow is off where it is known; with the weight `rough`, the smaller flows, too.
+
+    What moves otherwise than what is about it counts more, by `apart` for each pixel: a lid is small, and all of it
+    that is seen when the eye shuts comes from a strip.
+    """
     visible, truth = batch.visible_BT1HW.flatten(0, 1), batch.flow_BT2HW.flatten(0, 1)
-    loss = _off(motion.flow_N2HW, truth, visible * weight_N1HW)
+    loss = _off(motion.flow_N2HW, truth, visible * weight_N1HW * (1 + apart * moved_apart(truth, visible)))
     for flow in (motion.rough_N2HW, motion.matched_N2HW):
         times = truth.shape[-1] // flow.shape[-1]
         shares = fn.avg_pool2d(visible, times)
         mean = fn.avg_pool2d(truth * visible, times) / shares.clamp_min(1e-3)
         loss = loss + rough * _off(flow, mean, shares * fn.avg_pool2d(weight_N1HW, times))
     return loss
+
+
+def moved_apart(flow_N2HW: Tensor, visible_N1HW: Tensor) -> Tensor:
+    """Pixels, up to `_FARTHEST`, by which a flow differs from the mean of what is seen about it: [N, 1, H, W]."""
+    mean, seen = (
+        fn.avg_pool2d(part, _ABOUT, stride=1, padding=_ABOUT // 2) for part in (flow_N2HW * visible_N1HW, visible_N1HW)
+    )
+    own = (flow_N2HW - mean / seen.clamp_min(1e-3)).norm(dim=1, keepdim=True)
+    return own.clamp(max=_FARTHEST) * visible_N1HW
 
 
 def point_loss(flow_N2HW: Tensor, batch: FaceClips) -> Tensor:

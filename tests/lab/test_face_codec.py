@@ -32,7 +32,7 @@ from knot_lab.recipes import KNOT_FACE, Recipe
 from knot_lab.synthetic import avatars
 from knot_lab.synthetic.heads.landmark_names import LANDMARKS, PARTS
 from knot_lab.training import face_codec as training
-from knot_lab.training.face_codec_losses import point_loss
+from knot_lab.training.face_codec_losses import moved_apart, point_loss
 from knot_lab.training.latent_reader import ReadCodec, landmark_loss
 from knot_lab.training.loop import Outputs, train_stage
 from knot_lab.training.regression_stage import build_regression
@@ -210,6 +210,19 @@ def test_a_killed_training_resumes_bit_for_bit(bank: Path, tmp_path: Path, monke
             _train(bank, tmp_path / "parts")
     parts = _train(bank, tmp_path / "parts")
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
+
+
+def test_what_moves_otherwise_than_what_is_about_it_is_found() -> None:
+    """A head that moves as a whole does not; a lid in it does, by as much as it differs."""
+    flow = torch.tensor([5.0, -3.0])[:, None, None].expand(1, 2, 64, 64).clone()
+    visible = torch.ones(1, 1, 64, 64)
+    visible[..., 40:] = 0
+    assert moved_apart(flow, visible).abs().max() < 1e-4
+    flow[:, 1, 20:23, 10:18] -= 6
+    found = moved_apart(flow, visible)
+    assert (found[0, 0, 20:23, 10:18] - 6).abs().max() < 0.5
+    assert found[0, 0, 45:, :30].abs().max() < 1e-4
+    assert found[..., 40:].abs().max() == 0
 
 
 @pytest.mark.slow
