@@ -103,7 +103,7 @@ def eyes_part(face: Tensor) -> Tensor:
 
 
 def _places(face: Tensor) -> tuple[Tensor, Tensor]:
-    """Where in a face box [..., h, w] its rows [..., h] and columns [..., w] lie, from 0 to 1."""
+    """The places of rows [..., h] and columns [..., w] in a face box [..., h, w], from 0 to 1."""
     rows, columns = ((side.cumsum(dim=-1) - side / 2) / side.sum(dim=-1, keepdim=True).clamp_min(1e-6)
                      for side in (face.amax(dim=-1), face.amax(dim=-2)))  # fmt: skip
     return rows, columns

@@ -31,6 +31,7 @@ from ..rng import Dice
 from .face_codec_losses import encoded, face_codec_loss, motion_of
 from .latent_reader import READER, ReadCodec
 from .optimizers import make_optimizer
+from .roles import TrainedModel
 from .stage import Losses, Stage, Update, make_role
 from .training_state import load_training
 
@@ -115,8 +116,11 @@ def _engines(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 @torch.no_grad()
 def _sample(stage: Stage, batch: FaceClips, _: Dice) -> Tensor:
     """The averaged weights' pictures, the copy alone, and the mask: [B, T, 3, 3, H, W]."""
-    codec = stage.roles["average"].network
-    rows = []
+    return stage.roles["average"](_shown, batch)
+
+
+def _shown(model: TrainedModel, batch: FaceClips) -> Tensor:
+    codec, rows = model.network, []
     for row in range(len(batch.frames_BT3HW)):
         frames = batch.frames_BT3HW[row]
         reference = codec.read_reference(batch.reference_B3HW[row : row + 1])
