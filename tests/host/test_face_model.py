@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import av
 import pytest
+from PIL import Image
 
 from ..small_face_model import SIDE, write_face_model
 from .comfyui import Json, Server
@@ -64,3 +65,18 @@ def test_its_video_has_its_own_size(face_server: Server) -> None:
     (path,) = videos(face_server, succeed(face_server, photo(0.2)))
     with av.open(str(path)) as container:
         assert container.streams.video[0].width == SIDE
+
+
+def test_with_detail_it_is_as_many_times_as_large(face_server: Server) -> None:
+    prompt = with_inputs(photo(0.2), ENCODE, detail=3)
+    run = succeed(face_server, prompt)
+    with av.open(str(videos(face_server, run)[0])) as container:
+        assert container.streams.video[0].width == 3 * SIDE
+    (shown,) = run.outputs[node_of(prompt, ENCODE)]["images"]
+    assert Image.open(face_server.file(shown)).size == (3 * SIDE, 3 * SIDE)
+
+
+def test_a_model_that_draws_every_pixel_refuses_detail(face_server: Server) -> None:
+    run = face_server.run(with_inputs(idle(0.2), ENCODE, detail=2))
+    assert run.status == "error"
+    assert "detail is 2, but this model draws every pixel itself" in run.error["exception_message"]
