@@ -18,7 +18,7 @@ from ..host.comfyui import PACK, Json, Server
 from ..host.conftest import UI_WORKFLOWS, load_json
 from ..host.test_queued_workflows import succeed
 from ..nodes.node_sources import Sources
-from .editor import NODE, RUN_LIMIT_MS, SET_WIDGETS, open_editor
+from .editor import LIVE, NODE, RUN_LIMIT_MS, SET_WIDGETS, open_editor
 
 TARGET = PACK / "web" / "docs" / "images"
 PORTRAITS = PACK / "knot_core" / "assets" / "portraits"
@@ -27,6 +27,7 @@ SHARPNESS = 2  # device pixels each way for one of the page's: help panels are r
 COLOURS = 64  # of a picture's palette: a node is text on grey
 MARGIN, TITLE = 10, 30  # of the page's pixels: round the node; above its position, where its title is
 MOST_BYTES = 40 * 1024
+QUALITIES = (82, 76, 70, 64)  # of JPEG: the best that is small enough
 PLAYER = "KnotForcingStreamToVideo"
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
@@ -51,7 +52,7 @@ SHOW = f"""node => {{
         width: node.size[0] + {2 * MARGIN}, height: node.size[1] + {TITLE + 2 * MARGIN},
     }};
 }}"""
-PLAYS = f"{NODE}.knotForcingLive?.player.video.currentTime > 0.5"
+PLAYS = f"{LIVE}?.player.video.currentTime > 3 && performance.now() - ({LIVE}.player.stalledAt ?? -1e9) > 2500"
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,10 @@ def save(picture: Image.Image, name: str) -> None:
     if path.suffix == ".png":
         picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
     else:
-        picture.convert("RGB").save(path, quality=82, optimize=True)
+        for quality in QUALITIES:
+            picture.convert("RGB").save(path, quality=quality, optimize=True)
+            if path.stat().st_size <= MOST_BYTES:
+                break
     assert path.stat().st_size <= MOST_BYTES, f"{path.name}: {path.stat().st_size} bytes"
 
 
@@ -194,11 +198,11 @@ def test_draw_live_session(sharp_page: Any) -> None:
 
 
 def test_draw_player(sharp_page: Any) -> None:
-    """While the stream runs."""
+    """While the stream runs and plays without a stall, as its badge says."""
     only(PLAYER)
     path = next(path for path in UI_WORKFLOWS if path.stem == "portrait_from_audio")
     sharp_page.evaluate("workflow => app.loadGraphData(workflow)", load_json(path))
-    sharp_page.evaluate(SET_WIDGETS, {"seed": 5, "seconds": 4.0})
+    sharp_page.evaluate(SET_WIDGETS, {"seed": 5, "seconds": 12.0})
     sharp_page.evaluate("app.queuePrompt(0, 1)")
     sharp_page.wait_for_function(PLAYS, timeout=RUN_LIMIT_MS)
     save(narrowed(shot(sharp_page, NODE), 440), f"{PLAYER}.jpg")
