@@ -130,7 +130,7 @@ class FacePictures:
         )  # fmt: skip
 
     def _rendered(self, groups: int, rng: np.random.Generator) -> FaceClips:
-        """A clip of the bank, or of it one groups long; as it is, mirrored, or with texture on it."""
+        """Some groups of a clip of the bank, whole pictures."""
         clip = replace(self._read(groups, rng), weight_B1HW=_face_weight(self.own))
         return self._changed(clip, rng)
 

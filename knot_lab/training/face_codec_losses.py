@@ -23,9 +23,8 @@ from knot_core.geometry import TEMPORAL
 from ..data.face_batch import FaceClips
 from ..rng import Dice
 from ..stage_recipes import FaceCodecRecipe
-from ..synthetic.heads.landmark_names import PARTS
 from .fused_losses import edge_loss, weighted_charbonnier
-from .latent_reader import ReadCodec, landmark_loss
+from .latent_reader import ReadCodec, errors_in_parts, landmark_loss
 from .roles import TrainedModel
 from .stage import Losses
 
@@ -167,10 +166,8 @@ def point_loss(flow_N2HW: Tensor, batch: FaceClips) -> Tensor:
     shown = (seen[..., 0] > _SHOWN_THERE) & ((label - truth).norm(dim=-1) < _SAME_PLACE)
     error = (found - truth) * shown[..., None]
     off = _length(error)
-    for part, often in zip(PARTS, _OFTEN, strict=True):
-        own, weight = error[:, part], shown[:, part, None]
-        mean = own.sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp_min(1)
-        off = off + often * _length((own - mean) * weight)
+    for own, often in zip(errors_in_parts(error, shown), _OFTEN, strict=True):
+        off = off + often * _length(own)
     return off / shown.sum().clamp_min(1)
 
 

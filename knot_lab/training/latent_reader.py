@@ -6,7 +6,7 @@ carry geometry before flow and pictures can teach it. The engine never sees it.
 Shapes: N latent frames, C channels, L landmarks, h w latent size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -80,8 +80,17 @@ def landmark_loss(maps_NLhw: Tensor, landmarks_NL2: Tensor) -> Tensor:
     error = (found - places) * known[..., None]
     off = (wanted * (wanted.clamp_min(1e-9).log() - likely)).sum(dim=-1) * known + error.abs().sum(dim=-1)
     total = off.sum()
-    for part in PARTS:
-        own, here = error[:, part], known[:, part, None]
-        mean = own.sum(dim=1, keepdim=True) / here.sum(dim=1, keepdim=True).clamp_min(1)
-        total = total + _OFTEN * ((own - mean) * here).abs().sum()
+    for own in errors_in_parts(error, known):
+        total = total + _OFTEN * own.abs().sum()
     return total / known.sum().clamp_min(1)
+
+
+def errors_in_parts(error_NL2: Tensor, known_NL: Tensor) -> Iterator[Tensor]:
+    """For eyes and mouth, in the order of `PARTS`, the errors less what a part's known ones have in common, [N, P, 2].
+
+    Errors that are not known are zero.
+    """
+    for part in PARTS:
+        own, known = error_NL2[:, part], known_NL[:, part, None]
+        mean = own.sum(dim=1, keepdim=True) / known.sum(dim=1, keepdim=True).clamp_min(1)
+        yield (own - mean) * known
