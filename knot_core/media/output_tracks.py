@@ -46,6 +46,7 @@ class Tracks:
         audio: SoundTrack | None,
     ) -> None:
         self.num_pixel_frames, self._fps, self._audio, self._num_samples = 0, fps, audio, 0
+        self._num_packets = 0  # of pictures
         self._key_frame = -fps  # number of the last forced one
         self.video = self._add_video(container, form, size)
         self.sound = None if audio is None else self._add_sound(container, form, audio)
@@ -60,13 +61,24 @@ class Tracks:
             frame.pts, frame.time_base = self.num_pixel_frames, Fraction(1, self._fps)
             if place == 0 and self.num_pixel_frames >= self._key_frame + self._fps:
                 frame.pict_type, self._key_frame = av.video.frame.PictureType.I, self.num_pixel_frames
-            packets += self.video.encode(frame)
+            packets += self._numbered(self.video.encode(frame))
             self.num_pixel_frames += 1
         return packets + self._sound_until(Fraction(self.num_pixel_frames, self._fps))
 
     def flush(self) -> list[av.Packet]:
         """The packets that the encoders still hold."""
-        return [packet for track in (self.video, self.sound) if track is not None for packet in track.encode(None)]
+        sound = [] if self.sound is None else self.sound.encode(None)
+        return self._numbered(self.video.encode(None)) + sound
+
+    def _numbered(self, packets: list[av.Packet]) -> list[av.Packet]:
+        """Pictures at the time that they have by their number: they leave in order, and muxers refuse a file in which
+        two have one time. SVT-AV1 is suspected of such packets at the end of a video, once in some thousands.
+        """
+        for packet in packets:
+            packet.pts = packet.dts = self._num_packets
+            packet.time_base = Fraction(1, self._fps)
+            self._num_packets += 1
+        return packets
 
     def _add_video(
         self, container: av.container.OutputContainer, form: VideoFormat, size: tuple[int, int]

@@ -31,6 +31,7 @@ from knot_core.media import (
     open_audio,
     open_writer,
 )
+from knot_core.media.output_tracks import Tracks
 
 RATE = 22_050  # Opus cannot, so it is resampled there
 FRAGMENTED = [name for name, form in FORMATS.items() if form.fragmented]
@@ -271,6 +272,25 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
         for _ in range(29 * 125):
             writer.write(chunk)
         assert resident() < 1.01 * before
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_encoder_that_errs_in_its_times_spoils_no_video(tmp_path, monkeypatch, name):
+    """Muxers refuse a picture that is no later than the one before it."""
+    numbered = Tracks._numbered
+
+    def numbered_wrongly(tracks: Tracks, packets: list[av.Packet]) -> list[av.Packet]:
+        for packet in packets:
+            packet.pts = packet.dts = 3
+        return numbered(tracks, packets)
+
+    monkeypatch.setattr(Tracks, "_numbered", numbered_wrongly)
+    path = tmp_path / "video"
+    with open_writer(path, width=64, height=64, fps=25, video_format=name) as writer:
+        writes(writer, soft_frames(33))
+    with av.open(str(path)) as container:
+        times = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+    assert times == pytest.approx([number / 25 for number in range(33)], abs=0.001)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="NO /proc: threads are not counted")
