@@ -73,13 +73,13 @@ class Viewer:
         return 0 if self._playback is None else self._playback.made
 
     def forget(self) -> None:
-        """Count from here on: what was before is no part of the measurement."""
+        """Count from here on: what was before is no part of the measurement, unless it was all that there will be."""
         if self._playback is not None:
             now = time.monotonic()
             begun = self._playback.position(now)
             at = Playback.at(int(begun), self._playback.fps, inf)
             self._playback = at.with_made(self._playback.made, now)
-        self.seen = Seen()
+        self.seen = Seen(ended=self.seen.ended, refused=self.seen.refused)
 
     async def run(self) -> None:
         """Until it leaves, or all is over; a lost connection is taken up again."""

@@ -107,6 +107,7 @@ def test_what_is_refused_and_what_is_lost_are_told_apart():
             async with watching([one]):
                 await all_see([one])
                 await two.run()
+                two.forget()  # there is nothing else to tell of it
                 next(iter(at.hub.sessions.values())).end("time", "a session lasts no longer")
                 while not one.seen.ended:
                     await asyncio.sleep(0.02)
