@@ -5,7 +5,8 @@ The decoder turns the latents of a frame and those of the reference into a backw
     out = (1 - mask) * gain * warp(reference, flow) + mask * residual
 
 Where the latents equal the reference's, the flow, the mask and the logarithm of the gain are zero, so the reference
-comes back as it is; that is built in and not learnt.
+comes back as it is; that is built in and not learnt. What is decoded stands still away from where heads lie in training
+(`head_window.py`): backgrounds and clothes do not stir, and what is pasted back into a whole picture has no seam.
 
 Latent frame 0 covers one pixel frame, every later one four. The encoder sees four pixel frames at once and nothing
 else, so a picture that stands still has the reference's latents for ever.
@@ -18,6 +19,7 @@ Sources: first-order motion (arXiv 2003.00196) for flow, occlusion and residual;
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,7 @@ from torch.nn import functional as fn
 
 from ..errors import CheckpointError, short
 from ..geometry import TEMPORAL
+from .head_window import head_window
 from .latent_matching import warp
 from .warping_networks import (
     SPATIAL,
@@ -93,8 +96,13 @@ class WarpingCodec(nn.Module):
         pixels = _laid_out(pixels_BCHW.to(self.decoder.first.weight))
         latents = self.encoder.still(pixels) if latents_BCHW is None else latents_BCHW.to(pixels)
         seen = fn.adaptive_avg_pool2d(pixels, [SPATIAL * side for side in latents.shape[-2:]])
-        features = self.decoder.reference(2 * seen - 1)
-        return ReadReference(pixels_BCHW=pixels, latents_BCHW=latents, features_BCHW=features)
+        window = head_window(*(side // 2 for side in seen.shape[-2:])).to(pixels)
+        return ReadReference(
+            pixels_BCHW=pixels,
+            latents_BCHW=latents,
+            features_BCHW=self.decoder.reference(2 * seen - 1),
+            window_HW=window,
+        )
 
     def decode(
         self, latents: Tensor, memory: Memory | None = None, reference: ReadReference | None = None
@@ -108,8 +116,18 @@ class WarpingCodec(nn.Module):
         if reference is None:
             raise ValueError("this autoencoder moves a reference picture and got none; give what read_reference made")
         motion, after = self.decoder(latents.to(self.decoder.first.weight.dtype), reference, memory)
-        pixels = composed(motion, reference).unflatten(0, (len(latents), -1))
+        pixels = composed(within(motion, reference.window_HW), reference).unflatten(0, (len(latents), -1))
         return (pixels[:, _TRIM:] if memory is None else pixels), after
+
+
+def within(motion: Motion, window_HW: Tensor) -> Motion:
+    """The motion where the window, at half the size, is 1; none where it is 0."""
+    return replace(
+        motion,
+        flow_N2HW=window_HW * motion.flow_N2HW,
+        mask_N1HW=window_HW * motion.mask_N1HW,
+        log_gain_N1HW=fn.avg_pool2d(window_HW[None, None], GAIN // 2) * motion.log_gain_N1HW,
+    )
 
 
 def composed(motion: Motion, reference: ReadReference) -> Tensor:

@@ -47,6 +47,7 @@ class ReadReference:
     pixels_BCHW: Tensor  # in 0..1; `detail` times as large as what the encoder sees
     latents_BCHW: Tensor
     features_BCHW: Tensor  # at a quarter of the size that the encoder sees
+    window_HW: Tensor  # at half the size that the encoder sees: 0 where the picture stands still
 
     @property
     def detail(self) -> int:

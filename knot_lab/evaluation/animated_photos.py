@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as fn
 
 from knot_core import Audio, Driving, open_stream
+from knot_core.codec.head_window import head_distance
 from knot_core.codec.latent_matching import warp
 from knot_core.driving.audio import FPS
 from knot_core.driving.face_units import POSE, POSE_RADIANS
@@ -31,7 +32,6 @@ from . import photo_figures as formulas
 TURNED = 0.15  # rad, of the photo whose embedding is the scale of identity
 _WITHIN = 0.25  # rad of yaw within which controls are judged
 _YAW_AT_1 = POSE_RADIANS[POSE.index("yaw")]  # rad
-_HEAD = (0.5, 0.48), (0.40, 0.52)  # centre and half axes, in sides, of what moves with an aligned head
 _BLINKS = 2.2  # seconds between them
 _MEASURED_EVERY = 2  # frames, of embeddings
 
@@ -104,9 +104,7 @@ def turned_photo(bank: HeadBank, photo_13SS: Tensor) -> Tensor:
 
 def away(side: int) -> np.ndarray:
     """Bool [S, S]: what of an aligned picture lies away from the head."""
-    (x, y), (wide, high) = _HEAD
-    axis = (np.arange(side) + 0.5) / side
-    return ((axis - x) / wide)[None] ** 2 + ((axis - y) / high)[:, None] ** 2 > 1
+    return (head_distance(side, side) > 1).numpy()
 
 
 def face_embedder() -> Embedder | None:

@@ -1,6 +1,7 @@
 """The autoencoder that moves a reference: chunk by chunk equals at once, the reference comes back, clear errors."""
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from knot_core.codec import load_codec
+from knot_core.codec.head_window import head_distance, head_window
 from knot_core.codec.latent_matching import aligned_distances, distances, matches, warp
 from knot_core.codec.warping import WarpingCodec
 from knot_core.codec.warping_networks import ReadReference, WarpingConfig
 from knot_core.errors import CheckpointError
+from knot_core.media.face_alignment import places_of_points
+from knot_core.media.face_places import SIDE
 
 NARROW = WarpingConfig(encoder=(4, 6, 8, 10), decoder=(12, 8, 6), reference=4)
 
@@ -91,6 +95,33 @@ def test_a_larger_reference_is_moved_in_its_own_size(codec: WarpingCodec, times:
     plain = codec.decode(moved, memory, codec.read_reference(small))[0][0]
     shrunk = torch.nn.functional.avg_pool2d(made, times)
     assert (shrunk - plain).abs().mean() < 0.5 * (plain - small).abs().mean(), "it moves the same way"
+
+
+@torch.no_grad()
+def test_outside_of_the_window_the_reference_stands_still(codec: WarpingCodec) -> None:
+    picture = _picture(1, 64, 128)
+    window = torch.zeros(32, 64, dtype=torch.float64)
+    window[8:24, 16:40] = 1
+    reference = replace(codec.read_reference(picture), window_HW=window)
+    pixels, _ = codec.decode(torch.randn(1, 2, 16, 4, 8, dtype=torch.float64), None, reference)
+    moved = (pixels - picture[:, None]).abs().amax(dim=(0, 1, 2)) > 1e-9
+    assert moved[20:44, 40:72].all()
+    moved[8:56, 24:88] = False  # the gain's window is coarser
+    assert not moved.any()
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (128, 256), (256, 192)])
+def test_a_head_in_its_place_moves_and_what_is_about_it_does_not(height: int, width: int) -> None:
+    window, side = head_window(height, width), min(height, width)
+    unit, left, top = side / SIDE, (width - side) // 2, (height - side) // 2
+    for x, y in places_of_points():
+        assert window[top + int(unit * y), left + int(unit * x)] == 1
+    assert not window[[0, 0, -1, -1], [0, -1, 0, -1]].any()
+    square = window[top : top + side, left : left + side]
+    outside = head_distance(height, width) >= 1
+    assert not window[outside].any()
+    assert square.sum() > 0.99 * window.sum(), "the top of the ellipse lies above the square"
+    assert 0.3 < square.mean() < 0.6
 
 
 @torch.no_grad()

@@ -125,6 +125,7 @@ def test_a_photo_is_moved_by_the_truth_and_not_at_all_by_somebody_who_stands_sti
 
 def test_a_stream_decoded_in_parts_is_given_back_alike(codec: WarpingCodec, photo: Tensor) -> None:
     reference = codec.read_reference(photo)
+    reference = replace(reference, window_HW=torch.ones_like(reference.window_HW))  # rendered people move as a whole
     latents = torch.randn(1, 3, 16, 4, 4, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         pixels, _ = codec.decode(latents, None, reference)
