@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from knot_core.codec.taehv import CodecConfig
+from knot_core.codec.warping_networks import WarpingConfig
 from knot_core.config import UNITS, UNITS_DIM, AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.errors import SettingsError
 
@@ -20,6 +21,7 @@ from .stage_recipes import (
     StageRecipe,
     require,
 )
+from .synthetic.heads.landmark_names import LANDMARKS
 
 PRECISIONS = ("bfloat16", "float32")
 OPTIMIZERS = ("adamw", "muon")
@@ -143,7 +145,13 @@ KNOT_FACE = Recipe(
     network=replace(TINY_NETWORK, text_dim=64, adapter=AdapterConfig(name=UNITS, signal_dim=UNITS_DIM)),  # no prompt
     # Muon's orthogonalisation is in bfloat16, which without hardware for it takes four times as long as all the rest
     face_codec=FaceCodecRecipe(
-        steps=60_000, lr=8e-4, weight_decay=0.0, average=0.998, save_every=200, sample_every=200
+        codec=WarpingConfig(points=len(LANDMARKS)),
+        steps=60_000,
+        lr=8e-4,
+        weight_decay=0.0,
+        average=0.998,
+        save_every=200,
+        sample_every=200,
     ),
     student=RegressionRecipe(steps=8000, lr=6e-4, weight_decay=0.0, warmup=60, save_every=100, chunks=1),
     teacher=StageRecipe(steps=6000, lr=1.5e-3, muon_lr=4e-3),

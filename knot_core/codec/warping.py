@@ -44,6 +44,7 @@ from .warping_networks import (
 _TRIM = TEMPORAL - 1  # latent frame 0 decodes to four pixel frames, of which the last one is the picture
 GAIN = 8  # pixels for one of the gain
 _KEY = "decoder.head.weight"  # by which the files are known
+_MIX = "decoder.points.mix"  # of those that read landmarks
 
 
 class WarpingCodec(nn.Module):
@@ -97,11 +98,13 @@ class WarpingCodec(nn.Module):
         latents = self.encoder.still(pixels) if latents_BCHW is None else latents_BCHW.to(pixels)
         seen = fn.adaptive_avg_pool2d(pixels, [SPATIAL * side for side in latents.shape[-2:]])
         window = head_window(*(side // 2 for side in seen.shape[-2:])).to(pixels)
+        points = self.decoder.points
         return ReadReference(
             pixels_BCHW=pixels,
             latents_BCHW=latents,
             features_BCHW=self.decoder.reference(2 * seen - 1),
             window_HW=window,
+            points=None if points is None else points.reader(latents),
         )
 
     def decode(
@@ -147,13 +150,16 @@ def read_config(state: Mapping[str, Tensor]) -> WarpingConfig:
         decoder = (first[0], coarse[1], join[0])
         reference = state["decoder.reference.2.weight"].shape[0]
         latent = state["encoder.group.5.weight"].shape[0]
+        groups, points = state[_MIX].shape if _MIX in state else (WarpingConfig.groups, 0)
     except KeyError as error:
         raise CheckpointError(f"this is no warping autoencoder: the tensor {error} is missing; get it again") from error
-    except IndexError as error:
-        raise CheckpointError("this is no warping autoencoder: a weight has too few dimensions") from error
-    if min(*encoder, *decoder, reference, latent) < 1:
+    except (IndexError, ValueError) as error:
+        raise CheckpointError("this is no warping autoencoder: a weight has too few or too many dimensions") from error
+    if min(*encoder, *decoder, reference, latent, groups) < 1 or (_MIX in state and points < 1):
         raise CheckpointError("this is no warping autoencoder: it has layers of no width; get it again")
-    return WarpingConfig(encoder=encoder, decoder=decoder, reference=reference, latent_channels=latent)
+    return WarpingConfig(
+        encoder=encoder, decoder=decoder, reference=reference, latent_channels=latent, points=points, groups=groups
+    )
 
 
 def is_warping(names: Mapping[str, Tensor]) -> bool:

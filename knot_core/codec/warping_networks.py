@@ -18,6 +18,7 @@ from torch.nn import functional as fn
 
 from ..geometry import TEMPORAL
 from .latent_matching import FAR, NEAR, aligned_distances, distances, matches, warp
+from .point_motion import PointMotion, Points
 
 Memory = tuple[Tensor, ...]
 
@@ -38,6 +39,8 @@ class WarpingConfig:
     decoder: tuple[int, int, int] = (160, 56, 32)
     reference: int = 24
     latent_channels: int = 16
+    points: int = 0  # landmarks that are read from latents, and
+    groups: int = 8  # the groups in which their motion is drawn
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,6 +51,7 @@ class ReadReference:
     latents_BCHW: Tensor
     features_BCHW: Tensor  # at a quarter of the size that the encoder sees
     window_HW: Tensor  # at half the size that the encoder sees: 0 where the picture stands still
+    points: Points | None = None  # of a decoder that reads landmarks
 
     @property
     def detail(self) -> int:
@@ -132,26 +136,38 @@ class Decoder(nn.Module):
             _conv(3, 16, stride=2), nn.ReLU(inplace=True), _conv(16, config.reference, stride=2),
             nn.ReLU(inplace=True), ResBlock(config.reference),
         )  # fmt: skip
-        self.join = _conv(c + config.reference, c)
+        told = 3 * config.groups if config.points else 0
+        self.points = PointMotion(config.latent_channels, config.points, config.groups) if config.points else None
+        self.join = _conv(c + config.reference + told, c)
         self.block = ResBlock(c)
         self.head = nn.Conv2d(c, 2 * 4 + 4 + 3 * 16, 1)  # flow and mask at half the size, residual at the whole
 
-    def forward(self, latents_BFCHW: Tensor, reference: ReadReference, memory: Memory | None) -> tuple[Motion, Memory]:
-        """[B, F, C, h, w] -> the motion of 4 B F pixel frames, and the memory for the next call."""
-        past = _Past(len(latents_BFCHW), memory)
-        grown, matched, gate = self._grown(latents_BFCHW, reference, past)
-        x = grown.reshape(-1, grown.shape[1] // TEMPORAL, *grown.shape[2:])
-        matched, gate = (part.repeat_interleave(TEMPORAL, dim=0) for part in (matched, gate))
-        return self._moved(x, reference, matched, gate, past), past.kept
+    def forward(
+        self,
+        latents_BFCHW: Tensor,
+        reference: ReadReference,
+        memory: Memory | None,
+        points: Points | None = None,
+    ) -> tuple[Motion, Memory]:
+        """[B, F, C, h, w] -> the motion of 4 B F pixel frames, and the memory for the next call.
 
-    def last_frames(self, latents_BCHW: Tensor, reference: ReadReference) -> Motion:
+        Landmarks are read from the latents where `points` does not say where they lie.
+        """
+        past = _Past(len(latents_BFCHW), memory)
+        grown, told = self._grown(latents_BFCHW, reference, points, past)
+        x = grown.reshape(-1, grown.shape[1] // TEMPORAL, *grown.shape[2:])
+        return self._moved(x, reference, told, past), past.kept
+
+    def last_frames(self, latents_BCHW: Tensor, reference: ReadReference, points: Points | None = None) -> Motion:
         """[B, C, h, w] -> the motion of the last pixel frame of each, as of a stream's first latent frame."""
         past = _Past(len(latents_BCHW), None)
-        grown, matched, gate = self._grown(latents_BCHW[:, None], reference, past)
-        return self._moved(grown.chunk(TEMPORAL, dim=1)[-1], reference, matched, gate, past)
+        grown, told = self._grown(latents_BCHW[:, None], reference, points, past)
+        return self._moved(grown.chunk(TEMPORAL, dim=1)[-1], reference, told.last(), past)
 
-    def _grown(self, latents_BFCHW: Tensor, reference: ReadReference, past: _Past) -> tuple[Tensor, Tensor, Tensor]:
-        """Features of all pixel frames of a latent frame [B*F, 16 b, h, w], the flow by matching, and the gate."""
+    def _grown(
+        self, latents_BFCHW: Tensor, reference: ReadReference, points: Points | None, past: _Past
+    ) -> tuple[Tensor, _Told]:
+        """Features of all pixel frames of a latent frame [B*F, 16 b, h, w], and what latents alone tell of them."""
         own, still = latents_BFCHW.flatten(0, 1), repeated(reference.latents_BCHW, latents_BFCHW.shape[1])
         clamped = _clamped(own), _clamped(still)
         apart = distances(*clamped)
@@ -161,33 +177,58 @@ class Decoder(nn.Module):
         x = torch.relu(self.first(torch.cat(seen, dim=1)))
         for block in self.latent_blocks:
             x = past.through(block, x)
-        return self.grow(x), matched, _gate(own, still)
+        places = None
+        if self.points is not None:
+            read = self.points.reader(own) if points is None else points
+            places = read, reference.points.repeated(latents_BFCHW.shape[1])
+        matched, gate = (part.repeat_interleave(TEMPORAL, dim=0) for part in (matched, _gate(own, still)))
+        return self.grow(x), _Told(matched_N2hw=matched, gate_N1hw=gate, places=places)
 
-    def _moved(self, x: Tensor, reference: ReadReference, matched: Tensor, gate: Tensor, past: _Past) -> Motion:
+    def _moved(self, x: Tensor, reference: ReadReference, told: _Told, past: _Past) -> Motion:
         """From features [N, 4 b, h, w]."""
         x = torch.relu(fn.pixel_shuffle(x, 2))
         for block in self.frame_blocks:
             x = past.through(block, x)
-        return self._motion(x, reference, matched, gate)
+        return self._motion(x, reference, told)
 
-    def _motion(self, x: Tensor, reference: ReadReference, matched: Tensor, gate: Tensor) -> Motion:
+    def _motion(self, x: Tensor, reference: ReadReference, told: _Told) -> Motion:
         """From features [N, b, H/8, W/8]."""
-        precise = reference.pixels_BCHW.dtype
+        matched, precise = told.matched_N2hw, reference.pixels_BCHW.dtype
         coarse, gain = self.coarse(x).to(precise).split([2, 1], dim=1)
         coarse = _COARSE * (doubled(matched) + coarse)
         copied = warp(repeated(reference.features_BCHW, len(x) // len(reference.features_BCHW)), doubled(coarse), 4)
-        near = torch.relu(self.join(torch.cat([fn.pixel_shuffle(self.up(x), 2), copied], dim=1)))
+        seen = [fn.pixel_shuffle(self.up(x), 2), copied]
+        if told.places is not None:
+            seen.append(self.points(*told.places, coarse))
+        near = torch.relu(self.join(torch.cat(seen, dim=1)))
         flow, mask, residual = self.head(self.block(near)).to(precise).split([8, 4, 48], dim=1)
+        if told.places is not None:
+            flow = flow + self.points.local(seen[-1]).to(precise)
         flow = doubled(doubled(coarse)) + _FINE * fn.pixel_shuffle(flow, 2)
-        open_ = enlarged(gate, 8)
+        open_ = enlarged(told.gate_N1hw, 8)
         return Motion(
             flow_N2HW=open_ * flow,
             mask_N1HW=open_ * torch.sigmoid(fn.pixel_shuffle(mask, 2)),
-            log_gain_N1HW=enlarged(gate, 2) * MOST_GAIN * torch.tanh(gain),
+            log_gain_N1HW=enlarged(told.gate_N1hw, 2) * MOST_GAIN * torch.tanh(gain),
             residual_N3HW=fn.pixel_shuffle(residual, 4) + 0.5,
             rough_N2HW=coarse,
             matched_N2HW=_COARSE * matched,
         )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Told:
+    """Knowledge of N pixel frames from latents alone, four of each latent frame side by side."""
+
+    matched_N2hw: Tensor  # the flow by matching
+    gate_N1hw: Tensor  # 0 where the latents are the reference's
+    places: tuple[Points, Points] | None  # landmarks, and the reference's for each frame
+
+    def last(self) -> _Told:
+        """The same of each latent frame's last pixel frame alone."""
+        frames = slice(TEMPORAL - 1, None, TEMPORAL)
+        places = None if self.places is None else tuple(part.last() for part in self.places)
+        return _Told(matched_N2hw=self.matched_N2hw[frames], gate_N1hw=self.gate_N1hw[frames], places=places)
 
 
 class _Past:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import MediaError
+from ..heat_maps import mean_places
 from .face_places import EYE_DISTANCE, EYES_MIDPOINT, MOUTH, SIDE
 from .picture import fit_image
 from .placement import Placement, cut_out
@@ -76,8 +77,9 @@ class FacePointsNet(nn.Module):
         fine = self.join_b(eighth + _doubled(self.up_b(fine)))
         fine = self.join_a(quarter + _doubled(self.up_a(fine)))
         judged, maps = self.judge(reduce(coarse, "b c h w -> b c", "mean")), self.maps(fine)
+        shares = rearrange(maps, "b n h w -> b n (h w)").softmax(dim=-1).view_as(maps)
         return Seen(
-            points=mean_places(maps) * windows_BCSS.shape[-1],
+            points=mean_places(shares) * windows_BCSS.shape[-1],
             error=nn.functional.softplus(judged[:, 1:]) + 0.25,
             face=judged[:, 0],
             maps=maps,
@@ -87,15 +89,6 @@ class FacePointsNet(nn.Module):
 def mirrored_points(points_BN2: Tensor, width: int) -> Tensor:
     """The points [B, N, 2] of pictures of that width, in their mirror images: left and right change names."""
     return points_BN2[:, MIRRORED] * torch.tensor([-1.0, 1.0]) + torch.tensor([float(width), 0.0])
-
-
-def mean_places(maps_BNMM: Tensor) -> Tensor:
-    """The mean place under softmax of each heat map, [B, N, 2] in 0..1: x right, y down."""
-    size = maps_BNMM.shape[-1]
-    shares = rearrange(maps_BNMM, "b n h w -> b n (h w)").softmax(dim=-1)
-    shares = rearrange(shares, "b n (h w) -> b n h w", w=size)
-    centres = (torch.arange(size, device=maps_BNMM.device) + 0.5) / size
-    return torch.stack(((shares.sum(dim=2) * centres).sum(dim=-1), (shares.sum(dim=3) * centres).sum(dim=-1)), dim=-1)
 
 
 def _convolution(inside: int, outside: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Sequential:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as fn
 
 from knot_core.codec.latent_matching import warp
+from knot_core.codec.point_motion import PointReader
 from knot_core.codec.warping import WarpingCodec, composed
 from knot_core.codec.warping_networks import MemoryBlock, ResBlock
 from knot_core.errors import SettingsError
@@ -28,8 +29,9 @@ from ..data.face_batch import FaceClips
 from ..parallel import Team
 from ..recipes import Recipe
 from ..rng import Dice
+from ..synthetic.heads.landmark_names import GROUPS, LANDMARKS
 from .face_codec_losses import encoded, face_codec_loss, motion_of
-from .latent_reader import READER, ReadCodec
+from .latent_reader import ReadCodec
 from .optimizers import make_optimizer
 from .roles import TrainedModel
 from .stage import Losses, Stage, Update, make_role
@@ -37,8 +39,8 @@ from .training_state import load_training
 
 NAME = "face-codec"
 FILE = "knot-face-codec.safetensors"
-_OUTER = (READER, "encoder.frame.0.", "encoder.group.5.", "decoder.first.", "decoder.coarse.", "decoder.head.",
-          "decoder.reference.0.")  # fmt: skip
+_OUTER = ("encoder.frame.0.", "encoder.group.5.", "decoder.first.", "decoder.coarse.", "decoder.head.",
+          "decoder.reference.0.", "decoder.points.")  # fmt: skip
 _SHOWN = (0, 3, 7)  # pixel frames of a clip on the sheet
 
 
@@ -80,11 +82,16 @@ def build_face_codec(recipe: Recipe, team: Team, start: Mapping[str, Tensor] | N
 
 
 def _go_on_from(codec: ReadCodec, start: Mapping[str, Tensor]) -> None:
-    """Load an autoencoder as it ships; what reads landmarks from its latents is not in there, and begins anew."""
+    """Load an autoencoder as it ships; where it reads no landmarks, what reads them begins anew and tells nothing."""
     trained = WarpingCodec.from_state_dict({name: tensor.float() for name, tensor in start.items()})
-    if trained.config != codec.config:
+    weights, config = codec.of_engine(trained.state_dict()), codec.config
+    if config.points and not trained.config.points:
+        config = dataclasses.replace(config, points=0)
+        told = codec.decoder.join.in_channels - trained.decoder.join.in_channels
+        weights["decoder.join.weight"] = fn.pad(weights["decoder.join.weight"], (0, 0, 0, 0, 0, told))
+    if trained.config != config:
         raise SettingsError(f"the weights to begin with are of {trained.config}, the recipe's of {codec.config}")
-    codec.load_state_dict(codec.of_engine(trained.state_dict()), strict=False)
+    codec.load_state_dict(codec.state_dict() | weights)
 
 
 def export_face_codec(folder: Path, assets: Path) -> Path:
@@ -99,6 +106,18 @@ def trained_face_codec(folder: Path) -> WarpingCodec:
     """The codec of the folder's training, with its averaged weights."""
     weights, _ = _averaged(folder)
     return WarpingCodec.from_state_dict(_engines(weights)).requires_grad_(False)
+
+
+def landmark_reader(folder: Path) -> PointReader:
+    """The reader of landmarks of that codec.
+
+    Raises:
+        SettingsError: it has none.
+    """
+    points = trained_face_codec(folder).decoder.points
+    if points is None:
+        raise SettingsError(f"the face codec in {folder} reads no landmarks; train it anew, or --set landmarks=0.0")
+    return points.reader
 
 
 def _averaged(folder: Path) -> tuple[Mapping[str, Tensor], int]:
@@ -149,7 +168,8 @@ def started(codec: WarpingCodec) -> WarpingCodec:
     """Initial weights: activations keep their size (He et al., arXiv 1502.01852), residual blocks do nothing, and the
     reference stands still.
     """
-    heads = (codec.decoder.coarse, codec.decoder.head)
+    points = codec.decoder.points
+    heads = (codec.decoder.coarse, codec.decoder.head, points and points.local)  # a new one's says nothing
     for layer in codec.modules():
         if isinstance(layer, nn.Conv2d) and layer not in heads:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -157,6 +177,10 @@ def started(codec: WarpingCodec) -> WarpingCodec:
     for layer in codec.modules():
         if isinstance(layer, ResBlock | MemoryBlock):
             nn.init.zeros_(layer.conv[-1].weight)
+    if points is not None and points.mix.shape == (len(GROUPS), len(LANDMARKS)):
+        nn.init.zeros_(points.mix)
+        for row, members in enumerate(GROUPS):
+            points.mix[row, members] = 1.0
     _spread(codec)
     return codec
 

@@ -4,18 +4,22 @@ The decoder is to copy wherever the reference shows a place and to paint only wh
 it is known, the copy has a loss of its own, as has what is painted, whatever the mask says, and the mask costs
 something where copying would do. Latents get noise, as those of the built-in codec, and are held to a standard
 deviation of 1. The encoder sees frames and reference as if by other cameras in other light, so that latents tell
-geometry and not colours; what is compared is as it was. A reader of landmarks teaches latents where eyes and lips lie.
+geometry and not colours; what is compared is as it was. Landmarks that are read from latents have a loss of their own,
+and the decoder is often told where they lie, so that it learns what follows from them before they are read well.
 
 Shapes: B clips, T pixel frames (whole groups of four, or one), F latent frames, H W pixels, N = B*T.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional as fn
 
 from knot_core.codec.latent_matching import warp
+from knot_core.codec.point_motion import Points
 from knot_core.codec.warping import WarpingCodec, composed
 from knot_core.codec.warping_networks import Motion, ReadReference
 from knot_core.geometry import TEMPORAL
@@ -41,16 +45,44 @@ def face_codec_loss(model: TrainedModel, batch: FaceClips, dice: Dice, own: Face
     count = max(1, batch.frames_BT3HW.shape[1] // TEMPORAL)
     height, width = (side // model.network.spatial for side in batch.reference_B3HW.shape[-2:])
     noise = _noise_strength(dice, own) * dice.normal(count, model.network.config.latent_channels, height, width)
-    return clip_losses(model.network, batch, noise.to(batch.reference_B3HW), own)
+    told = None
+    if batch.reference_B3HW.shape[-1] < own.size or dice.shared_uniform() < own.told:
+        blur = own.blur / own.size * dice.normal(TEMPORAL * count, batch.landmarks_BTL2.shape[2], 2)
+        told = told_points(batch, blur.to(batch.landmarks_BTL2))
+    return clip_losses(model.network, batch, noise.to(batch.reference_B3HW), own, told)
 
 
-def clip_losses(codec: ReadCodec, batch: FaceClips, noise_BFChw: Tensor, own: FaceCodecRecipe) -> Losses:
-    """The losses, all []; the latents get the noise [B, F, C, h, w]."""
+def told_points(batch: FaceClips, blur_BTL2: Tensor) -> tuple[Points, Points]:
+    """The landmarks of all pixel frames of whole groups, off by `blur`, and the reference's, as the decoder takes them;
+    those that are not known, or lie outside, are nowhere.
+    """
+    frames, still = batch.landmarks_BTL2, batch.reference_landmarks_BL2[:, None].expand(-1, TEMPORAL, -1, -1)
+    if frames.shape[1] == 1:
+        frames = frames.expand(-1, TEMPORAL, -1, -1)
+    own, still = (
+        Points(places_NL2=places.nan_to_num(0.5), sure_NL=((places > 0) & (places < 1)).all(dim=-1).float())
+        for places in ((frames + blur_BTL2).flatten(0, 1), still.flatten(0, 1))
+    )
+    return own, still
+
+
+def clip_losses(
+    codec: ReadCodec,
+    batch: FaceClips,
+    noise_BFChw: Tensor,
+    own: FaceCodecRecipe,
+    told: tuple[Points, Points] | None = None,
+) -> Losses:
+    """The losses, all []; the latents get the noise [B, F, C, h, w]. The decoder reads where landmarks lie, or is told
+    it of the frames and of the reference.
+    """
     count = batch.frames_BT3HW.shape[1]
     latents = encoded(codec, batch.frames_seen_BT3HW).float()
     still = codec.encoder.still(_laid_out(batch.reference_seen_B3HW)).float()
     reference = codec.read_reference(batch.reference_B3HW, still)
-    motion = motion_of(codec, latents + noise_BFChw, reference, count)
+    if told is not None:
+        reference = replace(reference, points=told[1])
+    motion = motion_of(codec, latents + noise_BFChw, reference, count, None if told is None else told[0])
     weight = batch.weight_B1HW.repeat_interleave(count, dim=0)
     half_weight, half_truth = (fn.avg_pool2d(part, 2) for part in (weight, batch.frames_BT3HW.flatten(0, 1)))
     copied = _half_copy(motion, batch)
@@ -71,7 +103,7 @@ def clip_losses(codec: ReadCodec, batch: FaceClips, noise_BFChw: Tensor, own: Fa
         "points": own.points * point_loss(motion.flow_N2HW, batch),
         "masked": own.masked * _mask_loss(motion.mask_N1HW, batch, half_weight, own.hidden),
         "pull": own.pull * _pull(latents),
-        "landmarks": own.landmarks * _landmark_loss(codec, latents[:, -1:], still, batch),
+        "landmarks": own.landmarks * _landmark_loss(codec, latents + noise_BFChw, still, batch, own.size),
     }
     figures = {
         "pixels": _flow_error(motion.flow_N2HW, batch, half_weight),
@@ -96,11 +128,13 @@ def encoded(codec: WarpingCodec, frames_BTCHW: Tensor) -> Tensor:
     return encode(_laid_out(frames_BTCHW.flatten(0, 1))).unflatten(0, (len(frames_BTCHW), -1))
 
 
-def motion_of(codec: WarpingCodec, latents: Tensor, reference: ReadReference, num_frames: int) -> Motion:
+def motion_of(
+    codec: WarpingCodec, latents: Tensor, reference: ReadReference, num_frames: int, points: Points | None = None
+) -> Motion:
     """The decoder's output from latents [B, F, C, h, w] of whole groups, or of single pictures."""
     if num_frames == 1:
-        return codec.decoder.last_frames(latents[:, 0], reference)
-    return codec.decoder(latents, reference, None)[0]
+        return codec.decoder.last_frames(latents[:, 0], reference, points)
+    return codec.decoder(latents, reference, None, points)[0]
 
 
 def _pull(latents_BFCHW: Tensor) -> Tensor:
@@ -199,10 +233,22 @@ def _mask_loss(mask_N1HW: Tensor, batch: FaceClips, weight_N1HW: Tensor, often: 
     return -(((1 - mask).log() * visible + often * mask.log() * hidden) * weight_N1HW).mean()
 
 
-def _landmark_loss(codec: ReadCodec, latents_B1Chw: Tensor, still_BChw: Tensor, batch: FaceClips) -> Tensor:
-    """The reader's loss in the last latent frame, whose last pixel frame counts, and in the reference."""
-    maps = codec.reader(torch.cat([latents_B1Chw[:, 0], still_BChw]))
-    return landmark_loss(maps, torch.cat([batch.landmarks_BTL2[:, -1], batch.reference_landmarks_BL2]))
+def _landmark_loss(codec: ReadCodec, latents_BFChw: Tensor, still_BChw: Tensor, batch: FaceClips, whole: int) -> Tensor:
+    """The loss of the landmarks read from latents, of all pixel frames and of the reference.
+
+    Nobody can tell which eye a part of a picture shows: what lies outside of it is not said to be nowhere.
+    """
+    if codec.decoder.points is None:
+        return still_BChw.new_zeros(())
+    places, still = batch.landmarks_BTL2, batch.reference_landmarks_BL2.repeat_interleave(TEMPORAL, dim=0)
+    if places.shape[1] == 1:
+        places = places.expand(-1, TEMPORAL, -1, -1)
+    known = torch.cat([places.flatten(0, 1), still])
+    if batch.reference_B3HW.shape[-1] < whole:
+        inside = ((known > 0) & (known < 1)).all(dim=-1, keepdim=True)
+        known = torch.where(inside, known, torch.nan)
+    maps = codec.decoder.points.reader.maps(torch.cat([latents_BFChw.flatten(0, 1), still_BChw]))
+    return landmark_loss(maps, still_BChw.shape[-2:], known)
 
 
 def _laid_out(x_NCHW: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from knot_core.wan.network_building import build_network
 
 from ..parallel import Team
 from ..recipes import Recipe, find_recipe
+from .judges import NOBODY
 from .optimizers import make_optimizer
 from .regression_stage import regression_update
 from .stage import Stage, fixed_by, make_role
@@ -61,7 +62,7 @@ def build_knot_lora(recipe: Recipe, team: Team, start_from: Path) -> Stage:
         roles={"student": student, "average": average},
         optimizers={"student": make_optimizer("adamw", student, own, own.lr)},
         learner="student",
-        updates=(regression_update(own, None),),
+        updates=(regression_update(own, NOBODY),),
         fixed=fixed_by(recipe.network, recipe, {"student": checkpoint.tensors}) | {"rank": f"{own.rank} {own.alpha}"},
         write=_write,
         sample=draw_sample,

@@ -1,9 +1,9 @@
-"""A small network that reads landmarks from the face codec's latents alone, while those are trained.
+"""The loss of landmarks that the face codec reads from latents.
 
-Nothing but its loss is used: it makes latents tell where eyes, lids and lips lie, whoever the person is, so that they
-carry geometry before flow and pictures can teach it. The engine never sees it.
+It teaches latents, too, where eyes, lids and lips lie, whoever the person is, so that they carry geometry before flow
+and pictures can teach it.
 
-Shapes: N latent frames, C channels, L landmarks, h w latent size.
+Shapes: N pixel frames, L landmarks, c = h w latent cells.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,76 +12,76 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
+from knot_core.codec.point_motion import PointReader
 from knot_core.codec.warping import WarpingCodec
 from knot_core.codec.warping_networks import WarpingConfig
+from knot_core.heat_maps import mean_places
 
-from ..synthetic.heads.landmark_names import LANDMARKS, PARTS
+from ..synthetic.heads.landmark_names import PARTS
 
 _SCALAR = "decoder.sharpness"
-READER = "reader."  # what its tensors' names begin with
-_WIDTH = 64
 _SPREAD = 0.7  # of a landmark's likelihood, in latent cells
+_BELIEVED = 0.5  # how sure of a landmark in true latents one must be
 _OFTEN = 8.0  # how often places of eyes and mouth count beside what a part has in common: lids move by half a cell
 
 
-class LatentReader(nn.Module):
-    """Maps of likelihood, [N, C, h, w] -> [N, L, h, w]."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, _WIDTH, 3, padding=1), nn.ReLU(inplace=True),
-            nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(_WIDTH, len(LANDMARKS), 1),
-        )  # fmt: skip
-
-    def forward(self, latents_NCHW: Tensor) -> Tensor:
-        return self.layers(latents_NCHW).float()
-
-
 class ReadCodec(WarpingCodec):
-    """The codec with its reader beside it."""
+    """The codec as it is trained on several devices: FSDP2 shards no scalar."""
 
     def __init__(self, config: WarpingConfig) -> None:
         super().__init__(config)
-        self.reader = LatentReader(config.latent_channels)
-        self.decoder.sharpness = nn.Parameter(self.decoder.sharpness.detach()[None])  # FSDP2 shards no scalar
+        self.decoder.sharpness = nn.Parameter(self.decoder.sharpness.detach()[None])
 
     @staticmethod
     def of_engine(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The engine's weights as this codec has them; those of the reader are not among them."""
+        """The engine's weights as this codec has them."""
         return {name: tensor[None] if name == _SCALAR else tensor for name, tensor in state.items()}
 
     @staticmethod
     def for_engine(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The weights that the engine has, as it has them."""
+        """The weights as the engine has them."""
         return {
             name: tensor[0] if name == _SCALAR and tensor.ndim else tensor.contiguous()
             for name, tensor in state.items()
-            if not name.startswith(READER)
         }
 
 
-def landmark_loss(maps_NLhw: Tensor, landmarks_NL2: Tensor) -> Tensor:
-    """Cross entropy of the maps with a Gaussian about each landmark, and the mean place's distance in latent cells; in
-    eyes and mouth also the distance less what a part has in common.
+def landmark_loss(maps_NLc: Tensor, size: tuple[int, int], landmarks_NL2: Tensor) -> Tensor:
+    """Cross entropy of the maps, whose last value means nowhere, with a Gaussian about each landmark, and the mean
+    place's distance in latent cells; in eyes and mouth also the distance less what a part has in common.
 
-    Landmarks [N, L, 2] are in sides of the picture; those outside of it, and those that are no number, do not count.
+    Landmarks [N, L, 2] are in sides of the picture; those outside of it are nowhere, and those that are no number do
+    not count.
     """
-    height, width = maps_NLhw.shape[-2:]
+    height, width = size
+    told = landmarks_NL2.isfinite().all(dim=-1)
     known = ((landmarks_NL2 > 0) & (landmarks_NL2 < 1)).all(dim=-1)
-    size = torch.tensor([width, height], dtype=maps_NLhw.dtype, device=maps_NLhw.device)
-    places = landmarks_NL2.nan_to_num(0.5).clamp(0, 1) * size
-    x, y = torch.arange(width).to(size) + 0.5, torch.arange(height).to(size) + 0.5
+    cells = torch.tensor([width, height], dtype=maps_NLc.dtype, device=maps_NLc.device)
+    places = landmarks_NL2.nan_to_num(0.5).clamp(0, 1) * cells
+    x, y = torch.arange(width).to(cells) + 0.5, torch.arange(height).to(cells) + 0.5
     away = (x - places[..., :1]).square()[..., None, :] + (y - places[..., 1:]).square()[..., :, None]
-    wanted = fn.softmax(away.flatten(2) / (-2 * _SPREAD**2), dim=-1)
-    likely = fn.log_softmax(maps_NLhw.flatten(2), dim=-1)
-    shares = likely.exp().unflatten(-1, (height, width))
-    found = torch.stack([(shares.sum(dim=-2) * x).sum(dim=-1), (shares.sum(dim=-1) * y).sum(dim=-1)], dim=-1)
-    error = (found - places) * known[..., None]
-    off = (wanted * (wanted.clamp_min(1e-9).log() - likely)).sum(dim=-1) * known + error.abs().sum(dim=-1)
+    near = fn.softmax(away.flatten(2) / (-2 * _SPREAD**2), dim=-1) * known[..., None]
+    wanted = torch.cat([near, (~known[..., None]).to(near)], dim=-1)
+    likely = fn.log_softmax(maps_NLc, dim=-1)
+    error = (mean_places(likely[..., :-1].exp().unflatten(-1, size)) * cells - places) * known[..., None]
+    off = (wanted * (wanted.clamp_min(1e-9).log() - likely)).sum(dim=-1) * told + error.abs().sum(dim=-1)
     total = off.sum()
     for own in errors_in_parts(error, known):
         total = total + _OFTEN * own.abs().sum()
+    return total / told.sum().clamp_min(1)
+
+
+def points_apart(reader: PointReader, x0_BFChw: Tensor, truth_BFChw: Tensor) -> Tensor:
+    """The mean distance in latent cells, [], of landmarks of predicted latents [B, F, C, h, w] from those of the true
+    ones; what parts have not in common counts more.
+    """
+    with torch.no_grad():
+        wanted = reader(truth_BFChw.flatten(0, 1))
+    found = reader(x0_BFChw.flatten(0, 1).to(truth_BFChw.dtype))
+    known = wanted.sure_NL > _BELIEVED
+    cells = torch.tensor(truth_BFChw.shape[:-3:-1], device=known.device)
+    error = (found.places_NL2 - wanted.places_NL2) * cells * known[..., None]
+    total = error.abs().sum() + sum(_OFTEN * own.abs().sum() for own in errors_in_parts(error, known))
     return total / known.sum().clamp_min(1)
 
 

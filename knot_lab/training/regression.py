@@ -27,7 +27,8 @@ from knot_core.stream.plan import ChunkPlan, first_clock, plan_chunk
 from ..data.batch import Batch
 from ..rng import Dice
 from ..stage_recipes import RegressionRecipe
-from .discriminator import Adversary
+from .judges import NOBODY, Judges
+from .latent_reader import points_apart
 from .losses import contrast_loss
 from .roles import TrainedModel
 from .rollout_cache import RolloutCache
@@ -43,12 +44,12 @@ def regression_loss(
     settings: StreamSettings,
     own: RegressionRecipe,
     dice: Dice,
-    adversary: Adversary | None = None,
+    judges: Judges = NOBODY,
 ) -> dict[str, Tensor]:
     """The regression losses of single frames, or of clips that are streamed."""
     if batch.truth_BFCHW.shape[1] == 1:
-        return frames_loss(model, batch, settings, own, dice, adversary)
-    return stream_loss(model, batch, settings, own, dice, adversary)
+        return frames_loss(model, batch, settings, own, dice, judges)
+    return stream_loss(model, batch, settings, own, dice, judges)
 
 
 def frames_loss(
@@ -57,7 +58,7 @@ def frames_loss(
     settings: StreamSettings,
     own: RegressionRecipe,
     dice: Dice,
-    adversary: Adversary | None = None,
+    judges: Judges = NOBODY,
 ) -> dict[str, Tensor]:
     """Regress single frames that know their anchor and nothing else."""
     truth, references = batch.truth_BFCHW, batch.given.reference_B1CHW
@@ -75,7 +76,7 @@ def frames_loss(
     sigma = _sigmas(own.alone_sigma, truth, settings, dice)
     plan = _with_steps(plan_chunk(settings, first_clock(settings)), sigma)
     x0 = generate_chunk(denoiser, conditions, plan, add_noise(truth, noise, sigma)[None], cache)
-    loss, plain = _loss(x0, truth, batch.weight_BF1HW, own, dice, adversary)
+    loss, plain = _loss(x0, truth, batch.weight_BF1HW, own, dice, judges)
     return {"loss": loss, "alone": plain}
 
 
@@ -85,7 +86,7 @@ def stream_loss(
     settings: StreamSettings,
     own: RegressionRecipe,
     dice: Dice,
-    adversary: Adversary | None = None,
+    judges: Judges = NOBODY,
 ) -> dict[str, Tensor]:
     """Stream a batch of clips and regress every chunk."""
     truth, weight, signal = batch.truth_BFCHW, batch.weight_BF1HW, batch.given.signal_BFTS
@@ -105,7 +106,7 @@ def stream_loss(
         conditions = _conditions(denoiser, positions, knot, signal[:, here], truth.shape[-2:])
         x0 = denoise_once(denoiser, conditions, plan, truth[:, here], settings, own, cache, dice)
         for kept, value in zip(
-            (sums, plain), _loss(x0, truth[:, here], weight[:, here], own, dice, adversary), strict=True
+            (sums, plain), _loss(x0, truth[:, here], weight[:, here], own, dice, judges), strict=True
         ):
             kept.append(value)
         past = _past(truth[:, here], fused(plan, knot, x0.detach()), own, dice)
@@ -151,15 +152,17 @@ def _with_steps(plan: ChunkPlan, *sigmas: float | Tensor) -> ChunkPlan:
 
 
 def _loss(
-    x0: Tensor, truth: Tensor, weight: Tensor, own: RegressionRecipe, dice: Dice, adversary: Adversary | None
+    x0: Tensor, truth: Tensor, weight: Tensor, own: RegressionRecipe, dice: Dice, judges: Judges
 ) -> tuple[Tensor, Tensor]:
     """The whole loss, and the regression's part of it without a gradient."""
     loss = ((x0 - truth).square() * weight).mean()
     plain = loss.detach()
     if own.contrast:
         loss = loss + own.contrast * contrast_loss(x0, truth, weight, _NEAR)
-    if adversary is not None:
-        loss = adversary.opposed(loss, x0, truth, weight, dice)
+    if judges.reader is not None:
+        loss = loss + own.landmarks * points_apart(judges.reader, x0, truth)
+    if judges.adversary is not None:
+        loss = judges.adversary.opposed(loss, x0, truth, weight, dice)
     return loss, plain
 
 

@@ -8,6 +8,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
+from knot_core.codec.point_motion import PointReader
 from knot_core.config import UNITS, UNITS_DIM, takes_controls
 from knot_core.driving.audio import MEL_DIM
 from knot_core.driving.expression_controls import CONTROLS
@@ -21,6 +22,7 @@ from ..recipes import Recipe
 from ..rng import Dice
 from ..stage_recipes import RegressionRecipe
 from .discriminator import Adversary
+from .judges import Judges
 from .optimizers import make_optimizer
 from .regression import regression_loss
 from .roles import freeze_unused, new_network, pretrained_network
@@ -30,9 +32,15 @@ from .weights_file import write_network
 
 
 def build_regression(
-    recipe: Recipe, own: RegressionRecipe, team: Team, start: Mapping[str, Tensor] | None = None
+    recipe: Recipe,
+    own: RegressionRecipe,
+    team: Team,
+    start: Mapping[str, Tensor] | None = None,
+    reader: PointReader | None = None,
 ) -> Stage:
-    """The stage `student` at its beginning. `start`: weights of the recipe's network to go on from."""
+    """The stage `student` at its beginning. `start`: weights of the recipe's network to go on from; `reader`: of
+    landmarks, from the latents that it predicts.
+    """
     network = student_at_start(recipe, own.seed)
     if start is not None:
         network = pretrained_network(recipe.network, start, "the start of the student")
@@ -40,7 +48,7 @@ def build_regression(
     network.gradient_checkpointing = recipe.recompute
     average = make_role(deepcopy(network), recipe, team, learns=False)
     student = make_role(network, recipe, team)
-    adversary = make_adversary(recipe, own, team)
+    judges = Judges(adversary=make_adversary(recipe, own, team), reader=reader)
     return Stage(
         name="student",
         recipe=recipe,
@@ -49,19 +57,19 @@ def build_regression(
         roles={"student": student, "average": average},
         optimizers={"student": make_optimizer(recipe.optimizer, student, own, own.lr)},
         learner="student",
-        updates=(regression_update(own, adversary),),
+        updates=(regression_update(own, judges),),
         fixed=fixed_by(recipe.network, recipe, {} if start is None else {"student": start}),
         write=write_network,
         sample=draw_sample,
-        beside={} if adversary is None else {"adversary": adversary},
+        beside={} if judges.adversary is None else {"adversary": judges.adversary},
     )
 
 
-def regression_update(own: RegressionRecipe, adversary: Adversary | None) -> Update:
+def regression_update(own: RegressionRecipe, judges: Judges) -> Update:
     """The one update of a step of the regression."""
 
     def losses(stage: Stage, batch: Batch, dice: Dice) -> Losses:
-        return stage.roles["student"](regression_loss, batch, stage.recipe.stream, own, dice, adversary)
+        return stage.roles["student"](regression_loss, batch, stage.recipe.stream, own, dice, judges)
 
     return Update(role="student", losses=losses)
 

@@ -24,7 +24,6 @@ from knot_core.media.face_points import (
     eyes_and_mouth,
     load_face_points,
     locate,
-    mean_places,
 )
 
 EYES = (EYES_MIDPOINT[0] - EYE_DISTANCE / 2, EYES_MIDPOINT[1]), (EYES_MIDPOINT[0] + EYE_DISTANCE / 2, EYES_MIDPOINT[1])
@@ -55,13 +54,6 @@ class SeesDiscs(torch.nn.Module):
         wanted = torch.view_as_real(PLACES * WINDOW / SIDE)
         away = (places - wanted).norm(dim=-1).mean(dim=-1)
         return Seen(points=places[:, of], error=torch.ones(len(windows), len(POINTS)), face=4 - away, maps=windows)
-
-
-def test_the_mean_place_under_a_peak_is_the_peak():
-    maps = torch.full((1, 2, 32, 32), -20.0)
-    maps[0, 0, 5, 20] = 20
-    maps[0, 1, 30, 3] = maps[0, 1, 30, 4] = 20
-    assert torch.allclose(mean_places(maps)[0], torch.tensor([[20.5, 5.5], [4.0, 30.5]]) / 32, atol=1e-4)
 
 
 def test_the_network_gives_a_place_and_an_error_for_each_point():

@@ -21,11 +21,17 @@ from knot_core.media.face_places import SIDE
 NARROW = WarpingConfig(encoder=(4, 6, 8, 10), decoder=(12, 8, 6), reference=4)
 
 
-@pytest.fixture(scope="module")
-def codec() -> WarpingCodec:
+READING = replace(NARROW, points=5, groups=3)
+
+
+@pytest.fixture(scope="module", params=[NARROW, READING], ids=["", "reads landmarks"])
+def codec(request: pytest.FixtureRequest) -> WarpingCodec:
     torch.manual_seed(0)
-    codec = WarpingCodec(NARROW)
-    for head in (codec.decoder.coarse, codec.decoder.head):  # those of a new codec say that all stands still
+    codec = WarpingCodec(request.param)
+    heads = [codec.decoder.coarse, codec.decoder.head]  # those of a new codec say that all stands still
+    if codec.decoder.points is not None:
+        heads.append(codec.decoder.points.local)
+    for head in heads:
         torch.nn.init.normal_(head.weight, std=0.1)
     return codec.double().eval()
 
@@ -175,7 +181,7 @@ def test_latents_that_lie_elsewhere_are_found_there_and_looked_at_there() -> Non
 
 def test_widths_come_from_the_file(codec: WarpingCodec) -> None:
     loaded = WarpingCodec.from_state_dict(codec.state_dict())
-    assert loaded.config == NARROW
+    assert loaded.config == codec.config
 
 
 def test_a_file_without_a_tensor_is_refused_by_its_name(codec: WarpingCodec) -> None:
@@ -200,7 +206,7 @@ def test_a_file_is_known_by_its_tensors(codec: WarpingCodec, tmp_path: Path) -> 
     for kind in ("auto", "warping"):
         found = load_codec(file, kind)
         assert isinstance(found, WarpingCodec)
-        assert found.config == NARROW
+        assert found.config == codec.config
     with pytest.raises(CheckpointError, match="not of the kind taew2_1, but of warping"):
         load_codec(file, "taew2_1")
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as fn
 
 from knot_core.codec.latent_matching import warp
+from knot_core.codec.point_motion import PointReader
 from knot_core.codec.warping import WarpingCodec
 from knot_core.codec.warping_networks import WarpingConfig
 from knot_core.errors import CheckpointError, SettingsError
@@ -33,12 +34,13 @@ from knot_lab.synthetic import avatars
 from knot_lab.synthetic.heads.landmark_names import LANDMARKS, PARTS
 from knot_lab.training import face_codec as training
 from knot_lab.training.face_codec_losses import moved_apart, point_loss
-from knot_lab.training.latent_reader import ReadCodec, landmark_loss
+from knot_lab.training.latent_reader import ReadCodec, landmark_loss, points_apart
 from knot_lab.training.loop import Outputs, train_stage
 from knot_lab.training.regression_stage import build_regression
 
 _OWN = replace(
-    KNOT_FACE.face_codec, codec=WarpingConfig(encoder=(4, 4, 8, 8), decoder=(8, 8, 8), reference=4), steps=4, warmup=1,
+    KNOT_FACE.face_codec,
+    codec=WarpingConfig(encoder=(4, 4, 8, 8), decoder=(8, 8, 8), reference=4, points=len(LANDMARKS)), steps=4, warmup=1,
     size=64, warped_size=32, clips=1, groups=1, stills=0.5, still_clips=2, save_every=2, sample_every=4, log_every=1,
     rendered=0.4, portraits=0.2, cropped=0.5, crop=32, crops=2, tries=2,
 )  # fmt: skip
@@ -162,17 +164,33 @@ def test_frames_and_reference_stand_in_the_same_light() -> None:
 
 
 def test_landmarks_are_read_where_the_maps_peak_and_unknown_ones_do_not_count() -> None:
-    maps = torch.zeros(1, len(LANDMARKS), 8, 8)
-    maps[0, :, 3, 5] = 6
+    maps = torch.zeros(1, len(LANDMARKS), 8 * 8 + 1)  # the last one: it is nowhere
+    maps[0, :, 3 * 8 + 5] = 6
     right = torch.tensor([5.5 / 8, 3.5 / 8]).repeat(1, len(LANDMARKS), 1)
     right[0, 1, 0] = torch.nan
     wrong = right + torch.tensor([0.25, 0.0])
-    assert landmark_loss(maps, right) < 0.5 * landmark_loss(maps, wrong)
-    assert landmark_loss(maps, right * torch.nan) == 0
+    assert landmark_loss(maps, (8, 8), right) < 0.5 * landmark_loss(maps, (8, 8), wrong)
+    assert landmark_loss(maps, (8, 8), right * torch.nan) == 0
+    nowhere = maps.roll(64 - 3 * 8 - 5, dims=-1)
+    assert landmark_loss(nowhere, (8, 8), right + 1) < 0.5 * landmark_loss(maps, (8, 8), right + 1)
     lids = torch.zeros(len(LANDMARKS), 2)
     lids[LANDMARKS.index("left_lid_upper"), 1], lids[LANDMARKS.index("chin"), 1] = 0.05, -0.05
-    of_a_lid, of_the_chin = (landmark_loss(maps, right + lids * (lids[:, 1:] * sign > 0)) for sign in (1, -1))
+    of_a_lid, of_the_chin = (landmark_loss(maps, (8, 8), right + lids * (lids[:, 1:] * sign > 0)) for sign in (1, -1))
     assert of_a_lid > of_the_chin, "what lids and lips do by themselves counts more"
+
+
+def test_predicted_latents_are_judged_by_where_their_landmarks_lie() -> None:
+    torch.manual_seed(0)
+    reader = PointReader(16, len(LANDMARKS)).requires_grad_(False)
+    truth = torch.randn(1, 2, 16, 8, 8)
+    assert points_apart(reader, truth, truth) == 0
+    x0 = (truth + 0.5 * torch.randn_like(truth)).requires_grad_()
+    apart = points_apart(reader, x0, truth)
+    apart.backward()
+    with torch.no_grad():
+        assert 0 < points_apart(reader, x0 - 0.01 * x0.grad / x0.grad.norm(), truth) < apart
+    reader.layers[-1].bias.fill_(-100.0)  # nothing is found
+    assert points_apart(reader, x0, truth) == 0
 
 
 def test_a_flow_is_judged_at_landmarks_and_by_how_parts_move_in_themselves(bank: Path) -> None:
@@ -316,14 +334,30 @@ def test_the_regression_learns_from_rendered_clips(bank: Path, tmp_path: Path) -
                       adapter=replace(KNOT_FACE.network.adapter, hidden_dim=8, blocks=(0, 1)))  # fmt: skip
     own = replace(KNOT_FACE.student, steps=4, warmup=1, clips=2, alone_clips=2, alone_frames=2, save_every=4,
                   sample_every=9, alone_first=0.5, alone_last=0.5, contrast=0.0)  # fmt: skip
+    own = replace(own, landmarks=1.0)
     recipe = replace(KNOT_FACE, network=network, student=own)
     clips, team = _clips(bank), Team()
-    stage = build_regression(recipe, own, team)
+    reader = PointReader(16, len(LANDMARKS))
+    before = {name: tensor.clone() for name, tensor in reader.state_dict().items()}
+    stage = build_regression(recipe, own, team, reader=reader)
     lines: list[dict[str, float]] = []
     outputs = Outputs(folder=tmp_path, log=lambda _, **values: lines.append(values))
     train_stage(stage, Portraits(own=own, clips=clips, stills=clips), outputs)
     assert all(np.isfinite(value) for line in lines for value in line.values())
     assert (tmp_path / "student.safetensors").exists()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in reader.state_dict().items()), "it only judges"
+
+
+def test_a_training_goes_on_from_weights_that_read_no_landmarks() -> None:
+    torch.manual_seed(0)
+    before = training.started(WarpingCodec(replace(_OWN.codec, points=0))).requires_grad_(False)
+    torch.nn.init.normal_(before.decoder.head.weight, std=0.1)
+    stage = training.build_face_codec(_RECIPE, Team(), before.state_dict())
+    after = stage.roles["average"].network.requires_grad_(False)
+    latents, picture = torch.randn(1, 2, 16, 4, 4), torch.rand(1, 3, 64, 64)
+    wanted, _ = before.decode(latents, None, before.read_reference(picture))
+    found, _ = after.decode(latents, None, after.read_reference(picture))
+    assert torch.allclose(found, wanted, atol=1e-5)
 
 
 def test_a_training_goes_on_from_weights_that_ship() -> None:

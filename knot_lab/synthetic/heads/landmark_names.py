@@ -21,3 +21,9 @@ PARTS = (
     *([LANDMARKS.index(f"{side}_{name}") for name in _EYE] for side in ("right", "left")),
     [number for number, name in enumerate(LANDMARKS) if "lip" in name or "mouth" in name],
 )  # eyes and mouth: the landmarks of each
+
+_GROUP = ("lid_upper", "lid_lower", ("eye", "pupil"), "upper_lip", "lower_lip", "corner", "brow", ("jaw", "chin"))
+GROUPS = tuple(
+    [number for number, name in enumerate(LANDMARKS) if any(part in name for part in parts)]
+    for parts in (part if isinstance(part, tuple) else (part,) for part in _GROUP)
+)  # what moves alike, and is drawn together

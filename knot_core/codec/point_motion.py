@@ -1,0 +1,102 @@
+"""Motion that landmarks tell: a small network reads from latents where they lie, in the frame and in the reference.
+
+Lids and lips are smaller than a latent cell. How far each of them has moved is a few numbers, which latents can tell
+long before a decoder learns to draw them; so those are read first, and drawn as maps of motion that the decoder sees.
+
+Shapes: ``N`` latent frames or their pixel frames, ``C`` channels, ``L`` landmarks, ``G`` groups of them, ``h w`` latent
+size (H/16, W/16); T = 4 pixel frames of a latent frame.
+Source: maps of key points' motion (arXiv 2003.00196).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as fn
+
+from ..geometry import TEMPORAL
+from ..heat_maps import mean_places
+
+STRIDE = 4  # pixels for one of the maps
+_READ = 96  # width of the reader
+_SPREAD = 6.0  # pixels, of a landmark's motion
+_UNIT = 4.0  # pixels of motion that are 1 in a map
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Points:
+    """Landmarks of pixel frames, those of a latent frame side by side."""
+
+    places_NL2: Tensor  # in sides of the picture (x, y)
+    sure_NL: Tensor  # 0..1: how sure it is that the landmark lies in the picture
+
+    def repeated(self, count: int) -> Points:
+        """The landmarks of B latent frames, each for `count` latent frames in a row."""
+        return Points(**{name: part.unflatten(0, (-1, TEMPORAL)).repeat_interleave(count, dim=0).flatten(0, 1)
+                         for name, part in vars(self).items()})  # fmt: skip
+
+    def last(self) -> Points:
+        """The landmarks of each latent frame's last pixel frame."""
+        return Points(**{name: part[TEMPORAL - 1 :: TEMPORAL] for name, part in vars(self).items()})
+
+
+class PointReader(nn.Module):
+    """Latents to landmarks."""
+
+    def __init__(self, channels: int, points: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, _READ, 5, padding=2), nn.ReLU(inplace=True),
+            nn.Conv2d(_READ, _READ, 5, padding=2), nn.ReLU(inplace=True), nn.Conv2d(_READ, TEMPORAL * points, 1),
+        )  # fmt: skip
+
+    def maps(self, latents_NCHW: Tensor) -> Tensor:
+        """[N, C, h, w] -> logarithms of likelihood, float32 [N T, L, h w + 1]; the last one: it is nowhere here."""
+        maps = self.layers(latents_NCHW).float().flatten(2).unflatten(1, (TEMPORAL, -1)).flatten(0, 1)
+        return fn.pad(maps, (0, 1))
+
+    def forward(self, latents_NCHW: Tensor) -> Points:
+        """[N, C, h, w] -> the landmarks of N T pixel frames."""
+        shares = fn.softmax(self.maps(latents_NCHW), dim=-1)
+        sure = 1 - shares[..., -1]
+        places = mean_places(shares[..., :-1].unflatten(-1, latents_NCHW.shape[-2:]))
+        return Points(places_NL2=places, sure_NL=sure)
+
+
+class PointMotion(nn.Module):
+    """Landmarks' motion as maps at a quarter of the size, and the flow that follows from those alone."""
+
+    def __init__(self, channels: int, points: int, groups: int) -> None:
+        super().__init__()
+        self.reader = PointReader(channels, points)
+        self.mix = nn.Parameter(torch.rand(groups, points) / points)  # how much of a landmark goes into a group's maps
+        self.local = nn.Conv2d(3 * groups, 8, 7, padding=3, bias=False)
+        nn.init.zeros_(self.local.weight)
+
+    def forward(self, own: Points, still: Points, coarse_N2HW: Tensor) -> Tensor:
+        """[N, 3 G, 2 H, 2 W] from the coarse flow [N, 2, H, W] in pixels, at an eighth of the size: where landmarks of
+        each group lie, and how far their motion differs from the coarse flow there, in `_UNIT`.
+        """
+        height, width = (2 * side for side in coarse_N2HW.shape[-2:])
+        size = torch.tensor([width, height], device=coarse_N2HW.device, dtype=torch.float32) * STRIDE
+        told = fn.grid_sample(
+            coarse_N2HW.float(), 2 * own.places_NL2[:, None] - 1, padding_mode="border", align_corners=False
+        )[:, :, 0]
+        moved = (size * (still.places_NL2 - own.places_NL2)).movedim(-1, 1) - told
+        sure = (own.sure_NL * still.sure_NL)[:, None]
+        values = torch.cat([sure, sure * moved / _UNIT], dim=1)
+        across, down = (
+            _bumps(own.places_NL2[..., axis], side) for axis, side in ((0, width), (1, height))
+        )  # [N, L, W], [N, L, H]
+        weights = (self.mix.float()[None, :, None] * values[:, None]).flatten(1, 2)  # [N, 3 G, L]
+        columns = (weights[..., None] * down[:, None]).transpose(-1, -2)  # [N, 3 G, H, L]
+        return (columns @ across[:, None]).to(self.mix.dtype)
+
+
+def _bumps(places_NL: Tensor, side: int) -> Tensor:
+    """exp(-(x - place)^2 / 2 s^2) over the `side` places of a map, [N, L, side]"""
+    at = (torch.arange(side, device=places_NL.device, dtype=torch.float32) + 0.5) / side
+    spread = _SPREAD / (STRIDE * side)
+    return torch.exp((at - places_NL[..., None]).square() / (-2 * spread**2))
