@@ -80,11 +80,11 @@ class PointMotion(nn.Module):
         each group lie, and how far their motion differs from the coarse flow there, in `_UNIT`.
         """
         height, width = (2 * side for side in coarse_N2HW.shape[-2:])
-        size = torch.tensor([width, height], device=coarse_N2HW.device, dtype=torch.float32) * STRIDE
         told = fn.grid_sample(
             coarse_N2HW.float(), 2 * own.places_NL2[:, None] - 1, padding_mode="border", align_corners=False
         )[:, :, 0]
-        moved = (size * (still.places_NL2 - own.places_NL2)).movedim(-1, 1) - told
+        apart = (still.places_NL2 - own.places_NL2).unbind(dim=-1)
+        moved = torch.stack([STRIDE * side * part for side, part in zip((width, height), apart, strict=True)], 1) - told
         sure = (own.sure_NL * still.sure_NL)[:, None]
         values = torch.cat([sure, sure * moved / _UNIT], dim=1)
         across, down = (

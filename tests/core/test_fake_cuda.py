@@ -146,7 +146,7 @@ def model_of(row: Preset, dtype: torch.dtype) -> FakeModel:
 def codec_of(row: Preset) -> nn.Module:
     if row.spatial == SPATIAL:
         return TAEHV(CodecConfig(encoder=(4, 4, 4, 4), decoder=(8, 4, 4, 4)))
-    return WarpingCodec(WarpingConfig(encoder=(4, 4, 4, 4), decoder=(4, 4, 4), reference=4))
+    return WarpingCodec(WarpingConfig(encoder=(4, 4, 4, 4), decoder=(4, 4, 4), reference=4, points=3, groups=2))
 
 
 def on_fake_gpu(module: nn.Module) -> nn.Module:
