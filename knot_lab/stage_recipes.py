@@ -82,9 +82,7 @@ class FaceCodecRecipe(StageRecipe):
     hidden: float = 3.0  # how often the mask's loss counts a place that the reference hides
     painted: float = 0.5  # how much what is painted counts by itself, where the reference does not show the place
     landmarks: float = 0.2  # that are read from latents
-    told: float = (
-        0.3  # share of the steps in which the decoder is told where they lie; of eyes and mouths alone, always
-    )
+    told: float = 0.3  # share of the steps in which the decoder is told them; where eyes and mouths are alone, always
     blur: float = 0.4  # pixels by which what it is told is off
     face: float = 2.0
     features: float = 6.0
@@ -125,9 +123,7 @@ class RegressionRecipe(StageRecipe):
     face: float = 5.0  # how much more a latent pixel in the face box counts
     mouth: float = 10.0  # how much more still one where the mouth is
     eyes: float = 0.0  # and one where the eyes are
-    landmarks: float = (
-        0.0  # a latent cell of those that the folder's face codec reads, and of lids and lips by themselves
-    )
+    landmarks: float = 0.0  # a latent cell by which those are off that the folder's face codec reads
 
     def turned(self, step: int) -> float:
         """How far the training has turned from single frames to streams: 0 before, 1 after."""

@@ -22,8 +22,10 @@ PARTS = (
     [number for number, name in enumerate(LANDMARKS) if "lip" in name or "mouth" in name],
 )  # eyes and mouth: the landmarks of each
 
-_GROUP = ("lid_upper", "lid_lower", ("eye", "pupil"), "upper_lip", "lower_lip", "corner", "brow", ("jaw", "chin"))
+_ALIKE = (
+    ("lid_upper",), ("lid_lower",), ("eye", "pupil"), ("upper_lip",), ("lower_lip",), ("corner",), ("brow",),
+    ("jaw", "chin"),
+)  # fmt: skip
 GROUPS = tuple(
-    [number for number, name in enumerate(LANDMARKS) if any(part in name for part in parts)]
-    for parts in (part if isinstance(part, tuple) else (part,) for part in _GROUP)
+    [number for number, name in enumerate(LANDMARKS) if any(word in name for word in words)] for words in _ALIKE
 )  # what moves alike, and is drawn together
