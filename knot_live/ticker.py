@@ -30,6 +30,7 @@ from .scheduling import (
 logger = logging.getLogger(__name__)
 
 _LONGEST_WAIT = 0.05  # seconds, between two looks at sessions whose time passes by another clock
+_AHEAD = 2.0  # seconds of pictures by which a session may be ahead of its own pace while others are shown at theirs
 _WATCHED = 3.0  # seconds after its last chunk in which a session counts as watched
 _LASTING = 60.0  # seconds that a session is expected to last, before some have ended
 _WEIGHT = 0.2  # of the last one that ended, in the seconds that the next ones are expected to last
@@ -74,6 +75,7 @@ class _Task:
     ) -> None:
         self.session, self.show, self._ended = session, show, ended
         self.drawn = False
+        self.held = 0.0  # until then it is not drawn, so that others have the processors
         self.began = self.drawn_at = self._dry = 0.0
         self._first: tuple[float, int] | None = None  # when the first pictures were there, and their number
         self._last = 0  # pictures are shown up to here
@@ -104,6 +106,17 @@ class _Task:
         self._dry = min(self._dry, now + unplayed)
         since, first = self._first
         return Waiting(number, shape, max(self._dry, since + (self._last - first) / fps), ready)
+
+    def ahead(self, now: float, fps: int) -> float:
+        """Seconds of pictures beyond what a viewer who shows them at their pace has shown by now."""
+        if self._first is None:
+            return 0.0
+        since, first = self._first
+        return since + (self._last - first) / fps - now
+
+    def keeps_pace(self, now: float, fps: int) -> bool:
+        """Whether it is watched, by somebody who shows pictures at their pace."""
+        return now - self.drawn_at < _WATCHED and self.ahead(now, fps) <= _AHEAD
 
     def hand_on(self, result: MediaChunk | Exception | None, now: float) -> None:
         if isinstance(result, Exception):
@@ -219,9 +232,10 @@ class Ticker:
         """The sessions to draw now, all in one; they are this thread's until they are drawn."""
         with self._choosing:
             now, waiting = self._clock.now(), {}
+            self._hold(now)
             for number, task in self._free():
                 due = self._until_due(number, task)
-                if due is not None and due < inf:
+                if due is not None and due < inf and task.held <= now:
                     waiting[number] = task.waiting(number, due, now, self.costs.fps)
             group = next_group(waiting.values(), now, self.costs)
             numbers = () if group is None else group.keys
@@ -229,6 +243,18 @@ class Ticker:
             for one in chosen:
                 one.task.drawn = True
             return chosen
+
+    def _hold(self, now: float) -> None:
+        """Who says that he has shown everything at once is drawn as fast as can be, but not while others are shown at
+        their pace: drawing and encoding for him takes the processors that they need.
+        """
+        fps = self.costs.fps
+        with self.changed:
+            tasks = list(self._tasks.values())
+        paced = sum(task.keeps_pace(now, fps) for task in tasks)
+        for task in tasks:
+            others = paced - task.keeps_pace(now, fps)
+            task.held = now + task.ahead(now, fps) - _AHEAD if others else 0.0
 
     def _draw(self, chosen: Sequence[_Chosen]) -> None:
         try:
@@ -278,6 +304,8 @@ class Ticker:
     def _sleep(self) -> None:
         """Until a session is due that nobody draws, or something is asked."""
         with self.changed:
-            seconds = min([_LONGEST_WAIT, *(task.session.rest() for _, task in self._free())])
+            now = self._clock.now()
+            rests = (max(task.session.rest(), task.held - now) for _, task in self._free())
+            seconds = min([_LONGEST_WAIT, *rests])
             if seconds > 0 and not self._closing:
                 self._clock.wait(self.changed, seconds)

@@ -134,6 +134,18 @@ def test_who_claims_to_have_shown_everything_at_once_makes_nobody_wait(drawn):
     assert min(len(session.times) for session in hasty) > 60 / LENGTH  # faster than life, where there is time
 
 
+def test_who_claims_that_is_drawn_at_his_pace_while_others_are_shown_at_theirs(drawn):
+    clock = SimulatedClock()
+    hasty, other = Hasty(clock, 0.05), Played(clock, 0.05, lasts=25)
+    drawn([(0.2, hasty), (0.2, other)], 24.0, clock)
+    beside = [time for time in hasty.times if time < 10.0]
+    assert len(beside) * LENGTH <= 10.0 + 2.0 + LENGTH, "a second of pictures a second, and two seconds ahead"
+    assert len(beside) * LENGTH >= 9.5
+    alone = [time for time in hasty.times if 18.0 < time < 22.0]
+    assert len(alone) * LENGTH > 4 * 4.0, "alone it is drawn as fast as can be"
+    assert other.ratio == 1.0
+
+
 def test_where_there_are_too_many_all_give_way_and_take_it_back_when_some_have_left(drawn):
     clock, floors = SimulatedClock(), {}
     stay = [Played(clock, 0.05, degrades=True) for _ in range(7)]
