@@ -245,8 +245,8 @@ class Ticker:
             return chosen
 
     def _hold(self, now: float) -> None:
-        """Let those wait who are far ahead of their pace, while others are shown at theirs: whoever says that he has shown
-        everything at once would be drawn and encoded without a pause, on the processors that others need.
+        """Let those wait who are far ahead of their pace while others are shown at theirs: whoever says that he has
+        shown everything at once would be drawn and encoded without a pause, on the processors that others need.
         """
         fps = self.costs.fps
         with self.changed:
