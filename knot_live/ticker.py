@@ -104,8 +104,7 @@ class _Task:
             return Waiting(number, shape, self._dry, now)
         ready = now + due if unplayed > 0 else min(self._dry, now) + due
         self._dry = min(self._dry, now + unplayed)
-        since, first = self._first
-        return Waiting(number, shape, max(self._dry, since + (self._last - first) / fps), ready)
+        return Waiting(number, shape, max(self._dry, now + self.ahead(now, fps)), ready)
 
     def ahead(self, now: float, fps: int) -> float:
         """Seconds of pictures beyond what a viewer who shows them at their pace has shown by now."""

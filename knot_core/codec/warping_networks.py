@@ -39,8 +39,8 @@ class WarpingConfig:
     decoder: tuple[int, int, int] = (160, 56, 32)
     reference: int = 24
     latent_channels: int = 16
-    points: int = 0  # landmarks that are read from latents, and
-    groups: int = 8  # the groups in which their motion is drawn
+    points: int = 0  # landmarks that are read from latents
+    groups: int = 8  # of them, each with maps of its own
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -151,9 +151,8 @@ def _stills(args: argparse.Namespace, recipe: Recipe) -> None:
 
 def _student(args: argparse.Namespace, recipe: Recipe) -> None:
     own, source, start = recipe.student, portraits_of(args, recipe.student), weights_in(args.start_from)
-    reader = landmark_reader(args.folder) if own.landmarks else None
     with _team(args) as team:
-        reader = None if reader is None else reader.to(team.device)
+        reader = landmark_reader(args.folder).to(team.device) if own.landmarks else None
         train_stage(build_regression(recipe, own, team, start, reader), source, outputs_of(args, recipe, team))
 
 

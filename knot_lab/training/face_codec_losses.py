@@ -28,7 +28,7 @@ from ..data.face_batch import FaceClips
 from ..rng import Dice
 from ..stage_recipes import FaceCodecRecipe
 from .fused_losses import edge_loss, weighted_charbonnier
-from .latent_reader import ReadCodec, errors_in_parts, landmark_loss
+from .latent_reader import ReadCodec, errors_in_parts, inside, landmark_loss
 from .roles import TrainedModel
 from .stage import Losses
 
@@ -56,12 +56,10 @@ def told_points(batch: FaceClips, blur_BTL2: Tensor) -> tuple[Points, Points]:
     """The landmarks of all pixel frames of whole groups, off by `blur`, and the reference's, as the decoder takes them;
     those that are not known, or lie outside, are nowhere.
     """
-    frames, still = batch.landmarks_BTL2, batch.reference_landmarks_BL2[:, None].expand(-1, TEMPORAL, -1, -1)
-    if frames.shape[1] == 1:
-        frames = frames.expand(-1, TEMPORAL, -1, -1)
+    frames, still = _in_fours(batch)
     own, still = (
-        Points(places_NL2=places.nan_to_num(0.5), sure_NL=((places > 0) & (places < 1)).all(dim=-1).float())
-        for places in ((frames + blur_BTL2).flatten(0, 1), still.flatten(0, 1))
+        Points(places_NL2=places.nan_to_num(0.5), sure_NL=inside(places).float())
+        for places in (frames + blur_BTL2.flatten(0, 1), still)
     )
     return own, still
 
@@ -240,15 +238,21 @@ def _landmark_loss(codec: ReadCodec, latents_BFChw: Tensor, still_BChw: Tensor, 
     """
     if codec.decoder.points is None:
         return still_BChw.new_zeros(())
-    places, still = batch.landmarks_BTL2, batch.reference_landmarks_BL2.repeat_interleave(TEMPORAL, dim=0)
-    if places.shape[1] == 1:
-        places = places.expand(-1, TEMPORAL, -1, -1)
-    known = torch.cat([places.flatten(0, 1), still])
+    known = torch.cat(_in_fours(batch))
     if batch.reference_B3HW.shape[-1] < whole:
-        inside = ((known > 0) & (known < 1)).all(dim=-1, keepdim=True)
-        known = torch.where(inside, known, torch.nan)
+        known = torch.where(inside(known)[..., None], known, torch.nan)
     maps = codec.decoder.points.reader.maps(torch.cat([latents_BFChw.flatten(0, 1), still_BChw]))
     return landmark_loss(maps, still_BChw.shape[-2:], known)
+
+
+def _in_fours(batch: FaceClips) -> tuple[Tensor, Tensor]:
+    """The landmarks of the pixel frames of all latent frames, and of the reference's, [N, L, 2]; a picture by itself
+    is four of them.
+    """
+    own, still = batch.landmarks_BTL2, batch.reference_landmarks_BL2.repeat_interleave(TEMPORAL, dim=0)
+    if own.shape[1] == 1:
+        own = own.expand(-1, TEMPORAL, -1, -1)
+    return own.flatten(0, 1), still
 
 
 def _laid_out(x_NCHW: Tensor) -> Tensor:

@@ -46,6 +46,11 @@ class ReadCodec(WarpingCodec):
         }
 
 
+def inside(places_NL2: Tensor) -> Tensor:
+    """Whether landmarks, in sides of the picture, are known and lie in it: [N, L]."""
+    return ((places_NL2 > 0) & (places_NL2 < 1)).all(dim=-1)
+
+
 def landmark_loss(maps_NLc: Tensor, size: tuple[int, int], landmarks_NL2: Tensor) -> Tensor:
     """Cross entropy of the maps, whose last value means nowhere, with a Gaussian about each landmark, and the mean
     place's distance in latent cells; in eyes and mouth also the distance less what a part has in common.
@@ -55,7 +60,7 @@ def landmark_loss(maps_NLc: Tensor, size: tuple[int, int], landmarks_NL2: Tensor
     """
     height, width = size
     told = landmarks_NL2.isfinite().all(dim=-1)
-    known = ((landmarks_NL2 > 0) & (landmarks_NL2 < 1)).all(dim=-1)
+    known = inside(landmarks_NL2)
     cells = torch.tensor([width, height], dtype=maps_NLc.dtype, device=maps_NLc.device)
     places = landmarks_NL2.nan_to_num(0.5).clamp(0, 1) * cells
     x, y = torch.arange(width).to(cells) + 0.5, torch.arange(height).to(cells) + 0.5
@@ -64,11 +69,8 @@ def landmark_loss(maps_NLc: Tensor, size: tuple[int, int], landmarks_NL2: Tensor
     wanted = torch.cat([near, (~known[..., None]).to(near)], dim=-1)
     likely = fn.log_softmax(maps_NLc, dim=-1)
     error = (mean_places(likely[..., :-1].exp().unflatten(-1, size)) * cells - places) * known[..., None]
-    off = (wanted * (wanted.clamp_min(1e-9).log() - likely)).sum(dim=-1) * told + error.abs().sum(dim=-1)
-    total = off.sum()
-    for own in errors_in_parts(error, known):
-        total = total + _OFTEN * own.abs().sum()
-    return total / told.sum().clamp_min(1)
+    unlike = (wanted * (wanted.clamp_min(1e-9).log() - likely)).sum(dim=-1) * told
+    return (unlike.sum() + _distances(error, known)) / told.sum().clamp_min(1)
 
 
 def points_apart(reader: PointReader, x0_BFChw: Tensor, truth_BFChw: Tensor) -> Tensor:
@@ -81,8 +83,13 @@ def points_apart(reader: PointReader, x0_BFChw: Tensor, truth_BFChw: Tensor) -> 
     known = wanted.sure_NL > _BELIEVED
     cells = torch.tensor(truth_BFChw.shape[:-3:-1], device=known.device)
     error = (found.places_NL2 - wanted.places_NL2) * cells * known[..., None]
-    total = error.abs().sum() + sum(_OFTEN * own.abs().sum() for own in errors_in_parts(error, known))
-    return total / known.sum().clamp_min(1)
+    return _distances(error, known) / known.sum().clamp_min(1)
+
+
+def _distances(error_NL2: Tensor, known_NL: Tensor) -> Tensor:
+    """The sum of all errors, and `_OFTEN` times those of eyes and mouth less what a part has in common; []"""
+    parts = sum(own.abs().sum() for own in errors_in_parts(error_NL2, known_NL))
+    return error_NL2.abs().sum() + _OFTEN * parts
 
 
 def errors_in_parts(error_NL2: Tensor, known_NL: Tensor) -> Iterator[Tensor]:
