@@ -6,6 +6,7 @@ Shapes: T pixel frames, H W height and width, S samples.
 import base64
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -183,7 +184,7 @@ class ChunkEncoder:
             )
         return EncodedChunk(
             epoch=chunk.epoch, chunk=chunk.chunk, first_frame=chunk.first_frame, num_frames=len(chunk.frames),
-            key=chunk.keyframe, about=_about(chunk), media=media,
+            key=chunk.keyframe, about=_about(chunk) | {"ready": round(time.monotonic(), 5)}, media=media,
         )  # fmt: skip
 
     def _fragment(self, chunk: MediaChunk, units: Mapping[int, bytes], packets: list[tuple[int, bytes]]) -> bytes:

@@ -95,18 +95,19 @@ def _row(viewers: list[Viewer], frames: list[int], lasted: float, server: float,
         "stall_seconds": spread([value for viewer in there for value in viewer.seen.stalls]),
         "steps": sorted({viewer.created.get("steps", 0) for viewer in there}),
         "chunk_seconds": spread([value for viewer in there for value in viewer.seen.drawn]),
+        "way_seconds": spread([value for viewer in there for value in viewer.seen.ways]),
         "transport_seconds": spread([value for viewer in there for value in viewer.seen.transport]),
         "processors": {"server": round(server / lasted, 2), "clients": round(clients / lasted, 2)},
     }  # fmt: skip
 
 
 async def overhead(seconds: float, cluster: str, wish: dict[str, Any], say: Say) -> dict[str, Any]:
-    """Seconds between a chunk's drawing and its arrival: one session of a cluster against one of the single server."""
+    """Seconds from a chunk's encoding to its arrival: one session of a cluster against one of the single server."""
     found: dict[str, Any] = {"before": machine()}
     for name, where in (("single", None), ("cluster", cluster)):
         with Server(serving(1, where)) as server:
             found[name] = await _measured(server, 1, seconds, wish, greedy=False, cluster=where is not None)
             say(f"{name}: {found[name]}")
-    times = {name: found[name]["transport_seconds"] for name in ("single", "cluster")}
+    times = {name: found[name]["way_seconds"] for name in ("single", "cluster")}
     more = {key: round(times["cluster"][key] - times["single"][key], 4) for key in ("p50", "p95")}
     return found | {"after": machine(), "more_in_the_cluster": more}

@@ -37,6 +37,7 @@ class Seen:
     pieces: list[Arrival] = field(default_factory=list)
     drawn: list[float] = field(default_factory=list)  # seconds that each chunk took
     transport: list[float] = field(default_factory=list)  # seconds from each chunk's drawing until it was here
+    ways: list[float] = field(default_factory=list)  # seconds from the encoding of each chunk's first pictures on
     outages: list[float] = field(default_factory=list)  # seconds from a lost connection to the next pictures
     stalls: list[float] = field(default_factory=list)  # seconds in which nothing new was shown
     missing: int = 0  # frames that never came
@@ -161,6 +162,7 @@ class Viewer:
         )
         if begins_chunk:
             seen.drawn.append(about["seconds"].get("chunk", 0.0))
+            seen.ways.append(now - about["ready"])
             unplayed = self._running().unplayed(now)
             if unplayed > 0 and not self._greedy:
                 seen.transport.append(about["buffer"] - unplayed - self._late)
