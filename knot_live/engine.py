@@ -31,6 +31,7 @@ if __package__.rpartition(".")[0]:
         open_stream,
         state_of,
     )
+    from ..knot_core.config import UNITS as UNITS_NAME
     from ..knot_core.config import Adapter, AdapterConfig, takes_controls
     from ..knot_core.driving.audio import MEL_DIM, Reach, resample
     from ..knot_core.driving.audio import SAMPLE_RATE as HEARD_RATE
@@ -43,6 +44,7 @@ if __package__.rpartition(".")[0]:
     from ..knot_core.driving.landmarks import open_finder
     from ..knot_core.driving.mel import LiveMel
     from ..knot_core.driving.signal_form import SIGNAL_DIM, in_form
+    from ..knot_core.driving.spoken_units import load_spoken_units, spoken_units
     from ..knot_core.driving.wav2vec_windows import LIVE
     from ..knot_core.errors import mistake_in
     from ..knot_core.geometry import TEMPORAL, first_pixel_frame
@@ -94,6 +96,7 @@ else:
         open_stream,
         state_of,
     )
+    from knot_core.config import UNITS as UNITS_NAME
     from knot_core.config import Adapter, AdapterConfig, takes_controls
     from knot_core.driving.audio import MEL_DIM, Reach, resample
     from knot_core.driving.audio import SAMPLE_RATE as HEARD_RATE
@@ -106,6 +109,7 @@ else:
     from knot_core.driving.landmarks import open_finder
     from knot_core.driving.mel import LiveMel
     from knot_core.driving.signal_form import SIGNAL_DIM, in_form
+    from knot_core.driving.spoken_units import load_spoken_units, spoken_units
     from knot_core.driving.wav2vec_windows import LIVE
     from knot_core.errors import mistake_in
     from knot_core.geometry import TEMPORAL, first_pixel_frame
@@ -146,6 +150,7 @@ __all__ = [
     "RANGES",
     "SIGNAL_DIM",
     "TEMPORAL",
+    "UNITS_NAME",
     "Adapter",
     "AdapterConfig",
     "Anchor",
@@ -186,6 +191,7 @@ __all__ = [
     "is_aligned",
     "larger_groups",
     "load_model",
+    "load_spoken_units",
     "load_stream",
     "load_text_encoder",
     "measure_face",
@@ -201,6 +207,7 @@ __all__ = [
     "resample",
     "sample_pictures",
     "share_weights",
+    "spoken_units",
     "state_of",
     "stream_of_parts",
     "stream_parts",

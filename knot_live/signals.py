@@ -15,6 +15,7 @@ from .engine import (
     MOUTH_CONTROLS,
     SIGNAL_DIM,
     TEMPORAL,
+    UNITS_NAME,
     AdapterConfig,
     Driving,
     DrivingError,
@@ -23,6 +24,8 @@ from .engine import (
     SpeechEncoder,
     SpeechWindow,
     in_form,
+    load_spoken_units,
+    spoken_units,
     takes_controls,
 )
 from .face_motion import FaceMotion
@@ -79,8 +82,10 @@ class NoSignals:
 class FaceSignals:
     """Speech as log-mel, controls, and flags: while somebody speaks the speech moves the mouth, else the controls.
 
-    A mouth control that somebody sets counts beside the speech. If it is the width alone, the mouth opens as loud as
-    the speech is: left at 0, the built-in model opened it by 23 % less than from the speech alone.
+    A model of units gets speech as units of the mouth as well, as in a recording's driving; but the last frames of a
+    knot hear nothing of what follows. A mouth control that somebody sets counts beside the speech. If it is the width
+    alone, the mouth opens as loud as the speech is: left at 0, the built-in model opened it by 23 % less than from the
+    speech alone.
     """
 
     hears = moves = True
@@ -90,6 +95,7 @@ class FaceSignals:
         self._timeline, self._face, self._adapter = timeline, face, adapter
         self._mel = LiveMel(timeline)
         self._mel.at(np.zeros(1, dtype=np.int64))  # loads what features are made with, or the first word waits for it
+        self._spoken_units = load_spoken_units() if adapter.name == UNITS_NAME else None
 
     def draw(self, first_latent: int, num_latents: int) -> np.ndarray:
         """float32 [F, T, S]"""
@@ -111,7 +117,11 @@ class FaceSignals:
             rows[spoken, :MEL_DIM] = self._mel.at(frames)[spoken]
         rows[:, MEL_DIM : MEL_DIM + len(CONTROLS)] = controls
         rows[:, _SPEECH_FLAG], rows[:, _POSE_FLAG], rows[:, _MOUTH_FLAG] = spoken, 1, mouth
-        return in_form(rows, self._adapter)
+        said = None
+        if self._spoken_units is not None and spoken.any():
+            first, stop = int(frames[0]), int(frames[-1]) + 1
+            said = spoken_units(self._spoken_units, self._mel, first, stop, end=stop)
+        return in_form(rows, self._adapter, spoken_PU=said)
 
     def _opening(self, frames: np.ndarray) -> np.ndarray:
         """How far a voice of that loudness opens the mouth: [P]"""

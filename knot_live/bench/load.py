@@ -39,11 +39,15 @@ def spread(values: Sequence[float]) -> dict[str, float | int | None]:
 
 
 async def load(
-    counts: Sequence[int], seconds: float, cluster: str | None, wish: dict[str, Any], say: Say
-) -> dict[str, Any]:
-    """Aggregate frames a second, and play ratios of so many sessions at once, for each of the counts."""
+    counts: Sequence[int], seconds: float, cluster: str | None, wish: dict[str, Any], say: Say,
+    further: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """Aggregate frames a second, and play ratios of so many sessions at once, for each of the counts.
+
+    `further`: more options of the server.
+    """
     found: dict[str, Any] = {"before": machine(), "fastest": [], "paced": []}
-    with Server(serving(max(counts), cluster)) as server:
+    with Server([*serving(max(counts), cluster), *further]) as server:
         shared = cluster is not None
         for count in counts:
             found["fastest"].append(await _measured(server, count, seconds, wish, greedy=True, cluster=shared))
@@ -65,6 +69,7 @@ def _summary(found: dict[str, Any]) -> dict[str, Any]:
 async def _measured(
     server: Server, count: int, seconds: float, wish: dict[str, Any], *, greedy: bool, cluster: bool
 ) -> dict[str, Any]:
+    await asyncio.sleep(_SETTLE)  # until those who were there before are gone
     viewers = [Viewer(server.url, greedy=greedy, **wish | {"seed": number}) for number in range(count)]
     async with watching(viewers):
         await all_see(viewers)

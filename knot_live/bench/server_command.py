@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 from typing import Any
 
 from ..client import LiveError
@@ -26,6 +27,7 @@ def add_options(bench: argparse.ArgumentParser) -> None:
     add("--seconds", type=float, default=20.0, metavar="S", help="of each measurement (default: %(default)g)")
     add("--steps", type=int, metavar="N", help="denoising steps; default: what the server chooses")
     add("--cluster", nargs="?", const="", metavar="ADDRESS", help="of a cluster; without an address: of a local Ray")
+    add("--serve", default="", metavar="OPTIONS", help="of --load: further options of the server, such as '--lanes 2'")
     add("--seed", type=int, default=0, metavar="N", help="of --chaos")
 
 
@@ -45,7 +47,7 @@ async def measure(options: argparse.Namespace, say: load.Say) -> dict[str, Any]:
         raise LiveError("bench", f"--{min(needs).replace('_', '-')} needs --cluster")
     wish = {} if options.steps is None else {"settings": {"steps": options.steps}}
     kinds = {
-        "load": lambda: load.load(counts, options.seconds, cluster, wish, say),
+        "load": lambda: load.load(counts, options.seconds, cluster, wish, say, shlex.split(options.serve)),
         "overhead": lambda: load.overhead(options.seconds, cluster, wish, say),
         "kill_workers": lambda: faults.kill_workers(options.kill_workers, counts[-1], cluster, say),
         "kill_gateway": lambda: faults.kill_gateway(options.kill_gateway, counts[-1], cluster, say),

@@ -23,9 +23,11 @@ def add_serve(serve: argparse.ArgumentParser) -> None:
     group.add_argument("--cluster", nargs="?", const=_LOCAL, metavar="ADDRESS",
                        help="draw sessions in workers on Ray: one that begins here, or the one at ADDRESS")  # fmt: skip
     group.add_argument("--workers", default="", metavar="MIN..MAX",
-                       help="that draw (default: 1..processors; 0..N: none while nobody is there)")  # fmt: skip
+                       help="that draw (default: 1..processors / lanes; 0..N: none while nobody is there)")  # fmt: skip
     group.add_argument("--standbys", type=int, default=1, metavar="N",
                        help="workers that wait until one is lost (default: %(default)s)")  # fmt: skip
+    group.add_argument("--lanes", type=int, default=1, metavar="N",
+                       help="that a worker draws at a time, on a processor each (default: %(default)s)")  # fmt: skip
     group.add_argument("--sessions-per-worker", type=int, metavar="N",
                        help="default: as many as can be drawn in time, by what chunks cost as measured")  # fmt: skip
     group.add_argument("--checkpoint-every", type=int, default=2, metavar="N", help="chunks (default: %(default)s)")
@@ -90,13 +92,16 @@ def workers_of(text: str, processors: int) -> tuple[int, int]:
 
 def options_of(options: argparse.Namespace, limits: Limits) -> ClusterOptions:
     """The command line's options as a value."""
-    least, most = workers_of(options.workers, num_processors())
-    counts = options.checkpoint_every, 1 if options.sessions_per_worker is None else options.sessions_per_worker
+    counts = [options.lanes, options.checkpoint_every]
+    counts += [] if options.sessions_per_worker is None else [options.sessions_per_worker]
     if options.standbys < 0 or min(counts) < 1:
-        raise ClusterError("--standbys is 0 or more, --sessions-per-worker and --checkpoint-every are 1 or more")
+        raise ClusterError(
+            "--standbys is 0 or more, --lanes, --sessions-per-worker and --checkpoint-every are 1 or more"
+        )
+    least, most = workers_of(options.workers, num_processors() // options.lanes)
     return ClusterOptions(
         model=options.model, codec=options.codec, device=options.device, least=least, most=most,
-        standbys=options.standbys, sessions_per_worker=options.sessions_per_worker,
+        standbys=options.standbys, lanes=options.lanes, sessions_per_worker=options.sessions_per_worker,
         checkpoint_every=options.checkpoint_every, hangs_after=options.hangs_after,
         badge=not options.no_badge, limits=limits, prompt=options.prompt,
         text_encoder=None if options.text_encoder is None else options.text_encoder.absolute(),

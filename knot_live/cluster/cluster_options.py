@@ -17,7 +17,8 @@ TABLE = "knot-live-table"
 class ClusterOptions:
     """A cluster as an operator asks for it.
 
-    Workers that draw are between `least` and `most`; `standbys` wait beside them.
+    Workers that draw are between `least` and `most`; `standbys` wait beside them. Each draws `lanes` sessions at a
+    time, on a processor each.
     """
 
     model: str = DEFAULT_MODEL
@@ -28,6 +29,7 @@ class ClusterOptions:
     least: int = 1
     most: int = 2
     standbys: int = 1
+    lanes: int = 1
     sessions_per_worker: int | None = None  # None: as many as there is time for, as measured
     checkpoint_every: int = 2  # chunks: what is done again when a worker is lost
     empty_seconds: float = 60.0  # after which a worker that draws nothing may end
@@ -38,7 +40,7 @@ class ClusterOptions:
     @property
     def processors(self) -> float:
         """Ray's processors for each worker."""
-        return 0.0 if self.device.startswith("cuda") else 1.0
+        return 0.0 if self.device.startswith("cuda") else float(self.lanes)
 
     @property
     def devices(self) -> float:

@@ -53,7 +53,7 @@ class Worker:
         model, self._shared = _loaded(options, shared)
         reads = None if options.text_encoder is None else load_text_encoder(options.text_encoder).encode
         self._studio = Studio(model, options.limits, badge=options.badge, encode_text=reads, prompt=options.prompt,
-                              lanes=1)  # fmt: skip
+                              lanes=options.lanes)  # fmt: skip
         self._studio.warm(steps)
         self._sessions: dict[str, Hosted] = {}
         self._encoders: dict[str, ChunkEncoder] = {}

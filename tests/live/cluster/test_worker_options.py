@@ -1,4 +1,4 @@
-"""Workers of a cluster read prompts themselves: they are told where, and which one sessions begin with."""
+"""Workers of a cluster read prompts themselves, and draw on as many processors as the operator says."""
 
 import inspect
 from importlib.util import find_spec
@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from knot_live import commands
+from knot_live.cluster import cluster_commands
 from knot_live.cluster.cluster_commands import options_of
 from knot_live.cluster.cluster_options import ClusterOptions
+from knot_live.cluster.local_ray import ClusterError
 from knot_live.limits import Limits
 from knot_live.studio import Studio
 
@@ -25,6 +27,16 @@ def test_a_served_clusters_options_say_where_prompts_are_read_from_any_folder(mo
     assert (found.text_encoder, found.prompt) == (tmp_path / "umt5", "a woman talks")
     without = options_of(commands._parser().parse_args(["serve", "--cluster"]), Limits())
     assert (without.text_encoder, without.prompt) == (None, "")
+
+
+def test_workers_that_draw_on_several_processors_are_fewer(monkeypatch):
+    monkeypatch.setattr(cluster_commands, "num_processors", lambda: 8)
+    found = options_of(commands._parser().parse_args(["serve", "--cluster", "--lanes", "4"]), Limits())
+    assert (found.lanes, found.least, found.most, found.processors) == (4, 1, 2, 4.0)
+    many = options_of(commands._parser().parse_args(["serve", "--cluster", "--lanes", "16"]), Limits())
+    assert many.most == 1, "one draws, on what there is"
+    with pytest.raises(ClusterError, match="--lanes"):
+        options_of(commands._parser().parse_args(["serve", "--cluster", "--lanes", "0"]), Limits())
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="RAY IS NOT INSTALLED: workers are not tested")
