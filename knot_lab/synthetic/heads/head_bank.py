@@ -41,6 +41,7 @@ class HeadBank:
     joint_deltas: np.ndarray  # int16 [K, 5, 3]
     skin: np.ndarray  # float32 [N, 2]: with the head, with the neck
     uv: np.ndarray  # float32 [N, 2]: azimuth and height, 0 .. 1
+    texture: np.ndarray  # float32 [T, 3, 2]: where triangles' corners lie in pictures of skin, from the left and top
     occlusion: np.ndarray  # float32 [N]: 1 open, 0 enclosed
     lips: np.ndarray  # float32 [N]
     inner_mouth: np.ndarray  # float32 [N]
@@ -50,6 +51,7 @@ class HeadBank:
     brow_roots: tuple[np.ndarray, np.ndarray]
     beard_roots: tuple[np.ndarray, np.ndarray]
     noise: NoiseBank = field(repr=False)
+    skins: tuple[np.ndarray, ...] = field(default=(), repr=False)  # of `photographic_skins`, for some of the people
 
     def joint(self, joints: np.ndarray, name: str) -> np.ndarray:
         """One of ``joints`` [5, 3] by its name in the mesh: [3]."""
@@ -91,6 +93,7 @@ def read_head_bank(path: Path, noise_size: int = 512) -> HeadBank:
         joint_deltas=data["joint_deltas"][~units],
         skin=skin,
         uv=cylindrical(template),
+        texture=np.abs(data["corner_uv"][data["triangles"]] - np.float32([0, 1])),
         occlusion=_occlusion(template, triangles, data["groups"]),
         lips=masks["lips"],
         inner_mouth=masks["inside-mouth"] * (masks["lips"] < 0.5),

@@ -19,6 +19,7 @@ FRONT = slice(160, 736)  # columns that are painted; behind them is hair, and sk
 _WIDE = 576
 ROWS = slice(44, 376)  # rows with features: template heights 0.845 to 0.576 m
 _SEAM = 32  # columns over which the paint fades out
+_PHOTOGRAPHIC = 0.6  # share of people whose skin is a photographed one, where there are any
 # Linear albedos from fair to dark, read off published skin reflectances (about 550 nm: 0.5 to 0.04).
 _TONES = np.array(
     [[0.66, 0.42, 0.33], [0.52, 0.30, 0.21], [0.36, 0.185, 0.115], [0.19, 0.088, 0.050], [0.075, 0.036, 0.023]]
@@ -33,6 +34,7 @@ class SkinMap(NamedTuple):
     z: np.ndarray
     lips: np.ndarray
     ears: np.ndarray
+    texture: np.ndarray  # [332, 576, 2]: where it lies in pictures of skin, 0 .. 1; 0 beyond the head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,8 @@ def skin_map(bank: HeadBank) -> SkinMap:
     radius = np.hypot(bank.template[:, 0], bank.template[:, 2] - AXIS_Z)
     screen = np.stack([bank.uv[:, 0] * WIDTH, bank.uv[:, 1] * HEIGHT, 1 + radius], axis=1).astype(np.float32)
     body = bank.triangles[bank.groups == SKIN]
-    body = body[np.ptp(bank.uv[body, 0], axis=1) < 0.5]
+    whole = np.ptp(bank.uv[body, 0], axis=1) < 0.5
+    body = body[whole]
     near, what, where = empty_buffers(size)
     draw_triangles(screen, body, np.zeros(len(body), bool), np.full(len(screen), -1, np.float32), near, what, where)
     what, where = what[ROWS, FRONT], where[ROWS, FRONT]
@@ -64,6 +67,9 @@ def skin_map(bank: HeadBank) -> SkinMap:
         z=put(bank.template[:, 2], -0.1),
         lips=put(bank.lips, 0.0),
         ears=put(bank.ears, 0.0),
+        texture=np.einsum(
+            "hwck,hwc->hwk", bank.texture[bank.groups == SKIN][whole][what], weights * (what >= 0)[..., None]
+        ).astype(np.float32),
     )
 
 
@@ -103,9 +109,26 @@ def paint_skin(
     painted[ROWS] = _features(
         rng, at, person, (painted[ROWS], features), (tone, darkness, hair_colour.astype(np.float32))
     )
+    if bank.skins and rng.random() < _PHOTOGRAPHIC:
+        painted[..., :3], tone = _photographed(rng, bank, at, painted[..., :3])
     slopes = [np.roll(painted[..., 5], -1, axis) - np.roll(painted[..., 5], 1, axis) for axis in (1, 0)]
     albedo = np.clip(painted[..., :3], 0.004, 0.92)
     return SkinLook(texture=_whole(np.dstack([albedo, painted[..., 3:5], *slopes]), tone), tone=tone, darkness=darkness)
+
+
+def _photographed(
+    rng: np.random.Generator, bank: HeadBank, at: SkinMap, albedo: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A photographed skin, a little of another tone, over the painted albedo [H, 576, 3]; and its tone [3]."""
+    tinted = np.exp(rng.normal(0, 0.12) + rng.normal(0, [0.02, 0.04, 0.06])).astype(np.float32)
+    skin = bank.skins[rng.integers(len(bank.skins))] * tinted
+    cheeks = _spot(at, 0.045, 0.70, 0.02, 0.02) > 0.5
+    tone = skin[cheeks].mean(axis=0)
+    albedo = albedo * (tone / albedo[ROWS][cheeks].mean(axis=0))
+    inside = (at.texture > 0).all(axis=-1)[..., None] * smooth_step(0.585, 0.605, at.y)[..., None]
+    kept = rng.uniform(0, 0.35)  # of what is painted
+    albedo[ROWS] += (1 - kept) * inside * (skin - albedo[ROWS])
+    return albedo, tone
 
 
 def _features(
