@@ -10,6 +10,7 @@ from .codec.codec_files import load_codec
 from .errors import CheckpointError, SettingsError, listed, short
 from .files import parts_of_weights
 from .model import Model
+from .shipped_weights import ASSETS
 from .stream.reference_check import read_cloud
 from .wan.checkpoint import Checkpoint, open_checkpoint
 from .wan.lora import open_lora
@@ -18,7 +19,6 @@ from .wan.preset import Preset
 
 logger = logging.getLogger(__name__)
 
-ASSETS = Path(__file__).parent / "assets"
 BUILT_IN = ("knot-tiny", "knot-face")
 DEFAULT_MODEL = "knot-tiny"  # of the engine, the command line, the live server and the loader node
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ..config import Adapter, AdapterConfig, takes_controls
+from ..config import UNITS, Adapter, AdapterConfig, takes_controls
 from ..errors import DrivingError
 from ..geometry import TEMPORAL
 from ..media import Audio, AudioFile
@@ -31,8 +32,9 @@ from .mel import LiveMel, SpokenMel
 from .signal_form import SIGNAL_DIM, in_form
 from .speech import SpeechDriving
 from .spoken_sound import spoken
+from .spoken_units import SpokenUnits, load_spoken_units
 from .tracked import Drivable, TrackedDriving
-from .tracks import Samples, Still, Track
+from .tracks import Samples, Still, Track, all_ready
 from .wav2vec import SpeechEncoder
 from .wav2vec_windows import SpeechWindow
 from .waveform import LiveAudio, Waveform
@@ -134,6 +136,12 @@ class Driving(TrackedDriving):
         tracks = dict(zip(FLAGS, (self.speech, self.pose, self.mouth), strict=True))
         return tracks if self.units is None else tracks | {"units": self.units}
 
+    @property
+    def num_ready_latents(self) -> int | None:
+        """Latent frames whose signal can be had by now; None = all."""
+        ready = all_ready(*self.tracks.values(), self._spoken)
+        return None if ready is None else (ready + TEMPORAL - 1) // TEMPORAL
+
     def require_controls(self, otherwise: str) -> None:
         """Does nothing: this driving consists of controls."""
 
@@ -170,8 +178,16 @@ class Driving(TrackedDriving):
             if track is not None:
                 signal[:, columns] = track.at(frames)
                 signal[:, _FIRST_FLAG + flag] = 1
-        measured = None if self.units is None else self.units.at(frames)
-        return torch.from_numpy(in_form(signal, self.form, measured))
+        measured, said = (None if track is None else track.at(frames) for track in (self.units, self._spoken))
+        return torch.from_numpy(in_form(signal, self.form, measured, said))
+
+    @cached_property
+    def _spoken(self) -> SpokenUnits | None:
+        """The mouth's units as the speech has them, of a model of units whose mouth nobody gives."""
+        if self.form is None or self.form.name != UNITS or self.speech is None or self.mouth is not None:
+            return None
+        network = load_spoken_units()
+        return None if network is None else SpokenUnits(self.speech, network)
 
 
 def _beside_speech(pose: Literal["idle"] | Driving | None, seed: int) -> Driving:

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import torch
 from einops import rearrange, reduce
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..errors import MediaError
 from ..heat_maps import mean_places
+from ..shipped_weights import ASSETS, read_shipped
 from .face_places import EYE_DISTANCE, EYES_MIDPOINT, MOUTH, SIDE
 from .picture import fit_image
 from .placement import Placement, cut_out
@@ -38,7 +37,7 @@ MIRRORED = [
 _OUTER = 0.404  # the share of an eye's outer corner in its centre: on renders, whose corners these are, MediaPipe's
 # centres lie there (the median of 240)
 WINDOW = 128  # pixels a side: with the mean place under a heat map fine enough, at a quarter of the work of 256
-WEIGHTS = Path(__file__).resolve().parents[1] / "assets" / "face-points.safetensors"
+WEIGHTS = ASSETS / "face-points.safetensors"
 SURE = 0.5  # the confidence from which a face is believed
 WIDTHS = (24, 48, 96, 128)  # channels at 1/4, 1/8, 1/16 and 1/32 of the window
 
@@ -130,16 +129,9 @@ def load_face_points(path: Path = WEIGHTS) -> FacePointsNet | None:
     """The trained network; None where its weights are not at hand.
 
     Raises:
-        MediaError: the file holds other weights.
+        CheckpointError: the file holds other weights.
     """
-    if not path.is_file():
-        return None
-    network = FacePointsNet()
-    try:
-        network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
-    except (RuntimeError, OSError) as problem:
-        raise MediaError(f"{path} holds no weights of the landmark network; put back the file that ships") from problem
-    return network.eval().requires_grad_(False)
+    return read_shipped(FacePointsNet(), path, "the landmark network")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -35,6 +35,7 @@ from ..training.knot_lora import build_knot_lora
 from ..training.loop import Outputs, train_stage
 from ..training.memory_table import memory_table
 from ..training.regression_stage import build_regression
+from ..training.spoken_units_training import SPOKEN_UNITS_STEPS, train_spoken_units
 from ..training.stages import STAGES, build_stage
 from .stage_files import clips_folder, codec_file, outputs_of, portraits_of, starts_of, trained_codec, weights_in
 
@@ -132,6 +133,10 @@ def _face_points(args: argparse.Namespace, _: Recipe) -> None:
     sys.stderr.write(f"wrote {weights}\n")
 
 
+def _spoken_units(args: argparse.Namespace, _: Recipe) -> None:
+    sys.stderr.write(f"wrote {train_spoken_units(args.folder, steps=SPOKEN_UNITS_STEPS)}\n")
+
+
 def _face_clips(args: argparse.Namespace, _: Recipe) -> None:
     folder = args.clips or args.folder / "clips"
     prepare_bank(trained_face_codec(args.folder), args.bank or args.folder / "bank", folder)
@@ -217,6 +222,7 @@ _COMMANDS = {
     "face-export": _face_export,
     "face-points": _face_points,
     "face-clips": _face_clips,
+    "spoken-units": _spoken_units,
     "clips": _clips,
     "stills": _stills,
     "student": _student,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from knot_core.driving.expression_controls import CONTROLS, MOUTH_CONTROLS
 from knot_core.driving.face_units import POSE, UNITS
+from knot_core.driving.spoken_units import MOUTH_UNITS
 
 from ..parallel import Team
 from ..recipes import Recipe
@@ -23,12 +24,13 @@ from ..stage_recipes import RegressionRecipe
 from .batch import Batch, Given
 from .clip_shards import Clips, choose_references
 
-_OF_MOUTH = ("jaw", "mouth", "cheekPuff", "tongue")  # what names of face units begin with that move the mouth
-# Which of the values between sound and flags move the mouth, by how many there are: of controls, of units and a pose.
+# By how many values lie between sound and flags, of controls, or of units and a pose: which of them move the mouth, and
+# how many of the clips in which somebody speaks have them. Models of units get the mouth with the speech.
 _MOUTH = {
     len(CONTROLS): [name in MOUTH_CONTROLS for name in CONTROLS],
-    len(UNITS) + len(POSE): [name.startswith(_OF_MOUTH) for name in (*UNITS, *POSE)],
+    len(UNITS) + len(POSE): [number in MOUTH_UNITS for number in range(len(UNITS) + len(POSE))],
 }
+_MOUTH_BESIDE_SPEECH = {len(CONTROLS): 0.35, len(UNITS) + len(POSE): 0.85}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,7 +84,8 @@ class Portraits:
 def given_signal(clips: Clips, dice: Dice) -> Tensor:
     """The driving signal [B, F, 4, S] with parts left out at random: pose, mouth controls, speech; or all of them."""
     pose = dice.uniform() < 0.95
-    mouth = dice.uniform() < torch.where(clips.speaking > 0, 0.35, 0.9)
+    beside = _MOUTH_BESIDE_SPEECH[clips.controls.shape[-1]]
+    mouth = dice.uniform() < torch.where(clips.speaking > 0, beside, 0.9)
     speech = (clips.speaking > 0) & (dice.uniform() < torch.where(mouth, 0.5, 0.95))
     flags = torch.stack([speech, pose, mouth], dim=-1).float()[:, None, None].expand(*clips.mel.shape[:3], 3)
     is_mouth = torch.tensor(_MOUTH[clips.controls.shape[-1]])

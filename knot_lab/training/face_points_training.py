@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 
 from knot_core.media.face_places import EYE_DISTANCE, EYES_MIDPOINT, SIDE
 from knot_core.media.face_points import POINTS, WINDOW, FacePointsNet, Seen, mirrored_points
+from knot_core.shipped_weights import write_shipped
 
 FACE_POINTS_STEPS = 5000
 _HELD_OUT = 20  # files whose number is a multiple of it are never trained on
@@ -193,7 +193,7 @@ def train_face_points(folder: Path, pictures: Path, *, steps: int, seed: int = 0
             log.write(json.dumps(line) + "\n")
             log.flush()
             _save(checkpoint, network, averaged, optimizer, line["step"])
-            write_face_points(averaged, folder / "face-points.safetensors")
+            write_shipped(averaged, folder / "face-points.safetensors", "face-points")
             if time.monotonic() > end:
                 break
     return folder / "face-points.safetensors"
@@ -249,10 +249,3 @@ def _save(path: Path, network: FacePointsNet, averaged: FacePointsNet, optimizer
     stored = {"network": network.state_dict(), "averaged": averaged.state_dict(), "optimizer": optimizer.state_dict()}
     torch.save({**stored, "step": step}, path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
-
-
-def write_face_points(network: FacePointsNet, path: Path) -> None:
-    """Half-precision weights, as they ship."""
-    tensors = {name: (tensor.half() if tensor.dtype.is_floating_point else tensor).contiguous()
-               for name, tensor in network.state_dict().items()}  # fmt: skip
-    save_file(tensors, path, metadata={"family": "face-points", "licence": "Apache-2.0"})

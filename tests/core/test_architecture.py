@@ -18,7 +18,8 @@ CORE, LIVE, LAB = ROOT / "knot_core", ROOT / "knot_live", ROOT / "knot_lab"
 ROWS = {
     CORE: (
         {"errors", "geometry", "checks", "stream_settings", "config", "attention_cache", "cache_index", "spinning"},
-        {"flow", "heat_maps", "cache", "transfer", "plot_sheet", "free_memory", "files", "threads", "settings_text"},
+        {"flow", "heat_maps", "cache", "transfer", "plot_sheet", "free_memory", "files", "threads", "settings_text",
+         "shipped_weights"},
         {"wan", "codec", "media", "driving", "text"},
         {"stream"},
         {"model", "model_loading", "shared_weights"},

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from knot_core.errors import MediaError
+from knot_core.errors import CheckpointError, MediaError
 from knot_core.media import face_alignment
 from knot_core.media.face_alignment import find_face_points
 from knot_core.media.face_places import EYE_DISTANCE, EYES_MIDPOINT, MOUTH, SIDE
@@ -132,5 +132,9 @@ def test_weights_that_are_missing_are_no_mistake_and_other_weights_are(tmp_path)
     windows = torch.rand(1, 3, WINDOW, WINDOW)
     assert torch.equal(loaded(windows).points, network.eval()(windows).points)
     save_file({"something": torch.zeros(3)}, tmp_path / "else.safetensors")
-    with pytest.raises(MediaError, match="holds no weights of the landmark network"):
+    with pytest.raises(CheckpointError, match="holds no weights of the landmark network"):
         load_face_points(tmp_path / "else.safetensors")
+    path.write_bytes(path.read_bytes()[:1000])
+    load_face_points.cache_clear()
+    with pytest.raises(CheckpointError, match="put back the file that ships"):
+        load_face_points(path)

@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from knot_core import open_image, open_stream
-from knot_core.config import AdapterConfig
+from knot_core.config import UNITS_DIM, AdapterConfig
 from knot_core.driving import Driving
 from knot_core.driving.expression_controls import CONTROLS, RANGES
+from knot_core.driving.face_units import UNITS
+from knot_core.driving.spoken_units import AHEAD, SpokenUnitsNet
 from knot_core.errors import DrivingError, KnotError
 from knot_core.model_loading import ASSETS
+from knot_live import signals
 from knot_live.eased_values import EasedValue
 from knot_live.gestures import GESTURES
 from knot_live.live_driving import HISTORY, LiveDriving
@@ -436,3 +439,43 @@ def test_the_mouth_is_the_speech_s_a_little_longer_and_through_short_pauses():
     spoken = playing.frames(4)[:, SPEECH]
     assert (spoken[: 25 + 8] == 1).all()
     assert (spoken[25 + 8 :] == 0).all()
+
+
+@pytest.fixture
+def face(monkeypatch):
+    """A model of face units, and a network that reads mouths in speech."""
+    torch.manual_seed(0)
+    network = SpokenUnitsNet(hidden=16).requires_grad_(False)
+    network.output.bias += 0.5
+    monkeypatch.setattr(signals, "load_spoken_units", lambda: network)
+    return Portrait(adapter=AdapterConfig(signal_dim=UNITS_DIM)), network
+
+
+def test_who_speaks_moves_a_model_of_units_by_units_of_the_mouth(face):
+    model, network = face
+    playing = Playing(model)
+    playing.driving.append_speech(voice(3.0), 24_000)
+    playing.driving.commit_speech()
+    signal = torch.cat([playing.chunk() for _ in range(5)])
+    spoken = signal[..., UNITS_DIM - 3].bool()
+    assert spoken[1:].all()
+    assert (signal[..., UNITS_DIM - 1] == 1).all(), "the mouth is the speech's, else the controls'"
+    units = signal[..., 64 : 64 + len(UNITS)]
+    mel = playing.driving._signals._mel
+    known = signals.spoken_units(network, mel, 1, 41).reshape(10, 4, -1)
+    moved = torch.from_numpy(known[..., UNITS.index("jawOpen")])
+    assert moved.std() > 1e-3
+    torch.testing.assert_close(units[1:11, :, UNITS.index("jawOpen")], moved, atol=1e-5, rtol=0)
+    assert AHEAD == 4, "a knot of one latent frame is all that a chunk's own frames hear ahead"
+
+
+def test_a_mouth_that_somebody_holds_stays_held_while_they_speak(face):
+    model, _ = face
+    playing = Playing(model)
+    playing.driving.set_controls({"mouth_open": 1.0})
+    playing.driving.append_speech(voice(2.0), 24_000)
+    playing.driving.commit_speech()
+    playing.chunk()
+    jaw = playing.chunk()[..., 64 + UNITS.index("jawOpen")]
+    assert (jaw == jaw[0, 0]).all()
+    assert jaw[0, 0] == pytest.approx(0.7, abs=1e-6)
