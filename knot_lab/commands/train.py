@@ -22,7 +22,7 @@ from ..data.face_pictures import FacePictures
 from ..data.picture_batches import Pictures
 from ..data.videos import prepare_videos
 from ..parallel import Team, join_team, leave_team
-from ..recipes import KNOT_TINY, RECIPES, Recipe, find_recipe
+from ..recipes import KNOT_FACE, KNOT_TINY, RECIPES, Recipe, find_recipe
 from ..study.variant_training import train_variants, trainable
 from ..training import calibrate
 from ..training.codec import build_codec, build_decoder
@@ -77,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--start-from", type=Path, help="initial weights of the stage's network")
     _add_data(parser)
     parser.add_argument("--variants", help="variants: names, with commas between; without it all that can be trained")
-    parser.add_argument("--pictures", type=Path, help="calibrate: a folder of pictures that cannot be rendered")
+    parser.add_argument(
+        "--pictures", type=Path, help="calibrate: a folder of other pictures, whose scores are recorded"
+    )
     parser.add_argument(
         "--evidence", type=Path, default=Path("out/references.json"), help="calibrate: file for the scores"
     )
@@ -89,8 +91,9 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bank",
         type=Path,
-        help="face-codec: clips, FOLDER/bank; face-points: pictures with key points, FOLDER/landmarks",
+        help="face-codec and calibrate: clips, FOLDER/bank; face-points: pictures with key points, FOLDER/landmarks",
     )
+    parser.add_argument("--held-out", type=Path, help="calibrate: clips of people not trained on, FOLDER/eval")
     parser.add_argument("--codec", type=Path, help="the clips' codec: a Wan VAE or a tiny one; knot-tiny has its own")
     parser.add_argument(
         "--shards", type=int, default=NUM_SHARDS, help="shards of 64 clips, or of 256 people's pictures"
@@ -211,8 +214,11 @@ def _samples(args: argparse.Namespace, _: Recipe) -> None:
     write_samples(args.assets)
 
 
-def _calibrate(args: argparse.Namespace, _: Recipe) -> None:
-    calibrate.write(args.assets, args.evidence, args.pictures, calibrate.NUM_HELD_OUT)
+def _calibrate(args: argparse.Namespace, recipe: Recipe) -> None:
+    people = calibrate.drawn_people()
+    if recipe.name == KNOT_FACE.name:
+        people = calibrate.rendered_people(args.bank or args.folder / "bank", args.held_out or args.folder / "eval")
+    calibrate.write(people, args.assets, args.evidence, args.pictures)
 
 
 _COMMANDS = {

@@ -25,7 +25,7 @@ SHARD = 64  # clips
 
 def prepare_bank(codec: WarpingCodec, bank: Path, folder: Path) -> list[Path]:
     """Make the shards of all whole sixty-fours of the bank's clips that are not there yet."""
-    files = [file for file in sorted(bank.glob("*.npz")) if _is_of_a_person(file)]
+    files = [file for file in sorted(bank.glob("*.npz")) if is_of_a_person(file)]
     if len(files) < SHARD:
         raise SettingsError(f"{bank} holds {len(files)} clips; render at least {SHARD}: data heads --bank {bank}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def read_clip(codec: WarpingCodec, file: Path) -> Clips:
     )
 
 
-def _is_of_a_person(file: Path) -> bool:
+def is_of_a_person(file: Path) -> bool:
     """Whether it has units of its reference: clips of natural pictures have none."""
     with np.load(file) as stored:
         return "reference_units" in stored.files

@@ -1,16 +1,17 @@
-"""Measuring which pictures the built-in model can render: ``python -m knot_lab train calibrate``.
+"""Measuring which pictures a built-in model can render: ``python -m knot_lab train calibrate``.
 
-Drawn portraits as users would give them (of another size, cropped, shifted a little, through JPEG) make the cloud that
-`knot_core.stream.reference_check` scores references against. The scores of held-out identities, and with ``--pictures``
-those of a folder of pictures that the model cannot render, are recorded as evidence, with a plot.
+Pictures as users would give them (of another size, cropped, shifted a little, through JPEG) make the cloud that
+`knot_core.stream.reference_check` scores references against: drawn portraits for knot-tiny, for knot-face the rendered
+people of a bank. The scores of held-out identities, and with ``--pictures`` those of a folder of other pictures, are
+recorded as evidence, with a plot.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +20,23 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from knot_core.driving.expression_controls import CONTROLS
+from knot_core.errors import SettingsError
 from knot_core.media import open_image
 from knot_core.media.picture import fit_image
 from knot_core.model import Model
 from knot_core.model_loading import load_model
 from knot_core.stream.reference_check import GOOD_ENOUGH, Cloud, draw_reference, fit_cloud, measure
 
+from ..data.face_clips import is_of_a_person
 from ..synthetic import avatars
 
 TAKES = (
     "drawn portraits like the pack's samples, upright and from the front, hair to shoulders. A drawn one can be cut "
     "with Portrait Crop; a photo needs another model, such as LiveTalk"
+)
+FACE_TAKES = (
+    "one person's face from the front, eyes and mouth in sight, in a photo or a picture like one; hands, hair or "
+    "shadow over them, profiles and animals are not rendered well: take another picture"
 )
 NUM_CLOUD, NUM_HELD_OUT = 160, 500
 LIMIT = 6.0  # standard deviations; the evidence says how far both sides are from it
@@ -69,22 +76,60 @@ def drawing(model: Model, picture: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return draw_reference(model, model.encode_anchor(picture), model.settings)
 
 
-def calibrate(model: Model, count: int = NUM_CLOUD) -> Cloud:
-    """The cloud of portraits of the training's identities."""
-    return fit_cloud([drawing(model, portrait(number, "train")) for number in range(count)], TAKES, LIMIT)
+@dataclass(frozen=True, kw_only=True)
+class People:
+    """The pictures that a model can render: those that make its cloud, and held-out ones; [H, W, 3] in 0..1, named."""
+
+    model: str
+    kind: str  # for the plot
+    takes: str
+    seen: Iterable[tuple[str, Tensor]]
+    unseen: Iterable[tuple[str, Tensor]]
 
 
-def scores(model: Model, cloud: Cloud, pictures: Iterator[tuple[str, Tensor]]) -> dict[str, float]:
+def drawn_people(count: int = NUM_CLOUD, num_held_out: int = NUM_HELD_OUT) -> People:
+    """Drawn portraits, for knot-tiny; those of the split `eval` no training has seen."""
+    return People(
+        model="knot-tiny", kind="drawn portraits", takes=TAKES,
+        seen=((f"{number:03d}", portrait(number, "train")) for number in range(count)),
+        unseen=((f"{number:03d}", portrait(number, "eval")) for number in range(num_held_out)),
+    )  # fmt: skip
+
+
+def rendered_people(bank: Path, held_out: Path, count: int = NUM_CLOUD) -> People:
+    """The references of a bank's clips, and those of another bank, for knot-face.
+
+    Raises:
+        SettingsError: a bank holds no clips of people.
+    """
+    return People(
+        model="knot-face", kind="rendered people", takes=FACE_TAKES,
+        seen=_references(bank, count), unseen=_references(held_out, NUM_HELD_OUT),
+    )  # fmt: skip
+
+
+def _references(bank: Path, count: int) -> Iterator[tuple[str, Tensor]]:
+    files = [file for file in sorted(bank.glob("*.npz")) if is_of_a_person(file)][:count]
+    if not files:
+        raise SettingsError(f"{bank} holds no clips of people; render some: data heads --bank {bank}")
+    for number, file in enumerate(files):
+        with np.load(file) as stored:
+            picture = torch.from_numpy(stored["reference"])
+        given = _as_given(picture, np.random.default_rng([number, 42])) if number % 2 else picture
+        yield file.stem, given.float() / 255
+
+
+def calibrate(model: Model, people: People) -> Cloud:
+    """The cloud of pictures of identities that the training has seen."""
+    return fit_cloud([drawing(model, picture) for _, picture in people.seen], people.takes, LIMIT)
+
+
+def scores(model: Model, cloud: Cloud, pictures: Iterable[tuple[str, Tensor]]) -> dict[str, float]:
     """Scores of named pictures, [H, W, 3] in 0..1 each: {name: score in 0..1}."""
     found = {}
     for name, picture in pictures:
         found[name] = round(cloud.score(measure(*drawing(model, picture), cloud.motion)), 4)
     return found
-
-
-def held_out(count: int = NUM_HELD_OUT) -> Iterator[tuple[str, Tensor]]:
-    """Portraits, [H, W, 3] in 0..1, of identities that no training has seen, with their numbers as names."""
-    return ((f"{number:03d}", portrait(number, "eval")) for number in range(count))
 
 
 def files_of(folder: Path) -> Iterator[tuple[str, Tensor]]:
@@ -96,13 +141,13 @@ def files_of(folder: Path) -> Iterator[tuple[str, Tensor]]:
         yield str(path.relative_to(folder).with_suffix("")), fit_image(picture, *size)
 
 
-def write(assets: Path, evidence: Path, pictures: Path | None, count: int) -> None:
+def write(people: People, assets: Path, evidence: Path, pictures: Path | None) -> None:
     """The cloud beside the weights, the scores as JSON, and a plot beside that."""
-    model = replace(load_model("knot-tiny"), good_references=None)
-    cloud = calibrate(model)
+    model = replace(load_model(assets / f"{people.model}.safetensors"), good_references=None)
+    cloud = calibrate(model, people)
     text = json.dumps(cloud.to_dict(), indent=None) + "\n"
-    (assets / "knot-tiny-reference.json").write_text(text, encoding="utf-8")
-    groups = {"drawn portraits": scores(model, cloud, held_out(count))}
+    (assets / f"{people.model}-reference.json").write_text(text, encoding="utf-8")
+    groups = {people.kind: scores(model, cloud, people.unseen)}
     groups |= {} if pictures is None else {"other pictures": scores(model, cloud, files_of(pictures))}
     evidence.parent.mkdir(parents=True, exist_ok=True)
     evidence.write_text(json.dumps({"good enough": GOOD_ENOUGH} | groups, indent=1) + "\n", encoding="utf-8")
