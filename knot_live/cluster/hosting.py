@@ -44,7 +44,7 @@ class Outlet:
 
     def __init__(self, items: list[Item], woken: Callable[[], None]) -> None:
         self._items, self._lock, self._woken = deque(items), threading.Lock(), woken
-        self.closed = False
+        self._closed = False
 
     def put(self, item: Item) -> None:
         """One more."""
@@ -52,16 +52,17 @@ class Outlet:
             self._items.append(item)
         self._woken()
 
-    def take(self) -> list[Item]:
-        """All that waits."""
+    def take(self) -> list[Item] | None:
+        """All that waits; None where nothing does, and nothing will."""
         with self._lock:
             items = list(self._items)
             self._items.clear()
-            return items
+            return None if self._closed and not items else items
 
     def close(self) -> None:
         """Another one has taken its place, or all is said."""
-        self.closed = True
+        with self._lock:
+            self._closed = True
         self._woken()
 
 

@@ -102,12 +102,9 @@ class Worker:
         """All that comes of a session, as lists; see `Hosted.attach`."""
         hosted, loop, there = self._sessions[session_id], asyncio.get_running_loop(), asyncio.Event()
         outlet = hosted.attach(lambda: loop.call_soon_threadsafe(there.set), fresh=fresh)
-        while True:
-            items = outlet.take()
+        while (items := outlet.take()) is not None:
             if items:
                 yield items
-            elif outlet.closed:
-                break
             else:
                 await there.wait()
                 there.clear()

@@ -51,7 +51,7 @@ class Gateway:
             assert time.monotonic() < end, "it has not happened"
             self._there.wait(0.1)
             self._there.clear()
-            for kind, value in self.outlet.take():
+            for kind, value in self.outlet.take() or ():
                 self.take(kind, value)
         return self
 
@@ -135,7 +135,8 @@ def test_another_gateway_is_told_all_that_it_must_know(studio, packing):
     first.hosted.apply(first.log.ask(controls.Gesture("nod")), controls.Gesture("nod"))
     first.until(lambda at: len(at.kept) >= 3 and len(at.checkpoints) >= 2)
     second = Gateway(first.hosted, fresh=True)
-    assert first.outlet.closed
+    first.outlet.take()
+    assert first.outlet.take() is None, "nothing more comes to the first one"
     second.until(lambda at: len(at.kept) >= 2 and at.chunks)
     assert second.log.number == 1
     assert second.checkpoints[0].whole
@@ -170,3 +171,13 @@ def test_a_session_goes_on_under_other_weights_of_the_same_shape(studio, packing
 def test_a_refusal_comes_from_another_process_as_it_was():
     found = pickle.loads(pickle.dumps(ProtocolError("full", "it is full", "e1")))
     assert (found.code, str(found), found.event_id) == ("full", "it is full", "e1")
+
+
+def test_what_is_said_last_is_heard_by_whoever_just_found_nothing():
+    """A taker that saw an empty outlet, and then asked whether it was closed, once lost what came between the two."""
+    outlet = hosting.Outlet([], lambda: None)
+    assert outlet.take() == []
+    outlet.put((hosting.LEFT, None))
+    outlet.close()
+    assert outlet.take() == [(hosting.LEFT, None)]
+    assert outlet.take() is None
