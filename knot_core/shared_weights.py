@@ -79,6 +79,7 @@ def _write(path: Path, write: Callable[[Path], None]) -> None:
     """Whole or not at all: others may be reading it, or writing the same."""
     if path.exists():
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         unfinished = Path(folder) / path.name
         write(unfinished)

@@ -68,9 +68,10 @@ def in_another_process(path, codec, dtype, kind="auto"):
 def test_weights_in_another_dtype_are_shared_through_a_copy(tmp_path):
     """In float32, as knot-tiny is computed where there is no bfloat16; autoencoder included."""
     model = load_model("knot-tiny", dtype=torch.float32)
-    shared = share_weights(model, tmp_path)
-    assert share_weights(model, tmp_path) == shared
-    assert {file.name for file in tmp_path.iterdir()} == {Path(shared.path).name, Path(shared.codec).name}
+    folder = tmp_path / "not" / "there yet"
+    shared = share_weights(model, folder)
+    assert share_weights(model, folder) == shared
+    assert {file.name for file in folder.iterdir()} == {Path(shared.path).name, Path(shared.codec).name}
     mine = shared.load()
     assert fingerprint(mine) == fingerprint(model)
     assert (mine.settings, mine.fps, mine.config, mine.dtype) == (model.settings, model.fps, model.config, model.dtype)
