@@ -22,10 +22,8 @@ NUM_FLAGS = 3  # speech, pose, mouth
 SIGNAL_DIM = MEL_DIM + len(CONTROLS) + NUM_FLAGS
 
 _OF_CONTROLS = slice(MEL_DIM, MEL_DIM + len(CONTROLS))
-_FLAG_OF_UNIT = [-1 if control in MOUTH_CONTROLS else -2 for control in CONTROL_OF_UNIT]  # of mouth and pose
-
-
-_SPEECH, _MOUTH = -3, -1  # flags
+_SPEECH, _POSE, _MOUTH = -3, -2, -1  # columns of the flags
+_FLAG_OF_UNIT = [_MOUTH if control in MOUTH_CONTROLS else _POSE for control in CONTROL_OF_UNIT]
 _OF_MOUTH = np.isin(np.arange(len(UNITS)), MOUTH_UNITS)
 
 
@@ -35,7 +33,10 @@ def in_form(
     measured_PU: np.ndarray | None = None,
     spoken_PU: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Signals of controls, float32 [P, 75], in the form that the adapter takes, [P, S]; None: as they are."""
+    """Signals of controls, float32 [P, 75], in the form that the adapter takes, [P, S]; None: as they are.
+
+    `measured_PU` and `spoken_PU`: units that were measured, and the mouth's as the speech has them.
+    """
     if adapter is None:
         return signal_PS
     if adapter.name == UNITS_NAME:
