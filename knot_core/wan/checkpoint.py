@@ -235,8 +235,11 @@ def _checkpoint(path: Path, stored: Stored, family: str | None) -> Checkpoint:
     )
 
 
-def save_network(path: str | Path, network: WanNetwork, preset: Preset, **more: str) -> None:
-    """Write a safetensors file that `open_checkpoint` reads; `more` is further metadata, such as how it was trained."""
+def save_network(path: str | Path, network: WanNetwork, preset: Preset, *, compact: bool = False, **more: str) -> None:
+    """Write a safetensors file that `open_checkpoint` reads; `more` is further metadata, such as how it was trained.
+
+    `compact`: what is computed in float32 lies in the file as float16.
+    """
     # Not "config": ComfyUI reads a diffusers-like structure under that name.
     metadata = {
         "family": preset.family,
@@ -250,4 +253,6 @@ def save_network(path: str | Path, network: WanNetwork, preset: Preset, **more: 
         "licence": preset.licence,
         **more,
     }
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path, metadata=metadata)
+    tensors = {name: (tensor.half() if compact and tensor.dtype == torch.float32 else tensor).contiguous()
+               for name, tensor in network.state_dict().items()}  # fmt: skip
+    save_file(tensors, path, metadata=metadata)

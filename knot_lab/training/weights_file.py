@@ -40,4 +40,4 @@ def save_student(
 ) -> None:
     """Save the student's weights, in half precision, with the settings that it was trained to stream by."""
     streams = dataclasses.replace(preset, settings=settings)
-    save_network(path, cast_weights(network, torch.bfloat16), streams, steps=str(steps))
+    save_network(path, cast_weights(network, torch.bfloat16), streams, compact=True, steps=str(steps))
