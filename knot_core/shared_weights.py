@@ -6,6 +6,7 @@ all, which is named by its content and never changed.
 """
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from .stream import fingerprint
 from .stream.reference_check import Cloud
 from .wan.checkpoint import save_network
 from .wan.network import WanNetwork
+
+_ALIGNED = 64  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,19 @@ def _write(path: Path, write: Callable[[Path], None]) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        unfinished = Path(folder) / path.name
+        unfinished, aligned = Path(folder) / "unfinished", Path(folder) / "aligned"
         write(unfinished)
-        unfinished.replace(path)
+        _align(unfinished, aligned)
+        aligned.replace(path)
+
+
+def _align(source: Path, target: Path) -> None:
+    """The same file of safetensors with spaces behind its header, so that tensors begin where torch would have put
+    them: elsewhere, products round differently.
+    """
+    with source.open("rb") as read, target.open("wb") as written:
+        length = int.from_bytes(read.read(8), "little")
+        header = read.read(length)
+        header += b" " * (-(8 + length) % _ALIGNED)
+        written.write(len(header).to_bytes(8, "little") + header)
+        shutil.copyfileobj(read, written)

@@ -50,7 +50,7 @@ class Worker:
         files that it loaded.
         """
         self.name, self._options = name, options
-        model, self._shared = load_shared(options, shared)
+        model, self._shared = _loaded(options, shared)
         reads = None if options.text_encoder is None else load_text_encoder(options.text_encoder).encode
         self._studio = Studio(model, options.limits, badge=options.badge, encode_text=reads, prompt=options.prompt,
                               lanes=options.lanes)  # fmt: skip
@@ -180,7 +180,7 @@ class Worker:
         return at if header["model"] == own else replace(at, anchor=self._studio.anchor(lost.reference))
 
 
-def load_shared(options: ClusterOptions, shared: SharedWeights | None) -> tuple[Model, SharedWeights | None]:
+def _loaded(options: ClusterOptions, shared: SharedWeights | None) -> tuple[Model, SharedWeights | None]:
     """The model, on a CPU from files whose memory is shared, which the first worker of a machine writes."""
     if shared is not None and Path(shared.path).is_file():
         return shared.load(), shared

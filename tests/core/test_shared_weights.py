@@ -74,6 +74,7 @@ def test_weights_in_another_dtype_are_shared_through_a_copy(tmp_path):
     assert {file.name for file in folder.iterdir()} == {Path(shared.path).name, Path(shared.codec).name}
     mine = shared.load()
     assert fingerprint(mine) == fingerprint(model)
+    assert not [name for name, tensor in mine.network.named_parameters() if tensor.data_ptr() % 64], "as torch's own"
     assert (mine.settings, mine.fps, mine.config, mine.dtype) == (model.settings, model.fps, model.config, model.dtype)
     own, dirty, clean, resident = in_another_process(shared.path, shared.codec, torch.float32, shared.codec_kind)
     assert resident > 40_000, "the file is mapped, and was read"

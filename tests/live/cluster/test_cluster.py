@@ -14,6 +14,7 @@ if find_spec("ray") is None:  # asked without importing it, which must be told f
 from knot_live import controls
 from knot_live.cluster.cluster_options import ClusterOptions
 from knot_live.cluster.local_ray import import_ray, local_ray
+from knot_live.engine import load_model
 from knot_live.events import Applied, Cut
 from knot_live.journal import Journal, Kept
 from knot_live.limits import Limits
@@ -111,13 +112,8 @@ def begun(studio, seed=0):
 
 
 def undisturbed(count, seed):
-    """Digests of the first chunks of a session in one process, of weights that lie as they do in a worker.
-
-    Mapped from a file they are not aligned as torch aligns its own, and products may round differently.
-    """
-    from knot_live.cluster.worker import load_shared
-
-    studio, steps = Studio(load_shared(OPTIONS, None)[0], OPTIONS.limits), []
+    """Digests of the first chunks of a session in one process, with weights of its own."""
+    studio, steps = Studio(load_model("knot-tiny"), OPTIONS.limits), []
     session = studio.session(Create(**WISH, seed=seed), viewer=False, journal=Journal(steps.append))
     for number, _ in enumerate(session.chunks(), start=1):
         if number == count:

@@ -54,7 +54,7 @@ def test_a_worker_loads_what_reads_prompts_and_its_sessions_begin_with_the_one_a
         made.append(inspect.signature(Studio).bind(*given, **options).arguments)
         return SimpleNamespace(warm=lambda steps: None)  # noqa: ARG005
 
-    monkeypatch.setattr(workers, "load_shared", lambda options, shared: ("a model", None))  # noqa: ARG005
+    monkeypatch.setattr(workers, "_loaded", lambda options, shared: ("a model", None))  # noqa: ARG005
     monkeypatch.setattr(workers, "load_text_encoder", load)
     monkeypatch.setattr(workers, "Studio", studio)
     workers.Worker("one", ClusterOptions(text_encoder=folder, prompt="a woman talks"))
