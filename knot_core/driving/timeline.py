@@ -11,7 +11,7 @@ Shapes: F latent frames, T = 4 pixel frames of a latent frame, S signal dim, P p
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -34,7 +34,7 @@ from .speech import SpeechDriving
 from .spoken_sound import spoken
 from .spoken_units import SpokenUnits, load_spoken_units
 from .tracked import Drivable, TrackedDriving
-from .tracks import Samples, Still, Track, all_ready
+from .tracks import Samples, Still, Track
 from .wav2vec import SpeechEncoder
 from .wav2vec_windows import SpeechWindow
 from .waveform import LiveAudio, Waveform
@@ -136,12 +136,6 @@ class Driving(TrackedDriving):
         tracks = dict(zip(FLAGS, (self.speech, self.pose, self.mouth), strict=True))
         return tracks if self.units is None else tracks | {"units": self.units}
 
-    @property
-    def num_ready_latents(self) -> int | None:
-        """Latent frames whose signal can be had by now; None = all."""
-        ready = all_ready(*self.tracks.values(), self._spoken)
-        return None if ready is None else (ready + TEMPORAL - 1) // TEMPORAL
-
     def require_controls(self, otherwise: str) -> None:
         """Does nothing: this driving consists of controls."""
 
@@ -180,6 +174,9 @@ class Driving(TrackedDriving):
                 signal[:, _FIRST_FLAG + flag] = 1
         measured, said = (None if track is None else track.at(frames) for track in (self.units, self._spoken))
         return torch.from_numpy(in_form(signal, self.form, measured, said))
+
+    def _waited_for(self) -> Iterable[Track | None]:
+        return (*self.tracks.values(), self._spoken)
 
     @cached_property
     def _spoken(self) -> SpokenUnits | None:

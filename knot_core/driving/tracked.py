@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, TypeVar
@@ -117,8 +117,12 @@ class TrackedDriving(ABC):
     @property
     def num_ready_latents(self) -> int | None:
         """Latent frames whose signal can be had by now; None = all. Less only while live sound still arrives."""
-        ready = all_ready(*self.tracks.values())
+        ready = all_ready(*self._waited_for())
         return None if ready is None else (ready + TEMPORAL - 1) // TEMPORAL
+
+    def _waited_for(self) -> Iterable[Track | None]:
+        """The tracks that must have a frame before its signal can be had."""
+        return self.tracks.values()
 
     @cached_property
     def digest(self) -> str:
