@@ -10,7 +10,7 @@ Source: maps of key points' motion (arXiv 2003.00196).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from torch.nn import functional as fn
 
 from ..geometry import TEMPORAL
 from ..heat_maps import mean_places
+from .landmark_code import LandmarkCode
 
 STRIDE = 4  # pixels for one of the maps
 _READ = 96  # width of the reader
@@ -36,6 +37,10 @@ class Points:
         """The landmarks of B latent frames, each for `count` latent frames in a row."""
         return Points(**{name: part.unflatten(0, (-1, TEMPORAL)).repeat_interleave(count, dim=0).flatten(0, 1)
                          for name, part in vars(self).items()})  # fmt: skip
+
+    def moved(self, by_NL2: Tensor) -> Points:
+        """The same landmarks elsewhere, by [N, L, 2] in sides of the picture."""
+        return replace(self, places_NL2=self.places_NL2 + by_NL2.to(self.places_NL2))
 
     def last(self) -> Points:
         """The landmarks of each latent frame's last pixel frame."""
@@ -68,9 +73,10 @@ class PointReader(nn.Module):
 class PointMotion(nn.Module):
     """Landmarks' motion as maps at a quarter of the size, and the flow that follows from those alone."""
 
-    def __init__(self, channels: int, points: int, groups: int) -> None:
+    def __init__(self, channels: int, points: int, groups: int, *, coded: bool = False) -> None:
         super().__init__()
         self.reader = PointReader(channels, points)
+        self.code = LandmarkCode(channels, points) if coded else None
         self.mix = nn.Parameter(torch.rand(groups, points) / points)  # how much of a landmark goes into a group's maps
         self.local = nn.Conv2d(3 * groups, 8, 7, padding=3, bias=False)
         nn.init.zeros_(self.local.weight)

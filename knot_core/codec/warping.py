@@ -28,6 +28,7 @@ from torch.nn import functional as fn
 from ..errors import CheckpointError, short
 from ..geometry import TEMPORAL
 from .head_window import head_window
+from .landmark_code import token_means, with_means
 from .latent_matching import warp
 from .warping_networks import (
     SPATIAL,
@@ -45,6 +46,7 @@ _TRIM = TEMPORAL - 1  # latent frame 0 decodes to four pixel frames, of which th
 GAIN = 8  # pixels for one of the gain
 _KEY = "decoder.head.weight"  # by which the files are known
 _MIX = "decoder.points.mix"  # of those that read landmarks
+_CODE = "decoder.points.code.reads"  # of those whose latents' means tell how landmarks move
 
 
 class WarpingCodec(nn.Module):
@@ -75,17 +77,33 @@ class WarpingCodec(nn.Module):
             raise CheckpointError(f"this is no warping autoencoder ({short(error, str)}); get it again") from error
         return codec.to(memory_format=torch.channels_last).eval()
 
-    def encode(self, pixels: Tensor) -> Tensor:
-        """pixels [B, T, 3, H, W], T = 1 + 4 (F - 1), H and W multiples of 16 -> latents [B, F, C, H/16, W/16]."""
+    def encode(self, pixels: Tensor, reference: ReadReference | None = None) -> Tensor:
+        """pixels [B, T, 3, H, W], T = 1 + 4 (F - 1), H and W multiples of 16 -> latents [B, F, C, H/16, W/16].
+
+        Where their means tell how landmarks move, it is from those of `reference`, or else of the first picture.
+        """
         batch, num_frames = pixels.shape[:2]
         if num_frames % TEMPORAL != 1:
             raise ValueError(f"cannot encode {num_frames} pixel frames; give 1, 5, 9, ... (1 + 4 n) of them")
         _check_size(pixels)
-        first = self.encoder.still(_laid_out(pixels[:, 0]))[:, None]
-        if num_frames == 1:
-            return first
-        later = self.encoder(_laid_out(pixels[:, 1:].flatten(0, 1))).unflatten(0, (batch, -1))
-        return torch.cat([first, later], dim=1)
+        latents = self.encoder.still(_laid_out(pixels[:, 0]))[:, None]
+        if num_frames > 1:
+            later = self.encoder(_laid_out(pixels[:, 1:].flatten(0, 1))).unflatten(0, (batch, -1))
+            latents = torch.cat([latents, later], dim=1)
+        elif reference is None:
+            return latents
+        return self._coded(latents, latents[:, 0] if reference is None else reference.latents_BCHW)
+
+    def _coded(self, latents_BFChw: Tensor, still_BChw: Tensor) -> Tensor:
+        """Latents as the encoder gives them, with the means that tell how landmarks move that are read from them."""
+        points, (batch, num) = self.decoder.points, latents_BFChw.shape[:2]
+        if points is None or points.code is None:
+            return latents_BFChw
+        count = batch * num // len(still_BChw)
+        own, still, there = latents_BFChw.flatten(0, 1), repeated(still_BChw, count), points.reader(still_BChw)
+        moved = (points.reader(own).places_NL2 - there.repeated(count).places_NL2).unflatten(0, (-1, TEMPORAL))
+        coded = with_means(own, token_means(still) + points.code.written(moved))
+        return coded.unflatten(0, (batch, num))
 
     def read_reference(self, pixels_BCHW: Tensor, latents_BCHW: Tensor | None = None) -> ReadReference:
         """A picture [B, 3, H, W] in 0..1 as `decode` takes it; its latents are computed where they are not given.
@@ -158,8 +176,9 @@ def read_config(state: Mapping[str, Tensor]) -> WarpingConfig:
     if min(*encoder, *decoder, reference, latent, groups) < 1 or (_MIX in state and points < 1):
         raise CheckpointError("this is no warping autoencoder: it has layers of no width; get it again")
     return WarpingConfig(
-        encoder=encoder, decoder=decoder, reference=reference, latent_channels=latent, points=points, groups=groups
-    )
+        encoder=encoder, decoder=decoder, reference=reference, latent_channels=latent, points=points, groups=groups,
+        coded=_CODE in state,
+    )  # fmt: skip
 
 
 def is_warping(names: Mapping[str, Tensor]) -> bool:

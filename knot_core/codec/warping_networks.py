@@ -40,6 +40,7 @@ class WarpingConfig:
     reference: int = 24
     latent_channels: int = 16
     points: int = 0  # landmarks that are read from latents
+    coded: bool = False  # whether the latents' means tell how those move
     groups: int = 8  # of them, each with maps of its own
 
 
@@ -137,7 +138,9 @@ class Decoder(nn.Module):
             nn.ReLU(inplace=True), ResBlock(config.reference),
         )  # fmt: skip
         told = 3 * config.groups if config.points else 0
-        self.points = PointMotion(config.latent_channels, config.points, config.groups) if config.points else None
+        self.points = None
+        if config.points:
+            self.points = PointMotion(config.latent_channels, config.points, config.groups, coded=config.coded)
         self.join = _conv(c + config.reference + told, c)
         self.block = ResBlock(c)
         self.head = nn.Conv2d(c, 2 * 4 + 4 + 3 * 16, 1)  # flow and mask at half the size, residual at the whole
@@ -151,7 +154,7 @@ class Decoder(nn.Module):
     ) -> tuple[Motion, Memory]:
         """[B, F, C, h, w] -> the motion of 4 B F pixel frames, and the memory for the next call.
 
-        Landmarks are read from the latents where `points` does not say where they lie.
+        Where `points` does not say where landmarks lie, the latents tell it.
         """
         past = _Past(len(latents_BFCHW), memory)
         grown, told = self._grown(latents_BFCHW, reference, points, past)
@@ -169,6 +172,13 @@ class Decoder(nn.Module):
     ) -> tuple[Tensor, _Told]:
         """Features of all pixel frames of a latent frame [B*F, 16 b, h, w], and what latents alone tell of them."""
         own, still = latents_BFCHW.flatten(0, 1), repeated(reference.latents_BCHW, latents_BFCHW.shape[1])
+        places = None
+        if self.points is not None:
+            there, code = reference.points.repeated(latents_BFCHW.shape[1]), self.points.code
+            if code is not None:
+                moved, own = code.read(own, still)
+                points = there.moved(moved) if points is None else points
+            places = self.points.reader(own) if points is None else points, there
         clamped = _clamped(own), _clamped(still)
         apart = distances(*clamped)
         matched = matches(apart, self.sharpness.exp())
@@ -177,10 +187,6 @@ class Decoder(nn.Module):
         x = torch.relu(self.first(torch.cat(seen, dim=1)))
         for block in self.latent_blocks:
             x = past.through(block, x)
-        places = None
-        if self.points is not None:
-            read = self.points.reader(own) if points is None else points
-            places = read, reference.points.repeated(latents_BFCHW.shape[1])
         matched, gate = (part.repeat_interleave(TEMPORAL, dim=0) for part in (matched, _gate(own, still)))
         return self.grow(x), _Told(matched_N2hw=matched, gate_N1hw=gate, places=places)
 

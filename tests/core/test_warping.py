@@ -22,15 +22,19 @@ NARROW = WarpingConfig(encoder=(4, 6, 8, 10), decoder=(12, 8, 6), reference=4)
 
 
 READING = replace(NARROW, points=5, groups=3)
+CODED = replace(READING, coded=True)
 
 
-@pytest.fixture(scope="module", params=[NARROW, READING], ids=["", "reads landmarks"])
+@pytest.fixture(scope="module", params=[NARROW, READING, CODED], ids=["", "reads landmarks", "codes landmarks"])
 def codec(request: pytest.FixtureRequest) -> WarpingCodec:
     torch.manual_seed(0)
     codec = WarpingCodec(request.param)
     heads = [codec.decoder.coarse, codec.decoder.head]  # those of a new codec say that all stands still
     if codec.decoder.points is not None:
         heads.append(codec.decoder.points.local)
+        if codec.decoder.points.code is not None:
+            torch.nn.init.normal_(codec.decoder.points.code.reads, std=0.01)
+            torch.nn.init.normal_(codec.decoder.points.code.writes)
     for head in heads:
         torch.nn.init.normal_(head.weight, std=0.1)
     return codec.double().eval()
@@ -80,7 +84,7 @@ def test_the_latents_of_the_reference_give_the_reference(codec: WarpingCodec) ->
     still = codec.encode(picture[:, None]).expand(-1, 3, -1, -1, -1)
     pixels, _ = codec.decode(still, memory, reference)
     assert torch.equal(pixels, picture[:, None].expand(-1, 12, -1, -1, -1))
-    moved, _ = codec.decode(still + 1, memory, reference)
+    moved, _ = codec.decode(still + torch.randn(16, 4, 8, dtype=torch.float64), memory, reference)
     assert not torch.allclose(moved, pixels, atol=0.01)
 
 
