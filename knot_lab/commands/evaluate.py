@@ -4,8 +4,8 @@ Held-out identities speak held-out sentences with held-out voices; each is strea
 and by the full one under speech alone and in silence. Beside the JSON it writes the table (.md), the plot, and contact
 sheets; the JSON lines beside it let an evaluation that is cut off go on.
 
-`evaluate face-codec` measures the video autoencoder that moves a photo, `evaluate photos` the streams of photos; both
-have options of their own.
+`evaluate face-codec` measures the video autoencoder that moves a photo, `evaluate photos` the streams of photos,
+`evaluate renders` those of rendered people; each has options of its own.
 
 With `--study`, or as `python -m knot_lab study [short | full]`, it makes the paper's ablations and comparisons instead:
 see `study`.
@@ -37,10 +37,14 @@ from ..evaluation.workers import each_identity
 from ..study.run_study import run_study, told
 from ..study.study_plan import FORMS, StudyPlan, form
 from ..study.variants import VARIANTS as STUDY_VARIANTS
-from . import evaluate_face_codec, evaluate_photos
+from . import evaluate_face_codec, evaluate_photos, evaluate_renders
 
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_OTHERS = {"face-codec": evaluate_face_codec.main, "photos": evaluate_photos.main}
+_OTHERS = {
+    "face-codec": evaluate_face_codec.main,
+    "photos": evaluate_photos.main,
+    "renders": evaluate_renders.main,
+}
 _LEAST_SECONDS = 1.0
 _IDENTITIES, _SECONDS = 16, 60.0
 

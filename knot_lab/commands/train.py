@@ -32,6 +32,7 @@ from ..training.face_codec import build_face_codec, export_face_codec, landmark_
 from ..training.face_points_training import FACE_POINTS_STEPS, train_face_points
 from ..training.knot_lora import NAME as KNOT_LORA
 from ..training.knot_lora import build_knot_lora
+from ..training.landmark_code_fit import fit_landmark_code
 from ..training.loop import Outputs, train_stage
 from ..training.memory_table import memory_table
 from ..training.regression_stage import build_regression
@@ -140,6 +141,11 @@ def _spoken_units(args: argparse.Namespace, _: Recipe) -> None:
     sys.stderr.write(f"wrote {train_spoken_units(args.folder, steps=SPOKEN_UNITS_STEPS)}\n")
 
 
+def _face_code(args: argparse.Namespace, _: Recipe) -> None:
+    channels = trained_face_codec(args.folder).config.latent_channels
+    sys.stderr.write(f"wrote {fit_landmark_code(args.bank or args.folder / 'bank', args.folder, channels)}\n")
+
+
 def _face_clips(args: argparse.Namespace, _: Recipe) -> None:
     folder = args.clips or args.folder / "clips"
     prepare_bank(trained_face_codec(args.folder), args.bank or args.folder / "bank", folder)
@@ -227,6 +233,7 @@ _COMMANDS = {
     FACE_CODEC: _face_codec,
     "face-export": _face_export,
     "face-points": _face_points,
+    "face-code": _face_code,
     "face-clips": _face_clips,
     "spoken-units": _spoken_units,
     "clips": _clips,

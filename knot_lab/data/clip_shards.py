@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as fn
 
+from knot_core.codec.landmark_code import token_means, with_means
 from knot_core.codec.taehv import TAEHV
 from knot_core.driving.audio import MEL_DIM, log_mel
 from knot_core.geometry import num_pixel_frames
@@ -47,10 +48,24 @@ class Clips:
     controls: Tensor  # [N, F, 4, 8]
     face: Tensor  # [N, F, h, w]: share of each latent pixel inside the face box
     speaking: Tensor  # [N]: whether the sound is speech that belongs to the mouth
+    # of codecs whose latents' means tell how landmarks move: what they tell of the motion from the first reference
+    code: Tensor | None = None  # [N, F, K]
+    reference_code: Tensor | None = None  # [N, R, K]
 
     def pick(self, rows: Tensor) -> Clips:
         """The clips of these rows, [B] whole numbers, in float32."""
-        return Clips(**{name: value[rows].float() for name, value in vars(self).items()})
+        return Clips(**{name: value if value is None else value[rows].float() for name, value in vars(self).items()})
+
+    def from_reference(self, chosen: Tensor) -> tuple[Clips, Tensor]:
+        """The clips as they move from the reference of these numbers, [N], and that, [N, 1, 16, h, w]."""
+        rows = torch.arange(len(chosen))
+        reference = self.references[rows, chosen][:, None]
+        if self.code is None:
+            return self, reference
+        moved = self.code - self.reference_code[rows, chosen][:, None]
+        means = (token_means(reference[:, 0])[:, None] + moved).flatten(0, 1)
+        latents = with_means(self.latents.flatten(0, 1), means).unflatten(0, self.latents.shape[:2])
+        return replace(self, latents=latents), reference
 
     def apart(self, count: int, dice: Dice) -> tuple[Clips, Tensor]:
         """``count`` single frames of every clip [N count, 1, ...] and one reference of each [N, 1, 16, h, w].
@@ -71,11 +86,13 @@ class Clips:
             "controls": (self.controls, still),
             "face": (self.face, self.reference_face),
         }
-        cut = {
-            name: torch.cat(pair, dim=1)[rows[:, None], frames].flatten(0, 1)[:, None] for name, pair in parts.items()
-        }
+        if self.code is not None:
+            parts["code"] = (self.code, self.reference_code)
+        cut = {name: torch.cat(pair, dim=1)[rows[:, None], frames] for name, pair in parts.items()}
         speaking = (self.speaking[:, None] * (frames < F)).flatten()
-        return replace(self, **cut, speaking=speaking), self.references[rows, reference][:, None]
+        picked, still = replace(self, **cut).from_reference(reference)
+        each = {name: getattr(picked, name).flatten(0, 1)[:, None] for name in parts}
+        return replace(picked, **each, speaking=speaking), still
 
 
 def choose_references(num_references: int, dice: Dice) -> Tensor:

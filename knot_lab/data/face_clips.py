@@ -17,6 +17,7 @@ from torch.nn import functional as fn
 
 from knot_core.codec.warping import WarpingCodec
 from knot_core.errors import SettingsError
+from knot_core.geometry import TEMPORAL
 
 from .clip_shards import Clips, per_latent_frame
 
@@ -25,6 +26,8 @@ SHARD = 64  # clips
 
 def prepare_bank(codec: WarpingCodec, bank: Path, folder: Path) -> list[Path]:
     """Make the shards of all whole sixty-fours of the bank's clips that are not there yet."""
+    if codec.decoder.points is None or codec.decoder.points.code is None:
+        raise SettingsError("the face codec has no code for how landmarks move; run the stage face-code first")
     files = [file for file in sorted(bank.glob("*.npz")) if is_of_a_person(file)]
     if len(files) < SHARD:
         raise SettingsError(f"{bank} holds {len(files)} clips; render at least {SHARD}: data heads --bank {bank}")
@@ -50,7 +53,9 @@ def read_clip(codec: WarpingCodec, file: Path) -> Clips:
     controls = torch.cat([clip["units"], clip["pose"]], dim=-1).float()
     of_reference = torch.cat([clip["reference_units"], clip["reference_pose"][:3]]).float()
     face = _to_latents(torch.cat([clip["reference_face"][None], clip["face"]]).float(), codec)
-    places = [1 + frame for frame in own]
+    places, code = [1 + frame for frame in own], codec.decoder.points.code
+    moved = (clip["landmarks"] - clip["reference_landmarks"]).float() / still.shape[-1]
+    still_moved = torch.cat([torch.zeros_like(moved[:1]), moved[list(own)]])
     return Clips(
         latents=codec.encode(frames[None])[0],
         references=codec.encode(references)[:, 0],
@@ -60,6 +65,8 @@ def read_clip(codec: WarpingCodec, file: Path) -> Clips:
         controls=per_latent_frame(controls),
         face=face[1::4],
         speaking=clip["flags"][0].float(),
+        code=code.written(per_latent_frame(moved.flatten(1)).unflatten(-1, moved.shape[1:])),
+        reference_code=code.written(still_moved[:, None].expand(-1, TEMPORAL, -1, -1)),
     )
 
 

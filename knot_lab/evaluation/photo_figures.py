@@ -10,7 +10,7 @@ H W height and width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,10 +110,10 @@ GOALS = (
 )
 
 
-def unreached(figures: Mapping[str, float]) -> list[str]:
+def unreached(figures: Mapping[str, float], goals: Iterable[Goal] = GOALS) -> list[str]:
     """A sentence for each goal that the figures miss, or say nothing about."""
     said = []
-    for goal in GOALS:
+    for goal in goals:
         value, wanted = figures.get(goal.figure), f"{'at most' if goal.at_most else 'at least'} {goal.limit:g}"
         if value is None:
             said.append(f"{goal.figure} was not measured; wanted {wanted}")

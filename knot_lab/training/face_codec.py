@@ -31,6 +31,7 @@ from ..recipes import Recipe
 from ..rng import Dice
 from ..synthetic.heads.landmark_names import GROUPS, LANDMARKS
 from .face_codec_losses import encoded, face_codec_loss, motion_of
+from .landmark_code_fit import read_landmark_code
 from .latent_reader import ReadCodec
 from .optimizers import make_optimizer
 from .roles import TrainedModel
@@ -41,6 +42,7 @@ NAME = "face-codec"
 FILE = "knot-face-codec.safetensors"
 _OUTER = ("encoder.frame.0.", "encoder.group.5.", "decoder.first.", "decoder.coarse.", "decoder.head.",
           "decoder.reference.0.", "decoder.points.")  # fmt: skip
+_CODE = "decoder.points.code."  # fitted when all is trained
 _SHOWN = (0, 3, 7)  # pixel frames of a clip on the sheet
 
 
@@ -83,7 +85,8 @@ def build_face_codec(recipe: Recipe, team: Team, start: Mapping[str, Tensor] | N
 
 def _go_on_from(codec: ReadCodec, start: Mapping[str, Tensor]) -> None:
     """Load an autoencoder as it ships; where it reads no landmarks, what reads them begins anew and tells nothing."""
-    trained = WarpingCodec.from_state_dict({name: tensor.float() for name, tensor in start.items()})
+    own = {name: tensor.float() for name, tensor in start.items() if not name.startswith(_CODE)}
+    trained = WarpingCodec.from_state_dict(own)
     weights, config = codec.of_engine(trained.state_dict()), codec.config
     if config.points and not trained.config.points:
         config = dataclasses.replace(config, points=0)
@@ -124,7 +127,8 @@ def _averaged(folder: Path) -> tuple[Mapping[str, Tensor], int]:
     state = load_training(folder / f"{NAME}.ckpt")
     if state is None:
         raise SettingsError(f"there is no trained face codec in {folder}; run the stage {NAME!r} first")
-    return state["roles"]["average"], state["step"]
+    code = read_landmark_code(folder) or {}
+    return state["roles"]["average"] | {f"{_CODE}{name}": tensor for name, tensor in code.items()}, state["step"]
 
 
 def _engines(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

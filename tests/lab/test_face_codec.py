@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as fn
 
+from knot_core.codec.landmark_code import token_means
 from knot_core.codec.latent_matching import warp
 from knot_core.codec.point_motion import PointReader
 from knot_core.codec.warping import WarpingCodec
@@ -30,10 +31,12 @@ from knot_lab.data.warped_pictures import paint_shapes, warped_clip
 from knot_lab.evaluation.metrics import psnr
 from knot_lab.parallel import Team
 from knot_lab.recipes import KNOT_FACE, Recipe
+from knot_lab.rng import Dice
 from knot_lab.synthetic import avatars
 from knot_lab.synthetic.heads.landmark_names import LANDMARKS, PARTS
 from knot_lab.training import face_codec as training
 from knot_lab.training.face_codec_losses import moved_apart, point_loss
+from knot_lab.training.landmark_code_fit import fit_landmark_code, fitted, read_landmark_code
 from knot_lab.training.latent_reader import ReadCodec, landmark_loss, points_apart
 from knot_lab.training.loop import Outputs, train_stage
 from knot_lab.training.regression_stage import build_regression
@@ -287,11 +290,27 @@ def test_the_averaged_weights_are_what_the_engine_loads(bank: Path, tmp_path: Pa
     stored = load_file(training.export_face_codec(tmp_path, tmp_path / "assets"))
     codec = WarpingCodec.from_state_dict({name: tensor.float() for name, tensor in stored.items()})
     assert codec.config == _OWN.codec
+    fit_landmark_code(bank, tmp_path, 16)
+    stored = load_file(training.export_face_codec(tmp_path, tmp_path / "assets"))
+    codec = WarpingCodec.from_state_dict({name: tensor.float() for name, tensor in stored.items()})
+    assert codec.config == replace(_OWN.codec, coded=True)
+    again = training.build_face_codec(_RECIPE, Team(), stored)
+    assert again.roles["codec"].network.config == _OWN.codec, "which is fitted when all is trained"
+
+
+def _coded() -> WarpingCodec:
+    """With a code that reads all motion whose numbers are its own."""
+    torch.manual_seed(0)
+    codec = WarpingCodec(replace(_OWN.codec, coded=True)).eval()
+    code = codec.decoder.points.code
+    basis, _ = torch.linalg.qr(torch.randn(code.writes[..., 0].numel(), len(code.reads)))
+    code.writes.copy_(basis.reshape(code.writes.shape))
+    code.reads.copy_(basis.T.reshape(code.reads.shape))
+    return codec
 
 
 def _clips(bank: Path) -> Clips:
-    torch.manual_seed(0)
-    codec = WarpingCodec(_OWN.codec).eval()
+    codec = _coded()
     made = [vars(read_clip(codec, file)) for file in sorted(bank.glob("*.npz"))]
     return Clips(**{name: torch.stack([clip[name] for clip in made]) for name in made[0]})
 
@@ -302,6 +321,7 @@ def test_a_rendered_clip_is_its_latents_and_what_moved_it(bank: Path) -> None:
     assert shapes == {
         "latents": (5, 16, 4, 4), "references": (4, 16, 4, 4), "reference_controls": (4, 55),
         "reference_face": (4, 4, 4), "mel": (5, 4, 64), "controls": (5, 4, 55), "face": (5, 4, 4), "speaking": (),
+        "code": (5, 64), "reference_code": (4, 64),
     }  # fmt: skip
     with np.load(bank / "0.npz") as stored:
         units, pose, face = stored["units"], stored["pose"], stored["face"]
@@ -322,11 +342,48 @@ def test_natural_pictures_of_a_bank_are_no_clips_of_people(bank: Path, tmp_path:
     clip.pop("reference_units")
     np.savez(people / "natural-0.npz", **clip)
     monkeypatch.setattr(face_clips, "SHARD", 2)
-    codec = WarpingCodec(_OWN.codec).eval()
+    codec = _coded()
     assert len(prepare_bank(codec, people, tmp_path / "clips")) == 1
     monkeypatch.setattr(face_clips, "SHARD", 3)
     with pytest.raises(SettingsError, match="holds 2 clips; render at least 3"):
         prepare_bank(codec, people, tmp_path / "others")
+    with pytest.raises(SettingsError, match="run the stage face-code first"):
+        prepare_bank(WarpingCodec(_OWN.codec), people, tmp_path / "others")
+
+
+def test_latents_tell_how_landmarks_move_from_the_reference_that_is_shown(bank: Path) -> None:
+    clips, code = _clips(bank), _coded().decoder.points.code
+    with np.load(bank / "0.npz") as stored:
+        landmarks, still = stored["landmarks"] / 64, stored["reference_landmarks"] / 64
+    for chosen, there in ((0, still), (2, landmarks[8])):
+        moving, reference = clips.from_reference(torch.full((len(clips.latents),), chosen))
+        assert torch.equal(reference[0, 0], clips.references[0, chosen])
+        found, _ = code.read(moving.latents[0], reference[0].expand(5, -1, -1, -1))
+        wanted = code.written(torch.from_numpy(landmarks[5:9] - there)[None].float()) @ code.reads.flatten(1)
+        assert torch.allclose(found[8:12].flatten(), wanted[0], atol=1e-4), "of the latent frame of frames 5 to 8"
+    dice = Dice(0, 0, (0, 1))
+    frames, references = clips.apart(3, dice)
+    found = token_means(frames.latents[:, 0]) - token_means(references[:, 0]).repeat_interleave(3, dim=0)
+    assert (found.unflatten(0, (2, 3)).std(dim=1) > 1e-3).any(), "each frame has its own"
+
+
+def test_a_code_is_fitted_to_motion_so_that_lids_and_lips_are_exact(bank: Path, tmp_path: Path) -> None:
+    rng, lid = np.random.default_rng(0), LANDMARKS.index("left_lid_upper")
+    turns, blinks = rng.normal(0, 0.05, (400, 1, 1, 2)), np.zeros((400, 4, len(LANDMARKS), 2))
+    blinks[:, :, lid, 1] = rng.uniform(0, 0.012, (400, 4))
+    motion = turns + blinks + rng.normal(0, 0.001, blinks.shape)
+    code = fitted(motion, 4)
+    numbers = code.written(torch.from_numpy(motion).float())
+    assert numbers.square().mean().sqrt() == pytest.approx(0.7, rel=0.2)
+    assert numbers.square().mean(dim=0).max() < 4 * numbers.square().mean(), "no number has nearly all"
+    read = (numbers @ code.reads.flatten(1)).view(motion.shape).numpy() - motion
+    assert np.abs(read[:, :, lid, 1]).mean() < 0.2 * blinks[:, :, lid, 1].std()
+    stored = fit_landmark_code(bank, tmp_path, 4)
+    assert stored.name == "landmark-code.safetensors"
+    assert read_landmark_code(tmp_path)["reads"].shape == (16, 4, len(LANDMARKS), 2)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SettingsError, match="holds no clips of people"):
+        fit_landmark_code(tmp_path / "empty", tmp_path, 4)
 
 
 def test_the_regression_learns_from_rendered_clips(bank: Path, tmp_path: Path) -> None:
