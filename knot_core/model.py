@@ -15,11 +15,13 @@ from .config import Adapter, NetworkConfig, StreamSettings
 from .errors import SettingsError
 from .geometry import TEMPORAL, latent_size
 from .media import Fit, fit_image
+from .media.reference_landmarks import NUMBERS as LANDMARK_NUMBERS
+from .media.reference_landmarks import find_landmarks
 from .stream import Anchor, StreamCodec, encode_latent_anchor
 from .stream.decode import to_uint8
 from .stream.reference_check import GOOD_ENOUGH, Cloud, draw_reference, measure
 from .stream.reference_pictures import MOST_DETAIL
-from .stream.stream_model import spatial_of, wants_reference
+from .stream.stream_model import num_points, spatial_of, wants_reference
 from .stream.thread_choice import choose_threads
 from .wan.memory import MemoryNeed, memory_needed
 from .wan.preset import Preset
@@ -148,7 +150,10 @@ class Model:
             picture = to_uint8(rearrange(large, "h w c -> 1 c h w"))[0]
         latents = self.codec.encode(pixels.to(self.device, self._codec_dtype)).float()
         behind = latents[:, 1:] if latents.shape[1] > 1 else None
-        return encode_latent_anchor(self, latents[:, :1], text, image_tokens, behind, negative, picture_HWC=picture)
+        found = find_landmarks(picture) if num_points(self.codec) == len(LANDMARK_NUMBERS) else None
+        return encode_latent_anchor(
+            self, latents[:, :1], text, image_tokens, behind, negative, picture_HWC=picture, landmarks_L2=found
+        )
 
     def score_reference(self, image: Tensor, fit: Fit = "crop", anchor: Anchor | None = None) -> float | None:
         """A score of how well a picture [H, W, 3] in 0..1 can be rendered: 1 like the training's pictures, below 0.5

@@ -21,8 +21,10 @@ from ..heat_maps import mean_places
 from .landmark_code import LandmarkCode
 
 STRIDE = 4  # pixels for one of the maps
+_CELL = 4 * STRIDE  # pixels for one of the latents
 _READ = 96  # width of the reader
 _SPREAD = 6.0  # pixels, of a landmark's motion
+_NEAR, _STIRS = 16.0, 1.0  # pixels: how near a landmark's motion opens the decoder's gate, and which
 _UNIT = 4.0  # pixels of motion that are 1 in a map
 
 
@@ -41,6 +43,17 @@ class Points:
     def moved(self, by_NL2: Tensor) -> Points:
         """The same landmarks elsewhere, by [N, L, 2] in sides of the picture."""
         return replace(self, places_NL2=self.places_NL2 + by_NL2.to(self.places_NL2))
+
+    def told(self, landmarks_L2: Tensor | None) -> Points:
+        """The same, where it is known for certain where some of them lie: those of all frames that are numbers."""
+        if landmarks_L2 is None:
+            return self
+        places = landmarks_L2.to(self.places_NL2)
+        known = places.isfinite().all(dim=-1)
+        return Points(
+            places_NL2=torch.where(known[:, None], places, self.places_NL2),
+            sure_NL=self.sure_NL.masked_fill(known, 1.0),
+        )
 
     def last(self) -> Points:
         """The landmarks of each latent frame's last pixel frame."""
@@ -94,15 +107,26 @@ class PointMotion(nn.Module):
         sure = (own.sure_NL * still.sure_NL)[:, None]
         values = torch.cat([sure, sure * moved / _UNIT], dim=1)
         across, down = (
-            _bumps(own.places_NL2[..., axis], side) for axis, side in ((0, width), (1, height))
+            _bumps(own.places_NL2[..., axis], side, _SPREAD / (STRIDE * side))
+            for axis, side in ((0, width), (1, height))
         )  # [N, L, W], [N, L, H]
         weights = (self.mix.float()[None, :, None] * values[:, None]).flatten(1, 2)  # [N, 3 G, L]
         columns = (weights[..., None] * down[:, None]).transpose(-1, -2)  # [N, 3 G, H, L]
         return (columns @ across[:, None]).to(self.mix.dtype)
 
 
-def _bumps(places_NL: Tensor, side: int) -> Tensor:
-    """exp(-(x - place)^2 / 2 s^2) over the `side` places of a map, [N, L, side]"""
+def stirred(own: Points, still: Points, height: int, width: int) -> Tensor:
+    """Over latent cells, [N, 1, h, w]: 0 where no landmark near has left its place, 1 where one has, by pixels."""
+    sides = torch.tensor([width, height], device=own.places_NL2.device) * _CELL
+    moved = ((own.places_NL2 - still.places_NL2) * sides).norm(dim=-1) * own.sure_NL * still.sure_NL
+    across, down = (
+        _bumps(own.places_NL2[..., axis], side, _NEAR / (_CELL * side)) for axis, side in ((0, width), (1, height))
+    )
+    most = (moved[..., None, None] * down[..., None] * across[..., None, :]).amax(dim=1, keepdim=True)
+    return 1 - torch.exp(-((most / _STIRS) ** 4))
+
+
+def _bumps(places_NL: Tensor, side: int, spread: float) -> Tensor:
+    """exp(-(x - place)^2 / 2 spread^2) over the `side` places of a map, [N, L, side]; spread in sides of the picture"""
     at = (torch.arange(side, device=places_NL.device, dtype=torch.float32) + 0.5) / side
-    spread = _SPREAD / (STRIDE * side)
     return torch.exp((at - places_NL[..., None]).square() / (-2 * spread**2))

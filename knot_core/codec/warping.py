@@ -105,8 +105,18 @@ class WarpingCodec(nn.Module):
         coded = with_means(own, token_means(still) + points.code.written(moved))
         return coded.unflatten(0, (batch, num))
 
-    def read_reference(self, pixels_BCHW: Tensor, latents_BCHW: Tensor | None = None) -> ReadReference:
+    @property
+    def num_points(self) -> int:
+        """How many landmarks it reads from latents."""
+        return self.config.points
+
+    def read_reference(
+        self, pixels_BCHW: Tensor, latents_BCHW: Tensor | None = None, landmarks_L2: Tensor | None = None
+    ) -> ReadReference:
         """A picture [B, 3, H, W] in 0..1 as `decode` takes it; its latents are computed where they are not given.
+
+        `landmarks_L2`, in sides of the picture, says where landmarks lie; those that are no numbers are read from the
+        latents.
 
         With latents the picture may be a whole number of times as large as what they were encoded from: `decode` then
         gives pictures of its size, with its detail.
@@ -122,7 +132,7 @@ class WarpingCodec(nn.Module):
             latents_BCHW=latents,
             features_BCHW=self.decoder.reference(2 * seen - 1),
             window_HW=window,
-            points=None if points is None else points.reader(latents),
+            points=None if points is None else points.reader(latents).told(landmarks_L2),
         )
 
     def decode(

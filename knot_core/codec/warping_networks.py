@@ -18,7 +18,7 @@ from torch.nn import functional as fn
 
 from ..geometry import TEMPORAL
 from .latent_matching import FAR, NEAR, aligned_distances, distances, matches, warp
-from .point_motion import PointMotion, Points
+from .point_motion import PointMotion, Points, stirred
 
 Memory = tuple[Tensor, ...]
 
@@ -188,6 +188,8 @@ class Decoder(nn.Module):
         for block in self.latent_blocks:
             x = past.through(block, x)
         matched, gate = (part.repeat_interleave(TEMPORAL, dim=0) for part in (matched, _gate(own, still)))
+        if points is not None:  # what is told is not doubted
+            gate = 1 - (1 - gate) * (1 - stirred(*places, *own.shape[-2:]).to(gate))
         return self.grow(x), _Told(matched_N2hw=matched, gate_N1hw=gate, places=places)
 
     def _moved(self, x: Tensor, reference: ReadReference, told: _Told, past: _Past) -> Motion:

@@ -19,7 +19,7 @@ from ..wan.rope import rotate_time
 from .conditioning import Conditioning, digest_of
 from .denoise import Denoiser, capture
 from .reference_pictures import MOST_DETAIL, ShownReference, has_detail
-from .stream_model import StreamModel, fingerprint, latent_dtype, spatial_of, wants_reference
+from .stream_model import StreamModel, fingerprint, latent_dtype, num_points, spatial_of, wants_reference
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class Anchor:
     model: str  # fingerprint of the model that encoded it
     digest: str
     picture_HWC: Tensor | None = None  # uint8: the reference, for codecs that copy pixels from it
+    landmarks_L2: Tensor | None = None  # where they lie in it, for codecs that read them, as far as they were found
     spatial: int = SPATIAL  # pixels per latent cell, each way
 
     def __repr__(self) -> str:
@@ -80,7 +81,9 @@ class Anchor:
         """The reference as decoders are shown it; None where it keeps no picture."""
         if self.picture_HWC is None:
             return None
-        return ShownReference(picture_HWC=self.picture_HWC, latents_BFCHW=self.reference_BFCHW)
+        return ShownReference(
+            picture_HWC=self.picture_HWC, latents_BFCHW=self.reference_BFCHW, landmarks_L2=self.landmarks_L2
+        )
 
     def made_under(self, told: Conditioning) -> bool:
         """Whether it was encoded under these prompts and CLIP tokens, and no others."""
@@ -110,13 +113,15 @@ def encode_latent_anchor(  # noqa: PLR0913 - all but the first two may be left o
     negative_BTD: Tensor | None = None,
     *,
     picture_HWC: Tensor | None = None,
+    landmarks_L2: Tensor | None = None,
 ) -> Anchor:
     """Run the clean reference latent through the network once, at timestep 0, seeing only itself.
 
     `grey_BGCHW`: for networks that are shown grey pictures behind the reference, what their video autoencoder makes of
     them. `negative_BTD`: the prompt that guidance leads away from, of the prompt's shape. `picture_HWC`, uint8: the
     reference itself, for a codec that copies pixels from it, in the size of the latents or up to `MOST_DETAIL` times as
-    large; others need none, and none is kept.
+    large; others need none, and none is kept. `landmarks_L2`, in its sides: where landmarks lie, for a codec that reads
+    them (`num_points`); those that are no numbers it looks for itself.
 
     Raises:
         SettingsError: the reference, prompt, image tokens or grey latents have another shape than the model takes.
@@ -136,6 +141,7 @@ def encode_latent_anchor(  # noqa: PLR0913 - all but the first two may be left o
     text_BTD = torch.zeros(1, 1, model.config.text_dim) if text_BTD is None else text_BTD
     _check_grey(model, reference_BFCHW, grey_BGCHW)
     _check_picture(model, reference_BFCHW, picture_HWC)
+    _check_landmarks(model, landmarks_L2)
     reference, text, image, grey, negative = (
         None if given is None else given.to(model.device, latent_dtype(model), copy=True)
         for given in (reference_BFCHW, text_BTD, image_BTE, grey_BGCHW, negative_BTD)
@@ -152,6 +158,7 @@ def encode_latent_anchor(  # noqa: PLR0913 - all but the first two may be left o
         model=made_by,
         digest=_digest(made_by, reference, conditioning, grey),
         picture_HWC=picture_HWC.to(model.device, copy=True) if wants_reference(model.codec) else None,
+        landmarks_L2=None if landmarks_L2 is None else landmarks_L2.to(model.device, torch.float32, copy=True),
         spatial=spatial_of(model.codec),
     )
 
@@ -185,6 +192,15 @@ def _check_picture(model: StreamModel, reference_BFCHW: Tensor, picture_HWC: Ten
         raise SettingsError(
             f"this model copies pixels from the reference picture and got {found}; give it as uint8 [{height}, "
             f"{width}, 3], or up to {MOST_DETAIL} times as large (encode the reference with the model's encode_anchor)"
+        )
+
+
+def _check_landmarks(model: StreamModel, landmarks_L2: Tensor | None) -> None:
+    count = num_points(model.codec)
+    if landmarks_L2 is not None and tuple(landmarks_L2.shape) != (count, 2):
+        raise SettingsError(
+            f"the landmarks have shape {tuple(landmarks_L2.shape)}, but this model's codec reads {count} of them; give "
+            "one pair (x, y) for each, or none"
         )
 
 

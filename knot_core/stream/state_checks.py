@@ -20,7 +20,7 @@ from .committing import KEEP_SINKS, RENEW_SINKS
 from .conditioning import TimedPrompts
 from .reference_pictures import ChunkDecoding, References, ShownReference, has_detail
 from .snapshot import Snapshot
-from .stream_model import DecoderMemory, StreamModel, latent_dtype, wants_reference
+from .stream_model import DecoderMemory, StreamModel, latent_dtype, num_points, wants_reference
 
 _MOST_COUNTED = 2**48  # latent frames: more than a million years
 _MOST_THREADS = 4096
@@ -82,8 +82,10 @@ def _shapes(saved: Snapshot, model: StreamModel) -> Checked:
     yield "grey latents", grey is None or (grey.dim() == 5 and grey.shape == (1, max(1, grey.shape[1]), *latent[2:]))
     yield "recent latents", _recent_fits(saved, latent)
     wanted = wants_reference(model.codec)
-    yield "picture", anchor.shown is None if not wanted else _is_shown(anchor.shown, anchor)
-    yield "picture", state.shown is None or (wanted and _is_shown(state.shown, anchor))
+    num = num_points(model.codec)
+    yield "picture", anchor.shown is None if not wanted else _is_shown(anchor.shown, anchor, num)
+    yield "picture", state.shown is None or (wanted and _is_shown(state.shown, anchor, num))
+    yield "landmarks", anchor.landmarks_L2 is None or wanted
     latents = (anchor.reference_BFCHW, told.text_BTD, told.image_BTE, anchor.grey_BGCHW, state.knot_BMCHW)
     latents += (state.recent_BFCHW, told.negative_BTD)
     yield "dtypes", all(tensor is None or tensor.dtype == of_latents for tensor in latents)
@@ -165,9 +167,12 @@ def _sets_a_generator(rng_state: Tensor) -> bool:
     return True
 
 
-def _is_shown(shown: ShownReference | None, anchor: Anchor) -> bool:
-    """Whether it is a picture as large as the anchor's with the latents of one."""
+def _is_shown(shown: ShownReference | None, anchor: Anchor, num_landmarks: int) -> bool:
+    """Whether it is a picture as large as the anchor's with the latents of one, and so many landmarks or none."""
     if shown is None:
+        return False
+    found = shown.landmarks_L2
+    if found is not None and (tuple(found.shape) != (num_landmarks, 2) or found.dtype != torch.float32):
         return False
     picture, latents, like = shown.picture_HWC, shown.latents_BFCHW, anchor.reference_BFCHW
     fits = latents.shape == like.shape and latents.dtype == like.dtype

@@ -73,6 +73,7 @@ def stream_parts(saved: Snapshot) -> tuple[dict[str, Any], dict[str, Tensor]]:
         **_given("recent", state.recent_BFCHW),
         **_given("anchor.grey", anchor.grey_BGCHW),
         **_given("anchor.picture", anchor.picture_HWC),
+        **_given("anchor.landmarks", anchor.landmarks_L2),
         **_shown(saved),
         "conditioning.text": conditioning.text_BTD,
         **_given("conditioning.image", conditioning.image_BTE),
@@ -112,6 +113,7 @@ def stream_of_parts(
             model=header["model"],
             digest=header["anchor"],
             picture_HWC=tensors.get("anchor.picture"),
+            landmarks_L2=tensors.get("anchor.landmarks"),
             spatial=spatial_of(model.codec),
         )
         memory = _sequence("decoder", tensors) or None
@@ -171,13 +173,18 @@ def _shown(saved: Snapshot) -> dict[str, Tensor]:
     last, next_one = saved.state.shown, saved.anchor.shown
     if last is None or next_one is None or last.is_like(next_one):
         return {}
-    return {"shown.picture": last.picture_HWC, "shown.latents": last.latents_BFCHW}
+    found = _given("shown.landmarks", last.landmarks_L2)
+    return {"shown.picture": last.picture_HWC, "shown.latents": last.latents_BFCHW, **found}
 
 
 def _last_shown(anchor: Anchor, tensors: Mapping[str, Tensor]) -> ShownReference | None:
     if "shown.picture" not in tensors:
         return anchor.shown
-    return ShownReference(picture_HWC=tensors["shown.picture"], latents_BFCHW=tensors["shown.latents"])
+    return ShownReference(
+        picture_HWC=tensors["shown.picture"],
+        latents_BFCHW=tensors["shown.latents"],
+        landmarks_L2=tensors.get("shown.landmarks"),
+    )
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -25,7 +25,7 @@ class StreamCodec(Protocol):
 
     One may have a stride of its own in space (`spatial`, else 8), and may copy pixels from the reference picture
     (`wants_reference`): then it has `read_reference`, and `decode` takes what that made of the picture as a third
-    argument.
+    argument. Where it also reads `num_points` landmarks from latents, `read_reference` may be told the picture's.
     """
 
     def encode(self, pixels: Tensor) -> Tensor:
@@ -67,6 +67,11 @@ def spatial_of(codec: StreamCodec) -> int:
 def wants_reference(codec: StreamCodec) -> bool:
     """Whether the codec decodes with the reference picture at hand."""
     return getattr(codec, "wants_reference", False)
+
+
+def num_points(codec: StreamCodec) -> int:
+    """Landmarks that the codec reads from latents, and may be told of a reference."""
+    return getattr(codec, "num_points", 0)
 
 
 def driven(model: StreamModel, driving: StreamDriving) -> StreamDriving:

@@ -1,11 +1,12 @@
 """The code in the means of latents that tells how landmarks move."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import torch
 
 from knot_core.codec.landmark_code import LandmarkCode, token_means, with_means
-from knot_core.codec.point_motion import Points
+from knot_core.codec.point_motion import Points, stirred
 from knot_core.codec.warping import WarpingCodec
 from knot_core.codec.warping_networks import WarpingConfig
 
@@ -94,3 +95,17 @@ def test_a_video_gets_the_code_that_its_landmarks_have_from_a_reference() -> Non
         told = torch.einsum("nk,ktlx->ntlx", code.written((own - there).unflatten(0, (2, 4))), code.reads)
     assert torch.allclose(found, told.flatten(0, 1), atol=1e-6)
     assert found.abs().max() > 1e-4
+
+
+def test_where_landmarks_move_by_pixels_nothing_holds_the_decoder_back() -> None:
+    """Whatever else the latents say: they may be the reference's, as behind glasses."""
+    there = torch.rand(1, 6, 2) * 0.2 + 0.1
+    still = Points(places_NL2=there, sure_NL=torch.ones(1, 6))
+    left = stirred(still.moved(torch.tensor([3 / 256, 0.0])), still, 16, 16)
+    hardly = stirred(still.moved(torch.tensor([0.2 / 256, 0.0])), still, 16, 16)
+    nobody = stirred(replace(still.moved(torch.tensor([3 / 256, 0.0])), sure_NL=torch.zeros(1, 6)), still, 16, 16)
+    assert left.shape == (1, 1, 16, 16)
+    assert left[..., 2:4, 2:4].min() > 0.9
+    assert left[..., 8:, 8:].max() < 1e-3, "what is far from them stands still"
+    assert hardly.max() < 0.01
+    assert nobody.max() == 0
