@@ -69,6 +69,7 @@ class FaceCodecRecipe(StageRecipe):
     encoder_learns: bool = True  # else the decoder alone, behind latents that a network may be trained on meanwhile
     noise: float = 0.1  # standard deviation of what is added to the latents
     noise_ramp: int = 500  # steps until the noise is whole
+    toned: float = 0.0  # share of the clips that are grey or brown, as old photos are
     cameras: float = 0.7  # how much light and cameras differ that show the encoder frames and reference
     pull: float = 0.01
     edges: float = 1.0
@@ -84,6 +85,7 @@ class FaceCodecRecipe(StageRecipe):
     landmarks: float = 0.2  # that are read from latents
     told: float = 0.3  # share of the steps in which the decoder is told them; where eyes and mouths are alone, always
     blur: float = 0.4  # pixels by which what it is told is off
+    misplaced: float = 0.0  # pixels by which it is off alike in the reference and in all frames
     face: float = 2.0
     features: float = 6.0
 

@@ -30,7 +30,7 @@ from ..synthetic.avatars import box_mask
 from ..synthetic.heads.landmark_names import MIRRORED, PARTS
 from ..synthetic.motion import lively_controls
 from .face_batch import FaceClips, stacked, unseen_clip
-from .other_cameras import rephotographed
+from .other_cameras import in_one_tone, rephotographed
 from .warped_pictures import Painter, paint_shapes, warped_clip
 
 _LOOK_AGAIN = 50  # steps after which new files of the bank are looked for
@@ -86,6 +86,9 @@ class FacePictures:
 
     def _seen(self, rng: np.random.Generator, clip: FaceClips) -> FaceClips:
         """The clip with its frames and its reference as two other cameras show them to the encoder."""
+        if self.own.toned and rng.random() < self.own.toned:
+            frames, still = in_one_tone(rng, clip.frames_BT3HW[0], clip.reference_B3HW)
+            clip = replace(clip, frames_BT3HW=frames[None], reference_B3HW=still)
         frames, still = rephotographed(rng, clip.frames_BT3HW[0], clip.reference_B3HW, self.own.cameras)
         return replace(clip, frames_seen_BT3HW=frames[None], reference_seen_B3HW=still)
 

@@ -31,6 +31,13 @@ def rephotographed(
     return frames, reference
 
 
+def in_one_tone(rng: np.random.Generator, pictures_N3HW: Tensor, others_M3HW: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as an old photo: grey, or brown."""
+    tint = 1 + rng.uniform(0, 0.3) * _floats([0.45, 0.1, -0.55])[:, None, None] * (rng.random() < 0.5)
+    grey = ((part.mean(dim=1, keepdim=True) * tint).clamp(0, 1) for part in (pictures_N3HW, others_M3HW))
+    return next(grey), next(grey)
+
+
 def _relit(rng: np.random.Generator, clip_T3HW: Tensor, strength: float) -> Tensor:
     """Another exposure, contrast, and uneven light."""
     clip = clip_T3HW.clamp(1e-3, 1) ** float(np.exp(strength * rng.normal(0, 0.4)))

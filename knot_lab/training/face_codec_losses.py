@@ -47,19 +47,24 @@ def face_codec_loss(model: TrainedModel, batch: FaceClips, dice: Dice, own: Face
     noise = _noise_strength(dice, own) * dice.normal(count, model.network.config.latent_channels, height, width)
     told = None
     if batch.reference_B3HW.shape[-1] < own.size or dice.shared_uniform() < own.told:
-        blur = own.blur / own.size * dice.normal(TEMPORAL * count, batch.landmarks_BTL2.shape[2], 2)
-        told = told_points(batch, blur.to(batch.landmarks_BTL2))
+        num = batch.landmarks_BTL2.shape[2]
+        blur = own.blur / own.size * dice.normal(TEMPORAL * count, num, 2)
+        alike = own.misplaced / own.size * dice.normal(1, num, 2) if own.misplaced else torch.zeros(1, 1, num, 2)
+        told = told_points(batch, *(part.to(batch.landmarks_BTL2) for part in (blur, alike)))
     return clip_losses(model.network, batch, noise.to(batch.reference_B3HW), own, told)
 
 
-def told_points(batch: FaceClips, blur_BTL2: Tensor) -> tuple[Points, Points]:
-    """The landmarks of all pixel frames of whole groups, off by `blur`, and the reference's, as the decoder takes them;
-    those that are not known, or lie outside, are nowhere.
+def told_points(batch: FaceClips, blur_BTL2: Tensor, alike_B1L2: Tensor) -> tuple[Points, Points]:
+    """The landmarks of all pixel frames of whole groups, off by `blur`, and the reference's, as the decoder takes them,
+    both off by `alike`; those that are not known, or lie outside, are nowhere.
     """
-    frames, still = _in_fours(batch)
+    frames, still = (places.unflatten(0, (-1, TEMPORAL)) for places in _in_fours(batch))
+    alike_still = alike_B1L2.expand(len(still), -1, -1, -1)
+    alike = alike_still.repeat_interleave(len(frames) // len(still), dim=0)
+    blur = blur_BTL2.flatten(0, 1).unflatten(0, (-1, TEMPORAL))
     own, still = (
         Points(places_NL2=places.nan_to_num(0.5), sure_NL=inside(places).float())
-        for places in (frames + blur_BTL2.flatten(0, 1), still)
+        for places in ((part.flatten(0, 1) for part in (frames + blur + alike, still + alike_still)))
     )
     return own, still
 
