@@ -1,4 +1,4 @@
-"""Where eyes, lips, brows and nose of a reference lie, for codecs that read landmarks from latents.
+"""Landmarks of a reference, for codecs that read landmarks from latents.
 
 Those are read from renders exactly and from photos by a few pixels; behind glasses lids were looked for 10 pixels too
 low. MediaPipe's face mesh finds them better, where that package is installed.
@@ -17,7 +17,7 @@ NUMBERS: tuple[int | None, ...] = (*_RIGHT_EYE, *_LEFT_EYE, *_LIPS, *[None] * 21
 
 
 def find_landmarks(picture_HWC: Tensor) -> Tensor | None:
-    """Of a picture uint8 [H, W, 3], float32 [L, 2] in its sides (x, y): no numbers where the mesh has none.
+    """The landmarks of a picture uint8 [H, W, 3]: float32 [L, 2] in its sides (x, y), no numbers where the mesh has none.
 
     None where MediaPipe is not installed, or finds no face.
     """

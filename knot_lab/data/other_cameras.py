@@ -32,7 +32,7 @@ def rephotographed(
 
 
 def in_one_tone(rng: np.random.Generator, pictures_N3HW: Tensor, others_M3HW: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as an old photo: grey, or brown."""
+    """Both as an old photo, grey or brown: [N, 3, H, W] and [M, 3, H, W] in 0..1."""
     tint = 1 + rng.uniform(0, 0.3) * _floats([0.45, 0.1, -0.55])[:, None, None] * (rng.random() < 0.5)
     grey = ((part.mean(dim=1, keepdim=True) * tint).clamp(0, 1) for part in (pictures_N3HW, others_M3HW))
     return next(grey), next(grey)
