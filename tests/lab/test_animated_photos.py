@@ -59,6 +59,7 @@ def _landmarks(mouth: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, blink: np.
     points[:, 168, 1], points[:, 13, 1] = -20, 20
     points[:, 2] = np.stack([0 * pitch, -60 + 60 * np.cos(pitch), 60 * np.sin(pitch)], axis=-1)
     points[:, 14, 1] = 20 + 15 * mouth
+    points[:, 0, 1], points[:, 17, 1] = 15, 25 + 15 * mouth
     for side, (outer, inner, above, below) in zip((-1, 1), photos.formulas._EYES, strict=True):
         points[:, inner, 0] = side * 8
         points[:, outer] = np.stack([side * 28 * np.cos(yaw), 0 * yaw, side * 28 * np.sin(yaw)], axis=-1)

@@ -18,6 +18,7 @@ from knot_lab.evaluation.photo_figures import (
 
 FACE = {  # a frontal face, in pixels: x right, y down, z away
     10: (0, -70, 0), 168: (0, -10, -5), 2: (0, 30, 0), 13: (0, 50, 0), 14: (0, 50, 0),
+    0: (0, 42, 0), 17: (0, 60, 0),
     33: (-45, 0, 10), 133: (-18, 0, 5), 159: (-31, -5, 0), 145: (-31, 5, 0),
     263: (45, 0, 10), 362: (18, 0, 5), 386: (31, -5, 0), 374: (31, 5, 0),
 }  # fmt: skip
@@ -28,7 +29,7 @@ def face(opening: float = 0.0, lids: float = 1.0, turn: np.ndarray | None = None
     points = np.zeros((478, 3))
     for number, place in FACE.items():
         points[number] = place
-    points[14, 1] += opening
+    points[[14, 17], 1] += opening
     for number in (159, 145, 386, 374):
         points[number, 1] *= lids
     return (points * size) @ (np.eye(3) if turn is None else turn).T + (200, 150, 0)
@@ -62,7 +63,8 @@ def test_yaw_does_not_see_pitch_nor_pitch_yaw():
 def test_the_mouths_opening_is_in_lengths_of_the_nose_whatever_pose_and_size(turn, size):
     nose = np.hypot(40, 5)
     opened = mouth_opening(np.stack([face(o, turn=turn, size=size) for o in (0.0, 10.0, 20.0)]))
-    assert opened == pytest.approx([0, 10 / nose, 20 / nose])
+    lips = 18  # between their outer edges while the inner ones meet
+    assert opened == pytest.approx([lips / nose, (10 + lips + 10) / nose, (20 + lips + 20) / nose])
 
 
 def test_a_blink_is_one_where_the_lids_meet_and_zero_where_they_are_as_usual():
