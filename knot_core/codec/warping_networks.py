@@ -53,6 +53,7 @@ class ReadReference:
     features_BCHW: Tensor  # at a quarter of the size that the encoder sees
     window_HW: Tensor  # at half the size that the encoder sees: 0 where the picture stands still
     points: Points | None = None  # of a decoder that reads landmarks
+    tone_B33: Tensor | None = None  # for what is painted into a picture that has one tone only
 
     @property
     def detail(self) -> int:

@@ -17,7 +17,7 @@ NUMBERS: tuple[int | None, ...] = (*_RIGHT_EYE, *_LEFT_EYE, *_LIPS, *[None] * 21
 
 
 def find_landmarks(picture_HWC: Tensor) -> Tensor | None:
-    """Those of a picture uint8 [H, W, 3]: float32 [L, 2] in its sides (x, y), no numbers where the mesh has none.
+    """Landmarks float32 [L, 2] of a picture uint8 [H, W, 3], in its sides (x, y); no numbers where the mesh has none.
 
     None where MediaPipe is not installed, or finds no face.
     """
