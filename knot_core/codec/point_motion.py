@@ -25,6 +25,7 @@ _CELL = 4 * STRIDE  # pixels for one of the latents
 _READ = 96  # width of the reader
 _SPREAD = 6.0  # pixels, of a landmark's motion
 _NEAR, _STIRS = 16.0, 1.0  # pixels: how near a landmark's motion opens the decoder's gate, and which
+_REACH, _HOLDS = 24.0, 0.3  # pixels about a landmark that go with it; how far they stay where none is near
 _UNIT = 4.0  # pixels of motion that are 1 in a map
 
 
@@ -99,11 +100,7 @@ class PointMotion(nn.Module):
         each group lie, and how far their motion differs from the coarse flow there, in `_UNIT`.
         """
         height, width = (2 * side for side in coarse_N2HW.shape[-2:])
-        told = fn.grid_sample(
-            coarse_N2HW.float(), 2 * own.places_NL2[:, None] - 1, padding_mode="border", align_corners=False
-        )[:, :, 0]
-        apart = (still.places_NL2 - own.places_NL2).unbind(dim=-1)
-        moved = torch.stack([STRIDE * side * part for side, part in zip((width, height), apart, strict=True)], 1) - told
+        moved = _off(own, still, coarse_N2HW)
         sure = (own.sure_NL * still.sure_NL)[:, None]
         values = torch.cat([sure, sure * moved / _UNIT], dim=1)
         across, down = (
@@ -113,6 +110,34 @@ class PointMotion(nn.Module):
         weights = (self.mix.float()[None, :, None] * values[:, None]).flatten(1, 2)  # [N, 3 G, L]
         columns = (weights[..., None] * down[:, None]).transpose(-1, -2)  # [N, 3 G, H, L]
         return (columns @ across[:, None]).to(self.mix.dtype)
+
+
+def followed(own: Points, still: Points, coarse_N2HW: Tensor) -> Tensor:
+    """A coarse flow [N, 2, H, W], in pixels at an eighth of the size, that leads to where landmarks were: about each of
+    them it is moved by what it is off there.
+
+    Latents tell once for four pixel frames how a head moves, and landmarks tell it for each: without them what lies
+    between them goes on in steps.
+    """
+    height, width = coarse_N2HW.shape[-2:]
+    across, down = (
+        _bumps(own.places_NL2[..., axis], side, _REACH / (2 * STRIDE * side))
+        for axis, side in ((0, width), (1, height))
+    )  # [N, L, W], [N, L, H]
+    sure = own.sure_NL * still.sure_NL
+    values = sure[:, None] * fn.pad(_off(own, still, coarse_N2HW), (0, 0, 0, 1), value=1.0)  # [N, 3, L]
+    spread = (values[..., None] * down[:, None]).transpose(-1, -2) @ across[:, None]  # [N, 3, H, W]
+    return coarse_N2HW + (spread[:, :2] / (spread[:, 2:] + _HOLDS)).to(coarse_N2HW.dtype)
+
+
+def _off(own: Points, still: Points, coarse_N2HW: Tensor) -> Tensor:
+    """Pixels by which a coarse flow at an eighth of the size is off at landmarks, [N, 2, L]."""
+    height, width = (2 * STRIDE * side for side in coarse_N2HW.shape[-2:])
+    there = fn.grid_sample(
+        coarse_N2HW.float(), 2 * own.places_NL2[:, None] - 1, padding_mode="border", align_corners=False
+    )[:, :, 0]
+    apart = (still.places_NL2 - own.places_NL2).unbind(dim=-1)
+    return torch.stack([side * part for side, part in zip((width, height), apart, strict=True)], 1) - there
 
 
 def stirred(own: Points, still: Points, height: int, width: int) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn import functional as fn
 
 from ..geometry import TEMPORAL
 from .latent_matching import FAR, NEAR, aligned_distances, distances, matches, warp
-from .point_motion import PointMotion, Points, stirred
+from .point_motion import PointMotion, Points, followed, stirred
 
 Memory = tuple[Tensor, ...]
 
@@ -191,7 +191,7 @@ class Decoder(nn.Module):
         matched, gate = (part.repeat_interleave(TEMPORAL, dim=0) for part in (matched, _gate(own, still)))
         if points is not None:  # what is told is not doubted
             gate = 1 - (1 - gate) * (1 - stirred(*places, *own.shape[-2:]).to(gate))
-        return self.grow(x), _Told(matched_N2hw=matched, gate_N1hw=gate, places=places)
+        return self.grow(x), _Told(matched_N2hw=matched, gate_N1hw=gate, places=places, certain=points is not None)
 
     def _moved(self, x: Tensor, reference: ReadReference, told: _Told, past: _Past) -> Motion:
         """From features [N, 4 b, h, w]."""
@@ -205,6 +205,8 @@ class Decoder(nn.Module):
         matched, precise = told.matched_N2hw, reference.pixels_BCHW.dtype
         coarse, gain = self.coarse(x).to(precise).split([2, 1], dim=1)
         coarse = _COARSE * (doubled(matched) + coarse)
+        if told.certain:
+            coarse = followed(*told.places, coarse)
         copied = warp(repeated(reference.features_BCHW, len(x) // len(reference.features_BCHW)), doubled(coarse), 4)
         seen = [fn.pixel_shuffle(self.up(x), 2), copied]
         if told.places is not None:
@@ -232,12 +234,14 @@ class _Told:
     matched_N2hw: Tensor  # the flow by matching
     gate_N1hw: Tensor  # 0 where the latents are the reference's
     places: tuple[Points, Points] | None  # landmarks, and the reference's for each frame
+    certain: bool  # whether those are told, and not read from the latents
 
     def last(self) -> _Told:
         """The same of each latent frame's last pixel frame alone."""
         frames = slice(TEMPORAL - 1, None, TEMPORAL)
         places = None if self.places is None else tuple(part.last() for part in self.places)
-        return _Told(matched_N2hw=self.matched_N2hw[frames], gate_N1hw=self.gate_N1hw[frames], places=places)
+        matched, gate = self.matched_N2hw[frames], self.gate_N1hw[frames]
+        return _Told(matched_N2hw=matched, gate_N1hw=gate, places=places, certain=self.certain)
 
 
 class _Past:

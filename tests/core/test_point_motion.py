@@ -2,7 +2,7 @@
 
 import torch
 
-from knot_core.codec.point_motion import PointMotion, PointReader, Points
+from knot_core.codec.point_motion import PointMotion, PointReader, Points, followed
 
 
 def _points(places: list[list[float]], sure: float = 1.0) -> Points:
@@ -53,3 +53,24 @@ def test_a_landmark_that_is_nowhere_tells_nothing() -> None:
     own, still = _points([[0.5, 0.25]]), _points([[0.9, 0.9]], sure=0.0)
     with torch.no_grad():
         assert not _apart(1)(own, still, torch.zeros(1, 2, 8, 8)).any()
+
+
+def test_a_coarse_flow_follows_landmarks_and_what_is_far_from_them_stays() -> None:
+    own = _points([[0.25, 0.25], [0.3, 0.3]])
+    still = own.moved(torch.tensor([3 / 256, -2 / 256]))
+    found = followed(own, still, torch.zeros(1, 2, 32, 32))
+    assert torch.allclose(found[0, :, 8, 8], torch.tensor([3.0, -2.0]), atol=0.6)
+    assert found[..., 24:, 24:].abs().max() < 0.01
+    right = torch.tensor([3.0, -2.0])[:, None, None].expand(1, 2, 32, 32)
+    assert torch.allclose(followed(own, still, right), right, atol=1e-4), "nothing is to be mended"
+
+
+def test_an_unsure_landmark_moves_no_coarse_flow_and_all_frames_have_their_own() -> None:
+    own, unsure = _points([[0.5, 0.5]]), _points([[0.6, 0.5]], sure=0.0)
+    assert not followed(own, unsure, torch.zeros(1, 2, 16, 16)).any()
+    frames = Points(places_NL2=torch.tensor([[[0.5, 0.5]], [[0.52, 0.5]], [[0.54, 0.5]]]), sure_NL=torch.ones(3, 1))
+    still = own.moved(torch.zeros(2))
+    still = Points(places_NL2=still.places_NL2.expand(3, -1, -1), sure_NL=torch.ones(3, 1))
+    across = followed(frames, still, torch.zeros(3, 2, 32, 32))[:, 0, 16, 16]
+    assert across[0].abs() < 1e-4
+    assert across[2] < 1.5 * across[1] < 0, "what the landmark moved by since"
