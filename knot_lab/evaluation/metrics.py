@@ -80,6 +80,16 @@ def boundary_ratio(differences: np.ndarray, num_chunk_frames: int) -> float:
     return _mean(differences[between]) / max(_mean(differences[within]), 1e-12)
 
 
+def latent_step_ratio(differences: np.ndarray) -> float:
+    """Mean frame difference, of [T], from one latent frame to the next over that within them: 1 moves evenly, more goes
+    on in steps; nan without any.
+    """
+    steps, others = latent_boundaries(len(differences), 1)
+    assert not len(others)
+    within = np.setdiff1d(np.arange(1, len(differences)), steps)
+    return _mean(differences[steps]) / max(_mean(differences[within]), 1e-12)
+
+
 def pearson(a: np.ndarray, b: np.ndarray) -> float:
     """Correlation coefficient of two series [T]; 0 where one of them does not vary."""
     return _cosine(*(np.asarray(x, dtype=np.float64) - np.mean(x) for x in (a, b)))

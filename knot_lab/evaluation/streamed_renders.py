@@ -71,18 +71,20 @@ def streamed(drawn: StreamedRender, chunks: Iterable[Chunk]) -> StreamedRender:
 
 
 def render_stream_figures(one: StreamedRender, num_chunk_frames: int) -> dict[str, float]:
-    """In the face: dB against the truth, gradient energy over the truth's, and by how much the ratio of changes at
-    chunk boundaries to those at other latent frames' differs from the truth's.
+    """In the face: dB against the truth, gradient energy over the truth's, the ratio of changes at chunk boundaries to
+    those at other latent frames', and that of changes between latent frames to those within them.
     """
     made, truth, face = (torch.from_numpy(part) for part in (one.made, one.truth, one.face.astype(np.float32)))
-    ratios = [metrics.boundary_ratio(metrics.frame_difference(part, face), num_chunk_frames) for part in (made, truth)]
+    changes = [metrics.frame_difference(part, face) for part in (made, truth)]
     still = torch.from_numpy(one.reference)[None].expand_as(truth)
     return {
         "psnr": metrics.psnr(metrics.squared_error(made, truth, face)),
         "psnr_still": metrics.psnr(metrics.squared_error(still, truth, face)),
         "sharpness": metrics.sharpness(metrics.gradient_energy(made, face), metrics.gradient_energy(truth, face)),
-        "boundary_ratio": ratios[0],
-        "boundary_ratio_true": ratios[1],
+        "boundary_ratio": metrics.boundary_ratio(changes[0], num_chunk_frames),
+        "boundary_ratio_true": metrics.boundary_ratio(changes[1], num_chunk_frames),
+        "step_ratio": metrics.latent_step_ratio(changes[0]),
+        "step_ratio_true": metrics.latent_step_ratio(changes[1]),
     }
 
 

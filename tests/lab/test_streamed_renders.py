@@ -40,6 +40,7 @@ def test_a_jump_at_chunk_boundaries_is_found() -> None:
     jumping = truth + 2 * ((frames + 3) // 4 // 3)[:, None, None, None].astype(np.uint8)
     figures = render_stream_figures(_streamed(jumping, truth), 3)
     assert figures["boundary_ratio_true"] == pytest.approx(1)
+    assert figures["step_ratio_true"] == pytest.approx(1)
     assert summary([figures])["boundary"] > 0.2
 
 
@@ -53,3 +54,12 @@ def test_a_person_is_driven_by_the_clips_own_units_and_pose() -> None:
     signal = driving.pixel_signal(np.arange(9)).numpy()
     assert np.allclose(signal[:, MEL_DIM : MEL_DIM + 52], clip.units, atol=1e-6)
     assert np.allclose(signal[:, MEL_DIM + 52 : MEL_DIM + 55], 0.1, atol=1e-6)
+
+
+def test_motion_in_steps_of_four_frames_is_found() -> None:
+    frames = np.arange(49)
+    truth = np.broadcast_to((frames * 4)[:, None, None, None], (49, 16, 16, 3)).astype(np.uint8)
+    stepping = np.broadcast_to((16 * ((frames + 3) // 4) + frames)[:, None, None, None], truth.shape).astype(np.uint8)
+    figures = render_stream_figures(_streamed(stepping, truth), 3)
+    assert figures["step_ratio"] == pytest.approx(17)
+    assert figures["step_ratio_true"] == pytest.approx(1)
