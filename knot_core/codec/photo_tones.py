@@ -32,4 +32,4 @@ def tone_matrix(pixels_B3HW: Tensor, weight_HW: Tensor) -> Tensor | None:
 def in_tone(painted_N3HW: Tensor, matrix_B33: Tensor) -> Tensor:
     """Pictures [N, 3, H, W] in the tone of their references: of each of the B references N / B in a row."""
     matrix = matrix_B33.repeat_interleave(len(painted_N3HW) // len(matrix_B33), dim=0).to(painted_N3HW)
-    return torch.einsum("nij,njhw->nihw", matrix, painted_N3HW)
+    return torch.einsum("nij,njhw->nihw", matrix, painted_N3HW).to(painted_N3HW.dtype)  # autocast has its own

@@ -53,5 +53,7 @@ def test_a_grey_photo_stays_grey_whatever_the_decoder_paints() -> None:
         reference = codec.read_reference(torch.rand(1, 1, 64, 64).repeat(1, 3, 1, 1))
         motion, _ = codec.decoder(torch.randn(1, 2, 16, 4, 4), reference, None)
         made, coloured = (composed(motion, one) for one in (reference, replace(reference, tone_B33=None)))
+        with torch.autocast("cpu", torch.bfloat16):  # as in training
+            assert composed(motion, reference).dtype == made.dtype
     assert (made.amax(dim=1) - made.amin(dim=1)).max() < 1e-4
     assert (coloured.amax(dim=1) - coloured.amin(dim=1)).max() > 0.02
