@@ -221,7 +221,7 @@ class Decoder(nn.Module):
             flow_N2HW=open_ * flow,
             mask_N1HW=open_ * torch.sigmoid(fn.pixel_shuffle(mask, 2)),
             log_gain_N1HW=enlarged(told.gate_N1hw, 2) * MOST_GAIN * torch.tanh(gain),
-            residual_N3HW=fn.pixel_shuffle(residual, 4) + 0.5,
+            residual_N3HW=enlarged(residual.unflatten(1, (3, 16)).mean(dim=2) + 0.5, 4),  # finer, it shows a grid
             rough_N2HW=coarse,
             matched_N2HW=_COARSE * matched,
         )

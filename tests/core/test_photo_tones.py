@@ -48,7 +48,7 @@ def test_colours_where_nothing_counts_are_not_seen() -> None:
 def test_a_grey_photo_stays_grey_whatever_the_decoder_paints() -> None:
     torch.manual_seed(0)
     codec = WarpingCodec(WarpingConfig(encoder=(4, 6, 8, 10), decoder=(12, 8, 6), reference=4))
-    torch.nn.init.normal_(codec.decoder.head.weight, std=0.3)
+    torch.nn.init.normal_(codec.decoder.head.weight)
     with torch.no_grad():
         reference = codec.read_reference(torch.rand(1, 1, 64, 64).repeat(1, 3, 1, 1))
         motion, _ = codec.decoder(torch.randn(1, 2, 16, 4, 4), reference, None)
