@@ -11,8 +11,8 @@ _TONED, _COLOURED = 0.025, 0.055  # how far colours stray from one tone, over th
 # old or grey ones have at most 0.02, the others at least 0.068
 
 
-def tone_matrix(pixels_B3HW: Tensor, weight_HW: Tensor) -> Tensor | None:
-    """The matrix [B, 3, 3] that brings colours to the tone of pictures that have but one; None where none of them has.
+def tone_matrix(pixels_B3HW: Tensor, weight_HW: Tensor) -> Tensor:
+    """The matrix [B, 3, 3] that brings colours to the tone of pictures that have but one, and leaves those of others.
 
     `weight_HW`: what a pixel counts.
     """
@@ -23,8 +23,6 @@ def tone_matrix(pixels_B3HW: Tensor, weight_HW: Tensor) -> Tensor | None:
     apart = pixels - pixels.mean(dim=1, keepdim=True) * tone[..., None, None]
     strays = (apart.square().mean(dim=1) * weight).sum(dim=(1, 2)).sqrt() / brightness[:, 0]
     coloured = fn.hardtanh((strays - _TONED) / (_COLOURED - _TONED), 0.0, 1.0)[:, None, None]
-    if (coloured == 1).all():
-        return None
     own = torch.eye(3, device=pixels.device)
     return torch.lerp((tone / 3)[:, :, None].expand(-1, -1, 3), own.expand(len(tone), -1, -1), coloured)
 

@@ -30,7 +30,7 @@ from ..geometry import TEMPORAL
 from .head_window import head_window
 from .landmark_code import token_means, with_means
 from .latent_matching import warp
-from .photo_tones import in_tone, tone_matrix
+from .photo_tones import tone_matrix
 from .warping_networks import (
     SPATIAL,
     Decoder,
@@ -168,10 +168,7 @@ def composed(motion: Motion, reference: ReadReference) -> Tensor:
     count, detail = len(motion.flow_N2HW) // len(reference.pixels_BCHW), reference.detail
     copied = warp(repeated(reference.pixels_BCHW, count), enlarged(motion.flow_N2HW, 2 * detail), 1 / detail)
     copied = copied * enlarged(motion.log_gain_N1HW.exp(), GAIN * detail)
-    painted = motion.residual_N3HW
-    if reference.tone_B33 is not None:
-        painted = in_tone(painted, reference.tone_B33)
-    painted = painted if detail == 1 else enlarged(painted, detail)
+    painted = motion.residual_N3HW if detail == 1 else enlarged(motion.residual_N3HW, detail)
     return torch.lerp(copied, painted, enlarged(motion.mask_N1HW, 2 * detail))
 
 

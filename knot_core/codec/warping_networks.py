@@ -18,6 +18,7 @@ from torch.nn import functional as fn
 
 from ..geometry import TEMPORAL
 from .latent_matching import FAR, NEAR, aligned_distances, distances, matches, warp
+from .photo_tones import in_tone
 from .point_motion import PointMotion, Points, followed, stirred
 
 Memory = tuple[Tensor, ...]
@@ -52,8 +53,8 @@ class ReadReference:
     latents_BCHW: Tensor
     features_BCHW: Tensor  # at a quarter of the size that the encoder sees
     window_HW: Tensor  # at half the size that the encoder sees: 0 where the picture stands still
+    tone_B33: Tensor  # that of the picture, for what is painted into it
     points: Points | None = None  # of a decoder that reads landmarks
-    tone_B33: Tensor | None = None  # for what is painted into a picture that has one tone only
 
     @property
     def detail(self) -> int:
@@ -216,12 +217,13 @@ class Decoder(nn.Module):
         if told.places is not None:
             flow = flow + self.points.local(seen[-1]).to(precise)
         flow = doubled(doubled(coarse)) + _FINE * fn.pixel_shuffle(flow, 2)
+        painted = residual.unflatten(1, (3, 16)).mean(dim=2) + 0.5  # finer, it shows a grid
         open_ = enlarged(told.gate_N1hw, 8)
         return Motion(
             flow_N2HW=open_ * flow,
             mask_N1HW=open_ * torch.sigmoid(fn.pixel_shuffle(mask, 2)),
             log_gain_N1HW=enlarged(told.gate_N1hw, 2) * MOST_GAIN * torch.tanh(gain),
-            residual_N3HW=enlarged(residual.unflatten(1, (3, 16)).mean(dim=2) + 0.5, 4),  # finer, it shows a grid
+            residual_N3HW=enlarged(in_tone(painted, reference.tone_B33), 4),
             rough_N2HW=coarse,
             matched_N2HW=_COARSE * matched,
         )
