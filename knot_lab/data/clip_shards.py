@@ -52,9 +52,13 @@ class Clips:
     code: Tensor | None = None  # [N, F, K]
     reference_code: Tensor | None = None  # [N, R, K]
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is known of them, by name, as shards hold it."""
+        return {name: value.contiguous() for name, value in vars(self).items() if value is not None}
+
     def pick(self, rows: Tensor) -> Clips:
         """The clips of these rows, [B] whole numbers, in float32."""
-        return Clips(**{name: value if value is None else value[rows].float() for name, value in vars(self).items()})
+        return Clips(**{name: value[rows].float() for name, value in self.tensors().items()})
 
     def from_reference(self, chosen: Tensor) -> tuple[Clips, Tensor]:
         """The clips as they move from the reference of these numbers, [N], and that, [N, 1, 16, h, w]."""
@@ -110,7 +114,7 @@ def prepare(codec: TAEHV, recipe: ClipRecipe, shards: int, folder: Path) -> list
     for number, path in enumerate(paths):
         if not path.exists():
             clips = make_shard(codec, recipe, number, draw)
-            save_file({name: value.contiguous() for name, value in vars(clips).items()}, path.with_suffix(".part"))
+            save_file(clips.tensors(), path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
     return paths
 

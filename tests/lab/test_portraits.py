@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from knot_lab.data import clip_shards
+from knot_lab.recipes import KNOT_TINY
 from knot_lab.synthetic import avatars
 
 
@@ -69,3 +71,28 @@ def test_boxes_keep_their_size_and_stay_inside() -> None:
         assert len({(b - t, r - left) for t, left, b, r in boxes.tolist()}) == 1
         assert boxes.min() >= 0
         assert boxes.max() <= 128
+
+
+def test_shards_are_written_once_and_read_as_they_were_whatever_codec_they_are_of(tmp_path, monkeypatch) -> None:
+    """Those of a codec that has no code for landmarks hold none."""
+    made = []
+
+    def drawn(*_: object) -> clip_shards.Clips:
+        made.append(_some_clips(len(made)))
+        return made[-1]
+
+    monkeypatch.setattr(clip_shards, "make_shard", drawn)
+    monkeypatch.setattr(clip_shards.avatars, "compiled_draw", lambda: None)
+    paths = clip_shards.prepare(None, KNOT_TINY.clips, 2, tmp_path)
+    assert clip_shards.prepare(None, KNOT_TINY.clips, 2, tmp_path) == paths
+    assert len(made) == 2
+    read = clip_shards.load(paths)
+    assert torch.equal(read.latents, torch.cat([clips.latents for clips in made]))
+    assert read.code is None
+
+
+def _some_clips(seed: int) -> clip_shards.Clips:
+    draw = torch.Generator().manual_seed(seed)
+    some = {name: torch.rand(2, 3, generator=draw) for name in
+            ("references", "reference_controls", "reference_face", "mel", "controls", "face", "speaking")}  # fmt: skip
+    return clip_shards.Clips(latents=torch.rand(2, 3, generator=draw), **some)
