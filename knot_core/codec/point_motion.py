@@ -103,10 +103,7 @@ class PointMotion(nn.Module):
         moved = _off(own, still, coarse_N2HW)
         sure = (own.sure_NL * still.sure_NL)[:, None]
         values = torch.cat([sure, sure * moved / _UNIT], dim=1)
-        across, down = (
-            _bumps(own.places_NL2[..., axis], side, _SPREAD / (STRIDE * side))
-            for axis, side in ((0, width), (1, height))
-        )  # [N, L, W], [N, L, H]
+        across, down = _bumps(own, (width, height), _SPREAD / STRIDE)
         weights = (self.mix.float()[None, :, None] * values[:, None]).flatten(1, 2)  # [N, 3 G, L]
         columns = (weights[..., None] * down[:, None]).transpose(-1, -2)  # [N, 3 G, H, L]
         return (columns @ across[:, None]).to(self.mix.dtype)
@@ -120,10 +117,7 @@ def followed(own: Points, still: Points, coarse_N2HW: Tensor) -> Tensor:
     between them goes on in steps.
     """
     height, width = coarse_N2HW.shape[-2:]
-    across, down = (
-        _bumps(own.places_NL2[..., axis], side, _REACH / (2 * STRIDE * side))
-        for axis, side in ((0, width), (1, height))
-    )  # [N, L, W], [N, L, H]
+    across, down = _bumps(own, (width, height), _REACH / (2 * STRIDE))
     sure = own.sure_NL * still.sure_NL
     values = sure[:, None] * fn.pad(_off(own, still, coarse_N2HW), (0, 0, 0, 1), value=1.0)  # [N, 3, L]
     spread = (values[..., None] * down[:, None]).transpose(-1, -2) @ across[:, None]  # [N, 3, H, W]
@@ -144,14 +138,15 @@ def stirred(own: Points, still: Points, height: int, width: int) -> Tensor:
     """Over latent cells, [N, 1, h, w]: 0 where no landmark near has left its place, 1 where one has, by pixels."""
     sides = torch.tensor([width, height], device=own.places_NL2.device) * _CELL
     moved = ((own.places_NL2 - still.places_NL2) * sides).norm(dim=-1) * own.sure_NL * still.sure_NL
-    across, down = (
-        _bumps(own.places_NL2[..., axis], side, _NEAR / (_CELL * side)) for axis, side in ((0, width), (1, height))
-    )
+    across, down = _bumps(own, (width, height), _NEAR / _CELL)
     most = (moved[..., None, None] * down[..., None] * across[..., None, :]).amax(dim=1, keepdim=True)
     return 1 - torch.exp(-((most / _STIRS) ** 4))
 
 
-def _bumps(places_NL: Tensor, side: int, spread: float) -> Tensor:
-    """exp(-(x - place)^2 / 2 spread^2) over the `side` places of a map, [N, L, side]; spread in sides of the picture"""
-    at = (torch.arange(side, device=places_NL.device, dtype=torch.float32) + 0.5) / side
-    return torch.exp((at - places_NL[..., None]).square() / (-2 * spread**2))
+def _bumps(own: Points, sides: tuple[int, int], spread: float) -> list[Tensor]:
+    """exp(-(x - place)^2 / 2 spread^2) over the columns of a map, [N, L, W], and over its rows, [N, L, H], in cells."""
+    found = []
+    for place_NL, side in zip(own.places_NL2.unbind(dim=-1), sides, strict=True):
+        at = torch.arange(side, device=place_NL.device, dtype=torch.float32) + 0.5
+        found.append(torch.exp((at - side * place_NL[..., None]).square() / (-2 * spread**2)))
+    return found
