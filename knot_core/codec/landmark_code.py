@@ -35,7 +35,7 @@ class LandmarkCode(nn.Module):
         """
         own, still = token_means(latents_NChw), token_means(still_NChw)
         moved = (own - still) @ self.reads.to(own).flatten(1)
-        return moved.reshape(-1, *self.reads.shape[2:]), with_means(latents_NChw, still)
+        return moved.reshape(-1, *self.reads.shape[2:]), _with_more(latents_NChw, still - own)
 
     def written(self, moved_NTL2: Tensor) -> Tensor:
         """Landmarks' motion, in sides of the picture -> the code [N, K]."""
@@ -51,7 +51,12 @@ def token_means(latents_NChw: Tensor) -> Tensor:
 
 def with_means(latents_NChw: Tensor, means_NK: Tensor) -> Tensor:
     """The latents with other means, [N, K], as `token_means` gives them."""
+    return _with_more(latents_NChw, means_NK - token_means(latents_NChw))
+
+
+def _with_more(latents_NChw: Tensor, apart_NK: Tensor) -> Tensor:
+    """The latents with so much more, [N, K], at each place of every token."""
     height, width = latents_NChw.shape[-2:]
-    apart = (means_NK - token_means(latents_NChw)).unflatten(1, (-1, PATCH, PATCH))
+    apart = apart_NK.unflatten(1, (-1, PATCH, PATCH))
     spread = apart.repeat(1, 1, -(-height // PATCH), -(-width // PATCH))[..., :height, :width]
     return latents_NChw + spread.to(latents_NChw.dtype)

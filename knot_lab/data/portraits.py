@@ -58,7 +58,7 @@ class Portraits:
         clips = self.clips.pick(torch.tensor(dice.below(len(self.clips.latents))))
         signal = given_signal(clips, dice)
         chosen = choose_references(clips.references.shape[1], dice)
-        return self._batch(recipe, *clips.from_reference(torch.as_tensor(chosen)), signal)
+        return self._batch(recipe, *clips.from_reference(chosen), signal)
 
     def _frames(self, recipe: Recipe, people: Clips, dice: Dice) -> tuple[Batch, Dice]:
         clips = people.pick(torch.tensor(dice.below(len(people.latents))))
