@@ -9,6 +9,7 @@ from knot_core.codec.taehv import CodecConfig
 from knot_core.codec.warping_networks import WarpingConfig
 from knot_core.config import UNITS, UNITS_DIM, AdapterConfig, NetworkConfig, StreamSettings
 from knot_core.errors import SettingsError
+from knot_core.media.landmark_names import LANDMARKS
 
 from .stage_recipes import (
     CausalRecipe,
@@ -21,7 +22,6 @@ from .stage_recipes import (
     StageRecipe,
     require,
 )
-from .synthetic.heads.landmark_names import LANDMARKS
 
 PRECISIONS = ("bfloat16", "float32")
 OPTIMIZERS = ("adamw", "muon")

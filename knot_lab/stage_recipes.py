@@ -125,7 +125,7 @@ class RegressionRecipe(StageRecipe):
     face: float = 5.0  # how much more a latent pixel in the face box counts
     mouth: float = 10.0  # how much more still one where the mouth is
     eyes: float = 0.0  # and one where the eyes are
-    landmarks: float = 0.0  # a latent cell by which those are off that the folder's face codec reads
+    landmarks: float = 0.0  # a pixel by which those are off that latents tell by their code
 
     def turned(self, step: int) -> float:
         """How far the training has turned from single frames to streams: 0 before, 1 after."""

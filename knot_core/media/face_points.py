@@ -1,9 +1,9 @@
 """Landmarks of a face by the pack's own small network: where no face detector is installed.
 
-It looks at square windows of a picture. In each it says whether a face fills it, and where its 20 points are; the best
+It looks at square windows of a picture. In each it says whether a face fills it, and where its 45 points are; the best
 window is then moved, turned and scaled so that the face is aligned in it, and looked at again.
 
-Shapes: B windows, C channels, S = 128 pixels a side, N = 20 points, M cells a side of the heat maps, H W a picture.
+Shapes: B windows, C channels, S = 128 pixels a side, N = 45 points, M cells a side of the heat maps, H W a picture.
 """
 
 import cmath
@@ -18,22 +18,12 @@ from torch import Tensor, nn
 from ..heat_maps import mean_places
 from ..shipped_weights import ASSETS, read_shipped
 from .face_places import EYE_DISTANCE, EYES_MIDPOINT, MOUTH, SIDE
+from .landmark_names import LANDMARKS, MIRRORED
 from .picture import fit_image
 from .placement import Placement, cut_out
 
-# Left and right are the person's own.
-POINTS = (
-    "right_eye_outer", "right_eye_inner", "right_lid_upper", "right_lid_lower",
-    "left_eye_outer", "left_eye_inner", "left_lid_upper", "left_lid_lower",
-    "right_mouth_corner", "left_mouth_corner", "upper_lip", "lower_lip",
-    "nose_tip", "nose_base", "nose_bridge", "chin",
-    "right_brow_inner", "right_brow_outer", "left_brow_inner", "left_brow_outer",
-)  # fmt: skip
 EYE_CORNERS = (("right_eye_outer", "right_eye_inner"), ("left_eye_outer", "left_eye_inner"))
 MOUTH_CORNERS = ("right_mouth_corner", "left_mouth_corner")
-MIRRORED = [
-    POINTS.index(name.replace("left", "right") if "left" in name else name.replace("right", "left")) for name in POINTS
-]  # each point's place in a mirror
 _OUTER = 0.404  # the share of an eye's outer corner in its centre: on renders, whose corners these are, MediaPipe's
 # centres lie there (the median of 240)
 WINDOW = 128  # pixels a side: with the mean place under a heat map fine enough, at a quarter of the work of 256
@@ -63,8 +53,8 @@ class FacePointsNet(nn.Module):
         self.sixteenth, self.coarse = _stage(b, c, 4, stride=2), _stage(c, d, 3, stride=2)
         self.up_c, self.up_b, self.up_a = (nn.Conv2d(wide, narrow, 1) for wide, narrow in ((d, c), (c, b), (b, a)))
         self.join_c, self.join_b, self.join_a = (_stage(width, width, 1, stride=1) for width in (c, b, a))
-        self.maps = nn.Conv2d(a, len(POINTS), 1)
-        self.judge = nn.Linear(d, len(POINTS) + 1)
+        self.maps = nn.Conv2d(a, len(LANDMARKS), 1)
+        self.judge = nn.Linear(d, len(LANDMARKS) + 1)
 
     def forward(self, windows_BCSS: Tensor) -> Seen:
         """Windows [B, 3, S, S] -> points [B, N, 2] and how sure they are."""
@@ -87,7 +77,7 @@ class FacePointsNet(nn.Module):
 
 def mirrored_points(points_BN2: Tensor, width: int) -> Tensor:
     """The points [B, N, 2] of pictures of that width, in their mirror images: left and right change names."""
-    return points_BN2[:, MIRRORED] * torch.tensor([-1.0, 1.0]) + torch.tensor([float(width), 0.0])
+    return points_BN2[:, list(MIRRORED)] * torch.tensor([-1.0, 1.0]) + torch.tensor([float(width), 0.0])
 
 
 def _convolution(inside: int, outside: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -185,7 +175,7 @@ def _averaged(network: FacePointsNet, image: Tensor, window: Placement) -> Tenso
     straight = _cut_out(image, windows)
     seen, mirrored = network(straight), network(straight.flip(-1))
     back = mirrored_points(mirrored.points, WINDOW)
-    trust = torch.stack([seen.error, mirrored.error[:, MIRRORED]]) ** -2
+    trust = torch.stack([seen.error, mirrored.error[:, list(MIRRORED)]]) ** -2
     mean = (torch.stack([seen.points, back]) * trust[..., None]).sum(dim=0) / trust.sum(dim=0)[..., None]
     placed = torch.stack([one.to_whole(torch.complex(*at.unbind(-1))) for one, at in zip(windows, mean, strict=True)])
     weight = trust.sum(dim=0) / torch.tensor([abs(one.scale) ** 2 for one in windows])[:, None]
@@ -237,6 +227,6 @@ def _around(points: Tensor, whole: tuple[int, int]) -> Placement:
 
 def eyes_and_mouth(points: Tensor) -> tuple[complex, complex, complex]:
     """The picture's left eye, its right eye and the mouth, of points complex [N]: each between its corners."""
-    by_name = dict(zip(POINTS, points.tolist(), strict=True))
+    by_name = dict(zip(LANDMARKS, points.tolist(), strict=True))
     eyes = (_OUTER * by_name[outer] + (1 - _OUTER) * by_name[inner] for outer, inner in EYE_CORNERS)
     return *eyes, sum(by_name[name] for name in MOUTH_CORNERS) / 2

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .face_mesh import find_mesh
 
-# Of each landmark, in the order of training (`LANDMARKS` in knot_lab/synthetic/heads/landmark_names.py), its number in
+# Of each landmark, in the order of training (`LANDMARKS` in `landmark_names.py`), its number in
 # MediaPipe's mesh; None where that has none in the same place.
 _RIGHT_EYE, _LEFT_EYE = (468, 33, 133, 159, 145), (473, 263, 362, 386, 374)  # the person's own
 _LIPS = (0, 13, 17, 14, 39, 81, 181, 178, 269, 311, 405, 402, 61, 291)

@@ -28,7 +28,7 @@ from ..training import calibrate
 from ..training.codec import build_codec, build_decoder
 from ..training.export import export, write_samples
 from ..training.face_codec import NAME as FACE_CODEC
-from ..training.face_codec import build_face_codec, export_face_codec, landmark_reader, trained_face_codec
+from ..training.face_codec import build_face_codec, export_face_codec, trained_face_codec, trained_landmark_code
 from ..training.face_points_training import FACE_POINTS_STEPS, train_face_points
 from ..training.knot_lora import NAME as KNOT_LORA
 from ..training.knot_lora import build_knot_lora
@@ -166,8 +166,8 @@ def _stills(args: argparse.Namespace, recipe: Recipe) -> None:
 def _student(args: argparse.Namespace, recipe: Recipe) -> None:
     own, source, start = recipe.student, portraits_of(args, recipe.student), weights_in(args.start_from)
     with _team(args) as team:
-        reader = landmark_reader(args.folder).to(team.device) if own.landmarks else None
-        train_stage(build_regression(recipe, own, team, start, reader), source, outputs_of(args, recipe, team))
+        code = trained_landmark_code(args.folder).to(team.device) if own.landmarks else None
+        train_stage(build_regression(recipe, own, team, start, code), source, outputs_of(args, recipe, team))
 
 
 def _variants(args: argparse.Namespace, recipe: Recipe) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..synthetic.heads.landmark_names import LANDMARKS
+from knot_core.media.landmark_names import LANDMARKS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

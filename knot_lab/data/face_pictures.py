@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as fn
 
 from knot_core.codec.latent_matching import warp
+from knot_core.media.landmark_names import MIRRORED, PARTS
 
 from ..parallel import Team
 from ..recipes import Recipe
@@ -27,7 +28,6 @@ from ..rng import Dice, DiceOf
 from ..stage_recipes import FaceCodecRecipe
 from ..synthetic import avatars
 from ..synthetic.avatars import box_mask
-from ..synthetic.heads.landmark_names import MIRRORED, PARTS
 from ..synthetic.motion import lively_controls
 from .face_batch import FaceClips, stacked, unseen_clip
 from .other_cameras import in_one_tone, rephotographed

@@ -23,10 +23,10 @@ from knot_core.codec.latent_matching import warp
 from knot_core.codec.warping import GAIN, WarpingCodec, composed
 from knot_core.codec.warping_networks import MOST_GAIN, Motion, ReadReference
 from knot_core.errors import SettingsError
+from knot_core.media.landmark_names import LANDMARKS
 
 from ..data.face_batch import FaceClips
 from ..data.face_pictures import read_whole
-from ..synthetic.heads.landmark_names import LANDMARKS
 from . import metrics
 
 FARTHEST_YAW = 0.35  # rad, of the clips whose motion photos get

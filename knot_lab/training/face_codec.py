@@ -19,17 +19,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
+from knot_core.codec import load_codec
+from knot_core.codec.landmark_code import LandmarkCode
 from knot_core.codec.latent_matching import warp
-from knot_core.codec.point_motion import PointReader
 from knot_core.codec.warping import WarpingCodec, composed
 from knot_core.codec.warping_networks import MemoryBlock, ResBlock
 from knot_core.errors import SettingsError
+from knot_core.media.landmark_names import GROUPS, LANDMARKS
+from knot_core.model_loading import ASSETS
 
 from ..data.face_batch import FaceClips
 from ..parallel import Team
 from ..recipes import Recipe
 from ..rng import Dice
-from ..synthetic.heads.landmark_names import GROUPS, LANDMARKS
 from .face_codec_losses import encoded, face_codec_loss, motion_of
 from .landmark_code_fit import read_landmark_code
 from .latent_reader import ReadCodec
@@ -106,21 +108,25 @@ def export_face_codec(folder: Path, assets: Path) -> Path:
 
 
 def trained_face_codec(folder: Path) -> WarpingCodec:
-    """The codec of the folder's training, with its averaged weights."""
+    """The codec of the folder's training, with its averaged weights; without one, the codec that ships, whose latents
+    the network that ships knows.
+    """
+    if not (folder / f"{NAME}.ckpt").exists():
+        return load_codec(ASSETS / FILE)
     weights, _ = _averaged(folder)
     return WarpingCodec.from_state_dict(_engines(weights)).requires_grad_(False)
 
 
-def landmark_reader(folder: Path) -> PointReader:
-    """The reader of landmarks of that codec.
+def trained_landmark_code(folder: Path) -> LandmarkCode:
+    """The code of landmarks' motion in that codec's latents.
 
     Raises:
         SettingsError: it has none.
     """
     points = trained_face_codec(folder).decoder.points
-    if points is None:
-        raise SettingsError(f"the face codec in {folder} reads no landmarks; train it anew, or --set landmarks=0.0")
-    return points.reader
+    if points is None or points.code is None:
+        raise SettingsError(f"the face codec in {folder} has no code of landmarks; run the stage face-code first")
+    return points.code
 
 
 def _averaged(folder: Path) -> tuple[Mapping[str, Tensor], int]:

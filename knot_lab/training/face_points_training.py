@@ -4,7 +4,7 @@ Pictures lie in npz files: `pictures` uint8 [n, P, P, 3], `points` float32 [n, k
 Renders of `knot_lab/synthetic/heads` are one source; pictures that MediaPipe labelled another. A clip of anything else
 (`data natural` writes them) shows what is no face. Files that come into the folder while it trains are read, too.
 
-Shapes: B windows, S = 128 pixels a side, n pictures, P = 256 pixels of theirs, N = 20 points of k.
+Shapes: B windows, S = 128 pixels a side, n pictures, P = 256 pixels of theirs, N = 45 points of k.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from knot_core.media.face_places import EYE_DISTANCE, EYES_MIDPOINT, SIDE
-from knot_core.media.face_points import POINTS, WINDOW, FacePointsNet, Seen, mirrored_points
+from knot_core.media.face_points import WINDOW, FacePointsNet, Seen, mirrored_points
+from knot_core.media.landmark_names import LANDMARKS
 from knot_core.shipped_weights import write_shipped
 
-FACE_POINTS_STEPS = 5000
+FACE_POINTS_STEPS = 9000
 _HELD_OUT = 20  # files whose number is a multiple of it are never trained on
 _BATCH, _RATE, _WARM_UP = 16, 2e-3, 100
 _NO_FACE = 0.15  # share of a face's windows that it does not fill
@@ -64,9 +65,9 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     with np.load(path) as stored:
         if "frames" in stored:  # a clip; one frame is much like the next
             pictures = stored["frames"][::2]
-            points = np.full((len(pictures), len(POINTS), 2), _NOWHERE, np.float32)
+            points = np.full((len(pictures), len(LANDMARKS), 2), _NOWHERE, np.float32)
         else:
-            places = [list(stored["names"]).index(name) for name in POINTS]
+            places = [list(stored["names"]).index(name) for name in LANDMARKS]
             pictures, points = stored["pictures"], stored["points"][:, places].astype(np.float32)
     whole = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
     small = F.interpolate(whole, WINDOW, mode="area").round().byte().permute(0, 2, 3, 1)
@@ -237,7 +238,7 @@ def off(network: FacePointsNet, unseen: PointPictures, count: int = 64) -> float
     rng = np.random.default_rng(0)
     windows, points, face = augmented(rng, *unseen.draw(rng, count))
     seen = network.eval()(windows)
-    corners = [POINTS.index(name) for name in POINTS if name.endswith(("outer", "inner", "corner"))
+    corners = [LANDMARKS.index(name) for name in LANDMARKS if name.endswith(("outer", "inner", "corner"))
                and "brow" not in name]  # fmt: skip
     eyes = (points[:, [0, 1]].mean(dim=1) - points[:, [4, 5]].mean(dim=1)).norm(dim=-1).clamp(min=5)
     away = ((seen.points - points).norm(dim=-1)[:, corners].mean(dim=1) / eyes)[face > 0]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from knot_core.codec.point_motion import PointReader
+from knot_core.codec.landmark_code import LandmarkCode
 
 from .discriminator import Adversary
 
@@ -12,7 +12,7 @@ class Judges:
     """The networks that a recipe asks for."""
 
     adversary: Adversary | None = None
-    reader: PointReader | None = None  # of landmarks, from the latents of the codec
+    code: LandmarkCode | None = None  # by which latents tell how landmarks move
 
 
 NOBODY = Judges()

@@ -20,9 +20,9 @@ from safetensors.torch import load_file, save_file
 from knot_core.codec.landmark_code import LandmarkCode
 from knot_core.errors import SettingsError
 from knot_core.geometry import TEMPORAL
+from knot_core.media.landmark_names import LANDMARKS, PARTS
 
 from ..data.face_clips import is_of_a_person
-from ..synthetic.heads.landmark_names import LANDMARKS, PARTS
 
 FILE = "landmark-code.safetensors"
 _STRENGTH = 0.7  # standard deviation of a number of the code; latents have about 1

@@ -12,16 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
-from knot_core.codec.point_motion import PointReader
 from knot_core.codec.warping import WarpingCodec
 from knot_core.codec.warping_networks import WarpingConfig
 from knot_core.heat_maps import mean_places
-
-from ..synthetic.heads.landmark_names import PARTS
+from knot_core.media.landmark_names import PARTS
 
 _SCALAR = "decoder.sharpness"
 _SPREAD = 0.7  # of a landmark's likelihood, in latent cells
-_BELIEVED = 0.5  # how sure of a landmark in true latents one must be
 _OFTEN = 8.0  # how often places of eyes and mouth count beside what a part has in common: lids move by half a cell
 
 
@@ -71,19 +68,6 @@ def landmark_loss(maps_NLc: Tensor, size: tuple[int, int], landmarks_NL2: Tensor
     error = (mean_places(likely[..., :-1].exp().unflatten(-1, size)) * cells - places) * known[..., None]
     unlike = (wanted * (wanted.clamp_min(1e-9).log() - likely)).sum(dim=-1) * told
     return (unlike.sum() + _distances(error, known)) / told.sum().clamp_min(1)
-
-
-def points_apart(reader: PointReader, x0_BFChw: Tensor, truth_BFChw: Tensor) -> Tensor:
-    """The mean distance in latent cells, [], of landmarks of predicted latents [B, F, C, h, w] from those of the true
-    ones; what parts have not in common counts more.
-    """
-    with torch.no_grad():
-        wanted = reader(truth_BFChw.flatten(0, 1))
-    found = reader(x0_BFChw.flatten(0, 1).to(truth_BFChw.dtype))
-    known = wanted.sure_NL > _BELIEVED
-    cells = torch.tensor(truth_BFChw.shape[:-3:-1], device=known.device)
-    error = (found.places_NL2 - wanted.places_NL2) * cells * known[..., None]
-    return _distances(error, known) / known.sum().clamp_min(1)
 
 
 def _distances(error_NL2: Tensor, known_NL: Tensor) -> Tensor:

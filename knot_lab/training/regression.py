@@ -28,7 +28,7 @@ from ..data.batch import Batch
 from ..rng import Dice
 from ..stage_recipes import RegressionRecipe
 from .judges import NOBODY, Judges
-from .latent_reader import points_apart
+from .landmark_judge import landmarks_apart
 from .losses import contrast_loss
 from .roles import TrainedModel
 from .rollout_cache import RolloutCache
@@ -159,8 +159,8 @@ def _loss(
     plain = loss.detach()
     if own.contrast:
         loss = loss + own.contrast * contrast_loss(x0, truth, weight, _NEAR)
-    if judges.reader is not None:
-        loss = loss + own.landmarks * points_apart(judges.reader, x0, truth)
+    if judges.code is not None:
+        loss = loss + own.landmarks * landmarks_apart(judges.code, x0, truth)
     if judges.adversary is not None:
         loss = judges.adversary.opposed(loss, x0, truth, weight, dice)
     return loss, plain

@@ -8,7 +8,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from knot_core.codec.point_motion import PointReader
+from knot_core.codec.landmark_code import LandmarkCode
 from knot_core.config import UNITS, UNITS_DIM, takes_controls
 from knot_core.driving.audio import MEL_DIM
 from knot_core.driving.expression_controls import CONTROLS
@@ -36,10 +36,10 @@ def build_regression(
     own: RegressionRecipe,
     team: Team,
     start: Mapping[str, Tensor] | None = None,
-    reader: PointReader | None = None,
+    code: LandmarkCode | None = None,
 ) -> Stage:
-    """The stage `student` at its beginning. `start`: weights of the recipe's network to go on from; `reader`: of
-    landmarks, from the latents that it predicts.
+    """The stage `student` at its beginning. `start`: weights of the recipe's network to go on from; `code`: by
+    which the latents that it predicts tell how landmarks move.
     """
     network = student_at_start(recipe, own.seed)
     if start is not None:
@@ -48,7 +48,7 @@ def build_regression(
     network.gradient_checkpointing = recipe.recompute
     average = make_role(deepcopy(network), recipe, team, learns=False)
     student = make_role(network, recipe, team)
-    judges = Judges(adversary=make_adversary(recipe, own, team), reader=reader)
+    judges = Judges(adversary=make_adversary(recipe, own, team), code=code)
     return Stage(
         name="student",
         recipe=recipe,

@@ -16,7 +16,6 @@ from knot_core.media import face_alignment
 from knot_core.media.face_alignment import find_face_points
 from knot_core.media.face_places import EYE_DISTANCE, EYES_MIDPOINT, MOUTH, SIDE
 from knot_core.media.face_points import (
-    POINTS,
     WINDOW,
     FacePointsNet,
     Seen,
@@ -25,6 +24,7 @@ from knot_core.media.face_points import (
     load_face_points,
     locate,
 )
+from knot_core.media.landmark_names import LANDMARKS
 
 EYES = (EYES_MIDPOINT[0] - EYE_DISTANCE / 2, EYES_MIDPOINT[1]), (EYES_MIDPOINT[0] + EYE_DISTANCE / 2, EYES_MIDPOINT[1])
 PLACES = torch.tensor([complex(*place) for place in (*EYES, MOUTH)])  # of three discs, one for each colour
@@ -50,17 +50,17 @@ class SeesDiscs(torch.nn.Module):
         swapped = (places[:, 0, :1] > places[:, 1, :1])[..., None]
         places = torch.where(swapped, places[:, [1, 0, 2]], places)
         of = [0 if "right_eye" in name or "right_lid" in name else 1 if "left_eye" in name or "left_lid" in name else 2
-              for name in POINTS]  # fmt: skip
+              for name in LANDMARKS]  # fmt: skip
         wanted = torch.view_as_real(PLACES * WINDOW / SIDE)
         away = (places - wanted).norm(dim=-1).mean(dim=-1)
-        return Seen(points=places[:, of], error=torch.ones(len(windows), len(POINTS)), face=4 - away, maps=windows)
+        return Seen(points=places[:, of], error=torch.ones(len(windows), len(LANDMARKS)), face=4 - away, maps=windows)
 
 
 def test_the_network_gives_a_place_and_an_error_for_each_point():
     seen = FacePointsNet().eval()(torch.rand(2, 3, WINDOW, WINDOW))
-    assert seen.points.shape == (2, len(POINTS), 2)
+    assert seen.points.shape == (2, len(LANDMARKS), 2)
     assert ((seen.points > 0) & (seen.points < WINDOW)).all()
-    assert seen.error.shape == (2, len(POINTS))
+    assert seen.error.shape == (2, len(LANDMARKS))
     assert (seen.error > 0).all()
     assert seen.face.shape == (2,)
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as fn
 
-from knot_core.codec.landmark_code import token_means
+from knot_core.codec.landmark_code import LandmarkCode, token_means
 from knot_core.codec.latent_matching import warp
-from knot_core.codec.point_motion import PointReader
 from knot_core.codec.warping import WarpingCodec
 from knot_core.codec.warping_networks import WarpingConfig
 from knot_core.errors import CheckpointError, SettingsError
+from knot_core.media.landmark_names import LANDMARKS, PARTS
 from knot_lab.data import face_clips
 from knot_lab.data.clip_shards import Clips
 from knot_lab.data.face_clips import prepare_bank, read_clip
@@ -33,11 +33,10 @@ from knot_lab.parallel import Team
 from knot_lab.recipes import KNOT_FACE, Recipe
 from knot_lab.rng import Dice
 from knot_lab.synthetic import avatars
-from knot_lab.synthetic.heads.landmark_names import LANDMARKS, PARTS
 from knot_lab.training import face_codec as training
 from knot_lab.training.face_codec_losses import moved_apart, point_loss
 from knot_lab.training.landmark_code_fit import fit_landmark_code, fitted, read_landmark_code
-from knot_lab.training.latent_reader import ReadCodec, landmark_loss, points_apart
+from knot_lab.training.latent_reader import ReadCodec, landmark_loss
 from knot_lab.training.loop import Outputs, train_stage
 from knot_lab.training.regression_stage import build_regression
 
@@ -180,20 +179,6 @@ def test_landmarks_are_read_where_the_maps_peak_and_unknown_ones_do_not_count() 
     lids[LANDMARKS.index("left_lid_upper"), 1], lids[LANDMARKS.index("chin"), 1] = 0.05, -0.05
     of_a_lid, of_the_chin = (landmark_loss(maps, (8, 8), right + lids * (lids[:, 1:] * sign > 0)) for sign in (1, -1))
     assert of_a_lid > of_the_chin, "what lids and lips do by themselves counts more"
-
-
-def test_predicted_latents_are_judged_by_where_their_landmarks_lie() -> None:
-    torch.manual_seed(0)
-    reader = PointReader(16, len(LANDMARKS)).requires_grad_(False)
-    truth = torch.randn(1, 2, 16, 8, 8)
-    assert points_apart(reader, truth, truth) == 0
-    x0 = (truth + 0.5 * torch.randn_like(truth)).requires_grad_()
-    apart = points_apart(reader, x0, truth)
-    apart.backward()
-    with torch.no_grad():
-        assert 0 < points_apart(reader, x0 - 0.01 * x0.grad / x0.grad.norm(), truth) < apart
-    reader.layers[-1].bias.fill_(-100.0)  # nothing is found
-    assert points_apart(reader, x0, truth) == 0
 
 
 def test_a_flow_is_judged_at_landmarks_and_by_how_parts_move_in_themselves(bank: Path) -> None:
@@ -394,15 +379,16 @@ def test_the_regression_learns_from_rendered_clips(bank: Path, tmp_path: Path) -
     own = replace(own, landmarks=1.0)
     recipe = replace(KNOT_FACE, network=network, student=own)
     clips, team = _clips(bank), Team()
-    reader = PointReader(16, len(LANDMARKS))
-    before = {name: tensor.clone() for name, tensor in reader.state_dict().items()}
-    stage = build_regression(recipe, own, team, reader=reader)
+    code = LandmarkCode(16, len(LANDMARKS))
+    code.reads.normal_()
+    before = code.reads.clone()
+    stage = build_regression(recipe, own, team, code=code)
     lines: list[dict[str, float]] = []
     outputs = Outputs(folder=tmp_path, log=lambda _, **values: lines.append(values))
     train_stage(stage, Portraits(own=own, clips=clips, stills=clips), outputs)
     assert all(np.isfinite(value) for line in lines for value in line.values())
     assert (tmp_path / "student.safetensors").exists()
-    assert all(torch.equal(tensor, before[name]) for name, tensor in reader.state_dict().items()), "it only judges"
+    assert torch.equal(code.reads, before), "it only judges"
 
 
 def test_a_training_goes_on_from_weights_that_read_no_landmarks() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from knot_core.codec.warping import WarpingCodec
 from knot_core.codec.warping_networks import WarpingConfig
 from knot_core.errors import SettingsError
+from knot_core.media.landmark_names import LANDMARKS
 from knot_lab.commands import evaluate
 from knot_lab.evaluation import aligned_photos
 from knot_lab.evaluation.face_codec_figures import (
@@ -30,7 +31,6 @@ from knot_lab.evaluation.face_codec_figures import (
     transferred,
 )
 from knot_lab.evaluation.photo_sets import PHOTOS
-from knot_lab.synthetic.heads.landmark_names import LANDMARKS
 from knot_lab.training.face_codec import started
 
 

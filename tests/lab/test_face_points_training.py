@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from knot_core.media.face_points import POINTS, WINDOW, FacePointsNet, load_face_points
+from knot_core.media.face_points import WINDOW, FacePointsNet, load_face_points
+from knot_core.media.landmark_names import LANDMARKS
 from knot_lab.training.face_points_training import PointPictures, _mirrored, augmented, loss_of, train_face_points
 
 SIDE = 256
@@ -14,7 +15,7 @@ SIDE = 256
 
 def dots(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Grey pictures [count, 256, 256, 3] with a white square at each of 22 points [count, 22, 2]."""
-    points = rng.uniform(70, 186, (count, len(POINTS) + 2, 2)).astype(np.float32)
+    points = rng.uniform(70, 186, (count, len(LANDMARKS) + 2, 2)).astype(np.float32)
     pictures = np.full((count, SIDE, SIDE, 3), 90, np.uint8)
     for picture, places in zip(pictures, points, strict=True):
         for x, y in places.round().astype(int):
@@ -24,7 +25,7 @@ def dots(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def stored(folder, files: int):
     """Files with two more points than are wanted, in another order."""
-    rng, names = np.random.default_rng(0), [*reversed(POINTS), "left_ear", "right_ear"]
+    rng, names = np.random.default_rng(0), [*reversed(LANDMARKS), "left_ear", "right_ear"]
     folder.mkdir()
     for number in range(files):
         pictures, points = dots(rng, 4)
@@ -38,14 +39,14 @@ def test_points_come_by_their_names_and_files_are_held_out_whole(tmp_path):
     assert (seen.refresh(), unseen.refresh()) == (8, 4)
     with np.load(folder / "0.npz") as file:
         by_name = dict(zip(file["names"].tolist(), file["points"][0], strict=True))
-    assert np.allclose(unseen.points[0], [by_name[name] / 2 for name in POINTS])
+    assert np.allclose(unseen.points[0], [by_name[name] / 2 for name in LANDMARKS])
     assert unseen.pictures.shape == (4, WINDOW, WINDOW, 3)
     np.savez(folder / "-1.npz", **np.load(folder / "1.npz"))  # lies before all others
     assert (seen.refresh(), unseen.refresh()) == (12, 4)
 
 
 def test_a_picture_in_the_mirror_has_its_left_points_where_its_right_ones_were():
-    points = torch.rand(1, len(POINTS), 2) * WINDOW
+    points = torch.rand(1, len(LANDMARKS), 2) * WINDOW
     rng = np.random.default_rng(1)
     picture = torch.rand(1, 3, 8, WINDOW)
     for _ in range(20):
@@ -53,9 +54,9 @@ def test_a_picture_in_the_mirror_has_its_left_points_where_its_right_ones_were()
         if not torch.equal(other, picture):
             break
     assert torch.equal(other, picture.flip(-1))
-    left, right = POINTS.index("left_eye_outer"), POINTS.index("right_eye_outer")
+    left, right = LANDMARKS.index("left_eye_outer"), LANDMARKS.index("right_eye_outer")
     assert torch.allclose(moved[0, left], torch.tensor([WINDOW, 0.0]) + points[0, right] * torch.tensor([-1.0, 1.0]))
-    nose = POINTS.index("nose_tip")
+    nose = LANDMARKS.index("nose_tip")
     assert torch.allclose(moved[0, nose, 1], points[0, nose, 1])
 
 
@@ -63,7 +64,7 @@ def test_augmented_points_still_lie_on_what_they_mark():
     """By colour: of all light and grain, the white squares stay the brightest around."""
     pictures, points = dots(np.random.default_rng(3), 32)
     small = torch.nn.functional.interpolate(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255, WINDOW)
-    halved = torch.from_numpy(points[:, : len(POINTS)]) / 2
+    halved = torch.from_numpy(points[:, : len(LANDMARKS)]) / 2
     windows, moved, face = augmented(np.random.default_rng(4), small, halved)
     assert 0.5 < face.mean() < 1
     brighter = []

@@ -10,13 +10,13 @@ from PIL import Image
 from knot_core.driving.face_units import UNITS
 from knot_core.errors import DrivingError
 from knot_core.media.face_points import WINDOW
+from knot_core.media.landmark_names import LANDMARKS
 from knot_lab.synthetic.heads import compiled
 from knot_lab.synthetic.heads.cameras import aligned_view, framed, on_screen, rotation, to_camera
 from knot_lab.synthetic.heads.clips import draw_clip, idle_motion, lively, packed, sample_clip, unit_values
 from knot_lab.synthetic.heads.face_speech import speech_units, units_of_letter
 from knot_lab.synthetic.heads.head_bank import read_head_bank
 from knot_lab.synthetic.heads.identity import HeadIdentity
-from knot_lab.synthetic.heads.landmark_names import LANDMARKS
 from knot_lab.synthetic.heads.landmark_pictures import landmark_pictures
 from knot_lab.synthetic.heads.natural_pictures import natural_clip, read_sources
 from knot_lab.synthetic.heads.noise import NoiseBank

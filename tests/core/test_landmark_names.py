@@ -1,7 +1,7 @@
 """The engine's numbers of MediaPipe's landmarks are those of the landmarks that renders have, in their order."""
 
+from knot_core.media.landmark_names import LANDMARKS, MIRRORED
 from knot_core.media.reference_landmarks import NUMBERS
-from knot_lab.synthetic.heads.landmark_names import LANDMARKS, MIRRORED
 
 # of MediaPipe's mesh: the same place on the other side of the face
 _OTHER_SIDE = {468: 473, 33: 263, 133: 362, 159: 386, 145: 374, 39: 269, 81: 311, 181: 405, 178: 402, 61: 291}
