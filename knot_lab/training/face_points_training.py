@@ -194,7 +194,7 @@ def train_face_points(folder: Path, pictures: Path, *, steps: int, seed: int = 0
             log.write(json.dumps(line) + "\n")
             log.flush()
             _save(checkpoint, network, averaged, optimizer, line["step"])
-            write_shipped(averaged, folder / "face-points.safetensors", "face-points")
+            write_shipped(averaged, folder / "face-points.safetensors", "face-points", eight_bits=True)
             if time.monotonic() > end:
                 break
     return folder / "face-points.safetensors"
