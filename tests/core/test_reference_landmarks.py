@@ -11,6 +11,7 @@ from knot_core.codec.warping import WarpingCodec
 from knot_core.codec.warping_networks import WarpingConfig
 from knot_core.config import StreamSettings
 from knot_core.media import reference_landmarks
+from knot_core.media.face_points import Found
 from knot_core.stream import encode_latent_anchor, load_stream, open_stream, resume_stream
 from knot_core.stream.state_file import save_stream
 
@@ -79,5 +80,19 @@ def test_mediapipes_mesh_gives_those_of_eyes_and_lips(monkeypatch) -> None:
     assert known[:24].all()
     assert not known[24:].any()
     assert torch.allclose(found[1], torch.tensor([33 / 1000, 66 / 500]))
+
+
+def test_without_it_the_landmark_network_gives_them_and_without_both_nobody_does(monkeypatch) -> None:
+    places = torch.complex(torch.arange(45.0), 2 * torch.arange(45.0))
+    picture = torch.zeros(50, 100, 3, dtype=torch.uint8)
     monkeypatch.setattr(reference_landmarks, "find_mesh", lambda _: None)
-    assert reference_landmarks.find_landmarks(torch.zeros(50, 100, 3, dtype=torch.uint8)) is None
+    monkeypatch.setattr(reference_landmarks, "load_face_points", object)
+    monkeypatch.setattr(reference_landmarks, "locate", lambda *_: Found(points=places, confidence=1.0))
+    found = reference_landmarks.find_landmarks(picture)
+    assert torch.allclose(found[7], torch.tensor([7 / 100, 14 / 50]))
+    assert found[:24].isfinite().all()
+    assert found[24:].isnan().all(), "what MediaPipe does not tell is read from latents by both"
+    monkeypatch.setattr(reference_landmarks, "locate", lambda *_: None)
+    assert reference_landmarks.find_landmarks(picture) is None
+    monkeypatch.setattr(reference_landmarks, "load_face_points", lambda: None)
+    assert reference_landmarks.find_landmarks(picture) is None
