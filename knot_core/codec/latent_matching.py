@@ -14,8 +14,9 @@ FAR = (2 * _REACH + 1) ** 2  # distances of whole cells
 NEAR = 9  # distances of half cells about the match
 
 
-def warp(picture_NCHW: Tensor, flow_N2HW: Tensor, scale: float) -> Tensor:
-    """Fetch each pixel [N, C, H, W] from where the flow points, bilinearly; beyond the edge the edge is repeated.
+def warp(picture_NCHW: Tensor, flow_N2HW: Tensor, scale: float, mode: str = "bilinear") -> Tensor:
+    """Fetch each pixel [N, C, H, W] from where the flow points; beyond the edge the edge is repeated. Between pixels it
+    is taken bilinearly, or with `mode` "bicubic", which keeps what is fine and may go beyond the picture's values.
 
     `flow`: in pixels `scale` times as small as the picture's. A flow of zero gives the picture:
     bit for bit where the sides are powers of two, to a hundred-thousandth else.
@@ -27,7 +28,7 @@ def warp(picture_NCHW: Tensor, flow_N2HW: Tensor, scale: float) -> Tensor:
     across = (x + 0.5 + flow[:, 0] / scale) * (2 / width) - 1
     down = (y[:, None] + 0.5 + flow[:, 1] / scale) * (2 / height) - 1
     grid = torch.stack([across, down], dim=-1)
-    sampled = fn.grid_sample(picture_NCHW.to(precise), grid, padding_mode="border", align_corners=False)
+    sampled = fn.grid_sample(picture_NCHW.to(precise), grid, mode, padding_mode="border", align_corners=False)
     return sampled.to(picture_NCHW.dtype)
 
 

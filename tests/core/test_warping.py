@@ -12,8 +12,8 @@ from torch import Tensor
 from knot_core.codec import load_codec
 from knot_core.codec.head_window import head_distance, head_window
 from knot_core.codec.latent_matching import aligned_distances, distances, matches, warp
-from knot_core.codec.warping import WarpingCodec
-from knot_core.codec.warping_networks import ReadReference, WarpingConfig
+from knot_core.codec.warping import WarpingCodec, decided
+from knot_core.codec.warping_networks import Motion, ReadReference, WarpingConfig
 from knot_core.errors import CheckpointError
 from knot_core.media.face_alignment import places_of_points
 from knot_core.media.face_places import SIDE
@@ -167,6 +167,22 @@ def test_in_bfloat16_a_flow_points_to_parts_of_pixels_too() -> None:
     assert torch.allclose(moved[..., :255].float(), ramp[..., :255] + 0.5 / 256, atol=2**-8)
     fine = warp(torch.eye(2).repeat(128, 128)[None, None].bfloat16(), torch.full((1, 2, 256, 256), 0.5).bfloat16(), 1)
     assert torch.all(fine[..., :255, :255] == 0.5), "midway between black and white, wherever that is"
+
+
+def test_what_is_fine_is_kept_between_pixels_and_a_flow_of_zero_gives_the_picture() -> None:
+    waves = 0.5 + 0.4 * torch.sin(torch.arange(64.0) * torch.pi / 2).expand(1, 1, 64, 64)
+    half = torch.full((1, 2, 64, 64), 0.5)
+    kept = {mode: float(warp(waves, half, 1, mode)[..., 8:-8, 8:-8].std()) for mode in ("bilinear", "bicubic")}
+    assert kept["bicubic"] > 1.15 * kept["bilinear"]
+    assert torch.equal(warp(waves, 0 * half, 1, "bicubic"), waves)
+
+
+def test_a_mask_that_is_not_sure_decides() -> None:
+    mask = torch.tensor([0.0, 0.2, 0.5, 0.8, 1.0]).view(1, 1, 1, 5)
+    none = torch.zeros(0)
+    motion = Motion(flow_N2HW=none, mask_N1HW=mask, log_gain_N1HW=none, residual_N3HW=none, rough_N2HW=none,
+                    matched_N2HW=none)  # fmt: skip
+    assert torch.allclose(decided(motion).mask_N1HW.flatten(), torch.tensor([0.0, 0.0, 0.5, 1.0, 1.0]))
 
 
 def test_latents_that_lie_elsewhere_are_found_there_and_looked_at_there() -> None:
