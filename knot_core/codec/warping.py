@@ -173,7 +173,8 @@ def within(motion: Motion, window_HW: Tensor) -> Motion:
 def composed(motion: Motion, reference: ReadReference) -> Tensor:
     """(1 - mask) * gain * warp(reference, flow) + mask * residual: [N, 3, H, W], of the reference's size"""
     count, detail = len(motion.flow_N2HW) // len(reference.pixels_BCHW), reference.detail
-    between = "bicubic" if detail == 1 else "bilinear"  # a larger picture has finer detail than is seen
+    # A larger picture has finer detail than is seen; Metal takes places bilinearly alone.
+    between = "bicubic" if detail == 1 and reference.pixels_BCHW.device.type != "mps" else "bilinear"
     flow = enlarged(motion.flow_N2HW, 2 * detail)
     copied = warp(repeated(reference.pixels_BCHW, count), flow, 1 / detail, between).clamp(0, 1)
     copied = copied * enlarged(motion.log_gain_N1HW.exp(), GAIN * detail)
