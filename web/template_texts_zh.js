@@ -21,13 +21,13 @@ export default {
     "All chunks as one video": "全部块合为一个视频",
     "## A directed portrait": "## 受导演的人像",
     "**Driving from Audio** moves the mouth, with idle motion that looks about in pauses. **Expression Timeline** adds turns, nods and brows at the seconds that you choose. **Combine Driving** puts the two together, part by part: try other weights, or *blend* in place of *add*. **Driving Preview** shows the result before a single frame is made.": "**音频驱动**带动嘴部，停顿时的待机动作会四处张望。**表情时间线**在你选定的秒数加入转头、点头和眉毛动作。**合并驱动**按部位把两者合在一起：可以试试其他权重，或用 *blend* 代替 *add*。**驱动预览**在生成任何画面之前就显示结果。",
-    "**Portrait Crop** cuts the portrait out of a larger picture: put **Load Image** in place of the sample. knot-tiny takes drawn portraits; a photo needs LiveTalk.": "**人像裁剪**从更大的图片中裁出人像：请用**加载图像**替换示例节点。knot-tiny 适用于绘制人像；照片需要 LiveTalk。",
+    "**Portrait Crop** cuts the portrait out of a larger picture: put **Load Image** in place of the sample. knot-tiny takes drawn portraits; a photo needs knot-face.": "**人像裁剪**从更大的图片中裁出人像：请用**加载图像**替换示例节点。knot-tiny 适用于绘制人像；照片需要 knot-face。",
     "**Prompt Timeline** is for models that read text. knot-tiny reads none: here its prompts only stand in the preview. With such a model, connect its text encoder to `clip`, and `anchor` to **Stream to Video**, too.": "**提示词时间线**供读取文本的模型使用。knot-tiny 不读文本：此处的提示词只显示在预览中。使用能读文本的模型时，请把其文本编码器连接到 `clip`，并把**锚点**（`anchor`）也连接到**流转视频**。",
     "What is said": "说什么",
     "Look before you run": "先看后跑",
     "## A portrait that talks": "## 会说话的人像",
     "Speech moves the mouth, the head idles by itself, and the finished chunks play in **Stream to Video** while later ones are made.": "语音带动嘴部，头部自行待机；完成的块在**流转视频**中播放，同时继续生成后面的块。",
-    "For your own, put **Load Image** and **Load Audio** in place of the two samples. knot-tiny takes drawn portraits like the samples, from the hair to the shoulders, and **Encode Reference Anchor** warns of others; for a photo take the template livetalk_portrait.": "要使用自己的素材，请用**加载图像**和**加载音频**替换两个示例节点。knot-tiny 适用于示例那样从头发到肩部的绘制人像，遇到其他图片时**编码参考锚点**会给出警告；照片请用模板 livetalk_portrait。",
+    "For your own, put **Load Image** and **Load Audio** in place of the two samples. knot-tiny takes drawn portraits like the samples, from the hair to the shoulders, and **Encode Reference Anchor** warns of others; for a photo take the template portrait_photo.": "要使用自己的素材，请用**加载图像**和**加载音频**替换两个示例节点。knot-tiny 适用于示例那样从头发到肩部的绘制人像，遇到其他图片时**编码参考锚点**会给出警告；照片请用模板 portrait_photo。",
     "The MP4 is written chunk by chunk, so length costs no memory, and what was made is kept when you press stop.": "MP4 逐块写入，因此时长不占用更多内存；按下停止时，已生成的内容会保留。",
     "It streams as the model was trained to; connect **Knot Forcing Settings** to `settings` to change that.": "流按模型训练时的设置运行；要更改，请把 **Knot Forcing 设置**连接到**设置**（`settings`）。",
     "Portrait, or the uploaded picture": "人像，或上传的图片",
@@ -77,5 +77,10 @@ export default {
     "It goes on until you press **Finish**, an hour at most; ComfyUI's queue waits meanwhile. The recording is then the node's video.": "它一直运行到你点**完成**，最长一小时；其间 ComfyUI 的队列等待。录像就是该节点的视频。",
     "Connect an **Expression Timeline** to `driving` and edit it while it plays: the running stream follows.": "把**表情时间线**连接到 `driving`，并在播放时编辑它：运行中的流会跟随。",
     "Live": "实时",
-    "The model": "模型"
+    "The model": "模型",
+    "## A photo that talks, out of the box": "## 会说话的照片，开箱即用",
+    "**Encode Reference Anchor** finds the face, brings it into place and shows what it took. The person speaks and moves there, and `placement` returns them into the whole photo. knot-face comes with the pack: nothing is downloaded.": "**编码参考锚点**找到面部，将其对齐，并显示所取的部分。人物在其中说话和活动，`placement` 再将其放回整张照片。knot-face 随本包提供：无需下载。",
+    "For your own, put **Load Image** and **Load Audio** in place of the two samples: one person, from the front. Where the face is not found, click the eyes and the mouth in the node's picture.": "要使用自己的素材，请用**加载图像**和**加载音频**替换两个示例节点：单人正面照片。找不到面部时，请在节点的图片中点击眼睛和嘴。",
+    "Animate people who agreed to it. The video's metadata says that it is generated.": "只为同意的人制作动画。视频的元数据会说明它是生成的。",
+    "Profiles and hands before a face come out badly, and the inside of a mouth is a blur.": "侧面和脸前的手效果不佳，口腔内部较模糊。"
 };

@@ -32,7 +32,7 @@ from ..synthetic import avatars
 
 TAKES = (
     "drawn portraits like the pack's samples, upright and from the front, hair to shoulders. A drawn one can be cut "
-    "with Portrait Crop; a photo needs another model, such as LiveTalk"
+    "with Portrait Crop; a photo needs another model: knot-face, which is built in, too"
 )
 FACE_TAKES = (
     "one person's face from the front, eyes and mouth in sight, in a photo or a picture like one; hands, hair or "

@@ -26,7 +26,7 @@ from knot_core.media.face_points import WINDOW, FacePointsNet, Seen, mirrored_po
 from knot_core.media.landmark_names import LANDMARKS
 from knot_core.shipped_weights import write_shipped
 
-FACE_POINTS_STEPS = 9000
+FACE_POINTS_STEPS = 24_000
 _HELD_OUT = 20  # files whose number is a multiple of it are never trained on
 _BATCH, _RATE, _WARM_UP = 16, 2e-3, 100
 _NO_FACE = 0.15  # share of a face's windows that it does not fill

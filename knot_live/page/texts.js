@@ -90,7 +90,7 @@ const TEXTS = {
     "panel.rights": "I have the rights to this picture, and the consent of whoever it shows.",
     "panel.upload": "Upload a picture",
     "panel.photo": "The built-in model draws portraits in a style of its own: upload a drawn one, from the front, hair to shoulders. A photo "
-        + "will not look like the person.",
+        + "will not look like the person: for photos start the server with --model knot-face.",
     "panel.photoAligned": "A photo of one person from the front. Its face is found and brought into place; where it is not found, you "
         + "click the eyes and the mouth.",
     "panel.face": "Set the face by hand",

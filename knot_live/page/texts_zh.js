@@ -83,7 +83,7 @@ export const CHINESE = {
     "panel.portrait": "人像",
     "panel.rights": "我拥有此图片的权利，并得到图中人物的同意。",
     "panel.upload": "上传图片",
-    "panel.photo": "内置模型以自己的风格绘制人像：请上传一张绘制的正面像，从头发到肩部。照片画出来不会像本人。",
+    "panel.photo": "内置模型以自己的风格绘制人像：请上传一张绘制的正面像，从头发到肩部。照片画出来不会像本人；要用照片，请以 --model knot-face 启动服务器。",
     "panel.photoAligned": "请上传一张单人正面照片。会自动找到面部并对齐；找不到时，请点击眼睛和嘴。",
     "panel.face": "手动指定面部",
     "face.title": "面部的位置",

@@ -24,6 +24,7 @@ BAND = 128  # pixels below the frames, for the words
 MARGIN = 6  # pixels between frames
 WORDS = {
     "portrait_from_audio": ("Talk", "speech moves the mouth"),
+    "portrait_photo": ("Photo", "a person's photo talks"),
     "portrait_idle": ("Idle", "listens, blinks, breathes"),
     "portrait_chunks": ("Chunks", "a list of pictures as it comes"),
     "portrait_resume": ("Resume", "saved, loaded, gone on from"),

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from .comfyui import Run, Server
+from .comfyui import PACK, Run, Server
 from .conftest import BUNDLED_WORKFLOWS, load_json
 
 pytestmark = pytest.mark.host
@@ -112,6 +112,18 @@ def test_portrait_from_audio(server: Server, runs: dict[str, tuple[Run, Run]]) -
     assert len(frames) >= 10 * FPS
     assert run.num_previews == num_chunks(len(frames)), "a still per chunk"
     assert run.progress[-1]["value"] == run.progress[-1]["max"] == len(frames)
+
+
+def test_portrait_photo(server: Server, runs: dict[str, tuple[Run, Run]]) -> None:
+    """The photo as a whole, with a face in it that moves and says something, and with nothing else that stirs."""
+    (path,) = videos(server, runs["portrait_photo"][0])
+    frames, *_ = read_video(path)
+    with Image.open(PACK / "knot_core" / "assets" / "photos" / "hopper.jpg") as photo:
+        assert frames.shape[2:0:-1] == tuple(side // 2 * 2 for side in photo.size)
+    apart = np.abs(frames[::5].astype(int) - frames[0]).max(axis=(0, 3))
+    assert (apart > 40).mean() > 0.01
+    assert (apart[:, :10] < 20).all()
+    assert (apart[:, -10:] < 20).all()
 
 
 def test_portrait_idle(server: Server, runs: dict[str, tuple[Run, Run]]) -> None:

@@ -20,6 +20,7 @@ FILLED, READABLE, BORDER = 0.75, 0.65, 20
 FILE = re.compile(r"\.(safetensors|pt|pth|gguf)$")
 USES = {  # every one has its template
     "talk": "portrait_from_audio",
+    "photo": "portrait_photo",
     "chunks": "portrait_chunks",
     "timeline": "portrait_timeline",
     "resume": "portrait_resume",
