@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as fn
 
 from ..geometry import TEMPORAL
+from .landmark_motion import continued
 from .latent_matching import FAR, NEAR, aligned_distances, distances, matches, warp
 from .photo_tones import in_tone
 from .point_motion import PointMotion, Points, followed, stirred
@@ -179,7 +180,7 @@ class Decoder(nn.Module):
             there, code = reference.points.repeated(latents_BFCHW.shape[1]), self.points.code
             if code is not None:
                 moved, own = code.read(own, still)
-                points = there.moved(moved) if points is None else points
+                points = there.moved(past.going_on(moved)) if points is None else points
             places = self.points.reader(own) if points is None else points, there
         clamped = _clamped(own), _clamped(still)
         apart = distances(*clamped)
@@ -247,7 +248,7 @@ class _Told:
 
 
 class _Past:
-    """Hands every MemoryBlock the frame before its first, and keeps its last, in the order of the calls."""
+    """Hands on what was before the first frame, and keeps what is behind the last one, in the order of the calls."""
 
     def __init__(self, batch: int, memory: Memory | None) -> None:
         self._batch = batch
@@ -255,10 +256,18 @@ class _Past:
         self._after: list[Tensor] = []
 
     def through(self, block: MemoryBlock, x: Tensor) -> Tensor:
+        """Features [N, C, H, W] behind the block, which sees the one before each as well."""
         frames = x.unflatten(0, (self._batch, -1))
         first = torch.zeros_like(frames[:, 0]) if self._before is None else next(self._before)
         self._after.append(frames[:, -1].clone())
         return block(x, torch.cat([first[:, None], frames[:, :-1]], dim=1).flatten(0, 1))
+
+    def going_on(self, moved_NL2: Tensor) -> Tensor:
+        """The motion of landmarks, [N, L, 2], from where it was without steps."""
+        before = None if self._before is None else next(self._before)
+        shown, after = continued(moved_NL2.unflatten(0, (self._batch, -1)), before)
+        self._after.append(after)
+        return shown.flatten(0, 1)
 
     @property
     def kept(self) -> Memory:

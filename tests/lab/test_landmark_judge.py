@@ -17,7 +17,7 @@ _FRAMES = 3
 
 @pytest.fixture(scope="module")
 def code() -> LandmarkCode:
-    """Of motion in which every landmark goes its own way, at its own speed."""
+    """The code of motion in which every landmark goes its own way, at its own speed."""
     rng = np.random.default_rng(0)
     basis = rng.normal(0, 0.02, (40, 4, len(LANDMARKS), 2))
     return fitted(np.tensordot(rng.normal(0, 1, (400, 40)), basis, 1).astype(np.float32), channels=16)
