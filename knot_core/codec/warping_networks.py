@@ -9,7 +9,6 @@ Shapes: ``B`` batch, ``T`` pixel frames, ``F`` latent frames, ``C`` channels, ``
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,12 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as fn
 
 from ..geometry import TEMPORAL
-from .landmark_motion import continued
+from .decoder_past import Memory, Past
 from .latent_matching import FAR, NEAR, aligned_distances, distances, matches, warp
 from .photo_tones import in_tone
 from .point_motion import PointMotion, Points, followed, stirred
-
-Memory = tuple[Tensor, ...]
 
 SPATIAL = 16
 _GATE = 0.3  # distance of latents, of a standard deviation about 1, above which nothing holds the decoder back: what is
@@ -159,19 +156,19 @@ class Decoder(nn.Module):
 
         Where `points` does not say where landmarks lie, the latents tell it.
         """
-        past = _Past(len(latents_BFCHW), memory)
+        past = Past(len(latents_BFCHW), memory)
         grown, told = self._grown(latents_BFCHW, reference, points, past)
         x = grown.reshape(-1, grown.shape[1] // TEMPORAL, *grown.shape[2:])
         return self._moved(x, reference, told, past), past.kept
 
     def last_frames(self, latents_BCHW: Tensor, reference: ReadReference, points: Points | None = None) -> Motion:
         """[B, C, h, w] -> the motion of the last pixel frame of each, as of a stream's first latent frame."""
-        past = _Past(len(latents_BCHW), None)
+        past = Past(len(latents_BCHW), None)
         grown, told = self._grown(latents_BCHW[:, None], reference, points, past)
         return self._moved(grown.chunk(TEMPORAL, dim=1)[-1], reference, told.last(), past)
 
     def _grown(
-        self, latents_BFCHW: Tensor, reference: ReadReference, points: Points | None, past: _Past
+        self, latents_BFCHW: Tensor, reference: ReadReference, points: Points | None, past: Past
     ) -> tuple[Tensor, _Told]:
         """Features of all pixel frames of a latent frame [B*F, 16 b, h, w], and what latents alone tell of them."""
         own, still = latents_BFCHW.flatten(0, 1), repeated(reference.latents_BCHW, latents_BFCHW.shape[1])
@@ -195,7 +192,7 @@ class Decoder(nn.Module):
             gate = 1 - (1 - gate) * (1 - stirred(*places, *own.shape[-2:]).to(gate))
         return self.grow(x), _Told(matched_N2hw=matched, gate_N1hw=gate, places=places, certain=points is not None)
 
-    def _moved(self, x: Tensor, reference: ReadReference, told: _Told, past: _Past) -> Motion:
+    def _moved(self, x: Tensor, reference: ReadReference, told: _Told, past: Past) -> Motion:
         """From features [N, 4 b, h, w]."""
         x = torch.relu(fn.pixel_shuffle(x, 2))
         for block in self.frame_blocks:
@@ -245,33 +242,6 @@ class _Told:
         places = None if self.places is None else tuple(part.last() for part in self.places)
         matched, gate = self.matched_N2hw[frames], self.gate_N1hw[frames]
         return _Told(matched_N2hw=matched, gate_N1hw=gate, places=places, certain=self.certain)
-
-
-class _Past:
-    """Hands on what was before the first frame, and keeps what is behind the last one, in the order of the calls."""
-
-    def __init__(self, batch: int, memory: Memory | None) -> None:
-        self._batch = batch
-        self._before: Iterator[Tensor] | None = None if memory is None else iter(memory)
-        self._after: list[Tensor] = []
-
-    def through(self, block: MemoryBlock, x: Tensor) -> Tensor:
-        """Features [N, C, H, W] behind the block, which sees the one before each as well."""
-        frames = x.unflatten(0, (self._batch, -1))
-        first = torch.zeros_like(frames[:, 0]) if self._before is None else next(self._before)
-        self._after.append(frames[:, -1].clone())
-        return block(x, torch.cat([first[:, None], frames[:, :-1]], dim=1).flatten(0, 1))
-
-    def going_on(self, moved_NL2: Tensor) -> Tensor:
-        """The motion of landmarks, [N, L, 2], from where it was without steps."""
-        before = None if self._before is None else next(self._before)
-        shown, after = continued(moved_NL2.unflatten(0, (self._batch, -1)), before)
-        self._after.append(after)
-        return shown.flatten(0, 1)
-
-    @property
-    def kept(self) -> Memory:
-        return tuple(self._after)
 
 
 def _gate(own_NCHW: Tensor, still_NCHW: Tensor) -> Tensor:
