@@ -106,7 +106,7 @@ class EncodeAnchor(io.ComfyNode):
                     default="",
                     optional=True,
                     tooltip="The two eyes and the mouth in pixels of the picture, such as 97,112 159,112 128,178: "
-                    "click them in the picture below. Empty: the face is found, if MediaPipe is installed.",
+                    "click them in the picture below. Empty: the face is found.",
                 ),
                 io.Int.Input(
                     "detail",

@@ -37,13 +37,14 @@ def write_face_model(folder: Path, seed: int = 0) -> Path:
     return path
 
 
-def write_photo(path: Path) -> Path:
-    """A bundled portrait, smaller, in front of something else: its eyes and mouth are at `POINTS`."""
+def write_photo(path: Path, *, face: bool = True) -> Path:
+    """A bundled portrait, smaller, in front of something else: its eyes and mouth are at `POINTS`. Or nobody at all."""
     height, width = PHOTO_SIZE
     noise = np.random.default_rng(0).integers(60, 120, (height // 20, width // 20, 3), dtype=np.uint8)
     photo = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
-    with Image.open(ASSETS / "portraits" / "ada.png") as portrait:
-        side = round(SCALE * portrait.width)
-        photo.paste(portrait.convert("RGB").resize((side, side)), (LEFT, TOP))
+    if face:
+        with Image.open(ASSETS / "portraits" / "ada.png") as portrait:
+            side = round(SCALE * portrait.width)
+            photo.paste(portrait.convert("RGB").resize((side, side)), (LEFT, TOP))
     photo.save(path)
     return path

@@ -28,7 +28,7 @@ _OUTER = 0.404  # the share of an eye's outer corner in its centre: on renders, 
 # centres lie there (the median of 240)
 WINDOW = 128  # pixels a side: with the mean place under a heat map fine enough, at a quarter of the work of 256
 WEIGHTS = ASSETS / "face-points.safetensors"
-SURE = 0.5  # the confidence from which a face is believed
+SURE = 0.9  # the confidence from which a face is believed
 WIDTHS = (24, 48, 96, 128)  # channels at 1/4, 1/8, 1/16 and 1/32 of the window
 
 
@@ -140,10 +140,15 @@ _SCALES, _TURNS = (0.88, 1.0, 1.13), (-0.12, 0.0, 0.12)  # of the windows that a
 
 
 @torch.no_grad()
-def locate(network: FacePointsNet, image: Tensor) -> Found | None:
-    """The face of a picture [H, W, 3] in 0..1 of which the network is surest; None where it believes in none."""
+def locate(network: FacePointsNet, image: Tensor, *, fills: bool = False) -> Found | None:
+    """The face of a picture [H, W, 3] in 0..1 of which the network is surest; None where it believes in none.
+
+    `fills` says that a face is expected to fill the picture: only where it does not it is looked for all over it.
+    """
     shrunk = max(1.0, min(image.shape[:2]) * _SHARES[-1] / WINDOW)
-    found = _locate(network, _smaller(image, shrunk))
+    small = _smaller(image, shrunk)
+    windows = _windows(*small.shape[:2])
+    found = (_locate(network, small, windows[:1]) if fills else None) or _locate(network, small, windows)
     return None if found is None else Found(points=found.points * shrunk, confidence=found.confidence)
 
 
@@ -153,9 +158,8 @@ def _smaller(image: Tensor, factor: float) -> Tensor:
     return fit_image(image, height, width) if factor > 1 else image[..., :3].float()
 
 
-def _locate(network: FacePointsNet, image: Tensor) -> Found | None:
+def _locate(network: FacePointsNet, image: Tensor, windows: list[Placement]) -> Found | None:
     whole = tuple(image.shape[:2])
-    windows = _windows(*whole)
     faces = torch.cat([_look(network, image, windows[i : i + _AT_ONCE]).face
                        for i in range(0, len(windows), _AT_ONCE)])  # fmt: skip
     window = windows[int(faces.argmax())]

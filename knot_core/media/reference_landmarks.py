@@ -37,5 +37,5 @@ def find_landmarks(picture_HWC: Tensor) -> Tensor | None:
 def _of_network(picture_HWC: Tensor) -> Tensor | None:
     """[L, 2] in pixels; None where the network finds no face, or its weights are not at hand."""
     network = load_face_points()
-    found = None if network is None else locate(network, picture_HWC.float() / 255)
+    found = None if network is None else locate(network, picture_HWC.float() / 255, fills=True)
     return None if found is None else torch.view_as_real(found.points).float()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 
 import av
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from knot_core import CheckpointError, Driving, cli, load_model, model_loading, open_image, open_stream
+from knot_core.media.face_alignment import find_face_points
 from knot_core.media.reference_crop import crop_reference
 from knot_core.media.sample_pictures import sample_pictures
 
@@ -40,6 +42,7 @@ def run(assets, capsys, caplog):
         code = cli.main(["animate", *options, "--out", str(assets / "video.mp4"), *more])
         return code, capsys.readouterr().err + caplog.text
 
+    call.photo = photo
     return call
 
 
@@ -91,8 +94,19 @@ def test_the_packs_own_pictures_need_no_detector_and_no_points(tmp_path, caplog)
     assert caplog.text.count("aligned by the points that come with the picture") == 5
 
 
-def test_a_photo_without_a_face_is_refused_with_a_way_on(run):
+def test_a_face_is_found_by_the_built_in_network_where_no_detector_is_installed(run):
     code, said = run()
+    assert code == 0, said
+    assert "aligned by the built-in landmark network" in said
+    found = find_face_points(open_image(run.photo))
+    wanted = [tuple(float(number) for number in point.split(",")) for point in POINTS]
+    eyes = math.dist(*wanted[:2])
+    for place, right in zip(found.all, wanted, strict=True):
+        assert math.dist(place, right) < 0.1 * eyes
+
+
+def test_a_photo_without_a_face_is_refused_with_a_way_on(run, assets):
+    code, said = run("--reference", str(write_photo(assets / "nobody.png", face=False)))
     assert code == 1
     assert "no face found in the picture; give the two eyes and the mouth as three points" in said
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 
 from knot_core.codec.landmark_code import LandmarkCode, token_means, with_means
+from knot_core.codec.landmark_motion import continued
 from knot_core.codec.point_motion import Points, stirred
 from knot_core.codec.warping import WarpingCodec
 from knot_core.codec.warping_networks import WarpingConfig
@@ -69,7 +70,8 @@ def test_a_decoder_draws_what_the_code_says() -> None:
         moved = torch.einsum("nk,ktlx->ntlx", 0.1 * torch.randn(3, 64), code.reads)
         coded = with_means(plain, token_means(still) + code.written(moved))
         there = reference.points.repeated(3)
-        told = Points(places_NL2=there.places_NL2 + moved.flatten(0, 1), sure_NL=there.sure_NL)
+        shown, _ = continued(moved.flatten(0, 1)[None], None)
+        told = Points(places_NL2=there.places_NL2 + shown[0], sure_NL=there.sure_NL)
         by_code, by_word, without = (
             codec.decoder(latents[None], reference, None, points)[0].flow_N2HW
             for latents, points in ((coded, None), (plain, told), (plain, None))

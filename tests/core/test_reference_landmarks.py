@@ -87,12 +87,12 @@ def test_without_it_the_landmark_network_gives_them_and_without_both_nobody_does
     picture = torch.zeros(50, 100, 3, dtype=torch.uint8)
     monkeypatch.setattr(reference_landmarks, "find_mesh", lambda _: None)
     monkeypatch.setattr(reference_landmarks, "load_face_points", object)
-    monkeypatch.setattr(reference_landmarks, "locate", lambda *_: Found(points=places, confidence=1.0))
+    monkeypatch.setattr(reference_landmarks, "locate", lambda *_, **__: Found(points=places, confidence=1.0))
     found = reference_landmarks.find_landmarks(picture)
     assert torch.allclose(found[7], torch.tensor([7 / 100, 14 / 50]))
     assert found[:24].isfinite().all()
     assert found[24:].isnan().all(), "what MediaPipe does not tell is read from latents by both"
-    monkeypatch.setattr(reference_landmarks, "locate", lambda *_: None)
+    monkeypatch.setattr(reference_landmarks, "locate", lambda *_, **__: None)
     assert reference_landmarks.find_landmarks(picture) is None
     monkeypatch.setattr(reference_landmarks, "load_face_points", lambda: None)
     assert reference_landmarks.find_landmarks(picture) is None

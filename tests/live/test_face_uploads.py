@@ -41,6 +41,11 @@ def photo(tmp_path_factory):
     return write_photo(tmp_path_factory.mktemp("photo") / "photo.png").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def nobody(tmp_path_factory):
+    return write_photo(tmp_path_factory.mktemp("nobody") / "nobody.png", face=False).read_bytes()
+
+
 @pytest.fixture
 def references():
     return References(SIDE, SIDE, aligned=True, most_pixels=10**6, most_pictures=4)
@@ -54,10 +59,10 @@ def test_points_bring_the_face_to_its_place_and_it_is_said(references, photo):
     assert (references.get(taken.name) - known)[inner, inner].abs().mean() < 0.02
 
 
-def test_without_a_face_a_photo_is_refused_unless_the_model_aligns_none(references, photo):
+def test_without_a_face_a_photo_is_refused_unless_the_model_aligns_none(references, nobody):
     with pytest.raises(NoFaceError, match="give the two eyes and the mouth as three points"):
-        references.add(photo)
-    plain = References(SIDE, SIDE, most_pixels=10**6, most_pictures=4).add(photo)
+        references.add(nobody)
+    plain = References(SIDE, SIDE, most_pixels=10**6, most_pictures=4).add(nobody)
     assert not plain.face
 
 
@@ -76,12 +81,12 @@ def test_the_largest_of_several_faces_is_taken_and_said(references, photo, monke
     assert taken.face.startswith("the largest of 3 faces aligned by MediaPipe")
 
 
-def test_a_photo_is_uploaded_aligned_and_streamed(face_model, photo):
+def test_a_photo_is_uploaded_aligned_and_streamed(face_model, photo, nobody):
     async def live():
         studio = Studio(face_model, Limits())
         async with live_server(studio, Address(port=0)) as at:
             with pytest.raises(LiveError, match="three points") as refusal:
-                await upload(at.url, photo)
+                await upload(at.url, nobody)
             with pytest.raises(LiveError, match="give eyes and mouth in pixels"):
                 await upload(at.url, photo, points="1,2")
             async with aiohttp.ClientSession() as http:

@@ -33,7 +33,7 @@ def test_three_clicks_bring_a_photo_into_place(open_page: Open, face_server: Liv
     assert "Its face is found" in page.inner_text(".own .hint")
     page.check(".own input[type=checkbox]")
     page.forgiven = ["422"]
-    page.set_input_files("input[type=file]", write_photo(tmp_path / "photo.png"))
+    page.set_input_files("input[type=file]", write_photo(tmp_path / "photo.png", face=False))
     until(page, "document.querySelector('dialog.face')?.open")
     until(page, f"knotLive.references.dialog.sizes[0][0] === {PHOTO_SIZE[1]}")
     assert "give the two eyes and the mouth" in page.inner_text("dialog.face")
