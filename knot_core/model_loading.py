@@ -20,7 +20,7 @@ from .wan.preset import Preset
 logger = logging.getLogger(__name__)
 
 BUILT_IN = ("knot-tiny", "knot-face")
-DEFAULT_MODEL = "knot-tiny"  # of the engine, the command line, the live server and the loader node
+DEFAULT_MODEL = "knot-tiny"  # of the engine, the command line and the loader node; the live page has a photo's
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 

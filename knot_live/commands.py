@@ -30,7 +30,7 @@ from .camera import Cameras
 from .client import LiveError
 from .cluster.cluster_commands import add_commands, add_serve, serve_cluster
 from .cluster.local_ray import ClusterError
-from .engine import BUILT_IN, DEFAULT_MODEL, KnotError, load_model, load_text_encoder
+from .engine import BUILT_IN, DEFAULT_MODEL, KnotError, built_in_models, load_model, load_text_encoder
 from .health import Health
 from .hub import Hub
 from .json_logs import log_to_stderr
@@ -58,6 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _model_of_the_page() -> str:
+    """The model that a server takes where none is named: that of photos, where its files are in this copy."""
+    return "knot-face" if "knot-face" in built_in_models() else DEFAULT_MODEL
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m knot_live", description="Live sessions.")
     parser.set_defaults(log_format="text")
@@ -66,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     serve.add_argument("--port", type=int, default=8765, help="default: %(default)s; 0: any that is free")
-    serve.add_argument("--model", default=DEFAULT_MODEL,
+    serve.add_argument("--model", default=_model_of_the_page(),
                        help=f"{', '.join(BUILT_IN)}, or a weights file or folder (default: %(default)s)")  # fmt: skip
     serve.add_argument("--codec", type=Path, help="weights of a video autoencoder, for models without their own")
     serve.add_argument("--device", default="cpu", help="where it computes (default: %(default)s)")

@@ -54,7 +54,7 @@ if __package__.rpartition(".")[0]:
     from ..knot_core.media.reference_crop import crop_reference, is_aligned
     from ..knot_core.media.sample_pictures import sample_pictures
     from ..knot_core.media.samples import check_rate, to_samples
-    from ..knot_core.model_loading import ASSETS, BUILT_IN, DEFAULT_MODEL
+    from ..knot_core.model_loading import ASSETS, BUILT_IN, DEFAULT_MODEL, built_in_models
     from ..knot_core.plot_sheet import Axis, Sheet
     from ..knot_core.plot_sheet import frame as plot_frame
     from ..knot_core.shared_weights import SharedWeights, share_weights
@@ -119,7 +119,7 @@ else:
     from knot_core.media.reference_crop import crop_reference, is_aligned
     from knot_core.media.sample_pictures import sample_pictures
     from knot_core.media.samples import check_rate, to_samples
-    from knot_core.model_loading import ASSETS, BUILT_IN, DEFAULT_MODEL
+    from knot_core.model_loading import ASSETS, BUILT_IN, DEFAULT_MODEL, built_in_models
     from knot_core.plot_sheet import Axis, Sheet
     from knot_core.plot_sheet import frame as plot_frame
     from knot_core.shared_weights import SharedWeights, share_weights
@@ -181,6 +181,7 @@ __all__ = [
     "StreamSettings",
     "VideoWriter",
     "begin_stream",
+    "built_in_models",
     "check_rate",
     "chosen",
     "continue_stream",

@@ -112,7 +112,7 @@ def test_a_face_that_fills_the_picture_is_looked_for_there_first():
 
     filling, elsewhere = picture_of(1.0, 0j, SIDE, SIDE), picture_of(0.4, 130 + 120j, SIDE, SIDE)
     (points, _), (same, _) = search(elsewhere, fills=False), search(elsewhere, fills=True)
-    assert torch.equal(same, points)
+    assert (same - points).abs().max() < 0.01
     (points, many), (same, few) = search(filling, fills=False), search(filling, fills=True)
     assert (same - points).abs().max() < 1
     assert few < 0.6 * many

@@ -166,7 +166,7 @@ def test_what_is_no_drawn_portrait_is_warned_of(model, name, caplog):
     with caplog.at_level(logging.WARNING):
         assert model.warn_of_reference(given(OTHER[name]())) < GOOD_ENOUGH
     assert "can hardly render this reference" in caplog.text
-    assert "LiveTalk" in caplog.text
+    assert "knot-face" in caplog.text
     assert "\n" not in caplog.records[0].getMessage()
 
 

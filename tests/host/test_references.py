@@ -40,7 +40,7 @@ def test_a_picture_that_is_no_drawn_portrait_is_warned_of_on_the_node_and_stream
     warnings, count = on_the_node(server, of_one_colour(0x808080))
     assert len(warnings) == count == 1
     assert HARDLY in warnings[0]
-    assert "LiveTalk" in warnings[0]
+    assert "knot-face" in warnings[0]
 
 
 def test_several_pictures_are_as_many_streams_and_the_node_says_so(server: Server) -> None:
