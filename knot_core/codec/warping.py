@@ -5,8 +5,9 @@ The decoder turns the latents of a frame and those of the reference into a backw
     out = (1 - mask) * gain * warp(reference, flow) + mask * residual
 
 Where the latents equal the reference's, the flow, the mask and the logarithm of the gain are zero, so the reference
-comes back as it is, within a latent frame of what moved before; that is built in and not learnt. What is decoded stands still away from where heads lie in training
-(`head_window.py`): backgrounds and clothes do not stir, and what is pasted back into a whole picture has no seam.
+comes back as it is, within a latent frame of what moved before; that is built in and not learnt. What is decoded
+stands still away from where heads lie in training (`head_window.py`): backgrounds and clothes do not stir, and what is
+pasted back into a whole picture has no seam.
 
 Latent frame 0 covers one pixel frame, every later one four. The encoder sees four pixel frames at once and nothing
 else, so a picture that stands still has the reference's latents for ever.
