@@ -220,7 +220,7 @@ def test_ctrl_c_finishes_the_stream_as_a_success(server: Server, tmp_path: Path)
 def test_a_second_ctrl_c_stops_at_once_and_keeps_what_was_made(server: Server, tmp_path: Path) -> None:
     prompt, chunks = load_json(API / "portrait_from_audio.json"), load_json(API / "portrait_chunks.json")
     slow = chunks[node_of(chunks, "KnotForcingSettings")]
-    prompt["slow"] = slow | {"inputs": slow["inputs"] | {"steps": 50}}
+    prompt["slow"] = slow | {"inputs": slow["inputs"] | {"steps": 50, "num_chunk_frames": 9, "num_window_frames": 9}}
     prompt[node_of(prompt, "KnotForcingStreamToVideo")]["inputs"]["settings"] = ["slow", 0]
     (tmp_path / "slow.json").write_text(json.dumps(prompt), encoding="utf-8")
     options = ("--workflow", str(tmp_path / "slow.json"), "--seconds", "-1")
