@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as fn
 
 from knot_core.codec.latent_matching import warp
-from knot_core.codec.warping import GAIN, WarpingCodec, composed
+from knot_core.codec.warping import GAIN, WarpingCodec, composed, decided
 from knot_core.codec.warping_networks import MOST_GAIN, Motion, ReadReference
 from knot_core.errors import SettingsError
 from knot_core.media.landmark_names import LANDMARKS
@@ -50,7 +50,7 @@ def give_back(codec: WarpingCodec, latents_1FChw: Tensor, reference: ReadReferen
     """Latents [1, F, C, h, w] of T = 1 + 4 (F - 1) pixel frames, decoded from the reference."""
     motion, _ = codec.decoder(latents_1FChw, reference, None)
     first = len(motion.flow_N2HW) - (1 + 4 * (latents_1FChw.shape[1] - 1))
-    motion = Motion(**{name: part[first:] for name, part in vars(motion).items()})
+    motion = decided(Motion(**{name: part[first:] for name, part in vars(motion).items()}))
     return GivenBack(pictures_T3HW=composed(motion, reference), flow_T2HW=motion.flow_N2HW, mask_T1HW=motion.mask_N1HW)
 
 
