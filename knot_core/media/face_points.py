@@ -75,9 +75,9 @@ class FacePointsNet(nn.Module):
         )
 
 
-def mirrored_points(points_BN2: Tensor, width: int) -> Tensor:
-    """The points [B, N, 2] of pictures of that width, in their mirror images: left and right change names."""
-    return points_BN2[:, list(MIRRORED)] * torch.tensor([-1.0, 1.0]) + torch.tensor([float(width), 0.0])
+def mirrored_points(points_BN2: Tensor, width: float) -> Tensor:
+    """The points [..., N, 2] of pictures of that width, in their mirror images: left and right change names."""
+    return points_BN2[..., MIRRORED, :] * torch.tensor([-1.0, 1.0]) + torch.tensor([float(width), 0.0])
 
 
 def _convolution(inside: int, outside: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -179,7 +179,7 @@ def _averaged(network: FacePointsNet, image: Tensor, window: Placement) -> Tenso
     straight = _cut_out(image, windows)
     seen, mirrored = network(straight), network(straight.flip(-1))
     back = mirrored_points(mirrored.points, WINDOW)
-    trust = torch.stack([seen.error, mirrored.error[:, list(MIRRORED)]]) ** -2
+    trust = torch.stack([seen.error, mirrored.error[:, MIRRORED]]) ** -2
     mean = (torch.stack([seen.points, back]) * trust[..., None]).sum(dim=0) / trust.sum(dim=0)[..., None]
     placed = torch.stack([one.to_whole(torch.complex(*at.unbind(-1))) for one, at in zip(windows, mean, strict=True)])
     weight = trust.sum(dim=0) / torch.tensor([abs(one.scale) ** 2 for one in windows])[:, None]

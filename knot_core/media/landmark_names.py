@@ -16,7 +16,7 @@ def _other_side(name: str) -> str:
     return {"right": "left_", "left": "right_"}[side] + rest if side in ("right", "left") else name
 
 
-MIRRORED = tuple(LANDMARKS.index(_other_side(name)) for name in LANDMARKS)  # each one's place in a mirror
+MIRRORED = [LANDMARKS.index(_other_side(name)) for name in LANDMARKS]  # each one's place in a mirror
 PARTS = (
     *([LANDMARKS.index(f"{side}_{name}") for name in _EYE] for side in ("right", "left")),
     [number for number, name in enumerate(LANDMARKS) if "lip" in name or "mouth" in name],

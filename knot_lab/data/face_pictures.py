@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn import functional as fn
 
 from knot_core.codec.latent_matching import warp
-from knot_core.media.landmark_names import MIRRORED, PARTS
+from knot_core.media.face_points import mirrored_points
+from knot_core.media.landmark_names import PARTS
 
 from ..parallel import Team
 from ..recipes import Recipe
@@ -251,7 +252,7 @@ def mirrored(clip: FaceClips) -> FaceClips:
     parts = {name: part.flip(-1) for name, part in vars(clip).items() if "landmarks" not in name}
     parts["flow_BT2HW"] = parts["flow_BT2HW"] * torch.tensor([-1.0, 1.0])[:, None, None]
     for name in ("landmarks_BTL2", "reference_landmarks_BL2"):
-        parts[name] = getattr(clip, name)[..., list(MIRRORED), :] * torch.tensor([-1.0, 1.0]) + torch.tensor([1.0, 0.0])
+        parts[name] = mirrored_points(getattr(clip, name), 1)
     return FaceClips(**parts)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from knot_core.codec.landmark_code import LandmarkCode, token_means
 from knot_core.media.face_places import SIDE
 
-from .latent_reader import errors_in_parts
+from .latent_reader import distances
 
 _OFTEN = 4.0  # how often eyes and mouth in themselves count
 _GOES_ON = 4.0  # how often the motion from one picture to the next counts
@@ -27,5 +27,4 @@ def landmarks_apart(code: LandmarkCode, x0_BFChw: Tensor, truth_BFChw: Tensor) -
     error = apart.unflatten(1, code.reads.shape[1:]).unflatten(0, x0_BFChw.shape[:2]).flatten(1, 2)  # [B, F T, L, 2]
     whole = error.flatten(0, 1)
     known = torch.ones_like(whole[..., 0])
-    parts = sum(own.abs().sum() for own in errors_in_parts(whole, known)) / known.sum()
-    return whole.abs().sum(dim=-1).mean() + _OFTEN * parts + _GOES_ON * error.diff(dim=1).abs().sum(dim=-1).mean()
+    return distances(whole, known, _OFTEN) / known.sum() + _GOES_ON * error.diff(dim=1).abs().sum(dim=-1).mean()

@@ -67,13 +67,13 @@ def landmark_loss(maps_NLc: Tensor, size: tuple[int, int], landmarks_NL2: Tensor
     likely = fn.log_softmax(maps_NLc, dim=-1)
     error = (mean_places(likely[..., :-1].exp().unflatten(-1, size)) * cells - places) * known[..., None]
     unlike = (wanted * (wanted.clamp_min(1e-9).log() - likely)).sum(dim=-1) * told
-    return (unlike.sum() + _distances(error, known)) / told.sum().clamp_min(1)
+    return (unlike.sum() + distances(error, known, _OFTEN)) / told.sum().clamp_min(1)
 
 
-def _distances(error_NL2: Tensor, known_NL: Tensor) -> Tensor:
-    """The sum of all errors, and `_OFTEN` times those of eyes and mouth less what a part has in common; []"""
+def distances(error_NL2: Tensor, known_NL: Tensor, often: float) -> Tensor:
+    """The sum of all errors, and `often` times those of eyes and mouth less what a part has in common; []"""
     parts = sum(own.abs().sum() for own in errors_in_parts(error_NL2, known_NL))
-    return error_NL2.abs().sum() + _OFTEN * parts
+    return error_NL2.abs().sum() + often * parts
 
 
 def errors_in_parts(error_NL2: Tensor, known_NL: Tensor) -> Iterator[Tensor]:
