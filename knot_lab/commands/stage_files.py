@@ -10,7 +10,9 @@ from pathlib import Path
 from torch import Tensor
 
 from knot_core.codec import load_codec
+from knot_core.codec.landmark_code import LandmarkCode
 from knot_core.codec.taehv import TAEHV
+from knot_core.codec.warping import WarpingCodec
 from knot_core.errors import SettingsError
 from knot_core.model_loading import ASSETS
 from knot_core.wan.checkpoint import open_checkpoint
@@ -21,6 +23,9 @@ from ..parallel import Team
 from ..recipes import KNOT_TINY, Recipe
 from ..stage_recipes import RegressionRecipe
 from ..training.export import codec_weights
+from ..training.face_codec import FILE as FACE_FILE
+from ..training.face_codec import NAME as FACE_CODEC
+from ..training.face_codec import trained_face_codec
 from ..training.loop import Outputs
 from ..training.sheets import codec_pictures
 from ..training.training_state import load_training
@@ -98,3 +103,24 @@ def trained_codec(args: argparse.Namespace) -> TAEHV:
         raise SystemExit(f"there is no trained codec in {args.folder} and none in {args.assets}; run the stage 'codec'")
     sys.stderr.write(f"no codec was trained in {args.folder}: {shipped.name} is taken\n")
     return TAEHV.from_state_dict({name: tensor.float() for name, tensor in open_checkpoint(shipped).tensors.items()})
+
+
+def face_codec_of(args: argparse.Namespace) -> WarpingCodec:
+    """This training's face codec; without one, the codec that ships, whose latents the network that ships knows."""
+    if (args.folder / f"{FACE_CODEC}.ckpt").exists():
+        return trained_face_codec(args.folder)
+    shipped = args.assets / FACE_FILE
+    sys.stderr.write(f"no face codec was trained in {args.folder}: {shipped.name} is taken\n")
+    return load_codec(shipped)
+
+
+def landmark_code_of(args: argparse.Namespace) -> LandmarkCode:
+    """The code of landmarks' motion in that codec's latents.
+
+    Raises:
+        SettingsError: it has none.
+    """
+    points = face_codec_of(args).decoder.points
+    if points is None or points.code is None:
+        raise SettingsError(f"the face codec in {args.folder} has no code of landmarks; run the stage face-code first")
+    return points.code

@@ -28,7 +28,7 @@ from ..training import calibrate
 from ..training.codec import build_codec, build_decoder
 from ..training.export import export, write_samples
 from ..training.face_codec import NAME as FACE_CODEC
-from ..training.face_codec import build_face_codec, export_face_codec, trained_face_codec, trained_landmark_code
+from ..training.face_codec import build_face_codec, export_face_codec
 from ..training.face_points_training import FACE_POINTS_STEPS, train_face_points
 from ..training.knot_lora import NAME as KNOT_LORA
 from ..training.knot_lora import build_knot_lora
@@ -38,7 +38,17 @@ from ..training.memory_table import memory_table
 from ..training.regression_stage import build_regression
 from ..training.spoken_units_training import SPOKEN_UNITS_STEPS, train_spoken_units
 from ..training.stages import STAGES, build_stage
-from .stage_files import clips_folder, codec_file, outputs_of, portraits_of, starts_of, trained_codec, weights_in
+from .stage_files import (
+    clips_folder,
+    codec_file,
+    face_codec_of,
+    landmark_code_of,
+    outputs_of,
+    portraits_of,
+    starts_of,
+    trained_codec,
+    weights_in,
+)
 
 NUM_SHARDS = 14
 ALL = ("codec", "decoder", "clips", "stills", "student", "export", "samples")  # in this order
@@ -142,13 +152,13 @@ def _spoken_units(args: argparse.Namespace, _: Recipe) -> None:
 
 
 def _face_code(args: argparse.Namespace, _: Recipe) -> None:
-    channels = trained_face_codec(args.folder).config.latent_channels
+    channels = face_codec_of(args).config.latent_channels
     sys.stderr.write(f"wrote {fit_landmark_code(args.bank or args.folder / 'bank', args.folder, channels)}\n")
 
 
 def _face_clips(args: argparse.Namespace, _: Recipe) -> None:
     folder = args.clips or args.folder / "clips"
-    prepare_bank(trained_face_codec(args.folder), args.bank or args.folder / "bank", folder)
+    prepare_bank(face_codec_of(args), args.bank or args.folder / "bank", folder)
 
 
 def _face_export(args: argparse.Namespace, _: Recipe) -> None:
@@ -166,7 +176,7 @@ def _stills(args: argparse.Namespace, recipe: Recipe) -> None:
 def _student(args: argparse.Namespace, recipe: Recipe) -> None:
     own, source, start = recipe.student, portraits_of(args, recipe.student), weights_in(args.start_from)
     with _team(args) as team:
-        code = trained_landmark_code(args.folder).to(team.device) if own.landmarks else None
+        code = landmark_code_of(args).to(team.device) if own.landmarks else None
         train_stage(build_regression(recipe, own, team, start, code), source, outputs_of(args, recipe, team))
 
 

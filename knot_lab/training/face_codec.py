@@ -19,14 +19,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
-from knot_core.codec import load_codec
-from knot_core.codec.landmark_code import LandmarkCode
 from knot_core.codec.latent_matching import warp
 from knot_core.codec.warping import WarpingCodec, composed
 from knot_core.codec.warping_networks import MemoryBlock, ResBlock
 from knot_core.errors import SettingsError
 from knot_core.media.landmark_names import GROUPS, LANDMARKS
-from knot_core.model_loading import ASSETS
 
 from ..data.face_batch import FaceClips
 from ..parallel import Team
@@ -108,25 +105,9 @@ def export_face_codec(folder: Path, assets: Path) -> Path:
 
 
 def trained_face_codec(folder: Path) -> WarpingCodec:
-    """The codec of the folder's training, with its averaged weights; without one, the codec that ships, whose latents
-    the network that ships knows.
-    """
-    if not (folder / f"{NAME}.ckpt").exists():
-        return load_codec(ASSETS / FILE)
+    """The codec of the folder's training, with its averaged weights."""
     weights, _ = _averaged(folder)
     return WarpingCodec.from_state_dict(_engines(weights)).requires_grad_(False)
-
-
-def trained_landmark_code(folder: Path) -> LandmarkCode:
-    """The code of landmarks' motion in that codec's latents.
-
-    Raises:
-        SettingsError: it has none.
-    """
-    points = trained_face_codec(folder).decoder.points
-    if points is None or points.code is None:
-        raise SettingsError(f"the face codec in {folder} has no code of landmarks; run the stage face-code first")
-    return points.code
 
 
 def _averaged(folder: Path) -> tuple[Mapping[str, Tensor], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -21,6 +22,8 @@ from knot_core.codec.warping import WarpingCodec
 from knot_core.codec.warping_networks import WarpingConfig
 from knot_core.errors import CheckpointError, SettingsError
 from knot_core.media.landmark_names import LANDMARKS, PARTS
+from knot_core.model_loading import ASSETS
+from knot_lab.commands.stage_files import landmark_code_of
 from knot_lab.data import face_clips
 from knot_lab.data.clip_shards import Clips
 from knot_lab.data.face_clips import prepare_bank, read_clip
@@ -413,3 +416,13 @@ def test_a_training_goes_on_from_weights_that_ship() -> None:
         training.build_face_codec(replace(_RECIPE, face_codec=replace(_OWN, codec=WarpingConfig())), Team(), trained)
     with pytest.raises(CheckpointError, match="no warping autoencoder"):
         training.build_face_codec(_RECIPE, Team(), {"decoder.first.weight": torch.zeros(2)})
+
+
+def test_without_a_training_stages_take_the_codec_that_ships_and_say_so_and_evaluation_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = argparse.Namespace(folder=tmp_path, assets=ASSETS)
+    assert landmark_code_of(args).reads.abs().sum() > 0
+    assert "knot-face-codec.safetensors is taken" in capsys.readouterr().err
+    with pytest.raises(SettingsError, match="there is no trained face codec in"):
+        training.trained_face_codec(tmp_path)
