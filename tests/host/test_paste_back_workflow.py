@@ -67,6 +67,20 @@ def test_three_points_align_the_reference_and_the_node_shows_the_crop_that_it_to
     assert read_video(videos(server, run)[0])[0].shape == (5, 672, 912, 3)
 
 
+def test_a_face_whose_points_nobody_knows_is_found_by_the_network_that_is_installed_with_the_pack(
+    server: Server,
+) -> None:
+    prompt = in_a_larger_picture()
+    prompt[node_of(prompt, ENCODE)]["inputs"] |= {"image": ["wide", 0], "align": "on"}
+    before = server.log.stat().st_size
+    run = succeed(server, prompt)
+    said = server.log.read_bytes()[before:].decode(errors="replace")
+    assert "aligned by the built-in landmark network" in said or "aligned by MediaPipe" in said
+    (shown,) = pictures(server, run.outputs[node_of(prompt, ENCODE)])
+    for x in (48.5, 79.5):  # the pupils lie where those of aligned faces do, at half of 256 pixels
+        assert shown[50:62, int(x) - 6 : int(x) + 6].max(axis=2).min() < 90
+
+
 def test_points_without_alignment_are_refused_before_anything_runs(server: Server) -> None:
     prompt = in_a_larger_picture()
     prompt[node_of(prompt, ENCODE)]["inputs"] |= {"points": POINTS, "align": "off"}
